@@ -1,0 +1,194 @@
+"""The experiment record: everything the runner needs to train, evaluate, sample and apply one system.
+
+An experiment is one short file that ends in ``EXPERIMENT = Experiment(...)``. Files in the package ``experiments`` are
+known to ``jaxgen`` by their name; any other file by its path.
+"""
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure as MatplotlibFigure
+
+from jaxgen.config import RunConfig, nearest
+from jaxgen.errors import UserError
+
+
+class Figure(NamedTuple):
+    """A figure with the sentence that explains it.
+
+    Attributes:
+        figure: a ``matplotlib.figure.Figure`` (made without pyplot, so that nothing needs closing).
+        caption: what to see in it, in a sentence or two.
+    """
+
+    figure: MatplotlibFigure
+    caption: str
+
+
+class Metric(NamedTuple):
+    """How the report shows one metric.
+
+    Attributes:
+        label: the name in the table.
+        better: which direction is better, or an empty string where neither is.
+        help: one line on what it measures.
+    """
+
+    label: str
+    better: Literal["higher", "lower", ""] = "higher"
+    help: str = ""
+
+
+class Evaluation(NamedTuple):
+    """What evaluating (or sampling from) a trained experiment gives.
+
+    Attributes:
+        metrics: ``{method: {metric: number}}``; entries that are plain numbers are facts about the whole evaluation.
+            They must depend on nothing but the configuration and the data: timings have their own file.
+        figures: figures by name; the name is the file's stem.
+        headline: the result in one sentence.
+        describe: how to show each metric, by its name.
+        arrays: arrays worth keeping (samples); ``jaxgen sample`` saves them in ``samples.npz``.
+    """
+
+    metrics: Mapping[str, Any]
+    figures: Mapping[str, Figure]
+    headline: str
+    describe: Mapping[str, Metric] = {}
+    arrays: Mapping[str, np.ndarray] = {}
+
+
+class StageSpec(NamedTuple):
+    """One stage of training, built when the stages before it are trained.
+
+    Attributes:
+        name: its name, and that of its folder of checkpoints.
+        build: ``build(config, constants, trained) -> jaxgen.train.Stage``; `trained` holds the averaged parameters of
+            the earlier stages by name.
+    """
+
+    name: str
+    build: Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any]
+
+
+class Experiment(NamedTuple):
+    """A system: its data, its stages of training, and what to measure and draw.
+
+    Attributes:
+        name: the name on the command line; that of its file.
+        summary: one line for ``jaxgen list``.
+        data: one line on the data it trains on by default.
+        presets: configurations by name; ``small`` is the default, ``smoke`` the one for a quick check.
+        load: ``load(config) -> jaxgen.data.Splits``.
+        measure: ``measure(config, splits) -> constants``: what sampling needs to know about the data (value ranges,
+            scale factors, channels), as a dict that JSON can hold; measured once and saved with the run.
+        stages: the stages in order.
+        evaluate: ``evaluate(config, constants, trained, splits, key) -> Evaluation``.
+        sample: ``sample(config, constants, trained, splits, key, n) -> Evaluation``.
+        apply: ``apply(config, constants, trained) -> f`` with ``f(key, image) -> {name: array}``: raw image
+            ``[*spatial, c]`` in, arrays ``[*spatial]`` out, ``mask`` among them; None where it makes no sense.
+        spatial_dims: spatial rank of one example; ``jaxgen apply`` hands volumes to a 2-D experiment slice by slice.
+        baseline: the method in ``metrics`` that the others are compared with, or an empty string.
+    """
+
+    name: str
+    summary: str
+    data: str
+    presets: Mapping[str, RunConfig]
+    load: Callable[[Any], Any]
+    measure: Callable[[Any, Any], dict[str, Any]]
+    stages: Sequence[StageSpec]
+    evaluate: Callable[..., Evaluation]
+    sample: Callable[..., Evaluation] | None = None
+    apply: Callable[..., Callable[..., Mapping[str, np.ndarray]]] | None = None
+    spatial_dims: int = 2
+    baseline: str = ""
+
+
+def names() -> list[str]:
+    """The names of the experiments that come with the package, without importing them.
+
+    Example:
+        >>> isinstance(names(), list)
+        True
+    """
+    import experiments
+
+    return sorted(module.name for module in pkgutil.iter_modules(experiments.__path__) if module.name[0] != "_")
+
+
+def is_file(name: str) -> bool:
+    """Whether `name` means an experiment file rather than the name of a built-in experiment.
+
+    Example:
+        >>> is_file("my/model.py"), is_file("flow_sdf")
+        (True, False)
+    """
+    return name.endswith(".py")
+
+
+def find(name: str) -> Experiment:
+    """The experiment of this name, or the one in this Python file.
+
+    Args:
+        name: the name of a built-in experiment, or the path of a ``.py`` file that defines ``EXPERIMENT``.
+
+    Returns:
+        The experiment.
+
+    Raises:
+        UserError: if there is none; the message names the nearest.
+
+    Example:
+        >>> find("zzz_no_such")
+        Traceback (most recent call last):
+        ...
+        jaxgen.errors.UserError: there is no experiment 'zzz_no_such' (see `jaxgen list`, or give a .py file)
+    """
+    if is_file(name):
+        return _checked(_import_file(Path(name)), name)
+    known = names()
+    if name not in known:
+        hint = nearest(name, known)
+        raise UserError(f"there is no experiment {name!r}{hint} (see `jaxgen list`, or give a .py file)")
+    return _checked(importlib.import_module(f"experiments.{name}"), name)
+
+
+def _import_file(path: Path) -> Any:
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file; give the path of a Python file that defines EXPERIMENT")
+    path = path.resolve()
+    module_name = f"jaxgen_experiment_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their module up here
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))  # as `python file.py` would, for files beside it
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UserError(f"{path}: line {error.lineno}: {error.msg}") from error
+    return module
+
+
+def _checked(module: Any, name: str) -> Experiment:
+    experiment = getattr(module, "EXPERIMENT", None)
+    if not isinstance(experiment, Experiment):
+        raise UserError(f"{name}: it defines no EXPERIMENT (end the file with EXPERIMENT = Experiment(...))")
+    if not experiment.presets:
+        raise UserError(f"{name}: EXPERIMENT has no presets; give at least one, such as 'small'")
+    stages = [spec.name for spec in experiment.stages]
+    if len(set(stages)) != len(stages):
+        raise UserError(f"{name}: two stages have the same name: {', '.join(stages)}")
+    for stage in stages:
+        if not stage or not all(letter.isalnum() or letter in "_-" for letter in stage):
+            raise UserError(f"{name}: the stage name {stage!r} cannot name a folder; use letters, digits and _")
+    return experiment
