@@ -1,0 +1,41 @@
+"""Pure image operators: signed distance maps, augmentation, intensities, overlapping tiles."""
+
+from jaxgen.imaging.augment import random_crop, random_flip, random_quarter_turn
+from jaxgen.imaging.distance import (
+    distance_transform,
+    gradient_norm,
+    inner_boundary,
+    mask_from_distance,
+    signed_distance,
+)
+from jaxgen.imaging.intensity import (
+    from_unit_range,
+    percentile_range,
+    random_brightness,
+    random_contrast,
+    random_gamma,
+    to_unit_range,
+)
+from jaxgen.imaging.tiles import Tiling, blend_tiles, extract_tiles, tile_window, tiling
+
+__all__ = [
+    "Tiling",
+    "blend_tiles",
+    "distance_transform",
+    "extract_tiles",
+    "from_unit_range",
+    "gradient_norm",
+    "inner_boundary",
+    "mask_from_distance",
+    "percentile_range",
+    "random_brightness",
+    "random_contrast",
+    "random_crop",
+    "random_flip",
+    "random_gamma",
+    "random_quarter_turn",
+    "signed_distance",
+    "tile_window",
+    "tiling",
+    "to_unit_range",
+]
