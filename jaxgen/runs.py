@@ -4,7 +4,7 @@
 ``config.json``           experiment, preset and every field of the configuration
 ``constants.json``        what was measured on the data and sampling needs; ``data.json`` says which data
 ``environment.json``      versions, devices and the command line
-``log.jsonl``             one line a log interval; ``events.out.tfevents.*`` hold the same for TensorBoard
+``log.jsonl``             one line a log interval; ``tensorboard/<stage>/`` holds the same for TensorBoard
 ``checkpoints/<stage>/``  the states of training
 ``metrics.json``          results: deterministic numbers only; written last, so that it marks a finished run
 ``timings.json``          seconds, and images a second
