@@ -1,0 +1,42 @@
+"""The one loop that every sampler runs in."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxgen.types import Array, Denoise, Key, Step
+
+
+def sample(step: Step, denoise: Denoise, key: Key, x: Array, grid: Array, *, keep: bool = False) -> Array:
+    """Run a sampler step along a grid of times, as one `lax.scan`.
+
+    Wrap the call in `jax.jit` with the parameters of the denoiser as arguments; then nothing returns to Python.
+
+    Args:
+        step: the method, such as ``heun(path)``.
+        denoise: ``(x_t, t) -> x0_hat``, with a scalar t.
+        key: one key, or keys ``[b]``; step i gets ``fold_in(key, i)``.
+        x: where to start, ``[b, *spatial, c]``: ``path.sigma(path.t_noise) * noise``.
+        grid: times ``[steps + 1]``, from noise to data.
+        keep: whether to return the whole trajectory.
+
+    Returns:
+        The sample at the last time, of the shape and dtype of x; with `keep`, ``[steps + 1, b, *spatial, c]``, x first.
+
+    Example:
+        >>> from jaxgen.paths import rectified
+        >>> from jaxgen.samplers import euler, grids
+        >>> path = rectified()
+        >>> grid, key = grids.uniform(path, 4), jax.random.key(0)
+        >>> sample(euler(path), lambda x, t: jnp.ones_like(x), key, jnp.zeros(2), grid).tolist()
+        [1.0, 1.0]
+    """
+    fold = jax.random.fold_in if key.ndim == 0 else jax.vmap(jax.random.fold_in, (0, None))
+
+    def body(state, inputs):
+        i, t, s = inputs
+        state = step.step(denoise, fold(key, i), state, t, s)
+        return state, state.x if keep else None
+
+    state, trajectory = lax.scan(body, step.init(x), (jnp.arange(len(grid) - 1), grid[:-1], grid[1:]))
+    return jnp.concatenate([x[None], trajectory]) if keep else state.x
