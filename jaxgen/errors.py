@@ -1,5 +1,7 @@
 """Errors that a person can act on."""
 
+import re
+
 
 class UserError(Exception):
     """A mistake in a file, a flag or a folder that the user can put right.
@@ -17,4 +19,4 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str):
-        super().__init__(" ".join(str(message).split()))
+        super().__init__(re.sub(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+\s*", " ", str(message)).strip())

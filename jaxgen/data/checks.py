@@ -1,0 +1,196 @@
+"""Checks of one image or mask, with messages that name the file and the fix."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from jaxgen.errors import UserError
+
+Foreground = int | str | None
+
+
+@contextmanager
+def reading(path: object, kind: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into a `UserError` that names the file.
+
+    Args:
+        path: the file.
+        kind: what it should be, such as "PNG".
+
+    Raises:
+        UserError: for any error inside.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; check the path, or the target if it is a link") from error
+    except PermissionError as error:
+        raise UserError(f"{path}: no permission to read it; allow it with chmod +r") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path}: a folder where a file is needed; take it out or name the file") from error
+    except MemoryError as error:
+        raise UserError(f"{path}: does not fit into memory; cut it into smaller pieces") from error
+    except Exception as error:  # decoders raise anything at all on damaged files
+        reason = f"{type(error).__name__}: {error}"[:160]
+        raise UserError(
+            f"{path}: cannot be read as {kind}, perhaps cut short or damaged ({reason}); "
+            "copy it again from where it came, or take it out"
+        ) from error
+
+
+def image_values(array: np.ndarray, where: object) -> np.ndarray:
+    """Bring an image to one of the dtypes a source may give, and refuse values that are not finite.
+
+    Args:
+        array: any numeric dtype.
+        where: the file, for the message.
+
+    Returns:
+        uint8, uint16, int16 and float32 unchanged, bool as uint8, int8 as int16, all else as float32.
+
+    Raises:
+        UserError: for complex or non-numeric values, NaN and infinity.
+
+    Example:
+        >>> image_values(np.ones(2, np.float64), "a.npy").dtype
+        dtype('float32')
+    """
+    if array.dtype.hasobject or array.dtype.kind not in "buif":
+        raise UserError(f"{where}: values of type {array.dtype}, not numbers; save it as integers or floats")
+    if array.size == 0:
+        raise UserError(f"{where}: has no pixels (size {array.shape}); take it out")
+    if array.dtype.kind == "f":
+        bad = int(array.size - np.isfinite(array).sum())
+        if bad:
+            raise UserError(
+                f"{where}: {bad} of {array.size} voxels are NaN or infinite; replace them (numpy.nan_to_num) or take it out"
+            )
+    if array.dtype in (np.uint8, np.uint16, np.int16, np.float32):
+        return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))
+    target = {"bool": np.uint8, "int8": np.int16}.get(array.dtype.name, np.float32)
+    with np.errstate(over="ignore"):
+        cast = array.astype(target)
+    if not np.isfinite(cast).all():
+        raise UserError(f"{where}: values too large for 32-bit floats; rescale them")
+    return cast
+
+
+def mask_values(array: np.ndarray, where: object) -> np.ndarray:
+    """Bring a mask to unsigned integers.
+
+    Args:
+        array: [*spatial], whole numbers from 0 in any dtype.
+        where: the file, for the message.
+
+    Returns:
+        uint8 if it fits, else uint16 or int32.
+
+    Raises:
+        UserError: for fractions, negative numbers, NaN and infinity.
+
+    Example:
+        >>> mask_values(np.array([0.0, 2.0]), "a.npy")
+        array([0, 2], dtype=uint8)
+    """
+    if array.dtype.hasobject or array.dtype.kind not in "buif":
+        raise UserError(f"{where}: mask of type {array.dtype}, not numbers; save it as integers")
+    if array.size == 0:
+        raise UserError(f"{where}: has no pixels (size {array.shape}); take it out")
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(array)
+    if array.dtype.kind == "f" and not (np.isfinite(array).all() and (array == np.round(array)).all()):
+        raise UserError(f"{where}: mask with fractions, NaN or infinity; save whole numbers, 0 for background")
+    low, high = array.min(), array.max()
+    if low < 0 or high > 2**31 - 1:
+        raise UserError(f"{where}: mask with values from {low} to {high}; use whole numbers from 0 (background)")
+    return np.ascontiguousarray(array.astype(np.uint8 if high < 256 else np.uint16 if high < 65536 else np.int32))
+
+
+def apply_foreground(mask: np.ndarray, foreground: Foreground, where: object) -> np.ndarray:
+    """Say which mask values are foreground.
+
+    Args:
+        mask: whole numbers, 0 for background.
+        foreground: "binary" (the mask must have 0 and at most one other value), "any" (all but 0), a label (that value
+            alone), or None (leave the numbers as they are).
+        where: the file, for the message.
+
+    Returns:
+        uint8 0 and 1, or `mask` itself if `foreground` is None.
+
+    Raises:
+        UserError: if "binary" is asked for and the mask has more values.
+
+    Example:
+        >>> apply_foreground(np.array([0, 255, 0]), "binary", "a.png")
+        array([0, 1, 0], dtype=uint8)
+        >>> apply_foreground(np.array([0, 1, 2]), 2, "a.png")
+        array([0, 0, 1], dtype=uint8)
+    """
+    if foreground is None:
+        return mask
+    if foreground == "any":
+        return (mask > 0).astype(np.uint8)
+    if isinstance(foreground, int | np.integer) or foreground != "binary":
+        return (mask == parse_foreground(foreground)).astype(np.uint8)
+    values = np.unique(mask)
+    if np.count_nonzero(values) > 1:
+        shown = ", ".join(str(v) for v in values[:8]) + (", ..." if len(values) > 8 else "")
+        raise UserError(
+            f"{where}: mask with {len(values)} values ({shown}), but one foreground is wanted; "
+            "choose it with --foreground (any, or one of the values), or save 0 and 1"
+        )
+    return (mask > 0).astype(np.uint8)
+
+
+def parse_foreground(foreground: Foreground) -> Foreground:
+    """Check a choice of foreground, from a flag or from code.
+
+    Args:
+        foreground: "binary", "any", a label as int or digits, or None.
+
+    Returns:
+        "binary", "any", an int or None.
+
+    Raises:
+        UserError: for anything else.
+
+    Example:
+        >>> parse_foreground("3")
+        3
+    """
+    if foreground is None or foreground in ("binary", "any"):
+        return foreground
+    try:
+        label = int(foreground)
+    except (TypeError, ValueError):
+        label = 0
+    if label < 1:
+        raise UserError(f"--foreground {foreground}: not a choice; use binary, any, or a label from 1")
+    return label
+
+
+def foreground_value(mask: np.ndarray) -> int:
+    """The largest value of a mask: its foreground value if it is binary, 0 if it is empty."""
+    return int(mask.max(initial=0))
+
+
+def check_one_value(value: int, where: object, first: tuple[int, object] | None) -> None:
+    """Refuse binary masks whose foreground value differs from file to file: they may be several classes.
+
+    Raises:
+        UserError: if `value` differs from the first one seen.
+    """
+    if first is not None and value and value != first[0]:
+        raise UserError(
+            f"{where}: foreground has the value {value}, but in {first[1]} it is {first[0]}; "
+            "if both are foreground use --foreground any, else choose one value with --foreground"
+        )
+
+
+def describe(shape: tuple[int, ...]) -> str:
+    """A size for a message, such as ``64 x 64``."""
+    return " x ".join(str(n) for n in shape)

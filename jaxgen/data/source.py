@@ -1,0 +1,196 @@
+"""Sources of examples: what every data set looks like to the rest of the package."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from jaxgen.errors import UserError
+
+Example = dict[str, np.ndarray]
+SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Examples by number.
+
+    ``source[i]`` is one example, unbatched: ``image`` [*spatial, c] with raw values (uint8, uint16, int16 or float32),
+    ``mask`` [*spatial] (0 is background) and, where the data have them, ``masks`` [raters, *spatial], ``instances``
+    [*spatial] and ``label``. Examples may differ in size. Reading the same example twice gives the same arrays, from
+    any thread.
+    """
+
+    @property
+    def names(self) -> Sequence[str]:
+        """A name for each example, for messages and reports."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int) -> Example: ...
+
+
+class ArraySource:
+    """Examples of equal size, held in memory.
+
+    Args:
+        arrays: name -> array whose first axis counts examples.
+        names: a name for each example; "0", "1", ... if left out.
+
+    Raises:
+        ValueError: if the arrays hold different numbers of examples.
+
+    Example:
+        >>> source = ArraySource({"image": np.zeros((3, 4, 4, 1), np.uint8)})
+        >>> len(source), source[2]["image"].shape, source.names[2]
+        (3, (4, 4, 1), '2')
+    """
+
+    def __init__(self, arrays: dict[str, np.ndarray], names: Sequence[str] | None = None):
+        lengths = {name: len(array) for name, array in arrays.items()}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"arrays of one source need the same number of examples, not {lengths}")
+        self.arrays = arrays
+        self.names: Sequence[str] = [str(i) for i in range(len(self))] if names is None else list(names)
+        if len(self.names) != len(self):
+            raise ValueError(f"{len(self.names)} names for {len(self)} examples")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def __getitem__(self, i: int) -> Example:
+        return {name: array[i] for name, array in self.arrays.items()}
+
+    @classmethod
+    def from_source(cls, source: Source) -> "ArraySource":
+        """Read every example of `source` and stack them.
+
+        Args:
+            source: examples of equal sizes.
+
+        Returns:
+            The same examples in memory.
+
+        Raises:
+            UserError: if two examples differ in size.
+        """
+        if isinstance(source, ArraySource):
+            return source
+        return cls(stack([source[i] for i in range(len(source))], source.names), source.names)
+
+
+class Subset:
+    """Some examples of a source, in the order given.
+
+    Args:
+        source: where the examples come from.
+        indices: which of them.
+
+    Example:
+        >>> whole = ArraySource({"label": np.arange(5)})
+        >>> Subset(whole, [4, 0])[0]["label"].item()
+        4
+    """
+
+    def __init__(self, source: Source, indices: Sequence[int] | np.ndarray):
+        self._source = source
+        self._indices = np.asarray(indices, np.int64)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of the chosen examples."""
+        return [self._source.names[i] for i in self._indices]
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, i: int) -> Example:
+        return self._source[int(self._indices[i])]
+
+
+class Splits(NamedTuple):
+    """A data set in three parts that share no image, and no patient where patients are known.
+
+    Attributes:
+        train: what the model learns from.
+        validation: what choices are made on.
+        test: what is reported.
+        name: a short name.
+        origin: where the data came from.
+        licence: under which terms; "not stated" for a user's own files.
+    """
+
+    train: Source
+    validation: Source
+    test: Source
+    name: str = ""
+    origin: str = ""
+    licence: str = "not stated"
+
+
+def stack(examples: Sequence[Example], names: Sequence[str]) -> Example:
+    """Join examples along a new first axis.
+
+    Args:
+        examples: dicts of arrays.
+        names: a name for each, for the message.
+
+    Returns:
+        A dict of arrays [n, ...].
+
+    Raises:
+        UserError: if two examples differ in size.
+
+    Example:
+        >>> stack([{"image": np.zeros((2, 2, 1))}] * 3, "abc")["image"].shape
+        (3, 2, 2, 1)
+    """
+    first = examples[0]
+    for example, name in zip(examples, names, strict=False):
+        for key, array in example.items():
+            if np.shape(array) != np.shape(first[key]):
+                raise UserError(
+                    f"{name}: {key} of size {_size(array)}, but that of {names[0]} is {_size(first[key])}; "
+                    "bring all images to one size, or train on crops"
+                )
+    return {key: np.stack([example[key] for example in examples]) for key in first}
+
+
+def _size(array: np.ndarray) -> str:
+    return " x ".join(str(n) for n in np.shape(array)) or "()"
+
+
+def assign_splits(groups: Sequence[str], *, seed: int, where: str, what: str = "image") -> dict[str, np.ndarray]:
+    """Split examples 70 / 15 / 15 by group, at least one group each.
+
+    Groups are ranked by a hash of `seed` and their name, so the split does not depend on the order of files.
+
+    Args:
+        groups: for each example the name of what must stay together (its own name, or its patient).
+        seed: another seed, another split.
+        where: the file or folder, for the message.
+        what: what a group is, for the message.
+
+    Returns:
+        train, validation, test -> ascending indices of examples.
+
+    Raises:
+        UserError: with fewer than three groups.
+
+    Example:
+        >>> {k: len(v) for k, v in assign_splits([str(i) for i in range(20)], seed=0, where="here").items()}
+        {'train': 14, 'validation': 3, 'test': 3}
+    """
+    unique = sorted(set(groups), key=lambda g: (hashlib.sha256(f"{seed}/{g}".encode()).hexdigest(), g))
+    if len(unique) < 3:
+        count = f"only {len(unique)} {what}" + ("s" if len(unique) > 1 else "")
+        raise UserError(
+            f"{where}: {count}, too few to split into train, validation and test; add more (at least 3 {what}s)"
+        )
+    held = {name: max(1, round(SHARES[name] * len(unique))) for name in ("test", "validation")}
+    split_of = dict.fromkeys(unique, "train")
+    split_of.update(dict.fromkeys(unique[: held["test"]], "test"))
+    split_of.update(dict.fromkeys(unique[held["test"] :][: held["validation"]], "validation"))
+    chosen = np.array([split_of[g] for g in groups])
+    return {name: np.flatnonzero(chosen == name) for name in SHARES}
