@@ -1,0 +1,350 @@
+"""Checkpoints: written without stopping the run, checked when they are read. The only file that knows Orbax."""
+
+import json
+import logging
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.sharding import Sharding, SingleDeviceSharding
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from jaxgen.errors import UserError
+from jaxgen.train.state import TrainState
+from jaxgen.types import Params
+
+_FORMAT = 1
+_STATE = ("step", "params", "opt_state", "key")
+
+logger = logging.getLogger(__name__)
+
+
+class Restored(NamedTuple):
+    """A checkpoint read back to go on training.
+
+    Attributes:
+        state: the state, on the devices asked for.
+        position: batches handed out by the data feed.
+        progress: what the training loop keeps beside the state.
+        constants: what sampling needs beside the parameters.
+        config: the configuration of the run that saved it.
+    """
+
+    state: TrainState
+    position: int
+    progress: dict[str, Any]
+    constants: dict[str, Any]
+    config: dict[str, Any]
+
+
+class Loaded(NamedTuple):
+    """A checkpoint read to sample from.
+
+    Attributes:
+        params: the running average of the parameters.
+        constants: what sampling needs beside the parameters.
+        config: the configuration of the run that saved it.
+        step: the training step it was saved at.
+    """
+
+    params: Params
+    constants: dict[str, Any]
+    config: dict[str, Any]
+    step: int
+
+
+def fingerprint(tree: Any) -> int:
+    """A checksum (CRC-32) of all values of a tree, in the tree's order; structure and sharding do not enter.
+
+    Example:
+        >>> fingerprint({"w": np.zeros(2)}) == fingerprint({"w": np.ones(2)})
+        False
+    """
+    crc = 0
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        values = np.ascontiguousarray(leaf)
+        crc = zlib.crc32(values.reshape(-1).view(np.uint8).data, crc)
+    return crc
+
+
+def checkpoint_steps(folder: str | PathLike[str]) -> list[int]:
+    """The steps of the complete checkpoints in a folder, oldest first.
+
+    Example:
+        >>> checkpoint_steps("no/such/folder")
+        []
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        return []
+    found = (entry for entry in folder.iterdir() if entry.name.isdigit())
+    return sorted(int(entry.name) for entry in found if (entry / "_CHECKPOINT_METADATA").exists())
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:200] + "..."
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn what goes wrong while a checkpoint is written into one line."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        for leftover in folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        steps = checkpoint_steps(folder)
+        kept = f"the checkpoint of step {steps[-1]} is kept" if steps else "no checkpoint was written before"
+        raise UserError(
+            f"{folder}: a checkpoint could not be written ({_reason(error)}); {kept}; "
+            "free some space or make the folder writable, then run the same command again"
+        ) from error
+
+
+class Checkpointer:
+    """Saves and restores the state of one training stage.
+
+    A checkpoint is written beside the training and appears under its name only when it is whole. It holds the running
+    average apart from the rest of the state, so that `load_params` needs nothing of the training.
+
+    Args:
+        folder: where the checkpoints are; created if missing.
+        keep: how many of the newest to keep.
+        warn: called with one line for each checkpoint that cannot be read.
+
+    Raises:
+        UserError: if the folder cannot be created or written.
+
+    Example:
+        >>> import tempfile, jax.numpy as jnp
+        >>> zero = jnp.zeros((), jnp.int32)
+        >>> state = TrainState(zero, {"net": jnp.ones(2)}, {"net": jnp.ones(2)}, {}, jax.random.key(0))
+        >>> with tempfile.TemporaryDirectory() as folder, Checkpointer(folder) as checkpointer:
+        ...     checkpointer.save(state._replace(step=zero + 7), position=7)
+        ...     restored = checkpointer.restore_latest(jax.eval_shape(lambda: state))
+        >>> int(restored.state.step), restored.position
+        (7, 7)
+    """
+
+    def __init__(
+        self, folder: str | PathLike[str], keep: int = 2, warn: Callable[[str], None] = logger.warning
+    ) -> None:
+        self.folder = Path(folder).absolute()
+        self.warn = warn
+        with _writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._manager = ocp.CheckpointManager(
+                self.folder,
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=preservation_policy.LatestN(n=keep),
+                    cleanup_tmp_directories=True,
+                ),
+            )
+
+    def __enter__(self) -> "Checkpointer":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def save(
+        self,
+        state: TrainState,
+        *,
+        position: int,
+        progress: Mapping[str, Any] | None = None,
+        constants: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Save a checkpoint under the state's step; returns once the state has been copied from the devices.
+
+        Waits for the save before it, if that is still running.
+
+        Args:
+            state: the state; every device holds the whole.
+            position: batches handed out by the data feed.
+            progress: what the training loop keeps beside the state; a dict that JSON can hold, like the next two.
+            constants: what sampling needs beside the parameters.
+            config: the configuration of the run.
+
+        Raises:
+            UserError: if this save or the one before failed; the checkpoints before are kept.
+            TypeError: if JSON cannot hold one of the dicts.
+        """
+        meta = {
+            "format": _FORMAT,
+            "position": position,
+            "progress": dict(progress or {}),
+            "constants": dict(constants or {}),
+            "config": dict(config or {}),
+        }
+        json.dumps(meta)
+        rest = {name: getattr(state, name) for name in _STATE}
+        meta["fingerprints"] = {"state": fingerprint(rest), "ema": fingerprint(state.ema)}
+        step = int(state.step)
+        with _writing(self.folder):
+            self._manager.wait_until_finished()
+            saved = self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(rest),
+                    ema=ocp.args.StandardSave(state.ema),
+                    meta=ocp.args.JsonSave(meta),
+                ),
+            )
+        if not saved:
+            raise RuntimeError(f"{self.folder}: the checkpoint of step {step} was skipped")
+
+    def check(self) -> None:
+        """Raise what went wrong in a save that has ended since; does not wait.
+
+        Raises:
+            UserError: if that save failed.
+        """
+        with _writing(self.folder):
+            self._manager.check_for_errors()
+
+    def wait(self) -> None:
+        """Wait until the last save is on disk.
+
+        Raises:
+            UserError: if it failed.
+        """
+        with _writing(self.folder):
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Wait for the last save and let go of the folder.
+
+        Raises:
+            UserError: if the last save failed.
+        """
+        with _writing(self.folder):
+            self._manager.close()
+
+    def restore_latest(self, abstract: TrainState, sharding: Sharding | None = None) -> Restored | None:
+        """The newest checkpoint that can be read.
+
+        One that cannot (cut short, or its values do not match their checksum) is set aside under the name
+        ``unreadable-<step>``, saying so, and the one before is tried.
+
+        Args:
+            abstract: shapes and dtypes of the state, from `jax.eval_shape`.
+            sharding: where every array goes; the first device if None. How the arrays were placed when they were
+                saved does not matter.
+
+        Returns:
+            What was saved, or None where there is no checkpoint.
+
+        Raises:
+            UserError: if there are checkpoints and none can be read.
+        """
+        self.wait()
+        abstract = _placed(abstract, sharding)
+        rest = {name: getattr(abstract, name) for name in _STATE}
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for tried, step in enumerate(steps):
+            try:
+                read = self._manager.restore(
+                    step,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardRestore(rest),
+                        ema=ocp.args.StandardRestore(abstract.ema),
+                        meta=ocp.args.JsonRestore(),
+                    ),
+                )
+                state = TrainState(**read.state, ema=read.ema)
+                _verify("state", read.state, read.meta)
+                _verify("ema", read.ema, read.meta)
+            except Exception as error:
+                if step == steps[-1]:
+                    raise UserError(
+                        f"{self.folder}: no checkpoint can be read by this model (step {step}: {_reason(error)}); "
+                        "run with the code and flags it was saved with, or delete the folder to start again"
+                    ) from error
+                self.warn(
+                    f"{self.folder / str(step)}: this checkpoint cannot be read ({_reason(error)}); "
+                    f"going back to the one of step {steps[tried + 1]}"
+                )
+                continue
+            for unreadable in steps[:tried]:
+                self._set_aside(unreadable)
+            meta = read.meta
+            return Restored(state, meta["position"], meta["progress"], meta["constants"], meta["config"])
+        return None
+
+    def _set_aside(self, step: int) -> None:
+        if jax.process_index() == 0:
+            aside = self.folder / f"unreadable-{step}"
+            with _writing(self.folder):
+                shutil.rmtree(aside, ignore_errors=True)
+                (self.folder / str(step)).rename(aside)
+        if jax.process_count() > 1:
+            ocp.utils.sync_global_processes(f"set_aside_{step}")
+        self._manager.reload()
+
+
+def load_params(folder: str | PathLike[str], like: Params | None = None, step: int | None = None) -> Loaded:
+    """The parameters to sample with, from a stage's folder of checkpoints; nothing of the training is needed.
+
+    Args:
+        folder: the stage's folder of checkpoints.
+        like: shapes and dtypes of the parameters, from ``jax.eval_shape(model.init, key, batch)``; None takes them
+            from the checkpoint, which is enough for parameters held in dicts.
+        step: the checkpoint to read; None for the newest that can be read.
+
+    Returns:
+        The parameters, on the first device of this process, and what was saved with them.
+
+    Raises:
+        UserError: if there is no checkpoint, or none that can be read.
+
+    Example:
+        >>> load_params("no/such/run")
+        Traceback (most recent call last):
+        ...
+        jaxgen.errors.UserError: no/such/run: holds no checkpoint; train first, or name the folder of a trained stage
+    """
+    path = Path(folder)
+    steps = checkpoint_steps(path) if step is None else [s for s in checkpoint_steps(path) if s == step]
+    if not steps:
+        wanted = "no checkpoint" if step is None else f"no checkpoint of step {step}"
+        raise UserError(f"{folder}: holds {wanted}; train first, or name the folder of a trained stage")
+    for number in reversed(steps):
+        at = path.absolute() / str(number)
+        try:
+            with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+                meta = reader.restore(at / "meta")
+            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+                saved = reader.metadata(at / "ema").item_metadata.tree if like is None else like
+                params = reader.restore(at / "ema", args=ocp.args.StandardRestore(_placed(saved)))
+            _verify("ema", params, meta)
+            return Loaded(params, meta["constants"], meta["config"], number)
+        except Exception as error:
+            if number == steps[0]:
+                raise UserError(
+                    f"{at}: this checkpoint cannot be read ({_reason(error)}); "
+                    "copy it again, or run the training again to write a new one"
+                ) from error
+            logger.warning("%s: this checkpoint cannot be read (%s); going back to the one before", at, _reason(error))
+    raise AssertionError("unreachable")
+
+
+def _placed(abstract: Any, sharding: Sharding | None = None) -> Any:
+    place = sharding or SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), abstract)
+
+
+def _verify(name: str, tree: Any, meta: Mapping[str, Any]) -> None:
+    if fingerprint(tree) != meta["fingerprints"][name]:
+        raise ValueError(f"the values of {name!r} do not match their checksum")

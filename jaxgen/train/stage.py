@@ -1,0 +1,41 @@
+"""What is trained, and what comes out."""
+
+from typing import Any, NamedTuple
+
+import optax
+
+from jaxgen.train.state import TrainState
+from jaxgen.train.step import Prepare
+from jaxgen.types import Model, Params
+
+
+class Stage(NamedTuple):
+    """One model to train; an experiment trains one stage after the other.
+
+    Attributes:
+        name: the stage's name, and that of its folder of checkpoints.
+        model: the model.
+        optimizers: one for each group of parameters that an objective trains.
+        steps: how many steps to train.
+        prepare: ``prepare(key [b], batch) -> batch``, scaling and augmentation on the device; None for neither.
+    """
+
+    name: str
+    model: Model
+    optimizers: dict[str, optax.GradientTransformation]
+    steps: int
+    prepare: Prepare | None = None
+
+
+class Trained(NamedTuple):
+    """A trained stage.
+
+    Attributes:
+        params: the running average of the parameters, to sample and evaluate with.
+        state: the whole state after the last step.
+        timings: what this process did: ``compile_seconds``, ``train_seconds`` (compilation left out) and ``steps``.
+    """
+
+    params: Params
+    state: TrainState
+    timings: dict[str, Any]

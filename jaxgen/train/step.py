@@ -1,0 +1,169 @@
+"""One train step for every model."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxgen import draws
+from jaxgen.train.ema import update_ema
+from jaxgen.train.state import TrainState
+from jaxgen.types import Array, Batch, Key, Model, Params
+
+Metrics = dict[str, Array]
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+Prepare = Callable[[Key, Batch], Batch]
+
+
+def cast_floats(tree: Any, dtype: Any) -> Any:
+    """A tree with its floating-point leaves cast to `dtype`; the others are left alone.
+
+    Example:
+        >>> cast_floats({"image": jnp.ones(2), "label": jnp.arange(2)}, jnp.bfloat16)["image"].dtype
+        dtype(bfloat16)
+    """
+    return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+
+
+def _labels(model: Model) -> list[str]:
+    """What is put after the names of each objective's metrics: nothing where there is only one objective."""
+    if len(model.objectives) == 1:
+        return [""]
+    seen: Counter[str] = Counter()
+    labels = []
+    for objective in model.objectives:
+        seen[objective.trains] += 1
+        count = seen[objective.trains]
+        labels.append(f"/{objective.trains}" + (f"_{count}" if count > 1 else ""))
+    return labels
+
+
+def make_train_step(
+    model: Model,
+    optimizers: Mapping[str, optax.GradientTransformation],
+    *,
+    ema_decay: float,
+    prepare: Prepare | None = None,
+    precision: str = "float32",
+    axis_name: str | None = None,
+) -> TrainStep:
+    """The train step of a model: a pure function, to be compiled by the caller.
+
+    The objectives are played in order; each takes the gradient of the mean of its values with respect to its own
+    group, as the objectives before it left them, and updates only that group. The key of a step is
+    ``fold_in(state.key, state.step)``, split into one key an example, so that neither the number of devices nor a
+    restart changes what is drawn.
+
+    Args:
+        model: the model.
+        optimizers: one for each group that an objective trains.
+        ema_decay: decay of the running average of all groups (see `jaxgen.train.ema`).
+        prepare: ``prepare(key [b], batch) -> batch``, scaling and augmentation on the device.
+        precision: ``"float32"``, or ``"bfloat16"`` to cast parameters and batch for the losses; the parameters that
+            are kept, their gradients and the mean of the loss stay float32.
+        axis_name: the mapped axis that the batch is split over where the step runs inside `jax.pmap`; None elsewhere.
+
+    Returns:
+        ``step(state, batch) -> (state, metrics)``. The metrics are float32 scalars: ``loss`` and ``grad_norm`` (before
+        any clipping) and the means of the objective's info; with several objectives each name ends in ``/<group>``.
+
+    Raises:
+        ValueError: if `precision` is neither, or an objective's group has no optimizer.
+
+    Example:
+        >>> from jaxgen.train.state import init_state
+        >>> from jaxgen.types import Objective
+        >>> loss = lambda params, key, batch: ((batch["image"] @ params["net"]) ** 2, {})
+        >>> model = Model(lambda key, batch: {"net": jnp.ones(3)}, (Objective("net", loss),), lambda *_: None)
+        >>> optimizers, batch = {"net": optax.sgd(0.1)}, {"image": jnp.ones((4, 3))}
+        >>> state = init_state(model, optimizers, jax.random.key(0), batch)
+        >>> state, metrics = jax.jit(make_train_step(model, optimizers, ema_decay=0.9))(state, batch)
+        >>> int(state.step), sorted(metrics), float(metrics["loss"])
+        (1, ['grad_norm', 'loss'], 9.0)
+    """
+    if precision not in ("float32", "bfloat16"):
+        raise ValueError(f"precision must be 'float32' or 'bfloat16', not {precision!r}")
+    for objective in model.objectives:
+        if objective.trains not in optimizers:
+            raise ValueError(f"an objective trains {objective.trains!r}, which has no optimizer: {sorted(optimizers)}")
+
+    def mean(value: Array) -> Array:
+        value = jnp.mean(jnp.asarray(value, jnp.float32))
+        return value if axis_name is None else jax.lax.pmean(value, axis_name)
+
+    def example_keys(key: Key, b: int) -> Key:
+        if axis_name is None:
+            return jax.random.split(key, b)
+        keys = jax.random.split(key, b * jax.lax.axis_size(axis_name))
+        return jax.lax.dynamic_slice_in_dim(keys, jax.lax.axis_index(axis_name) * b, b)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        b = jax.tree.leaves(batch)[0].shape[0]
+        keys = example_keys(jax.random.fold_in(state.key, state.step), b)
+        keys = draws.split(keys, 1 + len(model.objectives))
+        if prepare is not None:
+            batch = prepare(keys[0], batch)
+        if precision == "bfloat16":
+            batch = cast_floats(batch, jnp.bfloat16)
+        params, opt_state = dict(state.params), dict(state.opt_state)
+        metrics: Metrics = {}
+        for objective, label, key in zip(model.objectives, _labels(model), keys[1:], strict=True):
+
+            def reduced(group: Params, objective=objective, key=key) -> tuple[Array, Mapping[str, Array]]:
+                full = {**params, objective.trains: group}
+                if precision == "bfloat16":
+                    full = cast_floats(full, jnp.bfloat16)
+                value, info = objective.loss(full, key, batch)
+                chex.assert_shape(value, (b,))
+                return jnp.mean(value.astype(jnp.float32)), info
+
+            name = objective.trains
+            (loss, info), grads = jax.value_and_grad(reduced, has_aux=True)(params[name])
+            if axis_name is not None:
+                # The mean stays outside the differentiated function: inside, its transpose would depend on how pmap
+                # treats replicated values.
+                grads = jax.lax.pmean(grads, axis_name)
+            updates, opt_state[name] = optimizers[name].update(grads, opt_state[name], params[name])
+            params[name] = optax.apply_updates(params[name], updates)
+            metrics |= {f"{entry}{label}": mean(value) for entry, value in info.items()}
+            metrics |= {f"loss{label}": mean(loss), f"grad_norm{label}": optax.global_norm(grads)}
+        ema = update_ema(state.ema, params, state.step, ema_decay)
+        return TrainState(state.step + 1, params, ema, opt_state, state.key), metrics
+
+    return step
+
+
+def make_many_steps(step: TrainStep) -> Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]:
+    """Several train steps in one call.
+
+    Args:
+        step: a train step.
+
+    Returns:
+        ``many(state, arrays, inputs) -> (state, metrics)``; the metrics have the shape ``[k]``. With `arrays`, a dict
+        of whole data sets on the device, `inputs` are the indices of the examples, ``[k, b]``; with `arrays` empty,
+        `inputs` is a dict of k batches, ``[k, b, ...]``.
+
+    Example:
+        >>> step = lambda state, batch: (state + 1, {"loss": batch["image"].mean()})
+        >>> arrays, indices = {"image": jnp.arange(4.0)}, jnp.array([[0, 1], [2, 3]])
+        >>> state, metrics = make_many_steps(step)(0, arrays, indices)
+        >>> int(state), metrics["loss"].tolist()
+        (2, [0.5, 2.5])
+    """
+
+    def many(state: TrainState, arrays: Batch, inputs: Any) -> tuple[TrainState, Metrics]:
+        def one(state: TrainState, chosen: Any) -> tuple[TrainState, Metrics]:
+            batch = {name: array[chosen] for name, array in arrays.items()} if arrays else chosen
+            return step(state, batch)
+
+        if jax.tree.leaves(inputs)[0].shape[0] > 1:
+            return jax.lax.scan(one, state, inputs)
+        state, metrics = one(state, jax.tree.map(lambda x: x[0], inputs))
+        return state, jax.tree.map(lambda x: x[None], metrics)
+
+    return many
