@@ -61,3 +61,25 @@ def split(key: Key, n: int) -> Array:
     if key.ndim == 0:
         return jax.random.split(key, n)
     return jnp.moveaxis(jax.vmap(lambda k: jax.random.split(k, n))(key), 0, 1)
+
+
+def bernoulli(key: Key, probability: float, shape: tuple[int, ...]) -> Array:
+    """Booleans that are true with the given probability; the other arguments are those of `normal`.
+
+    Example:
+        >>> import jax
+        >>> bernoulli(jax.random.key(0), 1.0, (2,)).tolist()
+        [True, True]
+    """
+    return uniform(key, shape) < probability
+
+
+def fold_in(key: Key, data: int | Array) -> Key:
+    """Derive a key, or each key of a batch of keys, from a number.
+
+    Example:
+        >>> import jax
+        >>> fold_in(jax.random.split(jax.random.key(0), 4), 7).shape
+        (4,)
+    """
+    return jax.random.fold_in(key, data) if key.ndim == 0 else jax.vmap(jax.random.fold_in, (0, None))(key, data)

@@ -1,0 +1,7 @@
+"""Networks as pure functions: ``Net(init, apply)``."""
+
+from jaxgen.nets.mlp import mlp
+from jaxgen.nets.rrdb import rrdb_encoder
+from jaxgen.nets.unet import unet
+
+__all__ = ["mlp", "rrdb_encoder", "unet"]
