@@ -1,0 +1,53 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxgen.train import decay_at, make_optimizer, make_schedule, update_ema
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 5, 50])
+@pytest.mark.parametrize("kind", ["cosine", "constant"])
+def test_schedule_rises_to_the_peak_and_ends_where_it_should(kind, warmup):
+    rates = np.array([float(make_schedule(0.3, warmup, 20, kind)(step)) for step in range(21)])
+    assert (rates[:-1] > 0).all()
+    assert rates.max() == pytest.approx(0.3)
+    assert rates[-1] == pytest.approx(0.0 if kind == "cosine" else 0.3, abs=1e-7)
+    if 1 < warmup < 20:
+        np.testing.assert_allclose(np.diff(rates[: warmup + 1]), (0.3 - 0.3 / warmup) / warmup, rtol=1e-4)
+
+
+def test_clip_bounds_the_gradient_that_the_optimizer_sees():
+    params, grads = {"w": jnp.zeros((2, 2))}, {"w": jnp.full((2, 2), 50.0)}
+    clipped = make_optimizer(0.1, schedule="constant", clip=1.0, name="adam")
+    _, state = clipped.update(grads, clipped.init(params), params)
+    moment = optax.tree.get(state, "mu")
+    assert float(optax.global_norm(moment)) == pytest.approx(0.1, rel=1e-5)  # (1 - b1) times a norm of 1
+
+
+def test_weight_decay_reaches_kernels_only():
+    params = {"kernel": jnp.ones((3, 3)), "bias": jnp.ones(3)}
+    optimizer = make_optimizer(0.1, schedule="constant", weight_decay=0.5)
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    np.testing.assert_allclose(updates["kernel"], -0.05, rtol=1e-6)
+    np.testing.assert_array_equal(updates["bias"], 0.0)
+
+
+@pytest.mark.parametrize("wrong", [{"name": "sgdd"}, {"schedule": "cosinus"}])
+def test_unknown_names_are_refused(wrong):
+    with pytest.raises(ValueError, match="must be"):
+        make_optimizer(0.1, **wrong)
+
+
+def test_ema_is_the_weighted_mean_of_all_parameters_so_far():
+    values = np.random.default_rng(0).normal(size=12)
+    ema, weights = {"w": jnp.float32(5.0), "n": jnp.int32(0)}, np.array([1.0])
+    for step, value in enumerate(values):
+        ema = update_ema(ema, {"w": jnp.float32(value), "n": jnp.int32(step)}, jnp.int32(step), 0.7)
+        decay = min(0.7, (1 + step) / (10 + step))
+        weights = np.append(weights * decay, 1 - decay)
+    assert weights.sum() == pytest.approx(1)
+    assert float(ema["w"]) == pytest.approx((weights * np.append(5.0, values)).sum(), rel=1e-5)
+    assert int(ema["n"]) == 11
+    assert float(decay_at(10**6, 0.7)) == pytest.approx(0.7)
