@@ -131,6 +131,32 @@ def table(metrics: Mapping[str, Any], describe: Mapping[str, Any] | None = None,
     return "\n".join(lines)
 
 
+def ordered(metrics: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics in the order in which the experiment gave them, which a JSON file with sorted keys does not keep.
+
+    Args:
+        metrics: ``{method: {metric: number}}``.
+        order: the lists ``methods`` and ``metrics`` of names; names not in them come last.
+
+    Returns:
+        The same metrics.
+
+    Example:
+        >>> ordered({"a": {"x": 1, "y": 2}, "b": {}}, {"methods": ["b", "a"], "metrics": ["y", "x"]})
+        {'b': {}, 'a': {'y': 2, 'x': 1}}
+    """
+
+    def arrange(entries: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+        first = [name for name in names if name in entries]
+        return {name: entries[name] for name in [*first, *(name for name in entries if name not in first)]}
+
+    inner = order.get("metrics", [])
+    return {
+        name: arrange(entry, inner) if isinstance(entry, Mapping) else entry
+        for name, entry in arrange(metrics, order.get("methods", [])).items()
+    }
+
+
 class _Run:
     """What a run folder says, read once."""
 
@@ -140,9 +166,9 @@ class _Run:
         self.name: str = str(self.about.get("experiment", folder.path.name))
         self.data: dict[str, Any] = runs.read_json(folder.data, default={})
         self.environment: dict[str, Any] = runs.read_json(folder.environment, default={})
-        self.metrics: dict[str, Any] = runs.read_json(folder.metrics, default={})
         self.timings: dict[str, Any] = runs.read_json(folder.timings, default={})
         self.captions: dict[str, Any] = runs.read_json(folder.captions, default={})
+        self.metrics = ordered(runs.read_json(folder.metrics, default={}), self.captions.get("order", {}))
         self.log = runs.read_log(folder.log)
         self.headline: str = str(self.captions.get("headline", ""))
         self.describe: dict[str, Any] = self.captions.get("describe", {})

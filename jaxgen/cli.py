@@ -1,0 +1,480 @@
+"""The command line: ``jaxgen list | run | apply | sample | eval | report | info``.
+
+Nothing heavy is imported until a command needs it, so that help and errors in flags come at once.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from jaxgen import __version__
+from jaxgen.config import Parser, RunConfig, add_options, choose_preset, nearest, override
+from jaxgen.errors import UserError
+
+_HELP = f"""usage: jaxgen COMMAND ...
+
+Deep generative models for medical imaging, in pure JAX. Version {__version__}.
+
+  jaxgen list                        the experiments: what they do, their data and presets
+  jaxgen run NAME [flags]            train, evaluate and report; goes on where it stopped
+  jaxgen apply RUN INPUT --out DIR   use a trained run on new images
+  jaxgen sample RUN [--n N]          draw samples from a trained run
+  jaxgen eval RUN [--data D]         evaluate a trained run, on other data too
+  jaxgen report RUN [RUN ...]        rebuild the page of a run, or compare several
+  jaxgen info                        versions, devices, memory, caches
+
+`jaxgen COMMAND --help` says more. For a first look: jaxgen run flow_sdf --preset smoke
+"""
+
+
+class _Stopped(BaseException):
+    """A signal asked the process to end while nothing needed saving."""
+
+    def __init__(self, number: int):
+        self.exit_code = 128 + number
+
+
+class _Context:
+    """What is known about the command that runs, for the message when it ends early."""
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        self.again = ""
+
+    def say(self, line: str = "") -> None:
+        """A line for the user."""
+        print(line, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: the arguments; None for those of the process.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 a mistake in a flag or file, 130 or 143 stopped by a signal.
+
+    Example:
+        >>> main(["--version"])
+        jaxgen 0.1.0
+        0
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return _guard(lambda context: _command(arguments, context, process=argv is None))
+
+
+def run_module(experiment: Any, argv: Sequence[str] | None = None) -> int:
+    """Run an experiment file as a program: ``python -m experiments.flow_sdf`` or ``python my_experiment.py``.
+
+    Args:
+        experiment: the `jaxgen.experiment.Experiment` of the file.
+        argv: flags of ``jaxgen run``; None for those of the process.
+
+    Returns:
+        The exit code.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    module = sys.modules.get("__main__")
+    spec = getattr(module, "__spec__", None)
+    built_in = spec is not None and spec.name.startswith("experiments.")
+    file = getattr(module, "__file__", None)
+    reference = experiment.name if built_in or argv is not None or file is None else file
+    if argv is None:
+        _more_memory_pages()
+    return _guard(lambda context: _run(arguments, context, experiment=experiment, reference=reference))
+
+
+def _guard(command: Callable[[_Context], int]) -> int:
+    """Run a command and turn what goes wrong into one line and an exit code."""
+    context = _Context()
+    before = _on_sigterm(_raise_stopped)
+    try:
+        return command(context)
+    except SystemExit as leave:  # argparse after --help
+        return leave.code if isinstance(leave.code, int) else 0
+    except UserError as error:
+        return _fail(str(error), 2)
+    except (KeyboardInterrupt, _Stopped) as stop:
+        code = stop.exit_code if isinstance(stop, _Stopped) else 130
+        return _fail(f"stopped{_again(context)}", code, "jaxgen: ")
+    except BrokenPipeError:  # the reader of a pipe has gone, as in `jaxgen list | head -1`
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if type(error).__name__ == "Interrupted" and hasattr(error, "exit_code"):
+            return _fail(f"{error}{_again(context)}", error.exit_code, "jaxgen: ")
+        if isinstance(error, OSError) and error.filename is not None:
+            reason = (error.strerror or str(error)).lower()
+            return _fail(f"{error.filename}: {reason}; make room or make it accessible{_again(context)}", 2)
+        return _unexpected(error, context)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _on_sigterm(handler: Any) -> Any:
+    try:
+        return signal.signal(signal.SIGTERM, handler)
+    except ValueError:  # not in the main thread
+        return None
+
+
+def _raise_stopped(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Stopped(number)
+
+
+def _fail(message: str, code: int, prefix: str = "jaxgen: error: ") -> int:
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    print(prefix + " ".join(message.split()), file=sys.stderr, flush=True)
+    return code
+
+
+def _again(context: _Context) -> str:
+    return f"; go on with: {context.again}" if context.again else ""
+
+
+def _unexpected(error: Exception, context: _Context) -> int:
+    text = "".join(traceback.format_exception(error))
+    where = ""
+    for place in filter(None, [context.folder, Path(tempfile.gettempdir())]):
+        path = place / ("error.txt" if place == context.folder else f"jaxgen-error-{os.getpid()}.txt")
+        with contextlib.suppress(OSError):
+            path.write_text(text, encoding="utf-8")
+            where = f"; full traceback in {path}"
+            break
+    said = " ".join(str(error).split())
+    said = said if len(said) <= 300 else said[:300] + "..."
+    return _fail(f"{type(error).__name__}: {said}{where or '; no place to write the traceback'}", 1)
+
+
+def _command(argv: list[str], context: _Context, process: bool) -> int:
+    commands = {
+        "list": _list,
+        "run": _run,
+        "apply": _apply,
+        "sample": _sample,
+        "eval": _eval,
+        "report": _report,
+        "info": _info,
+    }
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        context.say(_HELP.rstrip())
+        return 0 if argv else 2
+    if argv[0] in ("-V", "--version"):
+        context.say(f"jaxgen {__version__}")
+        return 0
+    if argv[0] not in commands:
+        hint = nearest(argv[0], commands)
+        raise UserError(f"there is no command {argv[0]!r}{hint} (commands: {', '.join(commands)})")
+    wants_help = "--help" in argv or "-h" in argv
+    if process and not wants_help and argv[0] in ("run", "apply", "sample", "eval"):
+        _more_memory_pages()
+    return commands[argv[0]](argv[1:], context)
+
+
+def _more_memory_pages() -> None:
+    """Start again with huge memory pages on a Linux CPU: large temporary buffers are page-faulted anew each step.
+
+    The setting is read when a process starts, hence the new start; it finds the setting made and goes on.
+    """
+    accelerator = any(map(os.path.exists, ("/dev/nvidia0", "/dev/accel0", "/dev/vfio/0", "/dev/kfd")))
+    on_cpu = os.environ.get("JAX_PLATFORMS", "").lower() == "cpu" or not accelerator
+    if sys.platform != "linux" or not on_cpu or "GLIBC_TUNABLES" in os.environ or "PYTEST_VERSION" in os.environ:
+        return
+    if not getattr(sys, "orig_argv", None) or not sys.executable:
+        return
+    os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _prepare_jax(use_cache: bool) -> None:
+    from jaxgen import caching
+
+    if use_cache:
+        caching.enable()
+
+
+def _list(argv: list[str], context: _Context) -> int:
+    parser = Parser(prog="jaxgen list", description="The experiments that come with the package.")
+    parser.parse(argv)
+    from jaxgen.experiment import find, names
+
+    for name in names():
+        try:
+            experiment = find(name)
+        except ImportError as error:
+            context.say(f"{name}\n  cannot be loaded: {error}\n")
+            continue
+        context.say(f"{name}\n  {experiment.summary}\n  data: {experiment.data}")
+        context.say(f"  presets: {', '.join(experiment.presets)}\n")
+    return 0
+
+
+_RUN_EPILOG = """example:
+  {prog} --preset smoke --steps 20 --workdir runs/try
+"""
+
+
+def _run(argv: list[str], context: _Context, experiment: Any = None, reference: str = "") -> int:
+    named = experiment is None
+    if named and (not argv or argv in (["-h"], ["--help"])):
+        context.say(_RUN_USAGE.rstrip())
+        return 0 if argv else 2
+    name, rest = _take_name(argv) if named else (reference, argv)
+    from jaxgen import runs
+
+    if named and not name.endswith(".py") and os.path.isdir(name) and (os.sep in name or runs.is_run(Path(name))):
+        return _resume(name, rest, context)
+    if named:
+        from jaxgen.experiment import find
+
+        experiment = find(name)
+    prog = f"jaxgen run {name}" if named else f"{Path(sys.argv[0]).name if sys.argv[0] else 'python'}"
+
+    first = Parser(prog=prog, add_help=False)
+    first.add_argument("--preset")
+    preset, config = choose_preset(experiment.presets, first.parse_known_args(rest)[0].preset)
+    parser = Parser(
+        prog=prog,
+        description=f"{experiment.summary}\n\nDefaults below are those of the preset {preset!r}.",
+        epilog=_RUN_EPILOG.format(prog=prog),
+    )
+    group = parser.add_argument_group("run")
+    presets = ", ".join(experiment.presets)
+    group.add_argument(
+        "--preset", metavar="NAME", help=f"one of {presets} [default: {choose_preset(experiment.presets, None)[0]}]"
+    )
+    group.add_argument("--workdir", metavar="DIR", help="run folder [default: a new one under runs/]")
+    _add_machine_flags(group)
+    add_options(parser, config, title=experiment.name)
+    given = parser.parse(rest)
+    return _train(experiment, preset, override(config, given), given, name, context)
+
+
+_RUN_USAGE = """usage: jaxgen run NAME [--preset P] [--data D] [--workdir DIR] [flags]
+
+Train, evaluate and report an experiment. NAME is one of `jaxgen list`, the path of a .py file that defines
+EXPERIMENT, or a run folder (then the run goes on as it was configured). With --workdir, a run that is there
+already goes on where it stopped. `jaxgen run NAME --help` lists all flags.
+
+examples:
+  jaxgen run flow_sdf
+  jaxgen run flow_sdf --preset smoke --steps 20 --workdir runs/try
+  jaxgen run my_experiment.py --data my/images
+"""
+
+
+def _take_name(argv: list[str]) -> tuple[str, list[str]]:
+    """The experiment's name and the other arguments; the name comes first, or wherever it cannot be mistaken."""
+    if not argv[0].startswith("-"):
+        return argv[0], argv[1:]
+    from jaxgen.experiment import names
+
+    known = names()
+    for i, word in enumerate(argv):
+        if word in known or (word.endswith(".py") and not word.startswith("-")):
+            return word, argv[:i] + argv[i + 1 :]
+    raise UserError("name the experiment first: jaxgen run NAME [flags] (see `jaxgen list`)")
+
+
+def _resume(path: str, rest: list[str], context: _Context) -> int:
+    from jaxgen import runner
+
+    parser = Parser(prog=f"jaxgen run {path}", description="Go on with a run as it was configured.")
+    _add_machine_flags(parser)
+    given = parser.parse(rest)
+    given.workdir = path
+    folder, experiment, preset, config = runner.open_config(path)
+    return _train(experiment, preset, config, given, runner.reference_of(folder), context)
+
+
+def _train(experiment: Any, preset: str, config: RunConfig, given: Any, reference: str, context: _Context) -> int:
+    if given.workdir == "":
+        raise UserError("--workdir needs the path of a folder, got an empty text")
+    _join(given)
+    _prepare_jax(not given.no_cache)
+    from jaxgen import runner
+
+    def started(folder: Any) -> None:
+        context.folder = folder.path
+        context.again = runner.resume(folder)
+
+    runner.train(
+        experiment,
+        preset,
+        config,
+        Path(given.workdir) if given.workdir else None,
+        reference=reference,
+        say=context.say,
+        quiet=given.quiet,
+        started=started,
+    )
+    return 0
+
+
+def _add_machine_flags(parser: Any) -> None:
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
+    parser.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="several processes: where the first one listens, or 'auto'"
+    )
+    parser.add_argument("--processes", type=_whole, metavar="N", help="several processes: how many there are")
+    parser.add_argument("--process", type=_whole, metavar="I", help="several processes: which one this is, from 0")
+
+
+def _join(given: Any) -> None:
+    """Join the other processes of a run."""
+    if given.coordinator is None:
+        if given.processes is not None or given.process is not None:
+            raise UserError("--coordinator HOST:PORT is needed with --processes and --process")
+        return
+    if not given.workdir:
+        raise UserError("--workdir is needed with --coordinator: all processes share one run folder")
+    import jax
+
+    if given.coordinator == "auto":
+        jax.distributed.initialize()
+        return
+    if given.processes is None or given.process is None:
+        raise UserError("--processes and --process are needed with --coordinator (or --coordinator auto on a cluster)")
+    if not 0 <= given.process < given.processes:
+        raise UserError(f"--process must be from 0 to {given.processes - 1}, got {given.process}")
+    jax.distributed.initialize(given.coordinator, given.processes, given.process)
+
+
+def _apply(argv: list[str], context: _Context) -> int:
+    parser = Parser(
+        prog="jaxgen apply",
+        description="Use a trained run on new images: PNG, TIFF, NIfTI, DICOM or npy.",
+        epilog="example:\n  jaxgen apply runs/try images/ --out results\n"
+        "  jaxgen apply runs/try 'scans/*.nii.gz' --out results",
+    )
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument("input", metavar="INPUT", nargs="+", help="a file, a folder, or a pattern such as 'a/*.png'")
+    parser.add_argument("--out", metavar="DIR", required=True, help="where the results go")
+    parser.add_argument("--overwrite", action="store_true", help="replace results that are there already")
+    parser.add_argument("--dicom-seg", action="store_true", help="DICOM in: write DICOM SEG instead of NIfTI")
+    parser.add_argument("--seed", type=_whole, metavar="N", help="seed of the random numbers [default: the run's]")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
+    given = parser.parse(argv)
+    _not_empty(given.out, "--out")
+    _prepare_jax(not given.no_cache)
+    from jaxgen import apply
+
+    failed = apply.apply_run(
+        Path(given.run),
+        given.input,
+        Path(given.out),
+        overwrite=given.overwrite,
+        dicom_seg=given.dicom_seg,
+        seed=given.seed,
+        say=context.say,
+        quiet=given.quiet,
+    )
+    return 1 if failed else 0
+
+
+def _sample(argv: list[str], context: _Context) -> int:
+    parser = Parser(prog="jaxgen sample", description="Draw samples from a trained run.")
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument("--n", type=_positive, default=16, metavar="N", help="how many [default: 16]")
+    parser.add_argument("--out", metavar="DIR", help="where they go [default: RUN/samples]")
+    parser.add_argument("--seed", type=_whole, metavar="N", help="seed of the random numbers [default: the run's]")
+    parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
+    given = parser.parse(argv)
+    _not_empty(given.out, "--out")
+    _prepare_jax(not given.no_cache)
+    from jaxgen import runner
+
+    runner.sample(Path(given.run), given.n, Path(given.out) if given.out else None, given.seed, context.say)
+    return 0
+
+
+def _eval(argv: list[str], context: _Context) -> int:
+    parser = Parser(prog="jaxgen eval", description="Evaluate a trained run on its own data or on others.")
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument("--data", metavar="D", help="a TFDS name, a folder or a .npz file [default: the run's data]")
+    parser.add_argument("--out", metavar="DIR", help="where the results go [default: RUN/evaluations/...]")
+    parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
+    given = parser.parse(argv)
+    _not_empty(given.out, "--out")
+    _not_empty(given.data, "--data")
+    _prepare_jax(not given.no_cache)
+    from jaxgen import runner
+
+    runner.evaluate(Path(given.run), given.data, Path(given.out) if given.out else None, context.say)
+    return 0
+
+
+def _report(argv: list[str], context: _Context) -> int:
+    parser = Parser(
+        prog="jaxgen report", description="Rebuild the page of a run; with several runs, a page that compares them."
+    )
+    parser.add_argument("run", metavar="RUN", nargs="+", help="run folder")
+    parser.add_argument("--out", metavar="FILE", help="the page of a comparison [default: comparison.html]")
+    given = parser.parse(argv)
+    _not_empty(given.out, "--out")
+    from jaxgen import report, runs
+
+    folders = [runs.open_run(path) for path in given.run]
+    if len(folders) == 1 and given.out is None:
+        context.say(str(report.write(folders[0])))
+        return 0
+    out = Path(given.out or "comparison.html")
+    if out.is_dir():
+        raise UserError(f"--out {out}: it is a folder; give the name of a file, such as {out / 'comparison.html'}")
+    if out.exists() and b"content='jaxgen report'" not in out.read_bytes()[:2000]:
+        raise UserError(f"--out {out}: it is there already and is no page of jaxgen; give another name")
+    text = report.page(folders[0]) if len(folders) == 1 else report.compare(folders)
+    try:
+        runs.write_text(out, text)
+    except OSError as error:
+        raise UserError(f"--out {out}: it cannot be written ({runs.explain(error)}); give another place") from error
+    context.say(str(out))
+    return 0
+
+
+def _info(argv: list[str], context: _Context) -> int:
+    Parser(prog="jaxgen info", description="Versions, devices, memory and caches.").parse(argv)
+    from jaxgen import info
+
+    for line in info.lines():
+        context.say(line)
+    return 0
+
+
+def _whole(text: str) -> int:
+    return _bounded(text, 0, 2**32 - 1)
+
+
+def _positive(text: str) -> int:
+    return _bounded(text, 1, 10**6)
+
+
+def _bounded(text: str, low: int, high: int) -> int:
+    import argparse
+
+    if not text.lstrip("-").isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}")
+    if not low <= int(text) <= high:
+        raise argparse.ArgumentTypeError(f"must be from {low} to {high}, got {text}")
+    return int(text)
+
+
+def _not_empty(value: str | None, name: str) -> None:
+    if value == "":
+        raise UserError(f"{name} needs a value, got an empty text")

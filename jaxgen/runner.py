@@ -1,0 +1,498 @@
+"""The runner: one function a command, the same for every experiment."""
+
+import contextlib
+import dataclasses
+import datetime
+import io
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import jaxgen
+from jaxgen import report, runs
+from jaxgen.config import RunConfig, choose_preset, diff, flag, from_dict, to_dict
+from jaxgen.data.pipeline import Feed
+from jaxgen.errors import UserError
+from jaxgen.experiment import Evaluation, Experiment, find, is_file
+from jaxgen.train import Reporter, load_params, train_stage
+
+EVALUATE, SAMPLE, APPLY = 1, 2, 3
+"""What is folded into the run's seed for the random numbers of each command."""
+
+Say = Callable[[str], None]
+
+
+def key_of(config: RunConfig, purpose: int) -> jax.Array:
+    """The key for the random numbers of one command.
+
+    Args:
+        config: the configuration, for its seed.
+        purpose: `EVALUATE`, `SAMPLE` or `APPLY`.
+
+    Returns:
+        A typed PRNG key.
+    """
+    return jax.random.fold_in(jax.random.key(config.seed), purpose)
+
+
+def train(
+    experiment: Experiment,
+    preset: str,
+    config: RunConfig,
+    workdir: Path | None,
+    *,
+    reference: str = "",
+    say: Say = print,
+    quiet: bool = False,
+    started: Callable[[runs.RunFolder], None] = lambda folder: None,
+) -> runs.RunFolder:
+    """Train, evaluate and report an experiment; goes on where it stopped if the folder holds this run already.
+
+    Args:
+        experiment: what to run.
+        preset: the name of the preset that `config` came from.
+        config: the configuration.
+        workdir: the run folder; None for a new one under ``runs/``.
+        reference: how the command line names the experiment: its name, or the path of its file.
+        say: called with each line for the user.
+        quiet: no progress bar.
+        started: called with the folder as soon as there is one.
+
+    Returns:
+        The run folder, finished.
+
+    Raises:
+        UserError: if the folder holds another run or something else, or cannot be written, or the data are wrong.
+        jaxgen.train.Interrupted: if a signal asked to stop; a checkpoint is saved.
+    """
+    began = time.perf_counter()
+    reference = reference or experiment.name
+    path = workdir or runs.default_path(experiment.name, preset)
+    chief = jax.process_index() == 0
+    resuming = runs.is_run(path)
+    if resuming:
+        _refuse_another(runs.RunFolder(path), experiment, config)
+        if runs.RunFolder(path).finished():
+            started(runs.RunFolder(path))
+            return _finished_before(runs.RunFolder(path), say)
+    splits = experiment.load(config)
+    data = _about_data(splits)
+    loaded = time.perf_counter() - began
+    if chief and not resuming:
+        about = {
+            "experiment": experiment.name,
+            "source": str(Path(reference).resolve()) if is_file(reference) else None,
+            "summary": experiment.summary,
+            "baseline": experiment.baseline,
+            "preset": preset,
+            "changed": sorted(diff(experiment.presets[preset], config)) if preset in experiment.presets else [],
+            "command": command(reference, preset, config, experiment),
+            "config": to_dict(config),
+        }
+        files = {
+            "config.json": about,
+            "constants.json": experiment.measure(config, splits),
+            "data.json": data,
+            "environment.json": environment(),
+        }
+        runs.create(path, files)
+    _barrier("folder")
+    folder = runs.open_run(path)
+    with runs.locked(folder) if chief else contextlib.nullcontext():
+        started(folder)
+        if resuming:
+            _same_data(folder, data)
+            say(f"going on with {path}")
+        constants = runs.read_json(folder.constants)
+        clock = _Clock(folder, began, loaded, config.batch_size)
+        trained = _train_stages(experiment, config, constants, splits, folder, clock, quiet or not chief)
+        if not chief:
+            return folder
+        clock.save()
+        say("evaluating")
+        evaluating = time.perf_counter()
+        evaluation = experiment.evaluate(config, constants, trained, splits, key_of(config, EVALUATE))
+        save_evaluation(evaluation, folder.path)
+        clock.save(evaluate_seconds=time.perf_counter() - evaluating)
+        runs.write_json(folder.metrics, evaluation.metrics)
+        report.write(folder)
+        with contextlib.suppress(OSError):
+            folder.error.unlink(missing_ok=True)
+    for line in results(folder):
+        say(line)
+    return folder
+
+
+def open_trained(path: Path | str) -> tuple[runs.RunFolder, Experiment, RunConfig, dict[str, Any], dict[str, Any]]:
+    """A finished run with its experiment, configuration, constants and trained parameters.
+
+    Args:
+        path: the run folder.
+
+    Returns:
+        The folder, the experiment, the configuration, the constants, and the parameters by stage.
+
+    Raises:
+        UserError: if there is no run, its experiment is gone, or its training is not finished.
+    """
+    folder, experiment, _, config = open_config(path)
+    constants = runs.read_json(folder.constants)
+    trained: dict[str, Any] = {}
+    for spec in experiment.stages:
+        if not folder.checkpoints(spec.name).is_dir():
+            raise UserError(f"{path}: its stage {spec.name!r} is not trained yet; go on with `{resume(folder)}`")
+        saved = load_params(folder.checkpoints(spec.name))
+        steps = spec.build(config, constants, trained).steps
+        if saved.step < steps:
+            raise UserError(
+                f"{path}: its stage {spec.name!r} is at step {saved.step} of {steps}; go on with `{resume(folder)}`"
+            )
+        trained[spec.name] = saved.params
+    return folder, experiment, config, constants, trained
+
+
+def open_config(path: Path | str) -> tuple[runs.RunFolder, Experiment, str, RunConfig]:
+    """A run with its experiment, preset and configuration, finished or not.
+
+    Args:
+        path: the run folder.
+
+    Returns:
+        The folder, the experiment, the name of its preset and the configuration.
+
+    Raises:
+        UserError: if there is no run, or its experiment is gone.
+    """
+    folder = runs.open_run(path)
+    about = runs.read_json(folder.config)
+    if not isinstance(about, dict) or not isinstance(about.get("config"), dict):
+        raise UserError(f"{folder.config}: it is not the configuration of a jaxgen run; give the path of a run folder")
+    experiment = find(about.get("source") or str(about.get("experiment")))
+    preset = str(about.get("preset"))
+    config = experiment.presets.get(preset) or next(iter(experiment.presets.values()))
+    return folder, experiment, preset, from_dict(type(config), about["config"])
+
+
+def reference_of(folder: runs.RunFolder) -> str:
+    """How the command line names the experiment of a run."""
+    about = runs.read_json(folder.config)
+    return str(about.get("source") or about.get("experiment"))
+
+
+def evaluate(path: Path, data: str | None, out: Path | None, say: Say = print) -> Path:
+    """Evaluate a trained run, on other data too.
+
+    Args:
+        path: the run folder.
+        data: the data, as the flag ``--data`` takes it; None for the run's own.
+        out: where ``metrics.json`` and the figures go; None for a folder inside the run folder.
+        say: called with each line for the user.
+
+    Returns:
+        The folder written.
+
+    Raises:
+        UserError: if the run is not trained or the data are wrong.
+    """
+    folder, experiment, config, constants, trained = open_trained(path)
+    if data is not None:
+        config = dataclasses.replace(config, data=data)
+    splits = experiment.load(config)
+    target = out or folder.path / "evaluations" / _label(config.data or "own")
+    make_folder(target, "--out")
+    say("evaluating")
+    evaluation = experiment.evaluate(config, constants, trained, splits, key_of(config, EVALUATE))
+    save_evaluation(evaluation, target)
+    runs.write_json(target / "metrics.json", evaluation.metrics)
+    runs.write_json(target / "data.json", _about_data(splits))
+    for line in _lines(evaluation.headline, evaluation.metrics, target / "figures" / "captions.json", experiment):
+        say(line)
+    say(f"\n{target}")
+    return target
+
+
+def sample(path: Path, n: int, out: Path | None, seed: int | None, say: Say = print) -> Path:
+    """Draw samples from a trained run.
+
+    Args:
+        path: the run folder.
+        n: how many.
+        out: where figures and ``samples.npz`` go; None for ``samples/`` in the run folder.
+        seed: a seed of its own; None for the run's.
+        say: called with each line for the user.
+
+    Returns:
+        The folder written.
+
+    Raises:
+        UserError: if the run is not trained or the experiment cannot sample.
+    """
+    folder, experiment, config, constants, trained = open_trained(path)
+    if experiment.sample is None:
+        raise UserError(f"{path}: the experiment {experiment.name} has nothing to sample; try `jaxgen eval`")
+    target = out or folder.path / "samples"
+    make_folder(target, "--out")
+    splits = experiment.load(config)
+    key = key_of(config if seed is None else dataclasses.replace(config, seed=seed), SAMPLE)
+    evaluation = experiment.sample(config, constants, trained, splits, key, n)
+    save_evaluation(evaluation, target)
+    if evaluation.arrays:
+        buffer = io.BytesIO()
+        arrays: dict[str, Any] = {name: np.asarray(array) for name, array in evaluation.arrays.items()}
+        np.savez_compressed(buffer, **arrays)
+        runs.write_bytes(target / "samples.npz", buffer.getvalue())
+    for line in _lines(evaluation.headline, evaluation.metrics, target / "figures" / "captions.json", experiment):
+        say(line)
+    say(f"\n{target}")
+    return target
+
+
+def results(folder: runs.RunFolder) -> list[str]:
+    """The lines that end a run: headline, metrics against the baseline, and where everything is."""
+    about, metrics = runs.read_json(folder.config), runs.read_json(folder.metrics)
+    captions = runs.read_json(folder.captions, default={})
+    lines = ["", *filter(None, [captions.get("headline", "")]), ""]
+    metrics = report.ordered(metrics, captions.get("order", {}))
+    lines += report.table(metrics, captions.get("describe", {}), about.get("baseline", "")).splitlines()
+    return [*lines, "", f"report: {folder.report}", f"run:    {folder.path}"]
+
+
+def resume(folder: runs.RunFolder) -> str:
+    """The command that goes on with a run."""
+    return f"jaxgen run {shlex.quote(str(folder.path))}"
+
+
+def command(reference: str, preset: str, config: RunConfig, experiment: Experiment) -> str:
+    """The shortest command that runs this configuration from nothing.
+
+    Args:
+        reference: the name or file of the experiment.
+        preset: the name of the preset.
+        config: the configuration.
+        experiment: the experiment.
+
+    Returns:
+        A line for the shell.
+    """
+    default, _ = choose_preset(experiment.presets, None)
+    words = ["jaxgen", "run", reference, *(["--preset", preset] if preset != default else [])]
+    for name, (_, value) in diff(experiment.presets.get(preset, config), config).items():
+        if isinstance(value, bool):
+            words.append(flag(name) if value else flag("no_" + name))
+            continue
+        text = ",".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
+        words += [f"{flag(name)}={text}"] if text.startswith("-") else [flag(name), text]
+    return shlex.join(words)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices and the machine, as saved with every run."""
+    device = jax.devices()[0]
+    return {
+        "started": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z").strip(),
+        "device": f"{jax.device_count()} x {device.device_kind}".removeprefix("1 x "),
+        "platform": device.platform,
+        "processes": jax.process_count(),
+        "cpu_count": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "jaxgen": jaxgen.__version__,
+        "versions": versions(),
+        "command_line": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that results depend on; those not installed are left out."""
+    names = ["jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "grain", "tensorflow-datasets", "numpy"]
+    found = {}
+    for name in [*names, "scipy", "nibabel", "pillow", "pydicom", "highdicom"]:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def make_folder(path: Path, name: str) -> None:
+    """Make a folder for outputs.
+
+    Args:
+        path: the folder.
+        name: the flag it came from, for the message.
+
+    Raises:
+        UserError: if it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{name} {path}: it cannot be made ({runs.explain(error)}); give another folder") from error
+
+
+def save_evaluation(evaluation: Evaluation, path: Path) -> None:
+    """Save figures, captions, headline and how to show the metrics under ``path/figures``.
+
+    Args:
+        evaluation: what to save; its metrics are left to the caller.
+        path: a folder that is there.
+    """
+    figures = path / "figures"
+    figures.mkdir(exist_ok=True)
+    for name, (figure, _) in evaluation.figures.items():
+        buffer = io.BytesIO()
+        # without the version of matplotlib, equal figures are equal files
+        figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight", metadata={"Software": None})
+        runs.write_bytes(figures / f"{name}.png", buffer.getvalue())
+    captions = {
+        "headline": evaluation.headline,
+        "figures": [{"name": name, "caption": figure.caption} for name, figure in evaluation.figures.items()],
+        "describe": {name: metric._asdict() for name, metric in evaluation.describe.items()},
+        "order": {
+            "methods": list(evaluation.metrics),
+            "metrics": list(dict.fromkeys(n for m in evaluation.metrics.values() if isinstance(m, Mapping) for n in m)),
+        },
+    }
+    runs.write_json(figures / "captions.json", captions)
+
+
+def _train_stages(
+    experiment: Experiment,
+    config: RunConfig,
+    constants: Mapping[str, Any],
+    splits: Any,
+    folder: runs.RunFolder,
+    clock: "_Clock",
+    quiet: bool,
+) -> dict[str, Any]:
+    trained: dict[str, Any] = {}
+    reporter = Reporter(folder.path if jax.process_index() == 0 else None, quiet=quiet)
+    for spec in experiment.stages:
+        stage = spec.build(config, constants, trained)
+        feed = Feed(
+            splits.train,
+            config.batch_size,
+            seed=config.seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            workers=config.workers,
+        )
+        result = train_stage(stage, feed, config, folder.path, constants, reporter)
+        clock.stage(spec.name, result.timings)
+        trained[spec.name] = _local(result.params)
+    return trained
+
+
+def _local(tree: Any) -> Any:
+    """Parameters on this process's first device, wherever training spread them."""
+    device = jax.local_devices()[0]
+    return jax.tree.map(lambda x: jax.device_put(np.asarray(x.addressable_data(0)), device), tree)
+
+
+class _Clock:
+    """timings.json: what all sessions of a run took together."""
+
+    def __init__(self, folder: runs.RunFolder, began: float, loaded: float, batch_size: int):
+        self.folder, self.began, self.batch_size = folder, began, batch_size
+        try:
+            self.before = runs.read_json(folder.timings, default={})
+        except UserError:
+            self.before = {}
+        self.now: dict[str, Any] = {"load_seconds": loaded, "stages": {}}
+
+    def stage(self, name: str, timings: Mapping[str, Any]) -> None:
+        before = self.before.get("stages", {}).get(name, {})
+        both = {key: before.get(key, 0) + timings.get(key, 0) for key in ("steps", "compile_seconds", "train_seconds")}
+        if both["train_seconds"] > 0:
+            both["images_per_second"] = both["steps"] * self.batch_size / both["train_seconds"]
+        self.now["stages"][name] = both
+
+    def save(self, **more: float) -> None:
+        if jax.process_index() != 0:
+            return
+        self.now |= more
+        total = self.before.get("total_seconds", 0) + time.perf_counter() - self.began
+        sessions = self.before.get("sessions", 0) + 1
+        runs.write_json(self.folder.timings, {**self.now, "total_seconds": total, "sessions": sessions})
+
+
+def _refuse_another(folder: runs.RunFolder, experiment: Experiment, config: RunConfig) -> None:
+    _, other, _, saved = open_config(folder.path)
+    if other.name != experiment.name:
+        raise UserError(
+            f"--workdir {folder.path}: it holds a run of {other.name}, not of {experiment.name}; give another folder"
+        )
+    if differing := diff(saved, config):
+        said = ", ".join(f"{flag(name)} is {_show(a)} there and {_show(b)} here" for name, (a, b) in differing.items())
+        raise UserError(
+            f"--workdir {folder.path}: it holds a run with another configuration: {said}; "
+            f"go on with it by `{resume(folder)}`, or give another folder"
+        )
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else repr(value)
+
+
+def _finished_before(folder: runs.RunFolder, say: Say) -> runs.RunFolder:
+    say(f"{folder.path} is finished; nothing to do")
+    if not folder.report.is_file():
+        report.write(folder)
+    for line in results(folder):
+        say(line)
+    return folder
+
+
+def _about_data(splits: Any) -> dict[str, Any]:
+    return {
+        "name": splits.name,
+        "origin": splits.origin,
+        "licence": splits.licence,
+        "train": len(splits.train),
+        "validation": len(splits.validation),
+        "test": len(splits.test),
+        "names": f"{zlib.crc32(json.dumps([list(map(str, part.names)) for part in splits[:3]]).encode()):08x}",
+    }
+
+
+def _same_data(folder: runs.RunFolder, data: Mapping[str, Any]) -> None:
+    saved = runs.read_json(folder.data, default={})
+    for name in ("train", "validation", "test", "names"):
+        if name in saved and saved[name] != data[name]:
+            what = "the names of its images" if name == "names" else f"{saved[name]} images to {name}"
+            raise UserError(
+                f"--data: {data['name']} changed since this run began ({what} then, another now); "
+                "restore it, or start a new run in another --workdir"
+            )
+
+
+def _lines(headline: str, metrics: Mapping[str, Any], captions: Path, experiment: Experiment) -> list[str]:
+    describe = runs.read_json(captions, default={}).get("describe", {})
+    lines = report.table(metrics, describe, experiment.baseline).splitlines()
+    return [headline, "", *lines] if headline else lines
+
+
+def _label(text: str) -> str:
+    """A folder's name for what ``--data`` was."""
+    clean = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in Path(text).name)[:60]
+    return f"{clean.strip('-') or 'data'}-{zlib.crc32(text.encode()):08x}"
+
+
+def _barrier(name: str) -> None:
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(f"jaxgen-{name}")
