@@ -1,1 +1,26 @@
-"""Data."""
+"""Data: sources of examples, readers and writers of medical images, and the feed of batches.
+
+`load` opens a data set; `Feed` turns a source into batches; `read_image` and the writers serve single files.
+"""
+
+from jaxgen.data.image import Image
+from jaxgen.data.load import load
+from jaxgen.data.pipeline import Feed
+from jaxgen.data.readers import read_image, read_mask
+from jaxgen.data.source import ArraySource, Source, Splits, Subset
+from jaxgen.data.writers import write_dicom_seg, write_mask, write_nifti
+
+__all__ = [
+    "ArraySource",
+    "Feed",
+    "Image",
+    "Source",
+    "Splits",
+    "Subset",
+    "load",
+    "read_image",
+    "read_mask",
+    "write_dicom_seg",
+    "write_mask",
+    "write_nifti",
+]

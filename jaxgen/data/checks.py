@@ -1,5 +1,6 @@
 """Checks of one image or mask, with messages that name the file and the fix."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,12 +34,20 @@ def reading(path: object, kind: str) -> Iterator[None]:
         raise UserError(f"{path}: a folder where a file is needed; take it out or name the file") from error
     except MemoryError as error:
         raise UserError(f"{path}: does not fit into memory; cut it into smaller pieces") from error
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UserError(f"{path}: a symbolic link that leads back to itself; remove it") from error
+        raise _damaged(path, kind, error) from error
     except Exception as error:  # decoders raise anything at all on damaged files
-        reason = f"{type(error).__name__}: {error}"[:160]
-        raise UserError(
-            f"{path}: cannot be read as {kind}, perhaps cut short or damaged ({reason}); "
-            "copy it again from where it came, or take it out"
-        ) from error
+        raise _damaged(path, kind, error) from error
+
+
+def _damaged(path: object, kind: str, error: Exception) -> UserError:
+    reason = f"{type(error).__name__}: {error}"[:160]
+    return UserError(
+        f"{path}: cannot be read as {kind}, perhaps cut short or damaged ({reason}); "
+        "copy it again from where it came, or take it out"
+    )
 
 
 def image_values(array: np.ndarray, where: object) -> np.ndarray:
@@ -66,7 +75,8 @@ def image_values(array: np.ndarray, where: object) -> np.ndarray:
         bad = int(array.size - np.isfinite(array).sum())
         if bad:
             raise UserError(
-                f"{where}: {bad} of {array.size} voxels are NaN or infinite; replace them (numpy.nan_to_num) or take it out"
+                f"{where}: {bad} of {array.size} voxels are NaN or infinite; "
+                "replace them (numpy.nan_to_num) or take it out"
             )
     if array.dtype in (np.uint8, np.uint16, np.int16, np.float32):
         return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))

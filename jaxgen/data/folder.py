@@ -1,0 +1,386 @@
+"""A folder of images, and of masks with the same names, decoded when asked for.
+
+::
+
+    folder/images/a.png   folder/masks/a.png     split by a hash of the names, 70 / 15 / 15
+    folder/train/images/a.png ...                or by hand: train/, validation/, test/
+    folder/train.txt                             or lists of names (without suffix), one a line
+    folder/patients.csv                          optional, `name,patient`: a patient is in one split only
+    folder/labels.csv                            `name,label`, if labels are wanted
+
+A mask may be in another format than its image. DICOM series are folders in images/.
+"""
+
+import csv
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxgen.data import checks
+from jaxgen.data.image import Header
+from jaxgen.data.nifti import axial_axis
+from jaxgen.data.options import Options
+from jaxgen.data.readers import read_header, read_image, read_mask, stem
+from jaxgen.data.source import SHARES, Example, Splits, Subset, assign_splits
+from jaxgen.errors import UserError
+
+CHECK_BYTES = 256 * 2**20
+CACHE_BYTES = 256 * 2**20
+_ALIASES = {"train": ("train",), "validation": ("validation", "val", "valid"), "test": ("test",)}
+_JUNK = ("thumbs.db", "desktop.ini")
+
+
+class Pair(NamedTuple):
+    """One image with what belongs to it.
+
+    Attributes:
+        name: unique in the data set.
+        image: its file.
+        mask: its mask's file, or None.
+        label: its label, or None.
+    """
+
+    name: str
+    image: Path
+    mask: Path | None = None
+    label: int | None = None
+
+
+class FolderSource:
+    """Examples decoded from files when asked for; see `jaxgen.data.source.Source`.
+
+    Args:
+        pairs: the files.
+        options: what each example holds.
+
+    Raises:
+        UserError: if a header cannot be read, or sizes, ranks or channels do not fit together.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], options: Options):
+        self._pairs = list(pairs)
+        self._options = options._replace(foreground=checks.parse_foreground(options.foreground))
+        self._first_value: tuple[int, object] | None = None
+        self._cache = _Cache(CACHE_BYTES)
+        headers = [_check_pair(pair, options) for pair in self._pairs]
+        _check_alike(self._pairs, headers)
+        self._axes = [axial_axis(head.affine) for head in headers]
+        self._items: list[tuple[int, int | None]] = []
+        for i, head in enumerate(headers):
+            if options.slices and len(head.shape) == 3:
+                self._items += [(i, z) for z in range(head.shape[self._axes[i]])]
+            else:
+                self._items.append((i, None))
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The image's name, with the slice in brackets."""
+        return [self._pairs[i].name + ("" if z is None else f"[{z}]") for i, z in self._items]
+
+    @property
+    def owners(self) -> np.ndarray:
+        """For each example the number of its file."""
+        return np.array([i for i, _ in self._items])
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, i: int) -> Example:
+        pair, z = self._items[i]
+        if z is None:
+            return self._read(pair)
+        volume = self._cache.get(pair)
+        if volume is None:
+            volume = self._read(pair)
+            self._cache.put(pair, volume)
+        axis = self._axes[pair]
+        return {k: v if k == "label" else np.ascontiguousarray(v.take(z, axis=axis)) for k, v in volume.items()}
+
+    def check(self) -> None:
+        """Decode every file once.
+
+        Raises:
+            UserError: for the first file that cannot be read or whose values make no sense.
+        """
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            flat = list(pool.map(self._is_flat, range(len(self._pairs))))
+        if all(flat):
+            raise UserError(f"{self._pairs[0].image.parent}: every image has one value only; check how they were saved")
+
+    def _is_flat(self, pair: int) -> bool:
+        example = self._read(pair)
+        image = example["image"]
+        flat = bool(image.min() == image.max())
+        if flat and "mask" in example and example["mask"].any():
+            raise UserError(
+                f"{self._pairs[pair].image}: every pixel is {image.flat[0]}, yet its mask marks something; "
+                "check how it was saved, or take both out"
+            )
+        return flat
+
+    def _read(self, i: int) -> Example:
+        pair, options = self._pairs[i], self._options
+        example: Example = {"image": read_image(pair.image).array}
+        if pair.mask is not None:
+            mask = read_mask(pair.mask)
+            if mask.ndim == example["image"].ndim and mask.shape[-1] == 1:
+                mask = mask[..., 0]
+            if mask.shape != example["image"].shape[:-1]:
+                raise _mismatch(pair, example["image"].shape[:-1], mask.shape)
+            if "instances" in options.wants + options.optional:
+                example["instances"] = mask
+            if "mask" in options.wants + options.optional:
+                if "instances" in options.wants + options.optional:
+                    example["mask"] = checks.apply_foreground(mask, "any", pair.mask)
+                else:
+                    example["mask"] = checks.apply_foreground(mask, options.foreground, pair.mask)
+                    if options.foreground == "binary":
+                        value = checks.foreground_value(mask)
+                        checks.check_one_value(value, pair.mask, self._first_value)
+                        if value and self._first_value is None:
+                            self._first_value = (value, pair.mask)
+        if pair.label is not None:
+            example["label"] = np.asarray(pair.label, np.int32)
+        return example
+
+
+class _Cache:
+    """The volumes used last, up to a number of bytes; safe between threads."""
+
+    def __init__(self, max_bytes: int):
+        self._max, self._bytes, self._lock = max_bytes, 0, threading.Lock()
+        self._held: OrderedDict[int, Example] = OrderedDict()
+
+    def get(self, key: int) -> Example | None:
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+            return self._held.get(key)
+
+    def put(self, key: int, value: Example) -> None:
+        size = sum(a.nbytes for a in value.values())
+        with self._lock:
+            if key in self._held or size > self._max:
+                return
+            self._held[key] = value
+            self._bytes += size
+            while self._bytes > self._max:
+                _, old = self._held.popitem(last=False)
+                self._bytes -= sum(a.nbytes for a in old.values())
+
+
+def load_folder(folder: Path, options: Options) -> Splits:
+    """Find, pair, check and split the files of a folder.
+
+    Args:
+        folder: laid out as this module's docstring says.
+        options: what each example holds.
+
+    Returns:
+        The three splits; nothing is decoded before it is asked for, except that sets of up to 256 MB of files are read
+        through once to find broken ones before training starts.
+
+    Raises:
+        UserError: naming the file at fault and the fix.
+    """
+    with checks.reading(folder, "a folder"):
+        inside = {entry.name for entry in os.scandir(folder)}
+    given = {split: next((n for n in names if n in inside), None) for split, names in _ALIASES.items()}
+    if any(given.values()):
+        if "images" in inside:
+            raise UserError(f"{folder}: has both images/ and {next(n for n in given.values() if n)}/; keep one layout")
+        if given["train"] is None:
+            raise UserError(f"{folder}: has no train/ beside its other splits; add it, or use images/ and masks/ alone")
+        parts = {s: _pairs(folder / name, options, f"{name}/") for s, name in given.items() if name is not None}
+    else:
+        parts = {"": _pairs(folder, options, "")}
+    pairs = [pair for part in parts.values() for pair in part]
+    source = FolderSource(pairs, options)
+    if sum(f.stat().st_size for pair in pairs for f in (pair.image, pair.mask) if f is not None) <= CHECK_BYTES:
+        source.check()
+    if "" in parts:
+        chosen = _split_whole(folder, inside, pairs, options.seed)
+    else:
+        chosen = _split_parts(folder, parts, options.seed)
+    owners = source.owners
+    train, validation, test = (Subset(source, np.flatnonzero(np.isin(owners, chosen[name]))) for name in SHARES)
+    return Splits(train, validation, test, name=folder.resolve().name, origin=f"folder {folder}")
+
+
+def _split_whole(folder: Path, inside: set[str], pairs: list[Pair], seed: int) -> dict[str, np.ndarray]:
+    lists = {
+        split: next((n + ".txt" for n in names if n + ".txt" in inside), None) for split, names in _ALIASES.items()
+    }
+    if not any(lists.values()):
+        patients = _table(folder / "patients.csv") if "patients.csv" in inside else None
+        names = [pair.name for pair in pairs]
+        if patients is None:
+            return assign_splits(names, seed=seed, where=str(folder))
+        return assign_splits(
+            [_look_up(patients, name, folder / "patients.csv") for name in names],
+            seed=seed,
+            where=str(folder),
+            what="patient",
+        )
+    index = {pair.name: i for i, pair in enumerate(pairs)}
+    seen: dict[str, Path] = {}
+    chosen = {}
+    for split, file in lists.items():
+        if file is None:
+            raise UserError(f"{folder}: has no {split}.txt beside its other lists; add it")
+        path = folder / file
+        with checks.reading(path, "a list of names"):
+            listed = [stem(line.strip()) for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+        for name in listed:
+            if name not in index:
+                raise UserError(f"{path}: names {name}, which is not among the images; correct the list")
+            if name in seen:
+                raise UserError(f"{path}: names {name}, which is also in {seen[name].name}; keep it in one list, once")
+            seen[name] = path
+        if not listed:
+            raise UserError(f"{path}: empty list; name at least one image")
+        chosen[split] = np.array([index[name] for name in listed])
+    return chosen
+
+
+def _split_parts(folder: Path, parts: dict[str, list[Pair]], seed: int) -> dict[str, np.ndarray]:
+    chosen, start = {}, 0
+    for split, part in parts.items():
+        chosen[split] = np.arange(start, start + len(part))
+        start += len(part)
+    missing = [split for split in SHARES if split not in chosen]
+    if missing:  # split off the training images, never shared with another split
+        train = chosen["train"]
+        drawn = assign_splits([pair.name for pair in parts["train"]], seed=seed, where=str(folder / "train"))
+        for split in missing:
+            chosen[split] = train[drawn[split]]
+        chosen["train"] = np.setdiff1d(train, np.concatenate([chosen[split] for split in missing]))
+    return chosen
+
+
+def _pairs(folder: Path, options: Options, prefix: str) -> list[Pair]:
+    wanted = options.wants + options.optional
+    if "masks" in options.wants:
+        raise UserError(
+            f"{folder}: masks of several raters are read from an npz only; give an npz with `masks` [n, raters, ...]"
+        )
+    needs_mask = "mask" in options.wants or "instances" in options.wants
+    image_dir, mask_dir = folder / "images", folder / "masks"
+    if not image_dir.is_dir() and not needs_mask and "label" not in options.wants:
+        image_dir = folder
+    images = _files(image_dir, "images")
+    use_masks = needs_mask or (("mask" in wanted or "instances" in wanted) and mask_dir.is_dir())
+    masks = _files(mask_dir, "masks") if use_masks else {}
+    if use_masks:
+        for name, file in images.items():
+            if name not in masks:
+                raise UserError(
+                    f"{file}: has no mask; add {mask_dir / name} with any known suffix, or take the image out"
+                )
+        for name, file in masks.items():
+            if name not in images:
+                raise UserError(f"{file}: a mask without an image; add {image_dir / name} or take the mask out")
+    labels: dict[str, int] = {}
+    if "label" in wanted and ((folder / "labels.csv").exists() or "label" in options.wants):
+        table = _table(folder / "labels.csv")
+        kinds = sorted(set(table.values()))
+        number = (
+            {k: int(k) for k in kinds} if all(k.isdecimal() for k in kinds) else {k: i for i, k in enumerate(kinds)}
+        )
+        labels = {name: number[_look_up(table, name, folder / "labels.csv")] for name in images}
+    return [Pair(prefix + name, file, masks.get(name), labels.get(name)) for name, file in images.items()]
+
+
+def _files(folder: Path, what: str) -> dict[str, Path]:
+    """Stem -> file of everything in a folder, in the order of the stems."""
+    if not os.path.lexists(folder):
+        raise UserError(f"{folder.parent}: has no {what}/ folder; put the {what} there")
+    with checks.reading(folder, "a folder"):
+        if not folder.is_dir():
+            os.stat(folder)  # a loop of links says so itself
+            raise UserError(f"{folder}: a file where a folder of {what} is needed; make it a folder")
+        entries = [
+            Path(e.path) for e in os.scandir(folder) if not e.name.startswith(".") and e.name.lower() not in _JUNK
+        ]
+    found: dict[str, Path] = {}
+    for file in sorted(entries):
+        name = stem(file)
+        if name in found:
+            raise UserError(f"{file}: has the same name as {found[name].name} but for the suffix; keep one of them")
+        found[name] = file
+    if not found:
+        raise UserError(f"{folder}: empty folder; put the {what} there")
+    return dict(sorted(found.items()))
+
+
+def _table(path: Path) -> dict[str, str]:
+    with checks.reading(path, "a table of two columns"):
+        rows = [row for row in csv.reader(path.read_text("utf-8-sig").splitlines()) if row]
+    if rows and rows[0][0].strip().lower() in ("name", "image", "file"):
+        rows = rows[1:]
+    for row in rows:
+        if len(row) != 2 or not row[1].strip():
+            raise UserError(f"{path}: the line {','.join(row)!r} has not two columns; write name,value")
+    return {stem(row[0].strip()): row[1].strip() for row in rows}
+
+
+def _look_up(table: dict[str, str], name: str, path: Path) -> str:
+    if name not in table:
+        raise UserError(f"{path}: has no line for the image {name}; add one")
+    return table[name]
+
+
+def _check_pair(pair: Pair, options: Options) -> Header:
+    head = read_header(pair.image)
+    rank = len(head.shape)
+    if options.spatial == 2 and rank == 3 and not options.slices:
+        raise UserError(
+            f"{pair.image}: a volume of {checks.describe(head.shape)} where 2-D images are wanted; "
+            "add --slices to take it slice by slice"
+        )
+    if options.spatial == 3 and rank == 2:
+        raise UserError(
+            f"{pair.image}: a 2-D image of {checks.describe(head.shape)} where volumes are wanted; take it out"
+        )
+    if pair.mask is not None:
+        mask = read_header(pair.mask, mask=True)
+        shape = mask.shape[:-1] if len(mask.shape) == rank + 1 and mask.shape[-1] == 1 else mask.shape
+        if shape != head.shape:
+            raise _mismatch(pair, head.shape, mask.shape)
+        if rank == 3 and head.affine is not None and mask.affine is not None:
+            corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape], [1], indexing="ij")).reshape(4, -1)
+            apart = np.linalg.norm(((head.affine - mask.affine) @ corners)[:3], axis=0).max()
+            if apart > 0.5 * np.linalg.norm(head.affine[:3, :3], axis=0).min():
+                raise UserError(
+                    f"{pair.mask}: lies {apart:.1f} mm away from its image {pair.image} (their affines differ); "
+                    "resample the mask onto the image's grid"
+                )
+    return head
+
+
+def _mismatch(pair: Pair, image: Iterable[int], mask: Iterable[int]) -> UserError:
+    return UserError(
+        f"{pair.mask}: mask of {checks.describe(tuple(mask))}, but its image {pair.image} is "
+        f"{checks.describe(tuple(image))}; save both in one size"
+    )
+
+
+def _check_alike(pairs: Sequence[Pair], headers: Sequence[Header]) -> None:
+    first = headers[0]
+    for pair, head in zip(pairs, headers, strict=True):
+        if head.channels != first.channels:
+            raise UserError(
+                f"{pair.image}: {head.channels} channels, but {pairs[0].image} has {first.channels}; "
+                "convert all images to grey or all to RGB"
+            )
+        if len(head.shape) != len(first.shape):
+            raise UserError(
+                f"{pair.image}: {checks.describe(head.shape)}, but {pairs[0].image} is {checks.describe(first.shape)}; "
+                "keep images and volumes in separate folders"
+            )

@@ -1,0 +1,81 @@
+"""`load`: the one door to data, behind every ``--data`` flag."""
+
+import os
+import re
+from pathlib import Path
+
+from jaxgen.data import checks
+from jaxgen.data.checks import Foreground
+from jaxgen.data.folder import load_folder
+from jaxgen.data.npz import load_npz
+from jaxgen.data.options import ENTRIES, Options
+from jaxgen.data.source import Splits
+from jaxgen.data.tfds import SHIPPED, load_shipped, load_tfds, nearest_name, tfds_names
+from jaxgen.errors import UserError
+
+_FORMS = "a data set's name, a folder with images/ and masks/, or an npz"
+
+
+def load(
+    spec: str | os.PathLike[str],
+    *,
+    seed: int = 0,
+    wants: tuple[str, ...] = ("image", "mask"),
+    optional: tuple[str, ...] = (),
+    foreground: Foreground = "binary",
+    slices: bool = False,
+    spatial: int | None = None,
+) -> Splits:
+    """Open a data set, check it, and split it into train, validation and test.
+
+    A single constant image is accepted as data where nothing is marked in it (blank slices exist); scale images by a
+    range measured over the training set, never by an image's own, and no division by zero can occur. A constant image
+    whose mask marks something, and a set of nothing but constant images, are refused.
+
+    Args:
+        spec: a shipped or TFDS name, a folder (see `jaxgen.data.folder`), or an npz file (see `jaxgen.data.npz`).
+        seed: of the split, where the data come without one.
+        wants: entries that each example must have: "image", "mask", "masks" (several raters), "instances", "label".
+        optional: entries that it has if the data have them.
+        foreground: "binary" (masks must have 0 and one other value; given as 0 and 1), "any" (all but 0), one label, or
+            None (whole numbers as they are). The mask of a set with instances is always "any".
+        slices: take volumes slice by slice (axial where the file says which axis that is, else along the last), split
+            by volume.
+        spatial: refuse examples that have not this many spatial axes.
+
+    Returns:
+        The three splits.
+
+    Raises:
+        UserError: naming the file or flag and the fix.
+
+    Example:
+        >>> splits = load("nuclei_dsb2018")
+        >>> len(splits.train), splits.train[0]["image"].shape, splits.train[0]["mask"].max().item()
+        (234, (128, 128, 1), 1)
+    """
+    unknown = [entry for entry in (*wants, *optional) if entry not in ENTRIES]
+    if unknown:
+        raise ValueError(f"unknown entries {unknown}; known are {ENTRIES}")
+    options = Options(seed, tuple(wants), tuple(optional), checks.parse_foreground(foreground), slices, spatial)
+    text = os.fspath(spec)
+    if text in SHIPPED:
+        return load_shipped(text, options)
+    if not text.strip() or "\0" in text:
+        raise UserError(f"--data {text!r}: empty or not a name; give {_FORMS}")
+    path = Path(text).expanduser()
+    with checks.reading(f"--data {text}", "a data set"):
+        exists = os.path.lexists(path)
+        if exists:
+            os.stat(path)
+        if exists and path.is_dir():
+            return load_folder(path, options)
+        if exists and path.suffix.lower() == ".npz":
+            return load_npz(path, options)
+        if exists:
+            raise UserError(f"--data {text}: a file, but not an npz; give {_FORMS}")
+    if re.split("[/:]", text)[0] in tfds_names():
+        return load_tfds(text, options)
+    near = nearest_name(path.stem)
+    hint = f"did you mean {near}? " if near else ""
+    raise UserError(f"--data {text}: no such data set, folder or file; {hint}Give {_FORMS}")

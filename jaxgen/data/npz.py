@@ -1,0 +1,237 @@
+"""One npz file with everything in memory; nothing in it is ever unpickled.
+
+==========================================  ==================================================================
+array (other names)                         shape
+==========================================  ==================================================================
+``images`` (image, volumes, volume)         [n, *spatial] or [n, *spatial, c]
+``masks`` (mask, segmentations)             [n, *spatial], or [n, raters, *spatial]
+``instances``                               [n, *spatial]; the mask is then ``instances > 0``
+``labels`` (label)                          [n, ...]
+``split``                                   [n] of "train", "validation" (or "val", "valid"), "test"
+``patient`` (patient_id, case_id, subject)  [n]; a patient is in one split only
+``names`` (name, image_id)                  [n]
+==========================================  ==================================================================
+"""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from jaxgen.data import checks
+from jaxgen.data.options import Options
+from jaxgen.data.source import SHARES, ArraySource, Example, Splits, assign_splits
+from jaxgen.errors import UserError
+
+_NAMES = {
+    "image": ("images", "image", "volumes", "volume"),
+    "mask": ("masks", "mask", "segmentations", "segmentation"),
+    "instances": ("instances",),
+    "label": ("labels", "label"),
+    "split": ("split", "splits"),
+    "patient": ("patient", "patient_id", "case_id", "subject", "subject_id"),
+    "names": ("names", "name", "image_id"),
+}
+_SPLIT_NAMES = {
+    "train": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "test": "test",
+}
+
+
+def load_npz(path: Path, options: Options) -> Splits:
+    """Read, check and split an npz file.
+
+    Args:
+        path: the file; its arrays are named as this module's docstring says.
+        options: what each example holds. With several raters and "mask" wanted, the mask is their majority (ties are
+            foreground).
+
+    Returns:
+        The three splits, in memory. Slices are taken along the last spatial axis.
+
+    Raises:
+        UserError: naming the file, the array and the fix.
+    """
+    found, shapes = _headers(path)
+    _require(path, found, shapes, options)
+    with checks.reading(path, "npz"), np.load(path, allow_pickle=False) as file:
+        data = {entry: file[name] for entry, name in found.items()}
+    n = len(data["image"])
+    for entry, array in data.items():
+        if array.ndim == 0 or len(array) != n:
+            count = "no" if array.ndim == 0 else len(array)
+            raise UserError(
+                f"{path}: `{found[entry]}` has {count} examples, but `{found['image']}` has {n}; make them equal"
+            )
+    if n == 0:
+        raise UserError(f"{path}: `{found['image']}` holds no examples; add some")
+    where = {entry: f"{path}: `{name}`" for entry, name in found.items()}
+    arrays, raters = _shapes(data, where, options)
+    example = _examples(arrays, raters, where, options)
+    names = [str(v) for v in data["names"]] if "names" in data else [str(i) for i in range(n)]
+    chosen = _split(path, data, found, names, options.seed)
+    return _splits(ArraySource(example, names), chosen, path, options)
+
+
+def _headers(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+    """Which array is which, from the headers alone; and the shapes of all arrays."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    dtypes = {}
+    with checks.reading(path, "npz"), zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            if not member.endswith(".npy"):
+                continue
+            with archive.open(member) as file:
+                version = npy_format.read_magic(file)
+                read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+                shape, _, dtype = read(file)
+            shapes[member[:-4]], dtypes[member[:-4]] = shape, dtype
+    found = {}
+    for entry, names in _NAMES.items():
+        present = [name for name in names if name in shapes]
+        if len(present) > 1:
+            raise UserError(f"{path}: holds both `{present[0]}` and `{present[1]}`; keep one of them")
+        if present:
+            if dtypes[present[0]].hasobject:
+                raise UserError(
+                    f"{path}: `{present[0]}` holds Python objects, which are never unpickled; save it as a plain array"
+                )
+            found[entry] = present[0]
+    return found, shapes
+
+
+def _require(path: Path, found: dict[str, str], shapes: dict[str, tuple[int, ...]], options: Options) -> None:
+    holds = ", ".join(sorted(shapes)) or "nothing"
+    for entry in ("image", *options.wants):
+        by = {"mask": ("mask", "instances"), "masks": ("mask",)}.get(entry, (entry,))
+        if not any(name in found for name in by):
+            raise UserError(f"{path}: has no array `{_NAMES[by[0]][0]}` (it holds {holds}); add it or rename one")
+    wanted = options.wants + options.optional
+    for entry in ("mask", "instances", "label"):
+        uses = {"mask": ("mask", "masks"), "instances": ("instances", "mask")}.get(entry, (entry,))
+        if not any(use in wanted for use in uses):
+            found.pop(entry, None)
+
+
+def _shapes(data: Example, where: dict[str, str], options: Options) -> tuple[Example, bool]:
+    """Images as [n, *spatial, c], and whether masks are by several raters."""
+    images = data["image"]
+    if images.ndim not in (3, 4, 5):
+        raise UserError(f"{where['image']} has size {images.shape}; save [n, height, width] or [n, *spatial, channels]")
+    other = next((data[e] for e in ("mask", "instances") if e in data), None)
+    entry = next((e for e in ("mask", "instances") if e in data), None)
+    raters = False
+    if other is not None and entry is not None:
+        plain, with_channels = images.shape[1:], images.shape[1:-1]
+        if other.shape[1:] == with_channels and images.ndim > 3:
+            channels = True
+        elif other.shape[1:] == plain:
+            channels = False
+        elif entry == "mask" and other.shape[2:] == plain:
+            channels, raters = False, True
+        elif entry == "mask" and other.shape[2:] == with_channels and images.ndim > 3:
+            channels, raters = True, True
+        else:
+            raise UserError(
+                f"{where[entry]} has size {other.shape}, which does not fit {where['image'].split(': ')[-1]} of "
+                f"{images.shape}; save masks as [n, *spatial] and channels last"
+            )
+    elif options.spatial is not None:
+        channels = images.ndim == options.spatial + 2
+    else:
+        channels = images.ndim == 5 or (images.ndim == 4 and images.shape[-1] <= 4)
+    images = images if channels else images[..., None]
+    rank = images.ndim - 2
+    wanted = 2 if options.spatial == 2 else 3
+    if options.spatial is not None and rank != options.spatial and not (rank == 3 and options.slices and wanted == 2):
+        fix = "add --slices to take volumes slice by slice" if rank == 3 else "give volumes"
+        raise UserError(
+            f"{where['image']} has {rank} spatial axes {images.shape[1:-1]}, but {wanted} are wanted; {fix}"
+        )
+    return {**data, "image": images}, raters
+
+
+def _examples(data: Example, raters: bool, where: dict[str, str], options: Options) -> Example:
+    wanted = options.wants + options.optional
+    foreground = checks.parse_foreground(options.foreground)
+    images = checks.image_values(data["image"], where["image"])
+    example: Example = {"image": images}
+    if "instances" in data:
+        instances = checks.mask_values(data["instances"], where["instances"])
+        if "instances" in wanted:
+            example["instances"] = instances
+        if "mask" in wanted and "mask" not in data:
+            example["mask"] = (instances > 0).astype(np.uint8)
+    if "masks" in options.wants and not raters:
+        raise UserError(f"{where['mask']} is by one rater; save [n, raters, *spatial]")
+    if "mask" in data:
+        masks = checks.mask_values(data["mask"], where["mask"])
+        masks = checks.apply_foreground(masks, foreground, where["mask"])
+        if raters and "masks" in wanted:
+            example["masks"] = masks
+        if "mask" in wanted:
+            example["mask"] = _majority(masks) if raters else masks
+    if "label" in data:
+        labels = data["label"]
+        if labels.dtype.kind not in "buif":
+            raise UserError(f"{where['label']} has values of type {labels.dtype}; save whole numbers")
+        example["label"] = labels.astype(np.float32 if labels.dtype.kind == "f" else np.int32)
+    flat = images.reshape(len(images), -1)
+    constant = flat.min(1) == flat.max(1)
+    if constant.all():
+        raise UserError(f"{where['image']}: every image has one value only; check how they were saved")
+    if "mask" in example:
+        marked = example["mask"].reshape(len(images), -1).any(1)
+        if (constant & marked).any():
+            i = int(np.flatnonzero(constant & marked)[0])
+            raise UserError(
+                f"{where['image']}: every pixel of example {i} is {flat[i, 0]}, yet its mask marks something; "
+                "check how it was saved, or take it out"
+            )
+    return example
+
+
+def _majority(masks: np.ndarray) -> np.ndarray:
+    """[n, raters, *spatial] -> [n, *spatial]: what at least half of the raters marked."""
+    return (2 * (masks > 0).sum(1, dtype=np.int32) >= masks.shape[1]).astype(np.uint8)
+
+
+def _split(path: Path, data: Example, found: dict[str, str], names: list[str], seed: int) -> dict[str, np.ndarray]:
+    if "split" in data:
+        given = [_SPLIT_NAMES.get(str(v).lower(), str(v)) for v in data["split"]]
+        unknown = sorted(set(given) - set(SHARES))
+        missing = [split for split in SHARES if split not in given]
+        if unknown or missing:
+            what = f"has the value {unknown[0]!r}" if unknown else f"never has the value {missing[0]!r}"
+            raise UserError(f"{path}: `{found['split']}` {what}; use train, validation and test, each at least once")
+        return {split: np.flatnonzero(np.array(given) == split) for split in SHARES}
+    if "patient" in data:
+        return assign_splits([str(v) for v in data["patient"]], seed=seed, where=str(path), what="patient")
+    unique = names if len(set(names)) == len(names) else [str(i) for i in range(len(names))]
+    return assign_splits(unique, seed=seed, where=str(path))
+
+
+def _splits(source: ArraySource, chosen: dict[str, np.ndarray], path: Path, options: Options) -> Splits:
+    parts: dict[str, ArraySource] = {}
+    for split, indices in chosen.items():
+        names = [source.names[i] for i in indices]
+        arrays = {key: array[indices] for key, array in source.arrays.items()}
+        if options.slices and arrays["image"].ndim == 5:
+            depth = arrays["image"].shape[3]
+            names = [f"{name}[{z}]" for name in names for z in range(depth)]
+            arrays = {key: _slices(key, array, depth) for key, array in arrays.items()}
+        parts[split] = ArraySource(arrays, names)
+    return Splits(parts["train"], parts["validation"], parts["test"], name=path.stem, origin=f"file {path}")
+
+
+def _slices(key: str, array: np.ndarray, depth: int) -> np.ndarray:
+    """[n, (raters,) x, y, z, ...] -> [n * z, (raters,) x, y, ...]."""
+    if key == "label":
+        return np.repeat(array, depth, axis=0)
+    axis = {"image": 3, "masks": 4}.get(key, 3)
+    moved = np.moveaxis(array, axis, 1)
+    return np.ascontiguousarray(moved.reshape(-1, *moved.shape[2:]))

@@ -1,0 +1,212 @@
+"""Write masks and maps for the files they were made from; whole or not at all, and never over an existing file."""
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import PIL.Image
+
+from jaxgen.data.image import Image
+from jaxgen.errors import UserError
+
+
+def write_mask(path: str | PathLike[str], mask: np.ndarray, *, overwrite: bool = False) -> Path:
+    """Write a 2-D binary mask as PNG, 0 and 255.
+
+    Args:
+        path: ending in .png.
+        mask: [height, width]; all but 0 is foreground.
+        overwrite: whether an existing file may be replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: if the file exists or cannot be written.
+        ValueError: if the mask is not 2-D.
+    """
+    if np.ndim(mask) != 2:
+        raise ValueError(f"a PNG mask needs 2 axes, not the shape {np.shape(mask)}")
+    picture = PIL.Image.fromarray(np.where(np.asarray(mask) != 0, 255, 0).astype(np.uint8))
+    return write_atomically(path, lambda temporary: picture.save(temporary, "png"), overwrite=overwrite)
+
+
+def write_nifti(
+    path: str | PathLike[str], array: np.ndarray, *, like: Image | None = None, overwrite: bool = False
+) -> Path:
+    """Write an array as NIfTI, in the space of the image it was made from.
+
+    Args:
+        path: ending in .nii or .nii.gz.
+        array: [*spatial] or [*spatial, c]; whole numbers keep their type, floats are written as float32.
+        like: the image read: its affine is kept and, if it came from NIfTI, its header (orientation codes, units).
+        overwrite: whether an existing file may be replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: if the file exists or cannot be written.
+        ValueError: if the spatial shape is not that of `like`, or the suffix is another.
+    """
+    path = Path(path)
+    suffix = ".nii.gz" if path.name.endswith(".nii.gz") else ".nii"
+    if not path.name.endswith(suffix):
+        raise ValueError(f"{path} ends in neither .nii nor .nii.gz")
+    array = np.asarray(array)
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32)
+    elif array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    elif array.dtype in (np.int64, np.uint64):
+        array = array.astype(np.int32)
+    affine, header = np.eye(4), None
+    if like is not None:
+        spatial = like.array.shape[:-1]
+        if array.shape[: len(spatial)] != spatial:
+            raise ValueError(f"array {array.shape} does not fit the image {spatial}")
+        affine = np.eye(4) if like.affine is None else like.affine
+        header = like.meta.get("header")
+        if like.meta.get("kind") == "dicom" and len(spatial) == 2:
+            array = array.swapaxes(0, 1)  # NIfTI counts columns first, as the affine does
+        if len(spatial) == 2:
+            array = array[:, :, None]
+    picture = nibabel.Nifti1Image(array, affine, header)
+    picture.set_data_dtype(array.dtype)
+    picture.header.set_slope_inter(1, 0)
+    picture.header["cal_min"] = picture.header["cal_max"] = 0
+    return write_atomically(
+        path, lambda temporary: nibabel.save(picture, temporary), overwrite=overwrite, suffix=suffix
+    )
+
+
+def write_dicom_seg(
+    path: str | PathLike[str],
+    mask: np.ndarray,
+    *,
+    like: Image,
+    label: str = "Segmentation",
+    model: str = "jaxgen",
+    overwrite: bool = False,
+) -> Path:
+    """Write a binary mask of a DICOM image as DICOM SEG, or as NIfTI beside it where highdicom is not installed.
+
+    Args:
+        path: ending in .dcm; the NIfTI instead ends in .nii.gz.
+        mask: [rows, columns] or [columns, rows, slices], as read.
+        like: the image as `jaxgen.data.read_image` gave it.
+        label: what is marked.
+        model: name of the algorithm, for the file's record.
+        overwrite: whether an existing file may be replaced.
+
+    Returns:
+        The path that was written.
+
+    Raises:
+        UserError: if the file exists or cannot be written.
+        ValueError: if `like` is not a DICOM image of the mask's shape.
+    """
+    path = Path(path)
+    if like.meta.get("kind") != "dicom" or mask.shape != like.array.shape[:-1]:
+        raise ValueError(f"a mask {mask.shape} and an image {like.array.shape} from {like.meta.get('kind')}")
+    try:
+        import highdicom  # noqa: F401
+        import pydicom
+    except ImportError:
+        instead = path.with_name(path.name.removesuffix(".dcm") + ".nii.gz")
+        return write_nifti(instead, np.asarray(mask != 0, np.uint8), like=like, overwrite=overwrite)
+    sources = [pydicom.dcmread(file) for file in like.meta["files"]]
+    frames = (mask.transpose(2, 1, 0) if mask.ndim == 3 else mask[None]) != 0
+    dataset = _segmentation(sources, frames, label, model)
+    return write_atomically(path, lambda temporary: dataset.save_as(temporary), overwrite=overwrite)
+
+
+def _segmentation(sources: Sequence[Any], frames: np.ndarray, label: str, model: str) -> Any:
+    import highdicom
+    from pydicom.sr.codedict import codes
+
+    from jaxgen import __version__
+
+    description = highdicom.seg.SegmentDescription(
+        segment_number=1,
+        segment_label=label,
+        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+        segmented_property_type=codes.SCT.Lesion,
+        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name=model, version=__version__, family=codes.DCM.ArtificialIntelligence
+        ),
+    )
+    return highdicom.seg.Segmentation(
+        source_images=sources,
+        pixel_array=frames.astype(np.uint8),
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[description],
+        series_instance_uid=highdicom.UID(),
+        series_number=1000,
+        sop_instance_uid=highdicom.UID(),
+        instance_number=1,
+        manufacturer="jaxgen",
+        manufacturer_model_name=model,
+        software_versions=__version__,
+        device_serial_number="0",
+        omit_empty_frames=bool(frames.any()),
+    )
+
+
+def write_atomically(
+    path: str | PathLike[str], write: Callable[[str], Any], *, overwrite: bool = False, suffix: str | None = None
+) -> Path:
+    """Write to a temporary file in the same folder, then rename: a reader sees the whole file or none.
+
+    Args:
+        path: where it goes; its folder is made if need be.
+        write: ``write(name)`` writes the temporary file.
+        overwrite: whether an existing file may be replaced.
+        suffix: of the temporary file, where `write` chooses the format by it.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: if the file exists, or the folder or file cannot be written.
+    """
+    path = Path(path)
+    if os.path.lexists(path) and not overwrite:
+        raise UserError(f"{path}: exists already and is not written over; choose another --out, or move it away")
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".writing-", suffix=suffix or path.suffix, dir=path.parent)
+        os.close(handle)
+        write(temporary)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        if overwrite:
+            os.replace(temporary, path)
+        else:
+            _rename_new(temporary, path)
+    except FileExistsError as error:
+        raise UserError(f"{error.filename2 or error.filename or path}: exists already; choose another --out") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another --out") from error
+    finally:
+        if temporary is not None and os.path.lexists(temporary):
+            os.unlink(temporary)
+    return path
+
+
+def _rename_new(temporary: str, path: Path) -> None:
+    """Rename, refusing to replace a file that appeared meanwhile, where the file system has hard links."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        os.replace(temporary, path)
