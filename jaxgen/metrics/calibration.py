@@ -49,13 +49,15 @@ def reliability_curve(probability: Array, outcome: Array, *, bins: int = 15) -> 
     """
     probability, outcome = _checked(probability, outcome)
     index = jnp.clip(jnp.floor(probability * bins), 0, bins - 1).astype(jnp.int32)
-    # rows of about sqrt(n), filled up with a bin too many that is then dropped
+    centre = (jnp.arange(bins) + 0.5) / bins
+    # counts are integers, and only offsets from the bin's centre are added up in float32: little to round
     add = jax.vmap(lambda values, where: jax.ops.segment_sum(values, where, bins + 1))
-    where = blocked(index, fill=bins)
-    said, happened = (jnp.sum(add(blocked(x), where), axis=0)[:bins] for x in (probability, outcome))
-    count = jnp.sum(add(jnp.ones_like(where), where), axis=0)[:bins]
+    where = blocked(index, fill=bins)  # the filling goes into a bin too many, dropped below
+    offset = jnp.sum(add(blocked(probability - centre[index]), where), axis=0)[:bins]
+    happened = jax.ops.segment_sum(outcome.astype(jnp.int32), index, bins)
+    count = jax.ops.segment_sum(jnp.ones_like(index), index, bins)
     share = jnp.where(count > 0, count, jnp.nan)
-    return Reliability(said / share, happened / share, count)
+    return Reliability(centre + offset / share, happened / share, count)
 
 
 def expected_calibration_error(probability: Array, outcome: Array, *, bins: int = 15) -> Array:
