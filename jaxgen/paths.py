@@ -132,10 +132,10 @@ def _expand(coefficient: Array, x: Array) -> Array:
 
 
 def _off_singular_end(path: Path, t: Array) -> Array:
-    """Move t off an end where sigma' is infinite (variance preserving at t=0), by a millionth of the time axis."""
-    span = path.t_noise - path.t_data
+    """Move t off an end where sigma' is infinite (`variance_preserving` at t=0), by a few units of its last digit."""
     rate = jax.jvp(path.sigma, (t,), (jnp.ones_like(t),))[1]
-    return jnp.where(jnp.isfinite(rate), t, t + jnp.where(t == path.t_data, 1e-6, -1e-6) * span)
+    inwards = jnp.where(t == path.t_data, path.t_noise, path.t_data) - t
+    return jnp.where(jnp.isfinite(rate), t, t + jnp.sign(inwards) * (1e-12 + 4 * jnp.finfo(t.dtype).eps * jnp.abs(t)))
 
 
 def derivatives(path: Path, t) -> tuple[Array, Array]:

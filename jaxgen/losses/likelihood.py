@@ -8,6 +8,11 @@ import jax.numpy as jnp
 from jaxgen.types import Array
 
 
+def _float(a) -> Array:
+    a = jnp.asarray(a)
+    return a.astype(jnp.promote_types(a.dtype, jnp.float32))
+
+
 def _reduce(values: Array, reduce: str) -> Array:
     axes = tuple(range(1, values.ndim))
     if reduce not in ("sum", "mean"):
@@ -38,7 +43,7 @@ def bernoulli(logits: Array, x: Array, *, reduce: str = "sum") -> Array:
         >>> round(float(bernoulli(jnp.array([[1000.0, 0.0]]), jnp.array([[1.0, 1.0]]))[0]), 4)
         0.6931
     """
-    logits, x = (jnp.asarray(a, jnp.promote_types(a.dtype, jnp.float32)) for a in (logits, x))
+    logits, x = _float(logits), _float(x)
     return _reduce(jax.nn.softplus(logits) - x * logits, reduce)
 
 
@@ -64,7 +69,7 @@ def gaussian(mean: Array, x: Array, scale=1.0, *, reduce: str = "sum") -> Array:
         >>> round(float(gaussian(jnp.zeros((1, 2)), jnp.zeros((1, 2)))[0]), 4)
         1.8379
     """
-    mean, x = (jnp.asarray(a, jnp.promote_types(a.dtype, jnp.float32)) for a in (mean, x))
+    mean, x = _float(mean), _float(x)
     return _reduce(0.5 * ((x - mean) / scale) ** 2 + jnp.log(scale) + 0.5 * math.log(2 * math.pi), reduce)
 
 
@@ -89,5 +94,5 @@ def categorical(logits: Array, labels: Array, *, reduce: str = "sum") -> Array:
         >>> round(float(categorical(jnp.zeros((2, 4)), jnp.array([0, 3]))[0]), 4)
         1.3863
     """
-    log_p = jax.nn.log_softmax(jnp.asarray(logits, jnp.promote_types(logits.dtype, jnp.float32)))
-    return _reduce(-jnp.take_along_axis(log_p, labels[..., None], axis=-1)[..., 0], reduce)
+    log_p = jax.nn.log_softmax(_float(logits))
+    return _reduce(-jnp.take_along_axis(log_p, jnp.asarray(labels)[..., None], axis=-1)[..., 0], reduce)

@@ -61,7 +61,7 @@ def solve_ode(
         for Runge-Kutta solvers, ``evaluations`` of the velocity.
 
     Raises:
-        ValueError: if the solver is unknown, or `steps` and a tolerance are both given, or neither fits the solver.
+        ValueError: if the solver is unknown, there is no step, or `steps` and a tolerance are both given, or neither fits the solver.
 
     Reference:
         Kidger 2021, "On neural differential equations", chapter 5; Chen et al. 2018, "Neural ordinary differential
@@ -76,6 +76,8 @@ def solve_ode(
         if solver not in SOLVERS:
             raise ValueError(f"unknown solver {solver!r}: choose from {', '.join(SOLVERS)}")
         solver = SOLVERS[solver]()
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps is {steps}: at least 1 is needed")
     if steps is not None and (rtol is not None or atol is not None):
         raise ValueError("give either steps (fixed) or rtol and atol (adaptive), not both")
     if steps is None and isinstance(solver, diffrax.Euler):

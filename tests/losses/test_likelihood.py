@@ -1,0 +1,53 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from jaxgen.losses import bernoulli, categorical, gaussian
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("reduce", ["sum", "mean"])
+def test_against_scipy(reduce):
+    logits, x = RNG.normal(size=(3, 4, 5, 2)), RNG.integers(0, 2, (3, 4, 5, 2))
+    probability = 1 / (1 + np.exp(-logits))
+    want = getattr(-scipy.stats.bernoulli.logpmf(x, probability), reduce)((1, 2, 3))
+    np.testing.assert_allclose(bernoulli(logits, x, reduce=reduce), want, rtol=1e-5)
+
+    mean, x, scale = RNG.normal(size=(3, 4, 2)), RNG.normal(size=(3, 4, 2)), np.array([0.5, 2.0])
+    want = getattr(-scipy.stats.norm.logpdf(x, mean, scale), reduce)((1, 2))
+    np.testing.assert_allclose(gaussian(mean, x, scale, reduce=reduce), want, rtol=1e-5)
+
+    logits, labels = RNG.normal(size=(3, 4, 5, 6)), RNG.integers(0, 6, (3, 4, 5))
+    probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    chosen = np.take_along_axis(probability, labels[..., None], -1)[..., 0]
+    want = getattr(-np.log(chosen), reduce)((1, 2))
+    np.testing.assert_allclose(categorical(logits, labels, reduce=reduce), want, rtol=1e-5)
+
+
+def test_extreme_logits_are_exact_and_have_gradients():
+    logits, x = jnp.array([[1e4], [-1e4], [1e4], [-1e4]]), jnp.array([[1.0], [0.0], [0.0], [1.0]])
+    np.testing.assert_allclose(bernoulli(logits, x), [0, 0, 1e4, 1e4])
+    gradient = jax.grad(lambda z: bernoulli(z, x).sum())(logits)
+    np.testing.assert_allclose(gradient[:, 0], [0, 0, 1, -1])
+    np.testing.assert_allclose(categorical(jnp.array([[1e4, -1e4]]), jnp.array([1])), 2e4)
+
+
+def test_soft_targets_are_least_at_their_own_logit():
+    logit = jnp.log(0.3 / 0.7)
+    gradient = jax.grad(lambda z: bernoulli(z[None, None], jnp.array([[0.3]])).sum())(logit)
+    assert abs(float(gradient)) < 1e-6
+
+
+def test_bfloat16_outputs_give_float32_losses():
+    z = jnp.zeros((2, 3), jnp.bfloat16)
+    for loss in (bernoulli(z, z), gaussian(z, z), categorical(z, jnp.array([0, 1]))):
+        assert loss.dtype == jnp.float32
+        assert loss.shape == (2,)
+
+
+def test_unknown_reduction():
+    with pytest.raises(ValueError, match="sum or mean"):
+        bernoulli(jnp.zeros((1, 1)), jnp.zeros((1, 1)), reduce="none")

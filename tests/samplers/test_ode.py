@@ -1,0 +1,124 @@
+import chex
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen.samplers.ode import SOLVERS, solve_ode
+
+
+def velocity(params, x, t):
+    return params["rate"] * x + t
+
+
+def exact(rate, x, t0, t1):
+    """The solution of dx/dt = rate x + t."""
+    return (x + t0 / rate + 1 / rate**2) * np.exp(rate * (t1 - t0)) - t1 / rate - 1 / rate**2
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize("solver", [name for name in SOLVERS if name != "euler"])
+@pytest.mark.parametrize(("t0", "t1"), [(0.0, 1.0), (1.0, 0.2)])
+def test_adaptive_against_the_closed_form(solver, t0, t1, x64):
+    x = jnp.array([[1.0], [-2.0]])
+    tolerance = 1e-5 if solver in ("heun", "midpoint") else 1e-8
+    end = solve_ode(velocity, {"rate": -1.5}, x, t0, t1, solver=solver, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(end, exact(-1.5, x, t0, t1), atol=30 * tolerance)
+
+
+@pytest.mark.parametrize(
+    ("solver", "order"), [("euler", 1), ("heun", 2), ("midpoint", 2), ("bosh3", 3), ("tsit5", 5), ("dopri5", 5)]
+)
+def test_fixed_steps_have_their_order(solver, order, x64):
+    x = jnp.array([[1.0]])
+    errors = [
+        float(
+            jnp.abs(solve_ode(velocity, {"rate": -1.5}, x, 0, 1, solver=solver, steps=n) - exact(-1.5, x, 0, 1))[0, 0]
+        )
+        for n in (8, 16)
+    ]
+    assert abs(np.log2(errors[0] / errors[1]) - order) < 0.3
+
+
+def test_fixed_euler_is_the_plain_loop():
+    x = jnp.array([[1.0], [2.0]])
+    y, steps = x, 7
+    for i in range(steps):
+        y = y + (-1.5 * y + i / steps) / steps
+    end, took = solve_ode(velocity, {"rate": -1.5}, x, 0.0, 1.0, solver="euler", steps=steps, statistics=True)
+    np.testing.assert_allclose(end, y, rtol=1e-6)
+    assert (int(took["steps"]), int(took["evaluations"])) == (7, 7)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10, 49, 100])
+def test_the_last_of_the_fixed_steps_ends_exactly(steps):
+    """Steps of equal length added up in float32 may miss the end; times looked up do not."""
+    _, took = solve_ode(velocity, {"rate": 0.1}, jnp.ones(1), 0.1, 0.7, solver="euler", steps=steps, statistics=True)
+    assert int(took["steps"]) == steps
+
+
+@pytest.mark.parametrize(("solver", "steps"), [("tsit5", None), ("heun", None), ("dopri5", 6), ("midpoint", 6)])
+def test_evaluations_are_counted(solver, steps):
+    calls = []
+
+    def counted(params, x, t):
+        jax.debug.callback(lambda t: calls.append(float(t)), t)
+        return jnp.cos(9 * t) * x
+
+    end, took = solve_ode(counted, None, jnp.ones(3), 0.0, 1.0, solver=solver, steps=steps, statistics=True)
+    end.block_until_ready()
+    jax.effects_barrier()
+    assert int(took["evaluations"]) == len(calls)
+
+
+@pytest.mark.parametrize("steps", [None, 40])
+def test_gradients_reach_params_and_state(steps, x64):
+    def end(rate, x):
+        options = {"steps": steps} if steps else {"rtol": 1e-9, "atol": 1e-9}
+        return solve_ode(velocity, {"rate": rate}, x, 0.0, 1.0, **options)[0]
+
+    h, x = 1e-6, jnp.array([1.0])
+    by_rate, by_x = jax.grad(end, (0, 1))(-1.5, x)
+    want = (exact(-1.5 + h, 1.0, 0, 1) - exact(-1.5 - h, 1.0, 0, 1)) / (2 * h)
+    np.testing.assert_allclose(by_rate, want, rtol=1e-5)
+    np.testing.assert_allclose(by_x[0], np.exp(-1.5), rtol=1e-6)
+
+
+def test_one_trace_serves_two_values_outside_of_jit():
+    counted = chex.assert_max_traces(lambda params, x, t: params * x, n=2)  # diffrax traces once for shapes
+    first, second = (solve_ode(counted, jnp.array(rate), jnp.ones(2), 0.0, 1.0, steps=4) for rate in (0.5, 1.0))
+    np.testing.assert_allclose([first[0], second[0]], np.exp([0.5, 1.0]), rtol=1e-4)
+
+
+def test_trees_and_types():
+    tree = {"x": jnp.ones((2, 3)), "log_p": jnp.zeros(2)}
+    end = solve_ode(lambda p, y, t: {"x": -y["x"], "log_p": 3.0 + 0 * y["log_p"]}, None, tree, 0.0, 1.0)
+    np.testing.assert_allclose(end["x"], np.full((2, 3), np.exp(-1)), rtol=1e-4)
+    np.testing.assert_allclose(end["log_p"], 3.0, rtol=1e-5)
+    assert solve_ode(velocity, {"rate": 1.0}, jnp.ones(2, jnp.bfloat16), 0, 1, steps=2).dtype == jnp.float32
+
+
+def test_any_diffrax_solver():
+    end, took = solve_ode(velocity, {"rate": -1.5}, jnp.ones(1), 0, 1, solver=diffrax.Kvaerno3(), statistics=True)
+    np.testing.assert_allclose(end, exact(-1.5, 1.0, 0, 1), rtol=1e-3)
+    assert set(took) == {"steps"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"solver": "rk45"}, "choose from"),
+        ({"steps": 4, "rtol": 1e-3}, "not both"),
+        ({"solver": "euler"}, "give steps"),
+        ({"steps": 0}, "at least 1"),
+    ],
+)
+def test_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        solve_ode(velocity, {"rate": 1.0}, jnp.ones(1), 0.0, 1.0, **options)
