@@ -1,11 +1,15 @@
 """Checkpoints: written without stopping the run, checked when they are read. The only file that knows Orbax."""
 
+import errno
 import json
 import logging
+import os
+import re
 import shutil
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +25,7 @@ from jaxgen.train.state import TrainState
 from jaxgen.types import Params
 
 _FORMAT = 1
+_SPARE_BYTES = 100_000
 _STATE = ("step", "params", "opt_state", "key")
 
 logger = logging.getLogger(__name__)
@@ -92,7 +97,34 @@ def checkpoint_steps(folder: str | PathLike[str]) -> list[int]:
 
 def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:200] + "..."
+    known = re.search(
+        "No space left on device|Disk quota exceeded|File too large|Read-only file system|Permission denied", text
+    )
+    if known:
+        return known[0].lower()
+    text = text.partition(". See full TensorStore details")[0]
+    return text if len(text) <= 160 else text[:160] + "..."
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to itself what Orbax's threads print of errors that are raised here as well."""
+    absl, hook = logging.getLogger("absl"), sys.excepthook
+    level = absl.level
+
+    def excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        # Writes that are still under way when one fails report to an event loop that is gone.
+        if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+            hook(kind, error, trace)
+
+    absl.setLevel(logging.CRITICAL)
+    sys.excepthook = excepthook
+    try:
+        yield
+    finally:
+        absl.setLevel(level)
+        if sys.excepthook is excepthook:
+            sys.excepthook = hook
 
 
 @contextmanager
@@ -100,6 +132,8 @@ def _writing(folder: Path) -> Iterator[None]:
     """Turn what goes wrong while a checkpoint is written into one line."""
     try:
         yield
+    except UserError:
+        raise
     except (OSError, ValueError, RuntimeError) as error:
         for leftover in folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -141,6 +175,8 @@ class Checkpointer:
     ) -> None:
         self.folder = Path(folder).absolute()
         self.warn = warn
+        self._exit = ExitStack()
+        self._exit.enter_context(_quiet())
         with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(
@@ -192,8 +228,11 @@ class Checkpointer:
         rest = {name: getattr(state, name) for name in _STATE}
         meta["fingerprints"] = {"state": fingerprint(rest), "ema": fingerprint(state.ema)}
         step = int(state.step)
-        with _writing(self.folder):
+        with self._writing():
             self._manager.wait_until_finished()
+            # Asked beforehand because Orbax, once it runs out of space, leaves many lines and half a checkpoint.
+            if shutil.disk_usage(self.folder).free < _nbytes(state) + _SPARE_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             saved = self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -211,7 +250,7 @@ class Checkpointer:
         Raises:
             UserError: if that save failed.
         """
-        with _writing(self.folder):
+        with self._writing():
             self._manager.check_for_errors()
 
     def wait(self) -> None:
@@ -220,7 +259,7 @@ class Checkpointer:
         Raises:
             UserError: if it failed.
         """
-        with _writing(self.folder):
+        with self._writing():
             self._manager.wait_until_finished()
 
     def close(self) -> None:
@@ -229,8 +268,18 @@ class Checkpointer:
         Raises:
             UserError: if the last save failed.
         """
-        with _writing(self.folder):
+        with self._writing():
             self._manager.close()
+        self._exit.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with _writing(self.folder):
+                yield
+        except UserError:
+            self._exit.pop_all()  # the threads of the save that failed may still have something to say
+            raise
 
     def restore_latest(self, abstract: TrainState, sharding: Sharding | None = None) -> Restored | None:
         """The newest checkpoint that can be read.
@@ -286,7 +335,7 @@ class Checkpointer:
     def _set_aside(self, step: int) -> None:
         if jax.process_index() == 0:
             aside = self.folder / f"unreadable-{step}"
-            with _writing(self.folder):
+            with self._writing():
                 shutil.rmtree(aside, ignore_errors=True)
                 (self.folder / str(step)).rename(aside)
         if jax.process_count() > 1:
@@ -343,6 +392,10 @@ def load_params(folder: str | PathLike[str], like: Params | None = None, step: i
 def _placed(abstract: Any, sharding: Sharding | None = None) -> Any:
     place = sharding or SingleDeviceSharding(jax.local_devices()[0])
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), abstract)
+
+
+def _nbytes(tree: Any) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
 
 def _verify(name: str, tree: Any, meta: Mapping[str, Any]) -> None:

@@ -42,12 +42,12 @@ class Feed(Protocol):
         """Go to a position."""
         ...
 
-    def order(self, position: int, count: int) -> np.ndarray:
-        """The examples of `count` batches from a position, of all processes together: ``[count, batch_size]``."""
+    def peek(self, count: int) -> np.ndarray:
+        """The examples of this process's next `count` batches, ``[count, local_b]``; stays where it is."""
         ...
 
     def indices(self, count: int) -> np.ndarray:
-        """The examples of this process's next `count` batches, ``[count, local_b]``; moves on."""
+        """As `peek`, but moves on."""
         ...
 
     def __next__(self) -> Mapping[str, np.ndarray]:
@@ -105,7 +105,7 @@ class _Sent(NamedTuple):
     step: int
     steps: int
     metrics: jax.Array
-    position: int
+    examples: np.ndarray
 
 
 def train_stage(
@@ -184,6 +184,7 @@ class _Run:
         self.sums: dict[str, float] = {}
         self.count = 0
         self.crc = 0
+        self.seen: list[np.ndarray] = []
         self.names: list[str] = []
         self.programs: dict[int, Any] = {}
         self.sent: deque[_Sent] = deque()
@@ -303,12 +304,13 @@ class _Run:
 
     def call(self, state: Any, arrays: Any) -> Any:
         """Hand one call to the device."""
-        count, position = self.next_count(), self.feed.position
+        count = self.next_count()
+        examples = self.feed.peek(count)
         inputs = self.parallel.place_inputs(self.host_inputs(bool(arrays), count))
         state, metrics = self.program(state, arrays, inputs, count)(state, arrays, inputs)
         self.step += count
         self.last_count = count
-        self.sent.append(_Sent(self.step, count, metrics, position))
+        self.sent.append(_Sent(self.step, count, metrics, examples))
         return state
 
     def settle(self, remaining: int) -> None:
@@ -326,8 +328,7 @@ class _Run:
                 name: self.sums.get(name, 0.0) + float(total) for name, total in zip(self.names, totals, strict=True)
             }
             self.count += done.steps
-            order = np.ascontiguousarray(self.feed.order(done.position, done.steps), dtype="<i4")
-            self.crc = zlib.crc32(order.tobytes(), self.crc)
+            self.seen.append(done.examples)
             self.report(done, rows)
 
     def report(self, done: _Sent, rows: np.ndarray) -> None:
@@ -346,13 +347,23 @@ class _Run:
             | loss
             | means
             | {
-                "examples": f"{self.crc:08x}",
+                "examples": f"{self.examples():08x}",
                 "images_per_second": round(self.count * self.config.batch_size / seconds, 3),
                 "time": round(time.time(), 3),
             }
         )
         self.sums, self.count, self.interval_began = {}, 0, now
         self.checkpointer.check()
+
+    def examples(self) -> int:
+        """The checksum of all examples used so far, in their order, those of other processes too."""
+        if self.seen:
+            order = np.concatenate(self.seen).astype("<i4")
+            if jax.process_count() > 1:
+                order = np.concatenate(multihost_utils.process_allgather(order), axis=1)
+            self.crc = zlib.crc32(np.ascontiguousarray(order).data, self.crc)
+            self.seen = []
+        return self.crc
 
     def asked_to_stop(self) -> int:
         """The signal that asked to stop, or 0. Several processes agree on it, at log intervals."""
@@ -369,7 +380,7 @@ class _Run:
         self.checkpointer.save(
             self.parallel.collect(state),
             position=self.feed.position,
-            progress={"sums": self.sums, "count": self.count, "examples": self.crc},
+            progress={"sums": self.sums, "count": self.count, "examples": self.examples()},
             constants=self.constants,
             config=dataclasses.asdict(config) if dataclasses.is_dataclass(config) else {},
         )

@@ -191,7 +191,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_good_checkpoint(small_disk):
     with pytest.raises(UserError) as caught:
         save(folder, 2)
     assert str(caught.value).startswith(f"{folder}: a checkpoint could not be written")
-    assert "the checkpoint of step 1 is kept; free some space" in str(caught.value)
+    assert "(no space left on device); the checkpoint of step 1 is kept; free some space" in str(caught.value)
     assert checkpoint_steps(folder) == [1]
     assert not list(folder.glob("*tmp*"))
     (small_disk / "ballast").unlink()
@@ -219,7 +219,9 @@ def test_a_file_size_limit_is_one_line_too(tmp_path):
     command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "c")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "the checkpoint of step 1 is kept" in done.stdout, done.stderr
+    assert "(file too large)" in done.stdout
     assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""
     assert checkpoint_steps(tmp_path / "c") == [1]
 
 

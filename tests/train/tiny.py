@@ -50,10 +50,14 @@ class Feed:
         return flat.reshape(count, self.batch_size)
 
     def indices(self, count):
-        rows = self.order(self.position, count)
+        rows = self.peek(count)
         for _ in range(count):
             self.on_batch(self.position)
             self.position += 1
+        return rows
+
+    def peek(self, count):
+        rows = self.order(self.position, count)
         local = self.batch_size // jax.process_count()
         return rows[:, jax.process_index() * local :][:, :local]
 
