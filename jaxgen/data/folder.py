@@ -26,7 +26,7 @@ from jaxgen.data import checks
 from jaxgen.data.image import Header
 from jaxgen.data.nifti import axial_axis
 from jaxgen.data.options import Options
-from jaxgen.data.readers import read_header, read_image, read_mask, stem
+from jaxgen.data.readers import check_readable, read_header, read_image, read_mask, stem
 from jaxgen.data.source import SHARES, Example, Splits, Subset, assign_splits
 from jaxgen.errors import UserError
 
@@ -310,6 +310,7 @@ def _files(folder: Path, what: str) -> dict[str, Path]:
         ]
     found: dict[str, Path] = {}
     for file in sorted(entries):
+        check_readable(file)
         name = stem(file)
         if name in found:
             raise UserError(f"{file}: has the same name as {found[name].name} but for the suffix; keep one of them")

@@ -77,5 +77,5 @@ def load(
     if re.split("[/:]", text)[0] in tfds_names():
         return load_tfds(text, options)
     near = nearest_name(path.stem)
-    hint = f"did you mean {near}? " if near else ""
-    raise UserError(f"--data {text}: no such data set, folder or file; {hint}Give {_FORMS}")
+    hint = f"did you mean {near}? Else give" if near else "give"
+    raise UserError(f"--data {text}: no such data set, folder or file; {hint} {_FORMS}")

@@ -6,7 +6,7 @@ array (other names)                         shape
 ``images`` (image, volumes, volume)         [n, *spatial] or [n, *spatial, c]
 ``masks`` (mask, segmentations)             [n, *spatial], or [n, raters, *spatial]
 ``instances``                               [n, *spatial]; the mask is then ``instances > 0``
-``labels`` (label)                          [n, ...]
+``labels`` (label)                          [n] or [n, classes]; with a value a voxel they are the masks
 ``split``                                   [n] of "train", "validation" (or "val", "valid"), "test"
 ``patient`` (patient_id, case_id, subject)  [n]; a patient is in one split only
 ``names`` (name, image_id)                  [n]
@@ -101,6 +101,8 @@ def _headers(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
                     f"{path}: `{present[0]}` holds Python objects, which are never unpickled; save it as a plain array"
                 )
             found[entry] = present[0]
+    if "mask" not in found and "instances" not in found and len(shapes.get(found.get("label", ""), ())) > 2:
+        found["mask"] = found.pop("label")  # a label a voxel is a mask
     return found, shapes
 
 

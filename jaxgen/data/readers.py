@@ -17,8 +17,10 @@ rescaled (Hounsfield units for CT) and MONOCHROME1 inverted. Nothing is ever unp
 import unicodedata
 from os import PathLike
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from numpy.lib import format as npy_format
 
 from jaxgen.data import checks, dicom, nifti, pixels
 from jaxgen.data.image import Header, Image
@@ -70,6 +72,21 @@ def stem(path: str | PathLike[str]) -> str:
     return unicodedata.normalize("NFC", name[: len(name) - len(file_suffix(path))])
 
 
+def check_readable(path: str | PathLike[str]) -> None:
+    """Make sure that a name can be an image: a known suffix, a DICOM file without one, or a folder of DICOM slices.
+
+    Args:
+        path: of a file or folder; files with a known suffix are not opened.
+
+    Raises:
+        UserError: if it cannot be one.
+    """
+    path = Path(path)
+    if not file_suffix(path) and _kind(path) == "series":
+        with checks.reading(path, _NAMES["series"]):
+            dicom.series_files(path)
+
+
 def read_image(path: str | PathLike[str]) -> Image:
     """Read an image or volume.
 
@@ -99,7 +116,7 @@ def read_image(path: str | PathLike[str]) -> Image:
         elif kind == "series":
             result = dicom.series(path)
         else:
-            array = _npy_image(np.load(path, allow_pickle=False), path) if kind == "npy" else pixels.image(path, kind)
+            array = _npy_image(_load_npy(path), path) if kind == "npy" else pixels.image(path, kind)
             result = Image(array, None, {"kind": kind, "path": path})
         return result._replace(array=checks.image_values(result.array, path))
 
@@ -120,7 +137,7 @@ def read_mask(path: str | PathLike[str]) -> np.ndarray:
     kind = _kind(path)
     with checks.reading(path, _NAMES[kind]):
         if kind == "npy":
-            array = np.load(path, allow_pickle=False)
+            array = _load_npy(path)
         elif kind in ("nifti", "dicom", "series"):
             channels = (read := {"nifti": nifti.image, "dicom": dicom.image, "series": dicom.series}[kind](path)).array
             if channels.shape[-1] != 1:
@@ -154,7 +171,7 @@ def read_header(path: str | PathLike[str], *, mask: bool = False) -> Header:
         if kind == "series":
             return dicom.series_header(path)
         if kind == "npy":
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = _load_npy(path, mmap_mode="r")
             shape = array.shape if mask else _npy_image(array, path).shape
             return Header(shape, 1) if mask else Header(shape[:-1], shape[-1])
         return pixels.header(path, kind)
@@ -194,6 +211,15 @@ def _kind(path: Path) -> str:
     if content is None and kind in ("png", "jpeg", "npy"):
         raise UserError(f"{path}: named {suffix}, but its content is not {_NAMES[kind]}; convert it or take it out")
     return kind
+
+
+def _load_npy(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
+    with open(path, "rb") as file:
+        version = npy_format.read_magic(file)
+        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+        if read(file)[2].hasobject:
+            raise UserError(f"{path}: holds Python objects, which are never unpickled; save it as a plain array")
+    return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
 
 
 def _npy_image(array: np.ndarray, path: Path) -> np.ndarray:
