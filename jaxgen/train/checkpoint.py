@@ -9,7 +9,7 @@ import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,9 +106,8 @@ def _reason(error: BaseException) -> str:
     return text if len(text) <= 160 else text[:160] + "..."
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep to itself what Orbax's threads print of errors that are raised here as well."""
+def _quiet() -> Callable[[], None]:
+    """Keep Orbax's threads from printing errors that are raised here as well; returns what undoes it."""
     absl, hook = logging.getLogger("absl"), sys.excepthook
     level = absl.level
 
@@ -119,12 +118,13 @@ def _quiet() -> Iterator[None]:
 
     absl.setLevel(logging.CRITICAL)
     sys.excepthook = excepthook
-    try:
-        yield
-    finally:
+
+    def undo() -> None:
         absl.setLevel(level)
         if sys.excepthook is excepthook:
             sys.excepthook = hook
+
+    return undo
 
 
 @contextmanager
@@ -175,8 +175,7 @@ class Checkpointer:
     ) -> None:
         self.folder = Path(folder).absolute()
         self.warn = warn
-        self._exit = ExitStack()
-        self._exit.enter_context(_quiet())
+        self._loud = _quiet()
         with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(
@@ -270,7 +269,7 @@ class Checkpointer:
         """
         with self._writing():
             self._manager.close()
-        self._exit.close()
+        self._loud()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -278,7 +277,7 @@ class Checkpointer:
             with _writing(self.folder):
                 yield
         except UserError:
-            self._exit.pop_all()  # the threads of the save that failed may still have something to say
+            self._loud = lambda: None  # the threads of the save that failed may still have something to say
             raise
 
     def restore_latest(self, abstract: TrainState, sharding: Sharding | None = None) -> Restored | None:
