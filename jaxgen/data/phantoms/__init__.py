@@ -1,0 +1,88 @@
+"""Procedural images with exact ground truth, each a function of ``(seed, index)``."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from jaxgen.data.phantoms.ambiguous import READER_LAW, READER_SCALES, ambig2d
+from jaxgen.data.phantoms.cells import cells2d
+from jaxgen.data.phantoms.glands import glands2d
+
+__all__ = [
+    "PHANTOMS",
+    "READER_LAW",
+    "READER_SCALES",
+    "PhantomSource",
+    "ambig2d",
+    "cells2d",
+    "glands2d",
+    "phantom_source",
+]
+
+PHANTOMS: Mapping[str, Callable[[int, int, int], dict[str, np.ndarray]]] = MappingProxyType(
+    {"cells2d": cells2d, "glands2d": glands2d, "ambig2d": ambig2d}
+)
+"""The phantoms by name: functions ``(seed, index, size) -> example``."""
+
+
+@dataclass(frozen=True)
+class PhantomSource:
+    """A data source that draws its examples when they are asked for; make one with `phantom_source`.
+
+    Attributes:
+        phantom: the name of the phantom.
+        n: how many examples.
+        seed: of the set.
+        size: side of the images in pixels.
+    """
+
+    phantom: str
+    n: int
+    seed: int
+    size: int
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+        return self.n
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        """Example i, unbatched: image, mask, signed distance and the phantom's own truth."""
+        if not -self.n <= i < self.n:
+            raise IndexError(f"example {i} of {self.n}")
+        return PHANTOMS[self.phantom](self.seed, int(i) % self.n, self.size)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """A name for each example."""
+        return tuple(f"{self.phantom}-{self.seed}-{i:05d}" for i in range(self.n))
+
+
+def phantom_source(name: str, n: int, seed: int = 0, size: int = 64) -> PhantomSource:
+    """A data source of `n` phantoms.
+
+    Different seeds give unrelated sets: use one each for training, validation and test.
+
+    Args:
+        name: one of `PHANTOMS`.
+        n: how many examples.
+        seed: of the set, 0 or more.
+        size: side of the images in pixels.
+
+    Returns:
+        A source with a length, examples by index, and names.
+
+    Raises:
+        ValueError: if the name is unknown, or a number is out of range.
+
+    Example:
+        >>> source = phantom_source("cells2d", 3, seed=1, size=32)
+        >>> len(source), source.names[2], source[2]["mask"].shape
+        (3, 'cells2d-1-00002', (32, 32))
+    """
+    if name not in PHANTOMS:
+        raise ValueError(f"no phantom {name!r}; there are {', '.join(sorted(PHANTOMS))}")
+    if n < 1 or seed < 0 or size < 16:
+        raise ValueError(f"a phantom source needs n >= 1, seed >= 0 and size >= 16, got {n}, {seed} and {size}")
+    return PhantomSource(name, n, seed, size)
