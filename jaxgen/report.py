@@ -65,7 +65,7 @@ def page(folder: runs.RunFolder) -> str:
         _section("Figures", "".join(_figures(run))),
         _section("Training", _curves({run.name: run})),
         _section("Time", _timings(run.timings)),
-        _section("Again", _commands(run)),
+        _section("Reproduce and use", _commands(run)),
         _section("Details", _details(run)),
     ]
     return _document(f"{run.name} · {folder.path.name}", body)
@@ -108,7 +108,7 @@ def table(metrics: Mapping[str, Any], describe: Mapping[str, Any] | None = None,
     Example:
         >>> print(table({"flow": {"dice": 0.9}, "unet": {"dice": 0.88}}, baseline="unet"))
         metric    flow   unet (baseline)
-        dice    0.9000*           0.8800
+        Dice    0.9000*           0.8800
     """
     methods, facts = _methods(metrics, baseline)
     rows = [["metric", *(f"{name} (baseline)" if name == baseline else name for name in methods)]]
@@ -251,7 +251,8 @@ def _metric_names(methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _label(name: str, describe: Mapping[str, Any]) -> str:
-    return str(describe.get(name, {}).get("label") or name.replace("_", " "))
+    label = describe.get(name, {}).get("label")
+    return str(label) if label else name[:1].upper() + name[1:].replace("_", " ")
 
 
 def _direction(name: str, describe: Mapping[str, Any]) -> str:
@@ -366,18 +367,30 @@ def _duration(seconds: Any) -> str:
 
 
 def _timings(timings: Mapping[str, Any]) -> str:
-    rows: dict[str, str] = {}
-    for stage, times in timings.get("stages", {}).items():
-        for key, value in times.items():
-            rows[f"{stage}: {key.removesuffix('_seconds').replace('_', ' ')}"] = (
-                _duration(value) if key.endswith("seconds") else number(value)
-            )
-    for key, value in timings.items():
-        if key.endswith("_seconds"):
-            rows[key.removesuffix("_seconds").replace("_", " ")] = _duration(value)
-        elif not isinstance(value, Mapping):
-            rows[key.replace("_", " ")] = number(value)
-    return _pairs(rows)
+    stages = timings.get("stages", {})
+    columns = list(dict.fromkeys(key for times in stages.values() for key in times))
+
+    def shown(key: str, value: Any) -> str:
+        return _duration(value) if key.endswith("_seconds") else number(value)
+
+    def title(key: str) -> str:
+        return _e(key.removesuffix("_seconds").replace("_", " ").capitalize())
+
+    content = ""
+    if columns:
+        head = "".join(f"<th scope='col'>{title(key)}</th>" for key in columns)
+        body = "".join(
+            f"<tr><th scope='row'>{_e(stage)}</th>"
+            + "".join(f"<td>{_e(shown(key, times.get(key)))}</td>" for key in columns)
+            + "</tr>"
+            for stage, times in stages.items()
+        )
+        content = (
+            "<div class='scroll'><table class='wide'><thead><tr><th scope='col'>Stage</th>"
+            f"{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        )
+    rest = {title(key): shown(key, value) for key, value in timings.items() if not isinstance(value, Mapping)}
+    return content + _pairs(rest)
 
 
 def _commands(run: _Run) -> str:

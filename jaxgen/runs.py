@@ -120,7 +120,7 @@ def default_path(experiment: str, preset: str) -> Path:
 
 def is_run(path: Path) -> bool:
     """Whether the folder holds a run."""
-    return (path / "config.json").is_file()
+    return os.path.isfile(path / "config.json")
 
 
 def open_run(path: Path | str) -> RunFolder:
@@ -162,18 +162,16 @@ def create(path: Path, files: Mapping[str, Any]) -> RunFolder:
     Raises:
         UserError: if the place cannot be written or holds something else.
     """
-    if path.is_symlink() and not path.exists():
-        raise UserError(f"--workdir {path}: it is a symbolic link to nowhere; give another folder")
-    if path.exists() and not path.is_dir():
-        raise UserError(f"--workdir {path}: it is a file; give a folder that is new or empty")
-    if path.is_dir() and any(path.iterdir()):
-        raise UserError(f"--workdir {path}: it holds something that is no run; give a folder that is new or empty")
-    path = path.resolve() if path.is_symlink() else path
     try:
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"--workdir {path}: it is a symbolic link to nowhere; give another folder")
+        if path.exists() and not path.is_dir():
+            raise UserError(f"--workdir {path}: it is a file; give a folder that is new or empty")
+        if path.is_dir() and any(path.iterdir()):
+            raise UserError(f"--workdir {path}: it holds something that is no run; give a folder that is new or empty")
+        path = path.resolve() if path.is_symlink() else path
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{path.name[:100]}-", dir=path.parent, ignore_cleanup_errors=True
-        ) as name:
+        with tempfile.TemporaryDirectory(prefix=".jaxgen-", dir=path.parent, ignore_cleanup_errors=True) as name:
             fresh = Path(name) / "run"
             fresh.mkdir()
             for file, content in files.items():

@@ -1,0 +1,286 @@
+"""Use a trained run on image files: ``jaxgen apply``."""
+
+import glob
+import io
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import PIL.Image
+from tqdm import tqdm
+
+from jaxgen import runner, runs
+from jaxgen.data import readers
+from jaxgen.data.image import Image
+from jaxgen.data.nifti import axial_axis
+from jaxgen.data.writers import write_atomically, write_dicom_seg, write_mask, write_nifti
+from jaxgen.errors import UserError
+
+OUTPUTS = ("mask", "probability", "uncertainty")
+"""The arrays that a segmentation gives; an experiment may give others."""
+
+Apply = Callable[..., Mapping[str, np.ndarray]]
+
+
+def apply_run(
+    run: Path,
+    inputs: Sequence[str],
+    out: Path,
+    *,
+    overwrite: bool = False,
+    dicom_seg: bool = False,
+    seed: int | None = None,
+    say: runner.Say = print,
+    quiet: bool = False,
+) -> list[str]:
+    """Apply a trained run to images; a file that is broken is named and passed over.
+
+    Every file has random numbers of its own, a function of the seed and the file's name: what comes out does not
+    depend on which other files are there.
+
+    Args:
+        run: the run folder.
+        inputs: files, folders or patterns.
+        out: the folder for the results, made if it is not there.
+        overwrite: replace results that are there already.
+        dicom_seg: write DICOM SEG for DICOM images, instead of NIfTI.
+        seed: seed of the random numbers; None for the run's.
+        say: called with each line for the user.
+        quiet: no progress bar.
+
+    Returns:
+        One line for each file that failed.
+
+    Raises:
+        UserError: if the run is not trained, there is nothing to do, or results would be written over.
+    """
+    files = find_inputs(inputs)
+    if dicom_seg and find_spec("highdicom") is None:
+        raise UserError("--dicom-seg needs highdicom: pip install 'jaxgen[dicom]', or leave the flag out for NIfTI")
+    _refuse_clashes(files, out, overwrite)
+    _, experiment, config, constants, trained = runner.open_trained(run)
+    if experiment.apply is None:
+        raise UserError(f"{run}: the experiment {experiment.name} cannot be applied to images; try `jaxgen sample`")
+    function = experiment.apply(config, constants, trained)
+    runner.make_folder(out, "--out")
+    root = jax.random.fold_in(jax.random.key(config.seed if seed is None else seed), runner.APPLY)
+    summary = runs.read_json(out / "summary.json", default={})
+    failed: list[str] = []
+    shown = not quiet and sys.stderr.isatty()
+    for number, path in enumerate(bar := tqdm(files, unit="file", disable=not shown, file=sys.stderr), 1):
+        bar.set_postfix_str(path.name[:30])
+        if not quiet and not shown:
+            print(f"{number}/{len(files)} {path.name}", file=sys.stderr, flush=True)
+        key = jax.random.fold_in(root, zlib.crc32(readers.stem(path).encode()))
+        try:
+            image = readers.read_image(path)
+            results = apply_image(function, key, image, experiment.spatial_dims, path, shown)
+        except Exception as error:
+            line = " ".join(str(error).split())
+            if not isinstance(error, UserError):
+                line = f"{path}: {type(error).__name__}: {line[:200]}"
+            failed.append(line)
+            summary[path.name] = {"error": line}
+            continue
+        summary[path.name] = write_results(results, image, out, readers.stem(path), dicom_seg, overwrite)
+    runs.write_json(out / "summary.json", summary)
+    for line in failed:
+        print(f"jaxgen: failed: {line}", file=sys.stderr)
+    done = len(files) - len(failed)
+    say(f"{done} of {len(files)} images done{f', {len(failed)} failed' if failed else ''}; results in {out}")
+    return failed
+
+
+def find_inputs(inputs: Iterable[str]) -> list[Path]:
+    """The images that files, folders and patterns stand for, each once, in order.
+
+    A folder stands for the images in it (or in its ``images/``); one that holds nothing but DICOM slices is one
+    volume, and so is each such folder inside a folder.
+
+    Args:
+        inputs: what the command line says.
+
+    Returns:
+        Paths that `jaxgen.data.readers.read_image` reads.
+
+    Raises:
+        UserError: if something is not there or holds no image.
+    """
+    found: list[Path] = []
+    for text in inputs:
+        path = Path(text)
+        if path.is_dir():
+            found += _in_folder(path)
+        elif path.exists():
+            found.append(path)
+        elif path.is_symlink():
+            raise UserError(f"{text}: it is a symbolic link that leads nowhere; mend it or leave it out")
+        elif glob.has_magic(text):
+            matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
+            if not matches:
+                raise UserError(f"{text}: nothing matches this pattern; check it, or name a folder")
+            found += matches
+        else:
+            raise UserError(f"{text}: there is no such file or folder; check its name")
+    return list(dict.fromkeys(found))
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"{folder}: it cannot be read ({runs.explain(error)})") from error
+    images = [entry for entry in entries if _is_image(entry)]
+    if not images and (folder / "images").is_dir():
+        return _in_folder(folder / "images")
+    if images and _is_series(folder):
+        return [folder]
+    images += [entry for entry in entries if entry.is_dir() and _is_series(entry)]
+    if not images:
+        raise UserError(f"{folder}: it holds no image ({' '.join(readers.SUFFIXES)}); name another folder")
+    return sorted(images)
+
+
+def _is_image(path: Path) -> bool:
+    return not path.is_dir() and bool(readers.file_suffix(path))
+
+
+def _is_series(folder: Path) -> bool:
+    """Whether a folder holds several files and all are named as DICOM."""
+    files = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    return len(files) > 1 and all(readers.file_suffix(entry) == ".dcm" and entry.is_file() for entry in files)
+
+
+def _refuse_clashes(files: Sequence[Path], out: Path, overwrite: bool) -> None:
+    by_stem: dict[str, Path] = {}
+    for path in files:
+        stem = readers.stem(path)
+        if stem in by_stem:
+            raise UserError(f"{by_stem[stem]} and {path}: both would write {stem}_mask; apply them into two folders")
+        by_stem[stem] = path
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: it is a file; name a folder")
+    if any(path.parent.resolve() == out.resolve() for path in files):
+        raise UserError(f"--out {out}: the images are in it; name another folder")
+    if overwrite or not out.is_dir():
+        return
+    there = [entry.name for entry in sorted(out.iterdir()) if _result_of(entry.name) in by_stem]
+    if there:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise UserError(f"--out {out}: {there[0]}{more} is there already; use --overwrite or another folder")
+
+
+def _result_of(name: str) -> str | None:
+    """The stem of the image that a result belongs to."""
+    for output in OUTPUTS:
+        for suffix in (".png", ".nii.gz", ".dcm"):
+            if name.endswith(f"_{output}{suffix}"):
+                return name.removesuffix(f"_{output}{suffix}")
+    return name.removesuffix("_arrays.npz") if name.endswith("_arrays.npz") else None
+
+
+def apply_image(
+    function: Apply, key: jax.Array, image: Image, spatial_dims: int, path: Path, shown: bool = False
+) -> dict[str, np.ndarray]:
+    """Apply a function of one example to an image, a volume slice by slice where the function takes slices.
+
+    Args:
+        function: ``f(key, array [*spatial, c]) -> {name: array}``.
+        key: the key for the image; slice i is given ``fold_in(key, i)``.
+        image: what was read.
+        spatial_dims: the spatial rank that the function takes.
+        path: the file, for messages.
+        shown: show a progress bar over slices.
+
+    Returns:
+        Arrays over the whole image, and numbers; a number for each slice becomes a vector.
+
+    Raises:
+        UserError: if the image has too few dimensions.
+    """
+    rank = image.array.ndim - 1
+    if rank == spatial_dims:
+        return {name: np.asarray(value) for name, value in function(key, image.array).items()}
+    if rank < spatial_dims or rank != 3:
+        raise UserError(f"{path}: it has {rank} spatial dimensions, and this run takes {spatial_dims}")
+    axis = axial_axis(image.affine)
+    slices: dict[str, list[np.ndarray]] = {}
+    count = image.array.shape[axis]
+    for i in tqdm(range(count), unit="slice", disable=not shown, leave=False, file=sys.stderr):
+        for name, value in function(jax.random.fold_in(key, i), np.take(image.array, i, axis)).items():
+            slices.setdefault(name, []).append(np.asarray(value))
+    return {
+        name: np.stack(values, axis=axis if values[0].ndim == spatial_dims else 0) for name, values in slices.items()
+    }
+
+
+def write_results(
+    results: Mapping[str, np.ndarray], image: Image, out: Path, stem: str, dicom_seg: bool, overwrite: bool
+) -> dict[str, object]:
+    """Write what came out of one image beside each other: ``<stem>_<name>`` with the suffix that fits.
+
+    Volumes, NIfTI and DICOM become NIfTI in the space of the image. Plain pictures become 8-bit PNG to look at (a
+    fractional map is scaled: [0, 1] where it fits in it, else by its largest value), with the numbers themselves in
+    ``<stem>_arrays.npz``.
+
+    Args:
+        results: arrays over the image by name; whatever has another shape is a number for the summary.
+        image: the image.
+        out: the folder.
+        stem: the image's name without suffix.
+        dicom_seg: write the mask of a DICOM image as DICOM SEG.
+        overwrite: replace what is there.
+
+    Returns:
+        The files written and the numbers, for the summary.
+
+    Raises:
+        UserError: if something cannot be written.
+    """
+    shape = image.array.shape[:-1]
+    maps = {name: array for name, array in results.items() if array.shape == shape}
+    numbers = {name: array.tolist() for name, array in results.items() if array.shape != shape}
+    spatial = image.meta.get("kind") in ("nifti", "dicom") or len(shape) == 3
+    written: list[Path] = []
+    for name, array in maps.items():
+        path = out / f"{stem}_{name}"
+        if dicom_seg and name == "mask" and image.meta.get("kind") == "dicom":
+            written.append(write_dicom_seg(f"{path}.dcm", array, like=image, overwrite=overwrite))
+        elif spatial:
+            whole = array if array.dtype.kind == "f" else _smallest(array)
+            written.append(write_nifti(f"{path}.nii.gz", whole, like=image, overwrite=overwrite))
+        elif array.dtype.kind != "f" and array.max(initial=0) <= 1:
+            written.append(write_mask(f"{path}.png", array, overwrite=overwrite))
+        else:
+            picture = PIL.Image.fromarray(_to_look_at(array) if array.dtype.kind == "f" else _smallest(array))
+            written.append(write_atomically(f"{path}.png", lambda file: picture.save(file, "png"), overwrite=overwrite))  # noqa: B023
+    if not spatial and maps:
+        buffer = io.BytesIO()
+        arrays: dict[str, Any] = {
+            name: a.astype(np.float32) if a.dtype.kind == "f" else _smallest(a) for name, a in maps.items()
+        }
+        np.savez_compressed(buffer, **arrays)
+        path = out / f"{stem}_arrays.npz"
+        written.append(
+            write_atomically(path, lambda file: Path(file).write_bytes(buffer.getvalue()), overwrite=overwrite)
+        )
+    return {"files": [path.name for path in written], **numbers}
+
+
+def _smallest(array: np.ndarray) -> np.ndarray:
+    """Whole numbers in the smallest unsigned type that holds them."""
+    return array.astype(np.min_scalar_type(int(array.max(initial=0))) if array.min(initial=0) >= 0 else np.int32)
+
+
+def _to_look_at(array: np.ndarray) -> np.ndarray:
+    low, high = min(0.0, float(array.min(initial=0))), float(array.max(initial=0))
+    if low < 0 or high > 1 or 0 < high <= 0.25:  # a variance of a binary quantity is at most a quarter
+        scaled = (array - low) / ((high - low) or 1)
+    else:
+        scaled = array
+    return np.round(255 * np.clip(scaled, 0, 1)).astype(np.uint8)

@@ -1,0 +1,106 @@
+"""The floors: a module imports only what lies below it, and each heavy library has one door."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted([*(ROOT / "jaxgen").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")])
+
+# From the bottom up. A floor is a list of modules that may also import each other.
+FLOORS = [
+    ["jaxgen.errors", "jaxgen.types"],
+    ["jaxgen.config", "jaxgen.draws"],
+    ["jaxgen.paths"],
+    ["jaxgen.couplings"],
+    ["jaxgen.imaging"],
+    ["jaxgen.losses"],
+    ["jaxgen.guidance"],
+    ["jaxgen.samplers"],
+    ["jaxgen.metrics"],
+    ["jaxgen.bijections"],
+    ["jaxgen.nets"],
+    ["jaxgen.families"],
+    ["jaxgen.medical"],
+    ["jaxgen.interop"],
+    ["jaxgen.data"],
+    ["jaxgen.train"],
+    ["jaxgen.experiment"],
+    ["jaxgen.runs", "jaxgen.charts", "jaxgen.report", "jaxgen.caching"],
+    ["jaxgen.runner"],
+    ["jaxgen.apply", "jaxgen.info"],
+    ["jaxgen.cli"],
+    ["experiments"],
+]
+DOORS = {
+    "flax": ("jaxgen.nets",),
+    "orbax": ("jaxgen.train",),
+    "diffrax": ("jaxgen.samplers.ode", "jaxgen.samplers.sde"),
+    "grain": ("jaxgen.data.pipeline",),
+}
+# `names` and `find` look into the package above, by design: experiments are plug-ins.
+ALLOWED = {("jaxgen.experiment", "experiments")}
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path):
+    """All modules that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def floor(module):
+    for height, names in enumerate(FLOORS):
+        if any(module == name or module.startswith(name + ".") for name in names):
+            return height
+    return None
+
+
+def violations(module, imported):
+    if module in ("jaxgen", "jaxgen.__main__"):
+        return
+    own = floor(module)
+    for name in imported:
+        package = name.split(".")[0]
+        for library, doors in DOORS.items():
+            if package == library and not any(module == door or module.startswith(door + ".") for door in doors):
+                yield f"{module} imports {name}: only {' and '.join(doors)} may"
+        if package in ("jaxgen", "experiments") and (module, package) not in ALLOWED:
+            other = floor(name)
+            if other is not None and other > own:
+                yield f"{module} imports {name}, which lies above it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_a_module_imports_only_what_lies_below_it(path):
+    module = module_name(path)
+    assert module in ("jaxgen", "jaxgen.__main__") or floor(module) is not None, f"{module} is on no floor"
+    assert list(violations(module, imports(path))) == []
+
+
+def test_the_check_sees_an_arrow_that_points_up_and_a_wrong_door():
+    assert list(violations("jaxgen.paths", {"jaxgen.samplers.driver"}))
+    assert list(violations("jaxgen.losses.matching", {"jaxgen.cli"}))
+    assert list(violations("jaxgen.families.vae", {"flax.linen"}))
+    assert list(violations("jaxgen.samplers.driver", {"diffrax"}))
+    assert not list(violations("jaxgen.nets.unet", {"flax.linen", "jaxgen.types.Net", "jaxgen.imaging"}))
+
+
+def test_the_command_line_starts_without_jax():
+    import subprocess
+    import sys
+
+    code = "import sys, jaxgen.cli; print([m for m in ('jax', 'numpy', 'matplotlib', 'flax') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

@@ -1,0 +1,337 @@
+"""Every command on a toy experiment, and every way in which a command can go wrong."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import PIL.Image
+import pytest
+
+from jaxgen import runs
+from jaxgen.cli import main
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def command(capsys):
+    """Run a command; gives its exit code, standard output and standard error."""
+
+    def run(*argv):
+        code = main([str(word) for word in argv])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def copied(toy_run, tmp_path):
+    """A copy of the finished toy run, to change."""
+    return Path(shutil.copytree(toy_run, tmp_path / "copied"))
+
+
+def picture(path, seed=0, side=8, channels=None):
+    shape = (side, side) if channels is None else (side, side, channels)
+    PIL.Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, np.uint8)).save(path)
+    return path
+
+
+def one_line(code, err, *words, expected=2):
+    """The contract of an error: an exit code, one line, no traceback, and the words that help."""
+    assert code == expected, err
+    lines = [line for line in err.splitlines() if line.startswith("jaxgen: ")]
+    assert len(lines) == 1, err
+    assert "Traceback" not in err
+    for word in words:
+        assert word in lines[0]
+
+
+def test_help_and_version_say_what_there_is(command):
+    code, out, _ = command("--help")
+    assert code == 0
+    for name in ("list", "run", "apply", "sample", "eval", "report", "info"):
+        assert f"jaxgen {name}" in out
+        assert command(name, "--help")[0] == 0
+    assert command("--version")[1].startswith("jaxgen 0.")
+    assert command()[0] == 2
+
+
+def test_help_of_an_experiment_shows_the_defaults_of_the_preset(command, toy_file):
+    code, out, _ = command("run", toy_file, "--preset", "full", "--help")
+    assert code == 0
+    assert "default: 100000" in out
+    assert "--no-augment" in out
+    assert "example:" in out
+
+
+def test_list_names_every_experiment(command):
+    from jaxgen.experiment import names
+
+    code, out, _ = command("list")
+    assert code == 0
+    assert all(name in out for name in names())
+
+
+def test_info_names_versions_and_devices(command):
+    code, out, _ = command("info")
+    assert code == 0
+    assert "jaxgen" in out
+    assert "device" in out
+    assert "memory" in out
+
+
+def test_a_run_leaves_a_whole_folder(toy_run):
+    for name in ("config", "constants", "data", "environment", "metrics", "timings"):
+        assert json.loads((toy_run / f"{name}.json").read_text())
+    metrics = json.loads((toy_run / "metrics.json").read_text())
+    assert metrics["logistic"]["accuracy"] > metrics["constant"]["accuracy"]
+    assert list(metrics) == sorted(metrics)
+    assert not any("second" in name or "time" in name for values in metrics.values() for name in values)
+    timings = json.loads((toy_run / "timings.json").read_text())
+    assert timings["stages"]["logistic"]["images_per_second"] > 0
+    assert timings["total_seconds"] > timings["evaluate_seconds"] > 0
+    assert (toy_run / "figures" / "examples.png").read_bytes().startswith(b"\x89PNG")
+    assert "captions" in {path.stem for path in (toy_run / "figures").iterdir()}
+    assert len((toy_run / "log.jsonl").read_text().splitlines()) >= 20
+    assert not list(toy_run.glob(".config*"))
+    assert {path.name for path in toy_run.parent.iterdir()} == {"run"}
+
+
+def test_a_finished_run_says_so_and_shows_its_results_again(command, copied, toy_file):
+    (copied / "report.html").unlink()
+    before = (copied / "metrics.json").stat().st_mtime_ns
+    for argv in (["run", toy_file, "--preset", "smoke", "--workdir", copied], ["run", copied]):
+        code, out, _ = command(*argv)
+        assert code == 0
+        assert "is finished" in out
+        assert "Accuracy" in out
+        assert "0." in out
+    assert (copied / "metrics.json").stat().st_mtime_ns == before
+    assert (copied / "report.html").is_file()
+
+
+def test_evaluating_again_gives_the_same_bytes(command, copied, toy_file):
+    before = {name: (copied / name).read_bytes() for name in ("metrics.json", "figures/examples.png")}
+    (copied / "metrics.json").unlink()
+    code, out, _ = command("run", toy_file, "--preset", "smoke", "--workdir", copied)
+    assert code == 0
+    assert "going on" in out
+    assert {name: (copied / name).read_bytes() for name in before} == before
+    assert json.loads((copied / "timings.json").read_text())["stages"]["logistic"]["steps"] == 20
+
+
+def test_another_configuration_is_refused_field_by_field(command, copied, toy_file):
+    code, _, err = command(
+        "run", toy_file, "--preset", "smoke", "--workdir", copied, "--seed", 5, "--no-augment", "--widths", "4,8"
+    )
+    one_line(code, err, "--seed is 0 there and 5 here", "--augment is on there and off here")
+    assert "--widths is 4 there and 4,8 here" in err
+    assert f"jaxgen run {copied}" in err
+
+
+def test_another_experiment_in_the_folder_is_refused(command, copied, toy_file, tmp_path):
+    other = tmp_path / "other.py"
+    other.write_text(toy_file.read_text().replace('name="toy"', 'name="other"'))
+    one_line(*_no_out(command("run", other, "--preset", "smoke", "--workdir", copied)), "a run of toy, not of other")
+
+
+def test_data_that_changed_since_are_refused(command, copied):
+    (copied / "metrics.json").unlink()
+    data = json.loads((copied / "data.json").read_text())
+    (copied / "data.json").write_text(json.dumps(data | {"train": 11}))
+    one_line(*_no_out(command("run", copied)), "--data", "changed since")
+
+
+def _no_out(result):
+    return result[0], result[2]
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["rnu"], ["no command 'rnu'", "did you mean 'run'"]),
+        (["run", "flow_sfd"], ["no experiment 'flow_sfd'"]),
+        (["run", "nothing.py"], ["nothing.py: there is no such file"]),
+        (["run", "--steps", "3"], ["name the experiment first"]),
+        (["run", "TOY", "--preset", "smok"], ["--preset", "did you mean 'smoke'"]),
+        (["run", "TOY", "--stepz", "3"], ["--stepz", "did you mean '--steps'"]),
+        (["run", "TOY", "--steps", "0"], ["--steps must be at least 1"]),
+        (["run", "TOY", "--steps"], ["--steps needs a value"]),
+        (["run", "TOY", "--seed", "-1"], ["--seed must be at least 0"]),
+        (["run", "TOY", "--learning-rate", "nan"], ["--learning-rate must be a finite number"]),
+        (["run", "TOY", "--noise", "-0.1"], ["--noise must be at least 0"]),
+        (["run", "TOY", "--widths", "4,,8"], ["--widths must be whole numbers"]),
+        (["run", "TOY", "--precision", "float64"], ["--precision must be one of"]),
+        (["run", "TOY", "extra"], ["unexpected argument 'extra'"]),
+        (["run", "TOY", "--workdir", ""], ["--workdir needs"]),
+        (["run", "TOY", "--workdir", "TOY"], ["--workdir", "is a file"]),
+        (["run", "TOY", "--workdir", "TMP/full"], ["--workdir", "no run"]),
+        (["run", "TOY", "--workdir", "TMP/dangling"], ["--workdir", "symbolic link"]),
+        (["run", "TOY", "--workdir", "TMP/loop"], ["--workdir", "symbolic link"]),
+        (["run", "TOY", "--workdir", "/proc/here/run"], ["--workdir", "cannot be made"]),
+        (["run", "TOY", "--workdir", "TMP/" + "x" * 300], ["--workdir", "file name too long"]),
+        (["run", "TOY", "--data", "TMP/no-such-folder"], ["no-such-folder"]),
+        (["run", "TOY", "--devices", "64"], ["--devices"]),
+        (["run", "TOY", "--processes", "2"], ["--coordinator"]),
+        (["run", "TOY", "--coordinator", "localhost:1"], ["--workdir is needed"]),
+        (["run", "TMP/full"], ["no run"]),
+        (["sample", "RUN", "--n", "0"], ["--n must be from 1"]),
+        (["sample", "RUN", "--n", "many"], ["--n must be a whole number"]),
+        (["sample", "TMP"], ["no run"]),
+        (["sample"], ["RUN"]),
+        (["eval", "RUN", "--data", "TMP/no-such-folder"], ["no-such-folder"]),
+        (["eval", "TMP/nowhere"], ["there is no such folder"]),
+        (["report", "TMP/nowhere"], ["there is no such folder"]),
+        (["report", "RUN", "RUN", "--out", "TMP/full/note.txt"], ["note.txt", "is no page of jaxgen"]),
+        (["report", "RUN", "RUN", "--out", "TMP/full"], ["is a folder"]),
+        (["apply", "RUN", "TMP/nowhere.png", "--out", "TMP/out"], ["nowhere.png", "no such file"]),
+        (["apply", "RUN", "TMP/*.tif", "--out", "TMP/out"], ["nothing matches"]),
+        (["apply", "RUN", "TMP/full", "--out", "TMP/out"], ["holds no image"]),
+        (["apply", "RUN", "TMP/a.png"], ["--out"]),
+        (["apply", "RUN", "TMP/a.png", "--out", "TMP/full/note.txt"], ["--out", "is a file"]),
+        (["apply", "RUN", "TMP/a.png", "--out", "TMP"], ["the images are in it"]),
+        (["apply", "RUN", "TMP/a.png", "--out", "TMP/out", "--seed", "x"], ["--seed must be a whole number"]),
+        (["list", "--all"], ["unknown flag --all"]),
+    ],
+    ids=lambda value: " ".join(map(str, value))[:50] if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_clear_line(command, toy_file, toy_run, tmp_path, argv, words):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "note.txt").write_text("mine")
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    picture(tmp_path / "a.png")
+    before = sorted(tmp_path.rglob("*"))
+    if argv[0] == "run" and "TOY" in argv and "--workdir" not in argv:
+        argv = [*argv, *([] if "--coordinator" in argv else ["--workdir", "TMP/new"])]
+    places = {"TOY": str(toy_file), "RUN": str(toy_run)}
+    argv = [places.get(word, word.replace("TMP", str(tmp_path))) for word in argv]
+    code, _, err = command(*argv)
+    one_line(code, err, *words)
+    assert (tmp_path / "full" / "note.txt").read_text() == "mine"
+    left = [path for path in sorted(tmp_path.rglob("*")) if path not in before and "checkpoints" not in path.parts]
+    assert "--devices" in argv or left == []
+
+
+def test_a_run_folder_with_broken_json_is_named(command, copied):
+    (copied / "config.json").write_text("{")
+    one_line(*_no_out(command("sample", copied)), "config.json", "not valid JSON")
+    (copied / "config.json").write_text("[]")
+    one_line(*_no_out(command("sample", copied)), "config.json", "not the configuration")
+
+
+def test_two_processes_cannot_train_in_one_folder(command, copied):
+    (copied / "metrics.json").unlink()
+    with runs.locked(runs.RunFolder(copied)):
+        one_line(*_no_out(command("run", copied)), "another jaxgen is running")
+
+
+def test_an_unexpected_error_is_one_line_with_the_traceback_in_a_file(command, toy_file, tmp_path):
+    broken = tmp_path / "broken.py"
+    broken.write_text(toy_file.read_text().replace("    test = [", "    raise RuntimeError('kaput')\n    test = ["))
+    code, _, err = command("run", broken, "--preset", "smoke", "--steps", 2, "--workdir", tmp_path / "run")
+    one_line(code, err, "RuntimeError: kaput", "error.txt", expected=1)
+    assert "kaput" in (tmp_path / "run" / "error.txt").read_text()
+    shutil.copy(toy_file, broken)
+    assert command("run", tmp_path / "run")[0] == 0
+    assert not (tmp_path / "run" / "error.txt").exists()
+
+
+def test_an_unfinished_run_is_not_applied(command, copied, tmp_path):
+    shutil.rmtree(copied / "checkpoints" / "logistic" / "20")
+    image = picture(tmp_path / "a.png")
+    one_line(*_no_out(command("apply", copied, image, "--out", tmp_path / "out")), "step 16 of 20", "jaxgen run")
+
+
+def test_sample_and_eval_write_their_results(command, copied, tmp_path):
+    code, out, _ = command("sample", copied, "--n", 3, "--out", tmp_path / "samples")
+    assert code == 0
+    assert "3 samples" in out
+    assert np.load(tmp_path / "samples" / "samples.npz")["masks"].shape == (3, 8, 8)
+    assert (tmp_path / "samples" / "figures" / "samples.png").is_file()
+    code, out, _ = command("eval", copied)
+    assert code == 0
+    (found,) = (copied / "evaluations").glob("*/metrics.json")
+    assert found.read_bytes() == (copied / "metrics.json").read_bytes()
+
+
+def test_apply_keeps_the_space_of_a_volume_and_goes_on_after_a_broken_file(command, toy_run, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    picture(images / "a.png")
+    picture(images / "Müller 日本.png", seed=1, side=11, channels=3)
+    (images / "broken.png").write_bytes(picture(tmp_path / "whole.png", side=64).read_bytes()[:300])
+    affine = np.array([[0.5, 0, 0, -3], [0, 0.7, 0, 4], [0, 0, 2.5, 9], [0, 0, 0, 1]])
+    volume = np.random.default_rng(2).integers(0, 255, (9, 8, 5)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(volume, affine), images / "v.nii.gz")
+    (images / "notes.txt").write_text("not an image")
+    out = tmp_path / "out"
+    code, said, err = command("apply", toy_run, images, "--out", out)
+    assert code == 1
+    assert "3 of 4 images done, 1 failed" in said
+    assert "broken.png" in err
+    assert "Traceback" not in err
+    mask = nibabel.load(out / "v_mask.nii.gz")
+    assert mask.shape == volume.shape
+    assert mask.get_data_dtype() == np.uint8
+    np.testing.assert_allclose(mask.affine, affine)
+    arrays = np.load(out / "a_arrays.npz")
+    assert arrays["probability"].dtype == np.float32
+    np.testing.assert_array_equal(np.asarray(PIL.Image.open(out / "a_mask.png")) > 0, arrays["probability"] > 0.5)
+    assert (out / "Müller 日本_mask.png").is_file()
+    assert "error" in json.loads((out / "summary.json").read_text())["broken.png"]
+    assert not list(out.glob("broken*"))
+
+    one_line(*_no_out(command("apply", toy_run, images / "a.png", "--out", out)), "is there already", "--overwrite")
+    stamp = (out / "a_mask.png").stat().st_mtime_ns
+    assert command("apply", toy_run, images / "a.png", "--out", out, "--overwrite", "--quiet")[0] == 0
+    assert (out / "a_mask.png").stat().st_mtime_ns > stamp
+    again = np.load(out / "a_arrays.npz")  # random numbers do not depend on the other files
+    np.testing.assert_array_equal(again["uncertainty"], arrays["uncertainty"])
+
+
+def test_two_images_of_one_name_are_refused(command, toy_run, tmp_path):
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "a.tif")
+    code, _, err = command("apply", toy_run, tmp_path, "--out", tmp_path / "out")
+    one_line(code, err, "a.png", "a.tif", "both would write")
+
+
+def test_an_experiment_file_runs_as_a_program(toy_file, tmp_path):
+    out = subprocess.run(
+        [sys.executable, toy_file, "--preset", "smoke", "--steps", "2", "--workdir", tmp_path / "run"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert out.returncode == 0, out.stderr
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["source"] == str(toy_file)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_names_the_command_that_goes_on(toy_file, tmp_path, number):
+    workdir = tmp_path / "run"
+    argv = [sys.executable, "-m", "jaxgen", "run", toy_file, "--preset", "full", "--workdir", workdir]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(argv, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not (workdir / "log.jsonl").is_file() or not (workdir / "log.jsonl").stat().st_size:
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert f"go on with: jaxgen run {workdir}" in err
+    assert "Traceback" not in err
+    assert list((workdir / "checkpoints" / "constant").glob("[0-9]*"))
