@@ -58,10 +58,12 @@ def solve_ode(
 
     Returns:
         The state at t1; with `statistics`, the pair (state, dict) with int32 entries ``steps`` (rejected ones too) and,
-        for Runge-Kutta solvers, ``evaluations`` of the velocity.
+        for Runge-Kutta solvers, ``evaluations`` of the velocity (the one or two that
+        choose the first adaptive step left out).
 
     Raises:
-        ValueError: if the solver is unknown, there is no step, or `steps` and a tolerance are both given, or neither fits the solver.
+        ValueError: if the solver is unknown, if `steps` is below 1 or given along with a tolerance, or if `steps` is
+            missing where the solver cannot adapt.
 
     Reference:
         Kidger 2021, "On neural differential equations", chapter 5; Chen et al. 2018, "Neural ordinary differential
@@ -109,15 +111,15 @@ def solve_ode(
         max_steps=max_steps,
     )
     end = jax.tree.map(lambda a: a[0], solution.ys)
-    return (end, _statistics(solver, solution.stats["num_steps"], steps is None)) if statistics else end
+    return (end, _statistics(solver, solution.stats["num_steps"])) if statistics else end
 
 
-def _statistics(solver, steps: Array, adaptive: bool) -> dict[str, Array]:
+def _statistics(solver, steps: Array) -> dict[str, Array]:
     if isinstance(solver, diffrax.Euler):
         return {"steps": steps, "evaluations": steps}
     if not isinstance(solver, diffrax.AbstractERK):
         return {"steps": steps}
     tableau: Any = solver.tableau
     stages, reuses = tableau.num_stages, tableau.fsal
-    # A method whose last stage is the next step's first pays for that one once; choosing the first step takes two.
-    return {"steps": steps, "evaluations": steps * (stages - reuses) + reuses + 2 * adaptive}
+    # A method whose last stage is the next step's first pays for that one once.
+    return {"steps": steps, "evaluations": steps * (stages - reuses) + reuses}
