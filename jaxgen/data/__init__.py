@@ -4,7 +4,7 @@
 """
 
 from jaxgen.data.image import Image
-from jaxgen.data.load import load
+from jaxgen.data.loading import load
 from jaxgen.data.pipeline import Feed
 from jaxgen.data.readers import read_image, read_mask
 from jaxgen.data.source import ArraySource, Source, Splits, Subset

@@ -67,6 +67,7 @@ def image_values(array: np.ndarray, where: object) -> np.ndarray:
         >>> image_values(np.ones(2, np.float64), "a.npy").dtype
         dtype('float32')
     """
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # big-endian files
     if array.dtype.hasobject or array.dtype.kind not in "buif":
         raise UserError(f"{where}: values of type {array.dtype}, not numbers; save it as integers or floats")
     if array.size == 0:
@@ -79,7 +80,7 @@ def image_values(array: np.ndarray, where: object) -> np.ndarray:
                 "replace them (numpy.nan_to_num) or take it out"
             )
     if array.dtype in (np.uint8, np.uint16, np.int16, np.float32):
-        return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))
+        return np.ascontiguousarray(array)
     target = {"bool": np.uint8, "int8": np.int16}.get(array.dtype.name, np.float32)
     with np.errstate(over="ignore"):
         cast = array.astype(target)

@@ -12,7 +12,7 @@ from jaxgen.errors import UserError
 
 def open_file(path: Path):
     """The nibabel image of a file, its size on disk checked against its header; voxels are not read."""
-    picture = nibabel.load(path)
+    picture = nibabel.load(path, mmap=False)
     if not isinstance(picture, nibabel.Nifti1Image):
         raise ValueError(f"{type(picture).__name__} is no NIfTI")
     head = picture.header

@@ -1,0 +1,358 @@
+"""Folders, npz files and TFDS names through the one door, `load`."""
+
+import sys
+import unicodedata
+
+import nibabel
+import numpy as np
+import PIL.Image
+import pytest
+
+from jaxgen.data import folder as folder_module
+from jaxgen.data import load
+from jaxgen.data import tfds as tfds_module
+from jaxgen.errors import UserError
+
+RNG = np.random.default_rng(0)
+BLOB = np.zeros((8, 10), np.uint8)
+BLOB[2:5, 3:7] = 1
+
+
+def put(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npy":
+        np.save(path, array)
+    elif ".nii" in path.name:
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)
+    else:
+        PIL.Image.fromarray(array).save(path)
+
+
+def pixels():
+    return RNG.integers(0, 256, (8, 10), dtype=np.uint8)
+
+
+def examples(split):
+    return {name: split[i] for i, name in enumerate(split.names)}
+
+
+def everything(splits):
+    return {name: example for split in splits[:3] for name, example in examples(split).items()}
+
+
+def test_folder_pairs_by_stem_across_formats(tmp_path):
+    content = {f"n{i}": (pixels(), RNG.permutation(BLOB.ravel()).reshape(8, 10)) for i in range(12)}
+    for i, (name, (image, mask)) in enumerate(content.items()):
+        put(tmp_path / "images" / f"{name}{('.png', '.TIF', '.npy')[i % 3]}", image)
+        put(tmp_path / "masks" / f"{name}{('.npy', '.png')[i % 2]}", mask)
+    (tmp_path / "images" / ".DS_Store").write_text("")
+    (tmp_path / "masks" / "Thumbs.db").write_text("")
+    splits = load(tmp_path)
+    assert [len(s) for s in splits[:3]] == [8, 2, 2]
+    found = everything(splits)
+    assert found.keys() == content.keys()
+    for name, (image, mask) in content.items():
+        assert (found[name]["image"][..., 0] == image).all()
+        assert (found[name]["mask"] == mask).all()
+        assert found[name]["mask"].dtype == np.uint8
+    assert splits.origin == f"folder {tmp_path}"
+
+
+def test_binary_masks_become_0_and_1(tmp_path):
+    for i in range(4):
+        put(tmp_path / f"images/{i}.png", pixels())
+        put(tmp_path / f"masks/{i}.png", BLOB * 255 * (i > 0))
+    masks = [e["mask"] for e in everything(load(tmp_path)).values()]
+    assert sorted({v for m in masks for v in np.unique(m)}) == [0, 1]
+    assert sorted({int(v) for e in everything(load(tmp_path, foreground=None)).values() for v in e["mask"].flat}) == [
+        0,
+        255,
+    ]
+
+
+def test_choice_of_foreground(tmp_path):
+    labels = (np.arange(80) % 7).astype(np.uint8).reshape(8, 10)
+    for i in range(3):
+        put(tmp_path / f"images/{i}.png", pixels())
+        put(tmp_path / f"masks/{i}.png", labels)
+    for foreground, expected in (("any", labels > 0), (3, labels == 3), ("3", labels == 3), (None, labels)):
+        assert (load(tmp_path, foreground=foreground).train[0]["mask"] == expected).all()
+
+
+def test_names_of_any_script(tmp_path):
+    for name in ("細胞 1", "Ядро", "خلية", "é", "a\u0301b"):
+        put(tmp_path / "images" / f"{unicodedata.normalize('NFD', name)}.png", pixels())
+        put(tmp_path / "masks" / f"{unicodedata.normalize('NFC', name)}.png", BLOB)
+    assert len(everything(load(tmp_path))) == 5
+
+
+def test_a_blank_image_with_nothing_marked_is_data(tmp_path):
+    for i in range(4):
+        put(tmp_path / f"images/{i}.png", pixels() * (i > 0))
+        put(tmp_path / f"masks/{i}.png", BLOB * (i > 0))
+    assert not everything(load(tmp_path))["0"]["image"].any()
+
+
+def test_split_folders(tmp_path):
+    for split, count in (("train", 9), ("val", 2), ("test", 3)):
+        for i in range(count):
+            put(tmp_path / split / f"images/{i}.png", pixels())
+            put(tmp_path / split / f"masks/{i}.png", BLOB)
+    splits = load(tmp_path)
+    assert [len(s) for s in splits[:3]] == [9, 2, 3]
+    assert splits.validation.names == ["val/0", "val/1"]
+
+
+def test_a_split_that_is_missing_comes_from_train(tmp_path):
+    for split, count in (("train", 20), ("test", 3)):
+        for i in range(count):
+            put(tmp_path / split / f"images/{i}.png", pixels())
+            put(tmp_path / split / f"masks/{i}.png", BLOB)
+    splits = load(tmp_path)
+    assert [len(s) for s in splits[:3]] == [17, 3, 3]
+    assert not set(splits.train.names) & set(splits.validation.names)
+
+
+def test_lists_and_patients(tmp_path):
+    for i in range(8):
+        put(tmp_path / f"images/{i}.png", pixels())
+        put(tmp_path / f"masks/{i}.png", BLOB)
+    (tmp_path / "patients.csv").write_text("name,patient\n" + "".join(f"{i}.png,{i // 2}\n" for i in range(8)))
+    splits = load(tmp_path)
+    owners = [{int(name) // 2 for name in s.names} for s in splits[:3]]
+    assert sum(map(len, owners)) == len(set.union(*owners)) == 4
+    (tmp_path / "train.txt").write_text("5.png\n3\n\n")
+    (tmp_path / "valid.txt").write_text("0")
+    (tmp_path / "test.txt").write_text("7\n1")
+    assert [list(s.names) for s in load(tmp_path)[:3]] == [["3", "5"], ["0"], ["1", "7"]]
+
+
+def test_labels(tmp_path):
+    for i in range(3):
+        put(tmp_path / f"images/{i}.png", pixels())
+    (tmp_path / "labels.csv").write_text("0,benign\n1,malignant\n2,benign\n")
+    found = everything(load(tmp_path, wants=("image", "label")))
+    assert {name: int(e["label"]) for name, e in found.items()} == {"0": 0, "1": 1, "2": 0}
+    (tmp_path / "labels.csv").write_text("name,label\n0,7\n1,3\n2,7\n")
+    assert int(everything(load(tmp_path, wants=("image", "label")))["0"]["label"]) == 7
+
+
+def test_images_alone_need_no_folder_of_their_own(tmp_path):
+    for i in range(3):
+        put(tmp_path / f"{i}.png", pixels())
+    splits = load(tmp_path, wants=("image",))
+    assert set(splits.train[0]) == {"image"}
+
+
+def volumes(tmp_path, n=4):
+    content = {}
+    for i in range(n):
+        image = RNG.normal(size=(8, 10, 3 + i)).astype(np.float32)
+        mask = (image > 0.5).astype(np.uint8)
+        content[f"v{i}"] = (image, mask)
+        put(tmp_path / f"images/v{i}.nii.gz", image)
+        put(tmp_path / f"masks/v{i}.nii", mask)
+    return content
+
+
+def test_volumes(tmp_path):
+    content = volumes(tmp_path)
+    found = everything(load(tmp_path, spatial=3))
+    for name, (image, mask) in content.items():
+        assert (found[name]["image"][..., 0] == image).all()
+        assert (found[name]["mask"] == mask).all()
+
+
+@pytest.mark.parametrize("cache", [0, 2**30])
+def test_volumes_slice_by_slice(tmp_path, monkeypatch, cache):
+    monkeypatch.setattr(folder_module, "CACHE_BYTES", cache)
+    content = volumes(tmp_path)
+    splits = load(tmp_path, spatial=2, slices=True)
+    found = everything(splits)
+    assert len(found) == 3 + 4 + 5 + 6
+    for name, (image, mask) in content.items():
+        for z in range(image.shape[2]):
+            assert (found[f"{name}[{z}]"]["image"][..., 0] == image[:, :, z]).all()
+            assert (found[f"{name}[{z}]"]["mask"] == mask[:, :, z]).all()
+    owners = [{name.split("[")[0] for name in s.names} for s in splits[:3]]
+    assert sum(map(len, owners)) == len(set.union(*owners)) == 4, "a volume is in one split only"
+
+
+def test_slices_are_axial_whatever_the_storage(tmp_path):
+    affine = np.array([[0, 0, 1.0, 0], [-1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])  # axis 1 runs to the head
+    for i in range(3):
+        put(tmp_path / f"images/{i}.nii", RNG.normal(size=(4, 5, 6)).astype(np.float32))
+        image = nibabel.load(tmp_path / f"images/{i}.nii").get_fdata().astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(image, affine), tmp_path / f"images/{i}.nii")
+    splits = load(tmp_path, wants=("image",), slices=True)
+    assert splits.train[0]["image"].shape == (4, 6, 1)
+    assert sum(len(s) for s in splits[:3]) == 15
+
+
+def test_a_large_folder_is_not_held_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_module, "CHECK_BYTES", 0)
+    for i in range(6):
+        put(tmp_path / f"images/{i}.png", pixels())
+        put(tmp_path / f"masks/{i}.png", BLOB)
+    reads = []
+    read = folder_module.read_image
+    monkeypatch.setattr(folder_module, "read_image", lambda path: (reads.append(path), read(path))[1])
+    splits = load(tmp_path)
+    assert reads == [], "opening decodes nothing"
+    splits.train[0]
+    splits.train[0]
+    assert len(reads) == 2, "and nothing is kept"
+
+
+def save_npz(tmp_path, **arrays):
+    np.savez(tmp_path / "a.npz", **arrays)
+    return tmp_path / "a.npz"
+
+
+def test_npz(tmp_path):
+    images = RNG.integers(0, 256, (20, 8, 10), dtype=np.uint8)
+    masks = (images > 99).astype(np.uint8) * 255
+    path = save_npz(tmp_path, images=images, masks=masks, notes=np.array(["x"] * 20))
+    found = everything(load(path))
+    for i in range(20):
+        assert (found[str(i)]["image"][..., 0] == images[i]).all()
+        assert (found[str(i)]["mask"] == (masks[i] > 0)).all()
+    assert [len(s) for s in load(path)[:3]] == [14, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "shape", "options"),
+    [
+        ((6, 8, 10, 3), (6, 8, 10), (8, 10, 3), {}),
+        ((6, 8, 10, 5), (6, 8, 10), (8, 10, 5), {}),
+        ((6, 8, 10, 5), (6, 8, 10, 5), (8, 10, 5, 1), {}),
+        ((6, 8, 10, 5, 2), (6, 8, 10, 5), (8, 10, 5, 2), {}),
+        ((6, 8, 10, 3), None, (8, 10, 3), {}),
+        ((6, 8, 10, 7), None, (8, 10, 7, 1), {}),
+        ((6, 8, 10, 7), None, (8, 10, 7), {"spatial": 2}),
+        ((6, 8, 10, 3), None, (8, 10, 3, 1), {"spatial": 3}),
+    ],
+)
+def test_npz_shapes(tmp_path, images, masks, shape, options):
+    arrays = {"images": RNG.normal(size=images)}
+    if masks is not None:
+        arrays["masks"] = RNG.integers(0, 2, masks)
+    splits = load(save_npz(tmp_path, **arrays), wants=("image",) if masks is None else ("image", "mask"), **options)
+    assert splits.train[0]["image"].shape == shape
+    if masks is not None:
+        assert splits.train[0]["mask"].shape == shape[:-1]
+
+
+def test_npz_of_several_raters(tmp_path):
+    images = RNG.integers(0, 256, (6, 8, 10), dtype=np.uint8)
+    masks = RNG.integers(0, 2, (6, 4, 8, 10))
+    path = save_npz(tmp_path, images=images, masks=masks)
+    found = everything(load(path, wants=("image", "masks", "mask")))
+    for i in range(6):
+        assert (found[str(i)]["masks"] == masks[i]).all()
+        assert (found[str(i)]["mask"] == (masks[i].sum(0) >= 2)).all()
+    assert "masks" not in load(path).train[0]
+    assert "masks" in load(path, optional=("masks",)).train[0]
+
+
+def test_npz_instances(tmp_path):
+    images = RNG.integers(0, 256, (6, 8, 10), dtype=np.uint8)
+    instances = RNG.integers(0, 40, (6, 8, 10), dtype=np.uint8)
+    path = save_npz(tmp_path, images=images, instances=instances)
+    example = everything(load(path, optional=("instances",)))["2"]
+    assert (example["mask"] == (instances[2] > 0)).all()
+    assert (example["instances"] == instances[2]).all()
+
+
+def test_npz_splits_and_patients(tmp_path):
+    images = RNG.integers(0, 256, (8, 8, 10), dtype=np.uint8)
+    split = np.array(["val", "train", "test", "train", "test", "train", "train", "train"])
+    splits = load(save_npz(tmp_path, images=images, split=split), wants=("image",))
+    assert [list(s.names) for s in splits[:3]] == [["1", "3", "5", "6", "7"], ["0"], ["2", "4"]]
+    splits = load(save_npz(tmp_path, images=images, patient=np.arange(8) // 2), wants=("image",))
+    owners = [{int(name) // 2 for name in s.names} for s in splits[:3]]
+    assert sum(map(len, owners)) == len(set.union(*owners)) == 4
+
+
+def test_npz_volumes_slice_by_slice(tmp_path):
+    volumes = RNG.normal(size=(6, 8, 10, 5)).astype(np.float32)
+    masks = (volumes > 0).astype(np.uint8)
+    found = everything(load(save_npz(tmp_path, volume=volumes, label=masks), slices=True, spatial=2))
+    assert len(found) == 30
+    for i in range(6):
+        for z in range(5):
+            assert (found[f"{i}[{z}]"]["image"][..., 0] == volumes[i, :, :, z]).all()
+            assert (found[f"{i}[{z}]"]["mask"] == masks[i, :, :, z]).all()
+
+
+def tiny_builder(tfds, splits):
+    """A TFDS data set as others publish them: image [h, w, 1], segmentation_mask, label."""
+
+    class TinyTestSet(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Tensor(shape=(8, 10, 1), dtype=np.uint8),
+                "segmentation_mask": tfds.features.Tensor(shape=(8, 10, 1), dtype=np.uint8),
+                "label": tfds.features.ClassLabel(num_classes=3),
+            }
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, dl_manager):
+            return {name: self._generate_examples(n) for name, n in splits.items()}
+
+        def _generate_examples(self, n):
+            for i in range(n):
+                yield i, {"image": pixels()[..., None], "segmentation_mask": BLOB[..., None] * 9, "label": i % 3}
+
+    return TinyTestSet
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    def prepare(**splits):
+        with tfds.core.registered.skip_registration():
+            builder = tiny_builder(tfds, splits)(data_dir=tmp_path, file_format="array_record")
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=1))
+        monkeypatch.setattr(tfds_module, "tfds_names", lambda: ("tiny_test_set",))
+        monkeypatch.setattr("jaxgen.data.loading.tfds_names", lambda: ("tiny_test_set",))
+        monkeypatch.setattr(tfds, "builder", lambda name, **kwargs: builder)
+
+    return prepare
+
+
+def test_other_tfds_sets(tiny):
+    tiny(train=20, test=4)
+    splits = load("tiny_test_set", wants=("image", "mask", "label"))
+    assert [len(s) for s in splits[:3]] == [17, 3, 4]
+    example = splits.test[0]
+    assert example["image"].shape == (8, 10, 1)
+    assert (example["mask"] == BLOB).all()
+    assert 0 <= example["label"] < 3
+    assert splits.train.names[0].startswith("tiny_test_set/train[")
+    assert "tensorflow" not in sys.modules
+
+
+def test_tfds_set_without_what_is_wanted(tiny):
+    tiny(train=5)
+    with pytest.raises(UserError, match="--data tiny_test_set: has no masks"):
+        load("tiny_test_set", wants=("image", "masks"))
+
+
+def test_tfds_set_that_cannot_be_prepared(monkeypatch):
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    def fail(name, **kwargs):
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setattr(tfds, "builder", fail)
+    with pytest.raises(UserError, match=r"--data mnist: could not be prepared .*no route.*tfds build mnist"):
+        load("mnist")
+
+
+def test_unknown_entries_are_a_mistake_in_the_program(tmp_path):
+    with pytest.raises(ValueError, match="colour"):
+        load(tmp_path, wants=("image", "colour"))

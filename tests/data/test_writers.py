@@ -1,0 +1,165 @@
+import builtins
+import os
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import PIL.Image
+import pytest
+
+from jaxgen.data.readers import read_image, read_mask
+from jaxgen.data.writers import write_atomically, write_dicom_seg, write_mask, write_nifti
+from jaxgen.errors import UserError
+
+MASK = np.random.default_rng(0).integers(0, 2, (6, 9)).astype(np.uint8)
+
+
+def test_mask_png(tmp_path):
+    path = write_mask(tmp_path / "new" / "掩膜.png", MASK)
+    assert (np.asarray(PIL.Image.open(path)) == 255 * MASK).all()
+    assert [f.name for f in path.parent.iterdir()] == ["掩膜.png"]
+    with pytest.raises(ValueError, match="2 axes"):
+        write_mask(tmp_path / "b.png", MASK[0])
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_nifti_keeps_affine_and_header(tmp_path, suffix):
+    affine = np.array([[0, -2.0, 0, 5], [1.5, 0, 0, -7], [0, 0, 3, 1], [0, 0, 0, 1]])
+    source = nibabel.Nifti1Image(np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32), affine)
+    source.header.set_xyzt_units("mm")
+    source.set_qform(affine, 1)
+    source.set_sform(affine, 2)
+    source.header.set_slope_inter(2, 1)
+    nibabel.save(source, tmp_path / "in.nii")
+    image = read_image(tmp_path / "in.nii")
+    mask = (image.array[..., 0] > 0).astype(np.uint8)
+    path = write_nifti(tmp_path / f"mask{suffix}", mask, like=image)
+    back = nibabel.load(path)
+    assert back.get_data_dtype() == np.uint8
+    assert (np.asanyarray(back.dataobj) == mask).all()
+    assert np.allclose(back.affine, affine)
+    assert (int(back.header["qform_code"]), int(back.header["sform_code"])) == (1, 2)
+    assert back.header.get_xyzt_units()[0] == "mm"
+    probability = image.array[..., 0].astype(np.float64) / 7
+    write_nifti(tmp_path / f"p{suffix}", probability, like=image)
+    assert np.allclose(nibabel.load(tmp_path / f"p{suffix}").get_fdata(), probability, rtol=1e-6)
+    with pytest.raises(ValueError, match="does not fit"):
+        write_nifti(tmp_path / f"q{suffix}", mask[1:], like=image)
+
+
+def test_nothing_is_written_over(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_text("mine")
+    with pytest.raises(UserError, match=r"a\.png: exists already .*--out"):
+        write_mask(path, MASK)
+    assert path.read_text() == "mine"
+    write_mask(path, MASK, overwrite=True)
+    assert (read_mask(path) == 255 * MASK).all()
+    assert [f.name for f in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path):
+    path = tmp_path / "a.png"
+
+    def write(temporary):
+        Path(temporary).write_text("new")
+        path.write_text("theirs")
+
+    with pytest.raises(UserError, match=r"a\.png"):
+        write_atomically(path, write)
+    assert path.read_text() == "theirs"
+    assert [f.name for f in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    def full(temporary):
+        Path(temporary).write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match=r"a\.png: cannot be written \(No space left on device\)"):
+        write_atomically(tmp_path / "a.png", full)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(UserError, match="--out"):
+        write_mask(tmp_path / "out" / "a.png", MASK)
+
+
+def test_permissions_are_the_usual_ones(tmp_path):
+    was = os.umask(0o022)
+    try:
+        assert write_mask(tmp_path / "a.png", MASK).stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(was)
+
+
+def dicom_slice(path, z=0.0):
+    pydicom = pytest.importorskip("pydicom")
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = pydicom.uid.CTImageStorage
+    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    data = pydicom.Dataset()
+    data.file_meta = meta
+    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = "1.2.1", "1.2.2", "1.2.3"
+    for tag in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
+        setattr(data, tag, "")
+    for tag in ("StudyDate", "StudyTime", "ReferringPhysicianName"):
+        setattr(data, tag, "")
+    data.Modality, data.SeriesNumber, data.InstanceNumber = "CT", 1, int(z)
+    data.ImageOrientationPatient, data.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [1, 2, z]
+    data.PixelSpacing, data.SliceThickness = [0.5, 0.25], 1
+    data.Rows, data.Columns = MASK.shape
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.BitsAllocated = data.BitsStored = 16
+    data.HighBit, data.PixelRepresentation = 15, 0
+    data.PixelData = (MASK.astype(np.uint16) * 100 + int(z)).tobytes()
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_dicom_without_highdicom_gives_nifti_in_the_same_place(tmp_path, monkeypatch):
+    image = read_image(dicom_slice(tmp_path / "a.dcm"))
+    found = builtins.__import__
+
+    def missing(name, *args, **kwargs):
+        if name == "highdicom":
+            raise ImportError(name)
+        return found(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    path = write_dicom_seg(tmp_path / "seg.dcm", MASK, like=image)
+    assert path.name == "seg.nii.gz"
+    back = nibabel.load(path)
+    assert (np.asanyarray(back.dataobj)[..., 0] == MASK.T).all()
+    # column 3, row 2 lies at x = 1 + 3 * 0.25, y = 2 + 2 * 0.5
+    assert np.allclose(back.affine @ [3, 2, 0, 1], [-1.75, -3, 0, 1])
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_dicom_seg(tmp_path, empty):
+    pytest.importorskip("highdicom")
+    import pydicom
+
+    (tmp_path / "series").mkdir()
+    for z in (2.0, 1.0, 3.0):
+        dicom_slice(tmp_path / "series" / f"{z}.dcm", z)
+    image = read_image(tmp_path / "series")
+    mask = np.zeros(image.array.shape[:-1], np.uint8)
+    if not empty:
+        mask[3, 2, 0] = mask[4:6, 1, 1] = mask[0, 0, 2] = 1
+    path = write_dicom_seg(tmp_path / "seg.dcm", mask, like=image, label="Nodule")
+    data = pydicom.dcmread(path)
+    assert data.Modality == "SEG"
+    assert data.SegmentSequence[0].SegmentLabel == "Nodule"
+    frames = np.asarray(data.pixel_array).reshape(-1, *MASK.shape)
+    places = [
+        float(group.PlanePositionSequence[0].ImagePositionPatient[2]) for group in data.PerFrameFunctionalGroupsSequence
+    ]
+    order = np.argsort(places)
+    assert (frames[order] == mask.transpose(2, 1, 0)).all()
+    with pytest.raises(ValueError, match="mask"):
+        write_dicom_seg(tmp_path / "b.dcm", mask[1:], like=image)
