@@ -68,7 +68,8 @@ class FolderSource:
         self._options = options._replace(foreground=checks.parse_foreground(options.foreground))
         self._first_value: tuple[int, object] | None = None
         self._cache = _Cache(CACHE_BYTES)
-        headers = [_check_pair(pair, options) for pair in self._pairs]
+        with ThreadPoolExecutor(_threads()) as pool:
+            headers = list(pool.map(lambda pair: _check_pair(pair, options), self._pairs))
         _check_alike(self._pairs, headers)
         self._axes = [axial_axis(head.affine) for head in headers]
         self._items: list[tuple[int, int | None]] = []
@@ -108,7 +109,7 @@ class FolderSource:
         Raises:
             UserError: for the first file that cannot be read or whose values make no sense.
         """
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(_threads()) as pool:
             flat = list(pool.map(self._is_flat, range(len(self._pairs))))
         if all(flat):
             raise UserError(f"{self._pairs[0].image.parent}: every image has one value only; check how they were saved")
@@ -148,6 +149,10 @@ class FolderSource:
         if pair.label is not None:
             example["label"] = np.asarray(pair.label, np.int32)
         return example
+
+
+def _threads() -> int:
+    return min(8, os.cpu_count() or 1)
 
 
 class _Cache:

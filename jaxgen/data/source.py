@@ -100,7 +100,8 @@ class Subset:
     @property
     def names(self) -> Sequence[str]:
         """The names of the chosen examples."""
-        return [self._source.names[i] for i in self._indices]
+        names = self._source.names
+        return [names[i] for i in self._indices]
 
     def __len__(self) -> int:
         return len(self._indices)
