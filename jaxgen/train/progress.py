@@ -199,7 +199,7 @@ class _Events:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         folder.mkdir(parents=True, exist_ok=True)
-        self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}")
+        self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
         if step:  # readers drop what was logged at this step and later, before the restart
             session = SessionLog(status=SessionLog.START)
             self._writer.write_event(Event(wall_time=time.time(), step=step + 1, session_log=session))
