@@ -67,6 +67,7 @@ class FolderSource:
         self._pairs = list(pairs)
         self._options = options._replace(foreground=checks.parse_foreground(options.foreground))
         self._first_value: tuple[int, object] | None = None
+        self._lock = threading.Lock()
         self._cache = _Cache(CACHE_BYTES)
         with ThreadPoolExecutor(_threads()) as pool:
             headers = list(pool.map(lambda pair: _check_pair(pair, options), self._pairs))
@@ -110,45 +111,58 @@ class FolderSource:
             UserError: for the first file that cannot be read or whose values make no sense.
         """
         with ThreadPoolExecutor(_threads()) as pool:
-            flat = list(pool.map(self._is_flat, range(len(self._pairs))))
-        if all(flat):
+            found = list(pool.map(self._check_one, range(len(self._pairs))))
+        for i, (_, value) in enumerate(found):
+            self._check_value(i, value)
+        if all(flat for flat, _ in found):
             raise UserError(f"{self._pairs[0].image.parent}: every image has one value only; check how they were saved")
 
-    def _is_flat(self, pair: int) -> bool:
-        example = self._read(pair)
+    def _check_one(self, i: int) -> tuple[bool, int]:
+        """Whether an image is constant, and the foreground value of its mask."""
+        example, value = self._decode(i)
         image = example["image"]
         flat = bool(image.min() == image.max())
         if flat and "mask" in example and example["mask"].any():
             raise UserError(
-                f"{self._pairs[pair].image}: every pixel is {image.flat[0]}, yet its mask marks something; "
+                f"{self._pairs[i].image}: every pixel is {image.flat[0]}, yet its mask marks something; "
                 "check how it was saved, or take both out"
             )
-        return flat
+        return flat, value
+
+    def _check_value(self, i: int, value: int) -> None:
+        if value == 0:
+            return
+        with self._lock:
+            if self._first_value is None:
+                self._first_value = (value, self._pairs[i].mask)
+            checks.check_one_value(value, self._pairs[i].mask, self._first_value)
 
     def _read(self, i: int) -> Example:
+        example, value = self._decode(i)
+        self._check_value(i, value)
+        return example
+
+    def _decode(self, i: int) -> tuple[Example, int]:
+        """An example, and the foreground value of its mask if masks must be binary (else 0)."""
         pair, options = self._pairs[i], self._options
+        wanted = options.wants + options.optional
         example: Example = {"image": read_image(pair.image).array}
+        value = 0
         if pair.mask is not None:
             mask = read_mask(pair.mask)
             if mask.ndim == example["image"].ndim and mask.shape[-1] == 1:
                 mask = mask[..., 0]
             if mask.shape != example["image"].shape[:-1]:
                 raise _mismatch(pair, example["image"].shape[:-1], mask.shape)
-            if "instances" in options.wants + options.optional:
+            if "instances" in wanted:
                 example["instances"] = mask
-            if "mask" in options.wants + options.optional:
-                if "instances" in options.wants + options.optional:
-                    example["mask"] = checks.apply_foreground(mask, "any", pair.mask)
-                else:
-                    example["mask"] = checks.apply_foreground(mask, options.foreground, pair.mask)
-                    if options.foreground == "binary":
-                        value = checks.foreground_value(mask)
-                        checks.check_one_value(value, pair.mask, self._first_value)
-                        if value and self._first_value is None:
-                            self._first_value = (value, pair.mask)
+            if "mask" in wanted:
+                foreground = "any" if "instances" in wanted else options.foreground
+                example["mask"] = checks.apply_foreground(mask, foreground, pair.mask)
+                value = checks.foreground_value(mask) if foreground == "binary" else 0
         if pair.label is not None:
             example["label"] = np.asarray(pair.label, np.int32)
-        return example
+        return example, value
 
 
 def _threads() -> int:

@@ -701,3 +701,26 @@ def test_nothing_is_unpickled(tmp_path):
     assert not (tmp_path / "sprung").exists()
     np.load(path, allow_pickle=True)["notes"]
     assert (tmp_path / "sprung").exists()
+
+
+def test_two_foreground_values_are_found_whichever_thread_is_first(tmp_path, monkeypatch):
+    """Only two masks mark anything, and both are decoded at once."""
+    import threading
+
+    from jaxgen.data import folder as module
+
+    root = folder(tmp_path / "data", n=4)
+    for i, value in enumerate((255, 2, 0, 0)):
+        png(root / f"masks/{i}.png", BLOB * value)
+    both, read = threading.Barrier(2, timeout=20), module.read_mask
+
+    def together(path):
+        mask = read(path)
+        if mask.any():
+            both.wait()
+        return mask
+
+    monkeypatch.setattr(module, "_threads", lambda: 2)
+    monkeypatch.setattr(module, "read_mask", together)
+    with pytest.raises(UserError, match=r"masks/1\.png: foreground has the value 2, but in .*masks/0\.png it is 255"):
+        load(root)
