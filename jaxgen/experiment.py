@@ -95,6 +95,8 @@ class Experiment(NamedTuple):
             ``[*spatial, c]`` in, arrays ``[*spatial]`` out, ``mask`` among them; None where it makes no sense.
         spatial_dims: spatial rank of one example; ``jaxgen apply`` hands volumes to a 2-D experiment slice by slice.
         baseline: the method in ``metrics`` that the others are compared with, or an empty string.
+        examples: ``examples(config, constants, splits) -> Source`` of what the feed hands to training, all of one
+            size; None for ``splits.train`` itself.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Experiment(NamedTuple):
     apply: Callable[..., Callable[..., Mapping[str, np.ndarray]]] | None = None
     spatial_dims: int = 2
     baseline: str = ""
+    examples: Callable[[Any, Mapping[str, Any], Any], Any] | None = None
 
 
 def names() -> list[str]:

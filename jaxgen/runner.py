@@ -378,10 +378,11 @@ def _train_stages(
 ) -> dict[str, Any]:
     trained: dict[str, Any] = {}
     reporter = Reporter(folder.path if jax.process_index() == 0 else None, quiet=quiet)
+    examples = splits.train if experiment.examples is None else experiment.examples(config, constants, splits)
     for spec in experiment.stages:
         stage = spec.build(config, constants, trained)
         feed = Feed(
-            splits.train,
+            examples,
             config.batch_size,
             seed=config.seed,
             process_index=jax.process_index(),

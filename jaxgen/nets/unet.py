@@ -96,10 +96,10 @@ def unet(
     """U-Net with residual blocks, time embedding and self-attention; its spatial rank is that of its input.
 
     ``apply(params, x, t=None, vector=None, features=None, key=None)`` maps `x` ``[b, *spatial, c]`` to
-    ``[b, *spatial, out_channels]``. `t` ``[b]`` or a scalar is the time, `vector` ``[b, e]`` any other embedding (label,
-    covariates), `features` ``[b, *spatial / patch, channels[0]]`` an encoded image that is added after the first
-    convolution; a concatenated image condition is simply more channels of `x`. What is None at `init` must be None at
-    `apply`. The last convolution starts at zero.
+    ``[b, *spatial, out_channels]``. `t` ``[b]`` or a scalar is the time, `vector` ``[b, e]`` any other embedding
+    (label, covariates), `features` ``[b, *spatial / patch, channels[0]]`` an encoded image that is added after the
+    first convolution; a concatenated image condition is simply more channels of `x`. What is None at `init` must be
+    None at `apply`. The last convolution starts at zero.
 
     Args:
         out_channels: channels of the result.

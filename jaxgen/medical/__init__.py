@@ -1,0 +1,1 @@
+"""Medical systems built from the floors below: segmentation so far."""

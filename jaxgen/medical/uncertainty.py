@@ -1,0 +1,69 @@
+"""What an ensemble of distance maps says: a mask, a probability, and three uncertainties."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from jaxgen.types import Array
+
+
+class EnsembleSummary(NamedTuple):
+    """An ensemble of distance maps in one record; all maps have the shape ``[..., *spatial]`` of one member.
+
+    Attributes:
+        mask: the mean distance map is at most 0.
+        probability: the share of members whose mask holds the pixel.
+        mask_variance: ``p (1 - p)`` of that share: the map that finds wrong pixels.
+        standardised_mean: ``-|mean| / std`` of the distances: larger where the boundary is less sure.
+        case_uncertainty: ``[...]``, the variance of the distances averaged over pixels: one number an image, which
+            tells images with low Dice from those with high. (As a map it is misleading, for it is also large far from
+            any boundary.)
+        mean: the mean distance map.
+    """
+
+    mask: Array
+    probability: Array
+    mask_variance: Array
+    standardised_mean: Array
+    case_uncertainty: Array
+    mean: Array
+
+
+def summarise(distances: Array, spatial_dims: int = 2) -> EnsembleSummary:
+    """Summarise an ensemble.
+
+    Args:
+        distances: ``[members, ..., *spatial]``, negative inside.
+        spatial_dims: the number of spatial axes.
+
+    Returns:
+        An `EnsembleSummary`.
+
+    Raises:
+        ValueError: if there are too few axes.
+
+    Reference:
+        arXiv 2405.18087, section 4, averages distance maps; the two pixel maps are ours, for the variance of the
+        distances themselves hardly finds wrong pixels.
+
+    Example:
+        >>> summary = summarise(jnp.array([[[-1.0, 1.0]], [[-1.0, -0.5]]]))
+        >>> summary.mask.tolist(), summary.mask_variance.tolist()
+        ([[True, False]], [[0.0, 0.25]])
+    """
+    if distances.ndim < spatial_dims + 1:
+        raise ValueError(
+            f"distances of shape {distances.shape} are not [members, ..., *spatial] of rank {spatial_dims}"
+        )
+    distances = distances.astype(jnp.float32)
+    mean, std = jnp.mean(distances, axis=0), jnp.std(distances, axis=0)
+    probability = jnp.mean((distances <= 0).astype(jnp.float32), axis=0)
+    space = tuple(range(-spatial_dims, 0))
+    return EnsembleSummary(
+        mask=mean <= 0,
+        probability=probability,
+        mask_variance=probability * (1 - probability),
+        standardised_mean=-jnp.abs(mean) / (std + 1e-6),
+        case_uncertainty=jnp.mean(jnp.square(std), axis=space),
+        mean=mean,
+    )
