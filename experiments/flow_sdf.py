@@ -45,6 +45,10 @@ class FlowSDFConfig(RunConfig):
     data: str = option(
         "nuclei_dsb2018", "data: a TFDS name, a folder with images/ and masks/, or a .npz file", group="data"
     )
+    foreground: Literal["binary", "any"] = option(
+        "binary", "masks must have one value beside 0, or every label counts as foreground", group="data"
+    )
+    slices: bool = option(False, "take volumes slice by slice", group="data")
     size: int = option(128, "pixels along one side of a training tile", ge=8, le=4096, group="data")
     tile_overlap: int = option(32, "pixels that neighbouring tiles share at least", ge=0, le=2048, group="data")
     intensity: Literal["image", "data"] = option(
@@ -124,7 +128,14 @@ def baseline_network(config: FlowSDFConfig) -> Net:
 
 
 def _load(config: FlowSDFConfig) -> Splits:
-    return load(config.data, seed=config.seed)
+    return load(
+        config.data,
+        seed=config.seed,
+        optional=("masks",),
+        foreground=config.foreground,
+        slices=config.slices,
+        spatial=2,
+    )
 
 
 def _measure(config: FlowSDFConfig, splits: Splits) -> dict[str, Any]:
