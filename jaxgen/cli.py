@@ -34,6 +34,10 @@ Deep generative models for medical imaging, in pure JAX. Version {__version__}.
 """
 
 
+_PATIENCE = 24 * 3600
+"""Seconds that the other processes wait at the end while the first one evaluates."""
+
+
 class _Stopped(BaseException):
     """A signal asked the process to end while nothing needed saving."""
 
@@ -346,13 +350,13 @@ def _join(given: Any) -> None:
     import jax
 
     if given.coordinator == "auto":
-        jax.distributed.initialize()
+        jax.distributed.initialize(shutdown_timeout_seconds=_PATIENCE)
         return
     if given.processes is None or given.process is None:
         raise UserError("--processes and --process are needed with --coordinator (or --coordinator auto on a cluster)")
     if not 0 <= given.process < given.processes:
         raise UserError(f"--process must be from 0 to {given.processes - 1}, got {given.process}")
-    jax.distributed.initialize(given.coordinator, given.processes, given.process)
+    jax.distributed.initialize(given.coordinator, given.processes, given.process, shutdown_timeout_seconds=_PATIENCE)
 
 
 def _apply(argv: list[str], context: _Context) -> int:

@@ -335,3 +335,43 @@ def test_a_signal_saves_and_names_the_command_that_goes_on(toy_file, tmp_path, n
     assert f"go on with: jaxgen run {workdir}" in err
     assert "Traceback" not in err
     assert list((workdir / "checkpoints" / "constant").glob("[0-9]*"))
+
+
+@pytest.mark.slow
+def test_two_processes_of_two_devices_end_with_the_same_metrics(toy_file, toy_run, tmp_path):
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    argv = [sys.executable, "-m", "jaxgen", "run", toy_file, "--preset", "smoke", "--workdir", tmp_path / "run"]
+    argv += ["--coordinator", f"localhost:{port}", "--processes", "2"]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "2"}
+    started = [
+        subprocess.Popen([*argv, "--process", str(i)], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+        for i in range(2)
+    ]
+    for process in started:
+        _, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == (toy_run / "metrics.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(command, toy_file, toy_run, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160k", "x", disk]).returncode
+    ):
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        argv = ["run", toy_file, "--preset", "smoke", "--quiet", "--workdir", disk / "run"]
+        for _ in range(2):
+            one_line(*_no_out(command(*argv)), "no space left on device", "the checkpoint of step 8 is kept")
+        subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
+        assert command(*argv)[0] == 0
+        assert (disk / "run" / "metrics.json").read_bytes() == (toy_run / "metrics.json").read_bytes()
+    finally:
+        subprocess.run(["umount", disk], check=True)
