@@ -70,6 +70,9 @@ class FlowSDFConfig(RunConfig):
     prediction: Literal["velocity", "x0"] = option(
         "x0", "what the network predicts: the velocity (paper) or the clean distance map", group="method"
     )
+    max_weight: float = option(
+        6.0, "x0 errors are weighted by 1 / sigma^2 (the error of the velocity) up to this", ge=1, group="method"
+    )
     repeats: int = option(
         2, "noisy versions of each distance map a step; the image is encoded once", ge=1, group="method"
     )
@@ -180,11 +183,22 @@ def _prepare(config: FlowSDFConfig):
     return prepare
 
 
+def _weight(config: FlowSDFConfig):
+    if config.prediction == "velocity":
+        return None
+    path = _path(config)
+    return lambda t: jnp.minimum(1 / jnp.square(path.sigma(t)), config.max_weight)
+
+
 def _model(config: FlowSDFConfig, name: str):
     if name == "unet":
         return flow_sdf.deterministic(baseline_network(config))
     return flow_sdf.flow_sdf(
-        flow_network(config), prediction=config.prediction, repeats=config.repeats, **_sampler(config)
+        flow_network(config),
+        prediction=config.prediction,
+        repeats=config.repeats,
+        weight=_weight(config),
+        **_sampler(config),
     )
 
 
