@@ -41,8 +41,10 @@ PAIRS = ["jit1-jit8", "jit1-pmap8", "jit8-jit1", "jit8-pmap8", "pmap8-jit1", "pm
 def test_any_placement_gives_the_same_parameters(one_process, run):
     """5 steps of SGD on 8 fake devices equal those on 1; a checkpoint of one placement goes on in another."""
     result = one_process[1][run]
-    assert result["params"] < 3e-6
-    assert result["gradients"] < 3e-6
+    # Rounding, by array and relative to its largest value: 3e-7 for the kernels, 6e-6 for the bias, whose gradient is
+    # a sum that nearly cancels. A mean taken twice or not at all would be off by a factor.
+    assert result["params"] < 1e-5
+    assert result["gradients"] < 1e-6
     assert result["examples"]
 
 
@@ -74,7 +76,7 @@ def params_of(folder):
 def assert_same(folder, want):
     got, wanted = params_of(folder), params_of(want)
     for name in wanted:
-        np.testing.assert_allclose(got[name], wanted[name], rtol=1e-5, atol=3e-6 * np.abs(wanted[name]).max())
+        np.testing.assert_allclose(got[name], wanted[name], rtol=0, atol=1e-5 * np.abs(wanted[name]).max())
     lines, log = tiny.read_log(folder), tiny.read_log(want)
     assert [line["examples"] for line in lines] == [line["examples"] for line in log]
     np.testing.assert_allclose([x["grad_norm"] for x in lines], [x["grad_norm"] for x in log], rtol=3e-6)
