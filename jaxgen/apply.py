@@ -81,9 +81,11 @@ def apply_run(
             image = readers.read_image(path)
             results = apply_image(function, key, image, experiment.spatial_dims, path, shown)
         except Exception as error:
-            line = " ".join(str(error).split())
-            if not isinstance(error, UserError):
-                line = f"{path}: {type(error).__name__}: {line[:200]}"
+            line = " ".join(str(error).split())[:400]
+            if not isinstance(error, UserError | ValueError):
+                line = f"{type(error).__name__}: {line}"
+            if str(path) not in line:
+                line = f"{path}: {line}"
             failed.append(line)
             summary[path.name] = {"error": line}
             continue

@@ -298,6 +298,15 @@ def test_apply_keeps_the_space_of_a_volume_and_goes_on_after_a_broken_file(comma
     np.testing.assert_array_equal(again["uncertainty"], arrays["uncertainty"])
 
 
+def test_a_volume_for_a_run_that_cannot_take_it_is_named(command, toy_run, tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 3, 2), np.float32), np.eye(4)), tmp_path / "ok.nii")
+    np.save(tmp_path / "four.npy", np.zeros((3, 3, 3, 3, 3)))
+    code, _, err = command("apply", toy_run, tmp_path, "--out", tmp_path / "out", "--quiet")
+    assert code == 1
+    (line,) = [line for line in err.splitlines() if line.startswith("jaxgen: failed: ")]
+    assert "four.npy" in line
+
+
 def test_two_images_of_one_name_are_refused(command, toy_run, tmp_path):
     picture(tmp_path / "a.png")
     picture(tmp_path / "a.tif")
