@@ -293,10 +293,8 @@ class _Run:
             self.began = self.interval_began = time.perf_counter()
         return self.programs[count]
 
-    def host_inputs(self, resident: bool, count: int) -> Any:
-        """What `count` steps eat: indices into the arrays on the device, or the batches themselves."""
-        if resident:
-            return self.feed.indices(count)
+    def batches(self, count: int) -> dict[str, np.ndarray]:
+        """The next batches, stacked."""
         batches = [dict(next(self.feed)) for _ in range(count)]
         if count == 1:
             return {name: np.asarray(value)[None] for name, value in batches[0].items()}
@@ -305,8 +303,8 @@ class _Run:
     def call(self, state: Any, arrays: Any) -> Any:
         """Hand one call to the device."""
         count = self.next_count()
-        examples = self.feed.peek(count)
-        inputs = self.parallel.place_inputs(self.host_inputs(bool(arrays), count))
+        examples = self.feed.indices(count) if arrays else self.feed.peek(count)
+        inputs = self.parallel.place_inputs(examples if arrays else self.batches(count))
         state, metrics = self.program(state, arrays, inputs, count)(state, arrays, inputs)
         self.step += count
         self.last_count = count

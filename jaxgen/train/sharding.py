@@ -117,7 +117,8 @@ def _over_mesh(mesh: Mesh) -> Parallel:
         spread=lambda state: state,
         collect=lambda state: state,
         place_batch=_place_split(NamedSharding(mesh, PartitionSpec(AXIS))),
-        place_inputs=_place_split(split),
+        # One process: the compiled call itself moves numpy arrays, in half the time that device_put takes.
+        place_inputs=_place_split(split) if jax.process_count() > 1 else lambda tree: tree,
         place_whole=_place_whole(whole),
         fetch=_local,
     )
