@@ -253,6 +253,7 @@ def _run(argv: list[str], context: _Context, experiment: Any = None, reference: 
     preset, config = choose_preset(experiment.presets, first.parse_known_args(rest)[0].preset)
     parser = Parser(
         prog=prog,
+        usage=f"{prog} [--preset NAME] [--workdir DIR] [flags]",
         description=f"{experiment.summary}\n\nDefaults below are those of the preset {preset!r}.",
         epilog=_RUN_EPILOG.format(prog=prog),
     )
