@@ -71,7 +71,7 @@ class FlowSDFConfig(RunConfig):
         "x0", "what the network predicts: the velocity (paper) or the clean distance map", group="method"
     )
     max_weight: float = option(
-        6.0, "x0 errors are weighted by 1 / sigma^2 (the error of the velocity) up to this", ge=1, group="method"
+        10.0, "x0 errors are weighted by 1 / sigma^2 (the error of the velocity) up to this", ge=1, group="method"
     )
     repeats: int = option(
         2, "noisy versions of each distance map a step; the image is encoded once", ge=1, group="method"
@@ -86,8 +86,8 @@ class FlowSDFConfig(RunConfig):
     image_channels: Widths = option(
         (32, 64, 96), "widths of the levels of the shared image encoder", ge=4, group="network"
     )
-    channels: Widths = option((32, 64), "widths of the levels of the denoising U-Net", ge=4, group="network")
-    baseline_channels: Widths = option((32, 64, 128), "widths of the levels of the baseline", ge=4, group="network")
+    channels: Widths = option((24, 48), "widths of the levels of the denoising U-Net", ge=4, group="network")
+    baseline_channels: Widths = option((32, 64, 112), "widths of the levels of the baseline", ge=4, group="network")
     blocks: int = option(1, "residual blocks a level", ge=1, le=8, group="network")
     attention: Widths | None = option(
         None, "levels of the U-Nets with self-attention, 0 the finest", ge=0, group="network"
@@ -415,7 +415,7 @@ def _apply(config, constants, trained):
 
 
 SMALL = FlowSDFConfig(
-    steps=900,
+    steps=1000,
     batch_size=8,
     learning_rate=2e-3,
     warmup_steps=50,
