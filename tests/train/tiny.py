@@ -151,7 +151,7 @@ def main():
         batch_size=args.batch_size,
         seed=args.seed,
         resident=not args.stream,
-        on_batch=lambda position: time.sleep(args.pause),
+        on_batch=lambda position: time.sleep(args.pause if position else 0),
     )
     reporter = Reporter(args.workdir if args.process == 0 else None, interval=0.0)
     args.workdir.mkdir(parents=True, exist_ok=True)
