@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
@@ -98,7 +99,8 @@ def uncertainty(cases: Sequence[Mapping]) -> Figure:
         ("U-Net", BASELINE, [case["baseline_probability"] for case in cases]),
         ("FlowSDF", MODEL, [np.asarray(case["summary"].probability) for case in cases]),
     ):
-        curve = reliability_curve(np.concatenate([x.ravel() for x in p]).astype(np.float32), truth)
+        pixels = jnp.asarray(np.concatenate([x.ravel() for x in p]), jnp.float32)
+        curve = reliability_curve(pixels, jnp.asarray(truth))
         filled = np.asarray(curve.number) > 0
         confidence, frequency = np.asarray(curve.probability)[filled], np.asarray(curve.frequency)[filled]
         left.plot(confidence, frequency, "o-", color=colour, label=name, markersize=4)

@@ -21,12 +21,13 @@ from jaxgen.cli import run_module
 from jaxgen.config import RunConfig, option
 from jaxgen.data import Splits, load
 from jaxgen.data.segmentation import SegmentationTiles, masks_of, scale_image
+from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.imaging.augment import random_flip, random_quarter_turn
 from jaxgen.imaging.intensity import percentile_range
 from jaxgen.medical import flow_sdf, segmentation_scores
 from jaxgen.medical.conditional import ConditionalNet, conditional_net
-from jaxgen.medical.uncertainty import EnsembleSummary, summarise
+from jaxgen.medical.uncertainty import summarise
 from jaxgen.medical.whole_image import by_tiles
 from jaxgen.metrics.overlap import dice
 from jaxgen.nets import rrdb_encoder, unet
@@ -102,6 +103,22 @@ class FlowSDFConfig(RunConfig):
     )
     chunk: int = option(10, "tiles that are segmented together", ge=1, le=4096, group="sampling")
 
+    def __post_init__(self) -> None:
+        """Check every field, and those that must fit each other."""
+        super().__post_init__()
+        denoisers = {"channels": self.channels, "baseline_channels": self.baseline_channels}
+        encoder = {"image_channels": self.image_channels} if self.network == "shared" else {}
+        levels = {name: len(channels) for name, channels in (denoisers | encoder).items()}
+        multiple = self.patch * 2 ** (max(levels.values()) - 1)
+        if self.size % multiple:
+            raise UserError(f"--size must be a multiple of {multiple} with such a --patch and levels, got {self.size}")
+        low, high = self.percentiles
+        if low >= high:
+            raise UserError(f"--percentiles must ascend, such as 0.1,99.8, got {low:g},{high:g}")
+        coarsest = min(levels[name] for name in denoisers) - 1
+        if self.attention and max(self.attention) > coarsest:
+            raise UserError(f"--attention must name levels from 0 to {coarsest}, got {max(self.attention)}")
+
 
 def _path(config: FlowSDFConfig) -> Path:
     return rectified(config.sigma_min)
@@ -115,7 +132,11 @@ def _sampler(config: FlowSDFConfig) -> dict[str, Any]:
 
 def flow_network(config: FlowSDFConfig) -> ConditionalNet:
     """The network of the flow: an image encoder, and a U-Net in time."""
-    options = {"blocks": config.blocks, "attention": config.attention or (), "head_width": config.heads_width}
+    options: dict[str, Any] = {
+        "blocks": config.blocks,
+        "attention": config.attention or (),
+        "head_width": config.heads_width,
+    }
     denoiser = unet(1, channels=config.channels, adaptive=config.adaptive, patch=config.patch, **options)
     if config.network == "segdiff":
         encoder = rrdb_encoder(config.channels[0])
@@ -126,7 +147,11 @@ def flow_network(config: FlowSDFConfig) -> ConditionalNet:
 
 def baseline_network(config: FlowSDFConfig) -> Net:
     """The deterministic U-Net of equal size."""
-    options = {"blocks": config.blocks, "attention": config.attention or (), "head_width": config.heads_width}
+    options: dict[str, Any] = {
+        "blocks": config.blocks,
+        "attention": config.attention or (),
+        "head_width": config.heads_width,
+    }
     return unet(1, channels=config.baseline_channels, patch=config.patch, **options)
 
 
@@ -142,14 +167,15 @@ def _load(config: FlowSDFConfig) -> Splits:
 
 
 def _measure(config: FlowSDFConfig, splits: Splits) -> dict[str, Any]:
-    train = [splits.train[i] for i in range(len(splits.train))]
+    first = splits.train[0]
     constants: dict[str, Any] = {
-        "channels": int(train[0]["image"].shape[-1]),
-        "readers": len(masks_of(train[0])),
+        "channels": int(first["image"].shape[-1]),
+        "readers": len(masks_of(first)),
         "value_range": None,
     }
     if config.intensity == "data":
-        low, high = percentile_range([example["image"] for example in train], *config.percentiles)
+        images = (splits.train[i]["image"] for i in range(len(splits.train)))
+        low, high = percentile_range(images, *config.percentiles)
         constants["value_range"] = [low.tolist(), high.tolist()]
     return constants
 
@@ -274,7 +300,7 @@ def _cases(config: FlowSDFConfig, segmenter: _Segmenter, source: Any, key: jax.A
     for i, (example, image) in enumerate(zip(examples, images, strict=True)):
         readers = masks_of(example)
         truth = readers.mean(axis=0) >= 0.5
-        summary = EnsembleSummary(*map(np.asarray, summarise(jnp.asarray(ensembles[i]))))
+        summary = jax.device_get(summarise(jnp.asarray(ensembles[i])))
         cases.append(
             {
                 "name": str(source.names[i]),
@@ -300,7 +326,7 @@ def _metrics(config: FlowSDFConfig, cases: list[dict[str, Any]]) -> dict[str, An
     entropy = [-(p * np.log(p + 1e-7) + (1 - p) * np.log(1 - p + 1e-7)) for p in probability]
     first = [case["members"][0] for case in cases]
     singles = [scores.score_masks([case["members"][k] <= 0 for case in cases], truths) for k in range(config.members)]
-    metrics = {
+    metrics: dict[str, Any] = {
         "unet": scores.score_masks(baseline, truths)
         | scores.score_probability(probability, truths)
         | {
@@ -431,7 +457,7 @@ SMOKE = dataclasses.replace(
     tile_overlap=8,
     image_channels=(8, 16),
     channels=(8,),
-    baseline_channels=(8, 16),
+    baseline_channels=(8, 20),
     members=3,
     ode_steps=3,
     checkpoint_every=2,
@@ -449,7 +475,7 @@ FULL = FlowSDFConfig(
     network="segdiff",
     patch=1,
     channels=(128, 128, 256, 256, 512, 512),
-    baseline_channels=(128, 128, 256, 256, 512, 512),
+    baseline_channels=(128, 128, 256, 256, 544, 544),
     blocks=3,
     attention=(3, 4),
     heads_width=512,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.imaging.distance import gradient_norm
@@ -37,12 +38,13 @@ def score_masks(masks: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> Sc
         1.0
     """
     pairs = list(zip(masks, truths, strict=True))
+    on_device = [(jnp.asarray(a)[None], jnp.asarray(b)[None]) for a, b in pairs]
     both = sum(int((a & b).sum()) for a, b in pairs)
     sizes = sum(int(a.sum() + b.sum()) for a, b in pairs)
     return {
-        "dice": float(np.mean([dice(a[None], b[None])[0] for a, b in pairs])),
+        "dice": float(np.mean([dice(a, b)[0] for a, b in on_device])),
         "dice_pooled": 2 * both / sizes if sizes else 1.0,
-        "iou": float(np.mean([iou(a[None], b[None])[0] for a, b in pairs])),
+        "iou": float(np.mean([iou(a, b)[0] for a, b in on_device])),
         "hausdorff95": _finite_mean(np.array([hausdorff95(a[None], b[None])[0] for a, b in pairs])),
         "surface_distance": _finite_mean(np.array([average_surface_distance(a[None], b[None])[0] for a, b in pairs])),
         "component_error": float(np.mean([np.abs(component_count_error(a[None], b[None])[0]) for a, b in pairs])),
@@ -68,7 +70,7 @@ def score_uncertainty(
     """
     score = np.concatenate([u.ravel() for u in uncertainty])
     wrong = np.concatenate([(a != b).ravel() for a, b in zip(masks, truths, strict=True)])
-    return float(auroc(score, wrong))
+    return float(auroc(jnp.asarray(score), jnp.asarray(wrong)))
 
 
 def score_probability(probability: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> Scores:
@@ -87,7 +89,10 @@ def score_probability(probability: Sequence[np.ndarray], truths: Sequence[np.nda
     """
     p = np.concatenate([x.ravel() for x in probability]).astype(np.float64)
     y = np.concatenate([x.ravel() for x in truths])
-    return {"ece": float(expected_calibration_error(p.astype(np.float32), y)), "brier": float(np.mean((p - y) ** 2))}
+    return {
+        "ece": float(expected_calibration_error(jnp.asarray(p, jnp.float32), jnp.asarray(y))),
+        "brier": float(np.mean((p - y) ** 2)),
+    }
 
 
 def score_cases(case_uncertainty: Sequence[float], case_dice: Sequence[float]) -> float:
@@ -122,7 +127,7 @@ def eikonal_error(distances: Sequence[np.ndarray], truncate: float, band: float 
     errors = []
     for distance in distances:
         inside = np.abs(distance) < band
-        errors.append(np.abs(np.asarray(gradient_norm(distance * truncate)) - 1)[inside])
+        errors.append(np.abs(np.asarray(gradient_norm(jnp.asarray(distance * truncate, jnp.float32))) - 1)[inside])
     every = np.concatenate(errors)
     return float(every.mean()) if len(every) else float("nan")
 
@@ -138,5 +143,11 @@ def score_readers(samples: Sequence[np.ndarray], readers: Sequence[np.ndarray]) 
         The mean over images, lower is better; see `jaxgen.metrics.distribution.generalized_energy_distance`.
     """
     return float(
-        np.mean([generalized_energy_distance(s, r) for s, r in zip(samples, readers, strict=True)], dtype=np.float64)
+        np.mean(
+            [
+                generalized_energy_distance(jnp.asarray(s), jnp.asarray(r))
+                for s, r in zip(samples, readers, strict=True)
+            ],
+            dtype=np.float64,
+        )
     )

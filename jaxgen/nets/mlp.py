@@ -1,6 +1,7 @@
 """Multilayer perceptrons."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -57,6 +58,6 @@ def mlp(out_features: int, *, widths: Sequence[int] = (128, 128, 128), time_feat
 
     def apply(params: Params, x: Array, t=None, condition=None, *, key: Key | None = None) -> Array:
         del key
-        return module.apply({"params": params}, x, t, condition)
+        return cast(Array, module.apply({"params": params}, x, t, condition))
 
     return Net(init, apply)

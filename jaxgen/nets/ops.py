@@ -58,7 +58,7 @@ _dense_cpu.defvjp(_dense_cpu_forward, _dense_cpu_backward)
 
 
 def dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
-    """Affine map of the last axis, ``x @ kernel + bias``.
+    """Affine map of the last axis, ``x @ kernel + bias``, in the dtype of the kernel.
 
     Args:
         x: ``[..., c_in]``.
@@ -68,12 +68,15 @@ def dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
     Returns:
         ``[..., c_out]``.
     """
+    x = x.astype(kernel.dtype)
     y = _dense_cpu(x, kernel) if _on_cpu() else x @ kernel
     return y if bias is None else y + bias
 
 
 def convolution(x: Array, kernel: Array, bias: Array | None = None, stride: int = 1) -> Array:
     """Convolution with zero padding that keeps the size (divided by `stride`), for any spatial rank.
+
+    It is computed in the dtype of the kernel: whoever casts the parameters casts the network, whatever it is given.
 
     Args:
         x: ``[b, *spatial, c_in]``.
@@ -87,6 +90,7 @@ def convolution(x: Array, kernel: Array, bias: Array | None = None, stride: int 
     window = kernel.shape[:-2]
     if all(k == 1 for k in window) and stride == 1:
         return dense(x, kernel.reshape(kernel.shape[-2:]), bias)
+    x = x.astype(kernel.dtype)
     if len(window) == 3 and _on_cpu():
         y = _convolution_3d_by_2d(x, kernel, stride)
     else:

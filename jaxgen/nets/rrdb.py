@@ -1,5 +1,7 @@
 """The residual-in-residual dense encoder that SegDiff and FlowSDF read their image with."""
 
+from typing import cast
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -89,6 +91,6 @@ def rrdb_encoder(out_channels: int, *, width: int = 64, blocks: int = 12, growth
 
     def apply(params: Params, x: Array, *, key: Key | None = None) -> Array:
         del key
-        return module.apply({"params": params}, x)
+        return cast(Array, module.apply({"params": params}, x))
 
     return Net(init, apply)

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import cast
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -55,7 +56,7 @@ class _UNet(nn.Module):
                 skips.append(h)
 
         h = residual(h, self.channels[-1])
-        if last in self.attention:
+        if self.attention:
             h = residual(layers.SelfAttention(self.head_width, self.groups)(h), self.channels[-1])
 
         for level in range(last, -1, -1):
@@ -106,7 +107,7 @@ def unet(
         channels: width of each level; each further level halves the resolution, so every spatial axis must be a
             multiple of ``patch * 2**(len(channels) - 1)``.
         blocks: residual blocks a level on the way down; one more on the way up.
-        attention: the levels (0 is the finest) that have self-attention.
+        attention: the levels (0 is the finest) that have self-attention; where any has, so has the middle.
         head_width: width of an attention head.
         adaptive: whether embeddings enter as scale and shift of the norms, or are added.
         dropout: rate inside the residual blocks; active where `key` is given.
@@ -156,6 +157,6 @@ def unet(
 
     def apply(params: Params, x: Array, t=None, vector=None, features=None, *, key: Key | None = None) -> Array:
         check(x)
-        return module.apply({"params": params}, x, t, vector, features, key)
+        return cast(Array, module.apply({"params": params}, x, t, vector, features, key))
 
     return Net(init, apply)
