@@ -85,8 +85,8 @@ def members(cases: Sequence[Mapping], shown: Sequence[int], count: int = 6) -> F
         for column in range(1, count + 1):
             title = f"member {column}" if row == 0 else ""
             _panel(grid[row, column], case["image"], title, "gray", (-1, 1))
-            if column <= len(case["members"]):
-                _outline(grid[row, column], case["members"][column - 1] <= 0, MODEL)
+            if column <= len(case["member_masks"]):
+                _outline(grid[row, column], case["member_masks"][column - 1], MODEL)
     return Figure(canvas, "Members of the ensemble (red) beside the outlines of the reference (green).")
 
 

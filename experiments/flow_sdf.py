@@ -27,7 +27,7 @@ from jaxgen.imaging.augment import random_flip, random_quarter_turn
 from jaxgen.imaging.intensity import percentile_range
 from jaxgen.medical import flow_sdf, segmentation_scores
 from jaxgen.medical.conditional import ConditionalNet, conditional_net
-from jaxgen.medical.uncertainty import summarise
+from jaxgen.medical.uncertainty import decision_threshold, summarise
 from jaxgen.medical.whole_image import by_tiles
 from jaxgen.metrics.overlap import dice
 from jaxgen.nets import rrdb_encoder, unet
@@ -128,6 +128,10 @@ def _sampler(config: FlowSDFConfig) -> dict[str, Any]:
     steps = {"euler": euler, "heun": heun, "rk4": runge_kutta4, "authors": flow_sdf.authors_euler}
     path = _path(config)
     return {"path": path, "step": steps[config.sampler](path), "grid": grids.uniform(path, config.ode_steps)}
+
+
+def _threshold(config: FlowSDFConfig) -> float:
+    return decision_threshold(config.truncation, config.convention) if config.target == "distance" else 0.0
 
 
 def flow_network(config: FlowSDFConfig) -> ConditionalNet:
@@ -300,7 +304,7 @@ def _cases(config: FlowSDFConfig, segmenter: _Segmenter, source: Any, key: jax.A
     for i, (example, image) in enumerate(zip(examples, images, strict=True)):
         readers = masks_of(example)
         truth = readers.mean(axis=0) >= 0.5
-        summary = jax.device_get(summarise(jnp.asarray(ensembles[i])))
+        summary = jax.device_get(summarise(jnp.asarray(ensembles[i]), threshold=_threshold(config)))
         cases.append(
             {
                 "name": str(source.names[i]),
@@ -308,6 +312,7 @@ def _cases(config: FlowSDFConfig, segmenter: _Segmenter, source: Any, key: jax.A
                 "readers": readers,
                 "truth": truth,
                 "members": ensembles[i],
+                "member_masks": ensembles[i] <= _threshold(config),
                 "summary": summary,
                 "baseline_probability": probabilities[i],
                 "baseline": probabilities[i] > 0.5,
@@ -325,7 +330,7 @@ def _metrics(config: FlowSDFConfig, cases: list[dict[str, Any]]) -> dict[str, An
     probability = [case["baseline_probability"] for case in cases]
     entropy = [-(p * np.log(p + 1e-7) + (1 - p) * np.log(1 - p + 1e-7)) for p in probability]
     first = [case["members"][0] for case in cases]
-    singles = [scores.score_masks([case["members"][k] <= 0 for case in cases], truths) for k in range(config.members)]
+    singles = [scores.score_masks([case["member_masks"][k] for case in cases], truths) for k in range(config.members)]
     metrics: dict[str, Any] = {
         "unet": scores.score_masks(baseline, truths)
         | scores.score_probability(probability, truths)
@@ -352,8 +357,8 @@ def _metrics(config: FlowSDFConfig, cases: list[dict[str, Any]]) -> dict[str, An
     if len(cases[0]["readers"]) > 1:
         readers = [case["readers"] for case in cases]
         metrics["unet"]["ged"] = scores.score_readers([b[None] for b in baseline], readers)
-        metrics["flow_sdf"]["ged"] = scores.score_readers([case["members"] <= 0 for case in cases], readers)
-        metrics["flow_sdf_single"]["ged"] = scores.score_readers([case["members"][:1] <= 0 for case in cases], readers)
+        metrics["flow_sdf"]["ged"] = scores.score_readers([case["member_masks"] for case in cases], readers)
+        metrics["flow_sdf_single"]["ged"] = scores.score_readers([case["member_masks"][:1] for case in cases], readers)
     metrics["test_images"] = len(cases)
     return metrics
 
@@ -412,7 +417,7 @@ def _sample(config, constants, trained, splits, key, n) -> Evaluation:
     images = [segmenter.scale(example["image"]) for example in chosen]
     ensembles = segmenter.ensembles(key, images)
     cases = [
-        {"image": image, "readers": masks_of(example), "members": maps}
+        {"image": image, "readers": masks_of(example), "member_masks": maps <= _threshold(config)}
         for image, example, maps in zip(images, chosen, ensembles, strict=True)
     ]
     drawn = {"samples": figures.members(cases, range(min(n, 8)))}
@@ -429,7 +434,7 @@ def _apply(config, constants, trained):
                 f"the run was trained on {constants['channels']} channels, this image has {image.shape[-1]}"
             )
         (maps,) = segmenter.ensembles(key, [segmenter.scale(image)], chunk=4)
-        summary = summarise(jnp.asarray(maps))
+        summary = summarise(jnp.asarray(maps), threshold=_threshold(config))
         return {
             "mask": np.asarray(summary.mask),
             "probability": np.asarray(summary.probability),

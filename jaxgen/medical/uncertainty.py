@@ -11,10 +11,10 @@ class EnsembleSummary(NamedTuple):
     """An ensemble of distance maps in one record; all maps have the shape ``[..., *spatial]`` of one member.
 
     Attributes:
-        mask: the mean distance map is at most 0.
+        mask: the mean distance map is at most the threshold.
         probability: the share of members whose mask holds the pixel.
         mask_variance: ``p (1 - p)`` of that share: the map that finds wrong pixels.
-        standardised_mean: ``-|mean| / std`` of the distances: larger where the boundary is less sure.
+        standardised_mean: ``-|mean - threshold| / std`` of the distances: larger where the boundary is less sure.
         case_uncertainty: ``[...]``, the variance of the distances averaged over pixels: one number an image, which
             tells images with low Dice from those with high. (As a map it is misleading, for it is also large far from
             any boundary.)
@@ -29,12 +29,34 @@ class EnsembleSummary(NamedTuple):
     mean: Array
 
 
-def summarise(distances: Array, spatial_dims: int = 2) -> EnsembleSummary:
+def decision_threshold(truncate: float, convention: str) -> float:
+    """The distance at or below which a pixel belongs to the foreground, for maps that are not exact.
+
+    An exact map is thresholded at 0. In the convention ``boundary_zero`` the last pixel inside is 0 and the first one
+    outside +1 pixel; halfway, at ``0.5 / delta``, a small error of the map pushes as few pixels out as in. (The
+    authors' code has 0.03 for delta = 15.) The convention ``symmetric`` is halfway at 0 already.
+
+    Args:
+        truncate: delta in pixels.
+        convention: of `jaxgen.imaging.distance.signed_distance`.
+
+    Returns:
+        A distance in units of delta.
+
+    Example:
+        >>> decision_threshold(10.0, "boundary_zero"), decision_threshold(10.0, "symmetric")
+        (0.05, 0.0)
+    """
+    return 0.5 / truncate if convention == "boundary_zero" else 0.0
+
+
+def summarise(distances: Array, spatial_dims: int = 2, threshold: float = 0.0) -> EnsembleSummary:
     """Summarise an ensemble.
 
     Args:
         distances: ``[members, ..., *spatial]``, negative inside.
         spatial_dims: the number of spatial axes.
+        threshold: distances up to this are foreground, see `decision_threshold`.
 
     Returns:
         An `EnsembleSummary`.
@@ -57,13 +79,13 @@ def summarise(distances: Array, spatial_dims: int = 2) -> EnsembleSummary:
         )
     distances = distances.astype(jnp.float32)
     mean, std = jnp.mean(distances, axis=0), jnp.std(distances, axis=0)
-    probability = jnp.mean((distances <= 0).astype(jnp.float32), axis=0)
+    probability = jnp.mean((distances <= threshold).astype(jnp.float32), axis=0)
     space = tuple(range(-spatial_dims, 0))
     return EnsembleSummary(
-        mask=mean <= 0,
+        mask=mean <= threshold,
         probability=probability,
         mask_variance=probability * (1 - probability),
-        standardised_mean=-jnp.abs(mean) / (std + 1e-6),
+        standardised_mean=-jnp.abs(mean - threshold) / (std + 1e-6),
         case_uncertainty=jnp.mean(jnp.square(std), axis=space),
         mean=mean,
     )
