@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from jaxgen.data.segmentation import SegmentationTiles, masks_of, scale_image
+from jaxgen.data.source import ArraySource
+from jaxgen.errors import UserError
+from jaxgen.imaging.tiles import tiling
+
+
+class Listed:
+    """Examples of any sizes."""
+
+    def __init__(self, examples):
+        self.examples, self.names = examples, [f"case {i}" for i in range(len(examples))]
+
+    def __len__(self):
+        return len(self.examples)
+
+    def __getitem__(self, i):
+        return self.examples[i]
+
+
+def blobs(rng, shape):
+    """Random objects, many of them cut by the frame."""
+    field = ndimage.gaussian_filter(rng.normal(size=shape), rng.uniform(1, 4))
+    return field > np.quantile(field, rng.uniform(0.3, 0.98))
+
+
+def truncated_distance(mask, delta, convention):
+    """The definition, for one mask, by SciPy."""
+    if mask.all() or not mask.any():
+        return np.full(mask.shape, -1.0 if mask.all() else 1.0)
+    if convention == "symmetric":
+        inside, outside = (ndimage.distance_transform_edt(m) - 0.5 for m in (mask, ~mask))
+    else:
+        surface = mask & ~ndimage.binary_erosion(mask, border_value=1)
+        inside = outside = ndimage.distance_transform_edt(~surface)
+    return np.clip(np.where(mask, -inside, outside) / delta, -1, 1)
+
+
+@pytest.mark.parametrize("convention", ["boundary_zero", "symmetric"])
+def test_a_tile_has_the_distances_of_the_whole_image(convention):
+    """However it is cut, also where objects end at the frame and where the image is smaller than the tile."""
+    rng, size, delta = np.random.default_rng(0), 12, 4.5
+    examples = []
+    for k in range(40):
+        shape = (*rng.integers(3, 45, 2),)
+        mask = blobs(rng, shape) if k > 1 else np.full(shape, k == 1)
+        examples.append({"image": rng.integers(0, 255, (*shape, 1), np.uint8), "mask": mask.astype(np.uint8)})
+    tiles = SegmentationTiles(
+        Listed(examples), size, percentiles=(0, 100), truncate=delta, convention=convention, overlap=3
+    )
+    count = 0
+    for number, example in enumerate(examples):
+        mask = example["mask"] > 0
+        padded = np.pad(mask, [(0, max(size - n, 0)) for n in mask.shape], mode="edge")
+        whole = truncated_distance(padded, delta, convention)
+        inside = truncated_distance(mask, delta, convention)
+        np.testing.assert_allclose(whole[: mask.shape[0], : mask.shape[1]], inside, atol=1e-6)
+        for a, b in tiling(mask.shape, size, 3).starts:
+            tile = tiles[count]
+            assert tile["distance"].dtype == tile["image"].dtype == np.float16
+            np.testing.assert_allclose(tile["distance"][..., 0], whole[a : a + size, b : b + size], atol=6e-4)
+            np.testing.assert_array_equal(tile["distance"][..., 0] <= 0, padded[a : a + size, b : b + size])
+            assert tiles.names[count] == f"case {number}"
+            count += 1
+    assert count == len(tiles) > 100
+
+
+def test_images_are_scaled_whole_and_then_cut():
+    image = np.random.default_rng(0).integers(0, 4000, (20, 9, 2)).astype(np.uint16)
+    tiles = SegmentationTiles(Listed([{"image": image, "mask": np.zeros((20, 9))}]), 8, percentiles=(1, 99))
+    low, high = np.percentile(image.reshape(-1, 2), [1, 99], axis=0)
+    want = np.clip(2 * (image - low) / (high - low) - 1, -1, 1)
+    np.testing.assert_allclose(tiles[1]["image"], want[:8, 1:9], atol=1e-3)
+    given = SegmentationTiles(
+        Listed([{"image": image, "mask": np.zeros((20, 9))}]),
+        8,
+        percentiles=(1, 99),
+        value_range=([0, 0], [4000, 2000]),
+    )
+    want = np.clip(image / [2000, 1000] - 1, -1, 1)
+    np.testing.assert_allclose(given[0]["image"], want[:8, :8], atol=1e-3)
+    assert not scale_image(np.full((3, 3, 1), 7), (0, 100)).any()
+
+
+def test_readers_come_last_and_the_binary_target():
+    rng = np.random.default_rng(1)
+    masks = np.stack([blobs(rng, (10, 14)) for _ in range(3)])
+    source = ArraySource({"image": np.zeros((1, 10, 14, 1), np.uint8), "masks": masks[None] * 5})
+    np.testing.assert_array_equal(masks_of(source[0]), masks)
+    tiles = {
+        target: SegmentationTiles(source, 8, percentiles=(0, 100), truncate=3, target=target)[3]["distance"]
+        for target in ("distance", "binary")
+    }
+    for k in range(3):
+        whole = truncated_distance(masks[k], 3, "boundary_zero")
+        np.testing.assert_allclose(tiles["distance"][..., k], whole[2:, 6:], atol=6e-4)
+        np.testing.assert_array_equal(tiles["binary"][..., k], np.where(masks[k], -1, 1)[2:, 6:])
+
+
+@pytest.mark.parametrize(("channels", "raters", "says"), [(3, 1, "3 channels and 1 masks"), (1, 2, "1 channels and 2")])
+def test_images_that_are_not_alike_are_refused(channels, raters, says):
+    examples = [
+        {"image": np.zeros((8, 8, c), np.uint8), "masks": np.zeros((r, 8, 8))}
+        for c, r in ((1, 1), (1, 1), (channels, raters))
+    ]
+    with pytest.raises(UserError, match=f"case 2: has {says}.*but case 0 has 1 and 1"):
+        SegmentationTiles(Listed(examples), 8, percentiles=(0, 100))

@@ -1,0 +1,121 @@
+"""Every score against its definition, written out with loops over pixels."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from jaxgen.medical import segmentation_scores as scores
+
+RNG = np.random.default_rng(0)
+SIZES = [(7, 9), (8, 8), (12, 5)]
+TRUTHS = [RNG.random(s) < 0.4 for s in SIZES]
+MASKS = [RNG.random(s) < 0.5 for s in SIZES]
+
+
+def surface(mask):
+    """Pixels with a face neighbour outside, or at the frame."""
+    padded = np.pad(mask, 1)
+    return [
+        p for p in np.argwhere(mask) if not all(padded[tuple(p + 1 + d)] for d in ((0, 1), (1, 0), (0, -1), (-1, 0)))
+    ]
+
+
+def distances(a, b):
+    return [min(math.dist(p, q) for q in surface(b)) for p in surface(a)]
+
+
+def components(mask):
+    left = {tuple(p) for p in np.argwhere(mask).tolist()}
+    count = 0
+    while left:
+        count, front = count + 1, [left.pop()]
+        while front:
+            i, j = front.pop()
+            for q in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)):
+                if q in left:
+                    left.remove(q)
+                    front.append(q)
+    return count
+
+
+def test_masks():
+    got = scores.score_masks(MASKS, TRUTHS)
+    pairs = list(zip(MASKS, TRUTHS, strict=True))
+    both, sizes = [(a & b).sum() for a, b in pairs], [a.sum() + b.sum() for a, b in pairs]
+    sided = [(distances(a, b), distances(b, a)) for a, b in pairs]
+    want = {
+        "dice": np.mean([2 * k / n for k, n in zip(both, sizes, strict=True)]),
+        "dice_pooled": 2 * sum(both) / sum(sizes),
+        "iou": np.mean([k / (n - k) for k, n in zip(both, sizes, strict=True)]),
+        "hausdorff95": np.mean([max(np.percentile(x, 95), np.percentile(y, 95)) for x, y in sided]),
+        "surface_distance": np.mean([np.mean(x + y) for x, y in sided]),
+        "component_error": np.mean([abs(components(a) - components(b)) for a, b in pairs]),
+    }
+    assert got == pytest.approx(want, rel=1e-5)
+
+
+def test_empty_masks():
+    empty, full = np.zeros((4, 4), bool), np.ones((4, 4), bool)
+    both = scores.score_masks([empty], [empty])
+    assert (both["dice"], both["dice_pooled"], both["iou"], both["component_error"]) == (1, 1, 1, 0)
+    assert math.isnan(both["hausdorff95"])
+    mixed = scores.score_masks([empty, full], [full, full])
+    assert (mixed["dice"], mixed["hausdorff95"], mixed["component_error"]) == (0.5, 0, 0.5)
+
+
+def test_uncertainty_is_the_share_of_pairs_in_order():
+    uncertainty = [RNG.integers(0, 6, s) / 5 for s in SIZES]  # with ties
+    score = np.concatenate([u.ravel() for u in uncertainty])
+    wrong = np.concatenate([(a != b).ravel() for a, b in zip(MASKS, TRUTHS, strict=True)])
+    pairs = [(x > y) + 0.5 * (x == y) for x, y in itertools.product(score[wrong], score[~wrong])]
+    assert scores.score_uncertainty(uncertainty, MASKS, TRUTHS) == pytest.approx(np.mean(pairs), rel=1e-5)
+    assert math.isnan(scores.score_uncertainty(uncertainty, TRUTHS, TRUTHS))
+
+
+def test_probability():
+    probability = [RNG.random(s) for s in SIZES]
+    p, y = (np.concatenate([x.ravel() for x in a]) for a in (probability, TRUTHS))
+    error = 0.0
+    for k in range(15):
+        inside = (p >= k / 15) & (p < (k + 1) / 15)
+        if inside.any():
+            error += inside.mean() * abs(y[inside].mean() - p[inside].mean())
+    want = {"ece": error, "brier": np.mean((p - y) ** 2)}
+    assert scores.score_probability(probability, TRUTHS) == pytest.approx(want, rel=1e-4)
+
+
+def test_cases():
+    u, d = [0.3, 0.1, 0.7, 0.2], [0.8, 0.9, 0.3, 0.95]
+    x, y = np.array(u) - np.mean(u), (1 - np.array(d)) - np.mean(1 - np.array(d))
+    assert scores.score_cases(u, d) == pytest.approx((x * y).sum() / np.sqrt((x**2).sum() * (y**2).sum()))
+    assert math.isnan(scores.score_cases([0.1, 0.1], [0.3, 0.4]))
+    assert math.isnan(scores.score_cases([0.1], [0.3]))
+
+
+def test_eikonal_error():
+    maps = [RNG.uniform(-1, 1, s) for s in SIZES]
+    errors = []
+    for d in maps:
+        norm = np.hypot(*np.gradient(15 * d))
+        errors += np.abs(norm - 1)[np.abs(d) < 0.9].tolist()
+    assert scores.eikonal_error(maps, 15.0) == pytest.approx(np.mean(errors), rel=1e-4)
+    i, j = np.mgrid[:40, :40]
+    cone = np.clip((np.hypot(i + 50, j + 50) - 100) / 30, -1, 1)  # a circle's distances, far from its centre
+    assert scores.eikonal_error([cone], 30.0) < 1e-3
+    assert math.isnan(scores.eikonal_error([np.ones((4, 4))], 15.0))
+
+
+def test_readers():
+    samples = [RNG.random((3, *s)) < 0.5 for s in SIZES]
+    readers = [RNG.random((2, *s)) < 0.5 for s in SIZES]
+
+    def mean_distance(a, b):
+        return np.mean([1 - (x & y).sum() / (x | y).sum() for x, y in itertools.product(a, b)])
+
+    want = [
+        2 * mean_distance(s, r) - mean_distance(s, s) - mean_distance(r, r)
+        for s, r in zip(samples, readers, strict=True)
+    ]
+    assert scores.score_readers(samples, readers) == pytest.approx(np.mean(want), rel=1e-4)
