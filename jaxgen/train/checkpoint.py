@@ -368,23 +368,29 @@ def load_params(folder: str | PathLike[str], like: Params | None = None, step: i
     if not steps:
         wanted = "no checkpoint" if step is None else f"no checkpoint of step {step}"
         raise UserError(f"{folder}: holds {wanted}; train first, or name the folder of a trained stage")
-    for number in reversed(steps):
-        at = path.absolute() / str(number)
-        try:
-            with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-                meta = reader.restore(at / "meta")
-            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-                saved = reader.metadata(at / "ema").item_metadata.tree if like is None else like
-                params = reader.restore(at / "ema", args=ocp.args.StandardRestore(_placed(saved)))
-            _verify("ema", params, meta)
-            return Loaded(params, meta["constants"], meta["config"], number)
-        except Exception as error:
-            if number == steps[0]:
-                raise UserError(
-                    f"{at}: this checkpoint cannot be read ({_reason(error)}); "
-                    "copy it again, or run the training again to write a new one"
-                ) from error
-            logger.warning("%s: this checkpoint cannot be read (%s); going back to the one before", at, _reason(error))
+    undo = _quiet()
+    try:
+        for number in reversed(steps):
+            at = path.absolute() / str(number)
+            try:
+                with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+                    meta = reader.restore(at / "meta")
+                with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+                    saved = reader.metadata(at / "ema").item_metadata.tree if like is None else like
+                    params = reader.restore(at / "ema", args=ocp.args.StandardRestore(_placed(saved)))
+                _verify("ema", params, meta)
+                return Loaded(params, meta["constants"], meta["config"], number)
+            except Exception as error:
+                if number == steps[0]:
+                    raise UserError(
+                        f"{at}: this checkpoint cannot be read ({_reason(error)}); "
+                        "copy it again, or run the training again to write a new one"
+                    ) from error
+                logger.warning(
+                    "%s: this checkpoint cannot be read (%s); going back to the one before", at, _reason(error)
+                )
+    finally:
+        undo()
     raise AssertionError("unreachable")
 
 
