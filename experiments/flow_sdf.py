@@ -63,7 +63,7 @@ class FlowSDFConfig(RunConfig):
     target: Literal["distance", "binary"] = option(
         "distance", "flow to signed distance maps, or (ablation) to masks of -1 and 1", group="method"
     )
-    truncation: float = option(15.0, "delta: distances are truncated here, in pixels", gt=0, group="method")
+    truncation: float = option(5.0, "delta: distances are truncated here, in pixels", gt=0, group="method")
     convention: Literal["boundary_zero", "symmetric"] = option(
         "boundary_zero", "where the zero of a distance map lies; boundary_zero is the authors'", group="method"
     )
@@ -72,7 +72,7 @@ class FlowSDFConfig(RunConfig):
         "x0", "what the network predicts: the velocity (paper) or the clean distance map", group="method"
     )
     max_weight: float = option(
-        10.0, "x0 errors are weighted by 1 / sigma^2 (the error of the velocity) up to this", ge=1, group="method"
+        6.0, "x0 errors are weighted by 1 / sigma^2 (the error of the velocity) up to this", ge=1, group="method"
     )
     repeats: int = option(
         2, "noisy versions of each distance map a step; the image is encoded once", ge=1, group="method"
@@ -446,7 +446,7 @@ def _apply(config, constants, trained):
 
 
 SMALL = FlowSDFConfig(
-    steps=1000,
+    steps=800,
     batch_size=8,
     learning_rate=2e-3,
     warmup_steps=50,
@@ -471,6 +471,7 @@ SMOKE = dataclasses.replace(
 FULL = FlowSDFConfig(
     data="",
     size=128,
+    truncation=15.0,
     intensity="data",
     percentiles=(0.0, 100.0),
     quarter_turns=False,
