@@ -397,9 +397,11 @@ def _commands(run: _Run) -> str:
     place = shlex.quote(str(run.folder.path))
     again = str(run.about.get("command") or f"jaxgen run {run.name}")
     lines = {"Train it again from nothing": again}
-    if run.metrics:
+    if run.metrics and run.about.get("applies", True):
         lines["Use it on new images"] = f"jaxgen apply {place} IMAGES --out results"
         lines["Evaluate it on other data"] = f"jaxgen eval {place} --data FOLDER"
+    elif run.metrics:
+        lines["Draw samples"] = f"jaxgen sample {place}"
     else:
         lines["Go on"] = _resume(run)
     return "".join(f"<p class='sub'>{_e(text)}</p><pre>{_e(line)}</pre>" for text, line in lines.items())

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import shlex
+import subprocess
 import sys
 import time
 import zlib
@@ -95,6 +96,7 @@ def train(
             "source": str(Path(reference).resolve()) if is_file(reference) else None,
             "summary": experiment.summary,
             "baseline": experiment.baseline,
+            "applies": experiment.apply is not None,
             "preset": preset,
             "changed": sorted(diff(experiment.presets[preset], config)) if preset in experiment.presets else [],
             "command": command(reference, preset, config, experiment),
@@ -308,9 +310,21 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "jaxgen": jaxgen.__version__,
+        "commit": commit(),
         "versions": versions(),
         "command_line": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
+
+
+def commit() -> str | None:
+    """The commit of the checkout that jaxgen runs from, with ``+`` where files differ from it; None outside of one."""
+    git = ["git", "-C", str(Path(jaxgen.__file__).parent)]
+    try:
+        words = [*git, "describe", "--always", "--abbrev=10", "--exclude=*", "--dirty=+"]
+        found = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
 
 
 def versions() -> dict[str, str]:
