@@ -1,0 +1,77 @@
+"""The work that is measured: the stages of ``flow_sdf --preset small`` as a run trains them."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import flow_sdf
+from jaxgen.train import Stage, init_state, make_train_step
+from jaxgen.types import Array, Batch
+
+STAGES = ("unet", "flow_sdf")
+CONSTANTS: dict[str, Any] = {"channels": 1, "readers": 1, "value_range": None}
+
+
+def small(*, quick: bool) -> flow_sdf.FlowSDFConfig:
+    """The preset; smaller tiles and ensembles if `quick`."""
+    return dataclasses.replace(flow_sdf.SMALL, size=32, members=2, ode_steps=2) if quick else flow_sdf.SMALL
+
+
+def make_stage(config: flow_sdf.FlowSDFConfig, name: str) -> Stage:
+    """A stage of the experiment."""
+    (spec,) = (spec for spec in flow_sdf.EXPERIMENT.stages if spec.name == name)
+    return spec.build(config, CONSTANTS, {})
+
+
+def make_batch(config: flow_sdf.FlowSDFConfig, count: int, seed: int = 0) -> Batch:
+    """Images and maps in the shape and range of prepared ones; their values do not matter for time."""
+    rng = np.random.default_rng(seed)
+    shape = (count, config.size, config.size, 1)
+    image, distance = rng.uniform(-1, 1, shape), rng.uniform(-1, 1, shape)
+    return {"image": jnp.asarray(image, jnp.float32), "distance": jnp.asarray(distance, jnp.float32)}
+
+
+def stir(tree: Any, seed: int = 1) -> Any:
+    """Parameters with noise added: what starts at zero would hide a mistake and make arithmetic cheap."""
+    leaves, structure = jax.tree.flatten(tree)
+    rng = np.random.default_rng(seed)
+    return structure.unflatten([x + 0.02 * rng.standard_normal(x.shape).astype(np.float32) for x in leaves])
+
+
+class Trainer(NamedTuple):
+    """A compiled train step and its first state; the state it is called with is given up."""
+
+    step: Any
+    state: Any
+    batch: Batch
+
+
+def trainer(config: flow_sdf.FlowSDFConfig, name: str, *, prepare: bool = False, donate: bool = True) -> Trainer:
+    """The train step of a stage, with or without augmentation."""
+    stage, batch = make_stage(config, name), make_batch(config, config.batch_size)
+    step = make_train_step(
+        stage.model, stage.optimizers, ema_decay=config.ema_decay, prepare=stage.prepare if prepare else None
+    )
+    state = jax.jit(lambda batch: init_state(stage.model, stage.optimizers, jax.random.key(0), batch))(batch)
+    params = stir(state.params)
+    state = state._replace(params=params, ema=jax.tree.map(jnp.copy, params))
+    return Trainer(jax.jit(step, donate_argnums=(0,) if donate else ()), state, batch)
+
+
+def count_parameters(params: Any) -> int:
+    """How many numbers there are to learn."""
+    return sum(x.size for x in jax.tree.leaves(params))
+
+
+def flops(function: Any, *arguments: Any) -> float:
+    """Floating-point operations of a compiled call, as XLA counts them."""
+    analysis = jax.jit(function).lower(*arguments).compile().cost_analysis()
+    return float((analysis or {}).get("flops", 0.0))
+
+
+def to_array(x: Any) -> Array:
+    """Wait for a result."""
+    return jax.block_until_ready(x)
