@@ -102,6 +102,7 @@ class FlowSDFConfig(RunConfig):
         "euler", "method of the steps; authors is the published code's, which does not converge", group="sampling"
     )
     chunk: int = option(10, "tiles that are segmented together", ge=1, le=4096, group="sampling")
+    test_images: int = option(500, "test images to evaluate at most, evenly spaced", ge=1, group="sampling")
 
     def __post_init__(self) -> None:
         """Check every field, and those that must fit each other."""
@@ -268,21 +269,26 @@ class _Segmenter:
     def scale(self, image: np.ndarray) -> np.ndarray:
         return scale_image(image, self.config.percentiles, self.constants["value_range"])
 
-    def _by_tiles(self, function, key, images, chunk):
-        config = self.config
-        return by_tiles(function, key, images, config.size, overlap=config.tile_overlap, chunk=chunk)
+    def _by_tiles(self, function, key, images, first, chunk):
+        size, overlap = self.config.size, self.config.tile_overlap
+        results = by_tiles(function, key, images, size, overlap=overlap, chunk=chunk, first=first)
+        return [result[..., 0] for result in results]
 
-    def ensembles(self, key, images, chunk: int | None = None) -> list[np.ndarray]:
+    def ensembles(self, key, images, first: int = 0, chunk: int | None = None) -> list[np.ndarray]:
         """Distance maps ``[members, h, w]`` of each scaled image."""
-        params = self.trained["flow_sdf"]["net"]
-        function = lambda k, x: self._members(params, k, x)  # noqa: E731
-        return [d[..., 0] for d in self._by_tiles(function, key, images, chunk or self.config.chunk)]
+
+        def members(keys, tiles):
+            return self._members(self.trained["flow_sdf"]["net"], keys, tiles)
+
+        return self._by_tiles(members, key, images, first, chunk or self.config.chunk)
 
     def probabilities(self, key, images) -> list[np.ndarray]:
         """The baseline's probability ``[h, w]`` for each scaled image."""
-        params = self.trained["unet"]["net"]
-        function = lambda k, x: self._probability(params, x)  # noqa: E731
-        return [p[..., 0] for p in self._by_tiles(function, key, images, self.config.chunk)]
+
+        def probability(keys, tiles):
+            return self._probability(self.trained["unet"]["net"], tiles)
+
+        return self._by_tiles(probability, key, images, 0, self.config.chunk)
 
     def trajectories(self, key, images) -> np.ndarray:
         """One sample along the flow ``[steps + 1, n, h, w]`` for the first tile of some scaled images."""
@@ -296,29 +302,34 @@ def _up_to(image: np.ndarray, size: int) -> list[tuple[int, int]]:
 
 
 def _cases(config: FlowSDFConfig, segmenter: _Segmenter, source: Any, key: jax.Array) -> list[dict[str, Any]]:
-    examples = [source[i] for i in range(len(source))]
-    images = [segmenter.scale(example["image"]) for example in examples]
-    ensembles = segmenter.ensembles(key, images)
-    probabilities = segmenter.probabilities(key, images)
+    n = len(source)
+    chosen = np.unique(np.linspace(0, n - 1, min(n, config.test_images)).round().astype(int))
     cases = []
-    for i, (example, image) in enumerate(zip(examples, images, strict=True)):
-        readers = masks_of(example)
-        truth = readers.mean(axis=0) >= 0.5
-        summary = jax.device_get(summarise(jnp.asarray(ensembles[i]), threshold=_threshold(config)))
-        cases.append(
-            {
-                "name": str(source.names[i]),
-                "image": image,
-                "readers": readers,
-                "truth": truth,
-                "members": ensembles[i],
-                "member_masks": ensembles[i] <= _threshold(config),
-                "summary": summary,
-                "baseline_probability": probabilities[i],
-                "baseline": probabilities[i] > 0.5,
-                "dice": float(dice(summary.mask[None], truth[None])[0]),
-            }
-        )
+    # A few images at a time: of an ensemble only the masks and the summary are kept.
+    for start in range(0, len(chosen), config.chunk):
+        numbers = chosen[start : start + config.chunk]
+        examples = [source[int(i)] for i in numbers]
+        images = [segmenter.scale(example["image"]) for example in examples]
+        ensembles = segmenter.ensembles(key, images, first=start)
+        probabilities = segmenter.probabilities(key, images)
+        for i, example, image, maps, p in zip(numbers, examples, images, ensembles, probabilities, strict=True):
+            readers = masks_of(example)
+            truth = readers.mean(axis=0) >= 0.5
+            summary = jax.device_get(summarise(jnp.asarray(maps), threshold=_threshold(config)))
+            cases.append(
+                {
+                    "name": str(source.names[i]),
+                    "image": image,
+                    "readers": readers,
+                    "truth": truth,
+                    "first": maps[0],
+                    "member_masks": maps <= _threshold(config),
+                    "summary": summary,
+                    "baseline_probability": p,
+                    "baseline": p > 0.5,
+                    "dice": float(dice(summary.mask[None], truth[None])[0]),
+                }
+            )
     return cases
 
 
@@ -329,7 +340,7 @@ def _metrics(config: FlowSDFConfig, cases: list[dict[str, Any]]) -> dict[str, An
     masks, baseline = [s.mask for s in summaries], [case["baseline"] for case in cases]
     probability = [case["baseline_probability"] for case in cases]
     entropy = [-(p * np.log(p + 1e-7) + (1 - p) * np.log(1 - p + 1e-7)) for p in probability]
-    first = [case["members"][0] for case in cases]
+    first = [case["first"] for case in cases]
     singles = [scores.score_masks([case["member_masks"][k] for case in cases], truths) for k in range(config.members)]
     metrics: dict[str, Any] = {
         "unet": scores.score_masks(baseline, truths)

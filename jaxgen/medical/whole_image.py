@@ -18,12 +18,13 @@ def by_tiles(
     *,
     overlap: int,
     chunk: int = 8,
+    first: int = 0,
 ) -> list[np.ndarray]:
     """Apply a function of tiles to whole images, tiles of several images together, and blend the overlaps.
 
     Every call sees `chunk` tiles of one size, so there is one program to compile however many images there are and
-    whatever their sizes. Tile k of image i is drawn with ``fold_in(fold_in(key, i), k)``: a result does not depend on
-    which other images are there.
+    whatever their sizes. Tile k of image i is drawn with ``fold_in(fold_in(key, first + i), k)``: a result does not
+    depend on which other images are there.
 
     Args:
         function: ``(keys [chunk], tiles [chunk, *size, c]) -> [..., chunk, *size, d]``: the axis of tiles is the one
@@ -33,6 +34,7 @@ def by_tiles(
         size: of a tile along every axis.
         overlap: pixels that neighbouring tiles share at least.
         chunk: tiles a call.
+        first: the number of the first image, where images are handed over in several calls to bound memory.
 
     Returns:
         For each image ``[..., *spatial, d]`` float32.
@@ -41,7 +43,7 @@ def by_tiles(
     owners = [(i, k) for i, plan in enumerate(plans) for k in range(len(plan.starts))]
     tiles = np.concatenate([extract_tiles(plan, image) for plan, image in zip(plans, images, strict=True)])
     rank = images[0].ndim - 1
-    keys = jnp.stack([jax.random.fold_in(jax.random.fold_in(key, i), k) for i, k in owners])
+    keys = jnp.stack([jax.random.fold_in(jax.random.fold_in(key, first + i), k) for i, k in owners])
     out = []
     for start in range(0, len(tiles), chunk):
         # The last chunk is filled up with repeats of its first tile.
