@@ -1,0 +1,176 @@
+"""The experiment from the command line to the files it leaves, on its smallest preset."""
+
+import dataclasses
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import nibabel
+import numpy as np
+import PIL.Image
+import pytest
+
+from experiments import flow_sdf
+from jaxgen.cli import main
+from jaxgen.data.source import ArraySource, Splits
+
+PRESETS = flow_sdf.EXPERIMENT.presets
+
+
+def shapes(config, channels):
+    """The parameters of the flow and of the baseline, without making them."""
+    image = jax.ShapeDtypeStruct((1, config.size, config.size, channels), jnp.float32)
+    distance = jax.ShapeDtypeStruct((1, config.size, config.size, 1), jnp.float32)
+    flow = jax.eval_shape(flow_sdf.flow_network(config).init, jax.random.key(0), image, distance)
+    return flow, jax.eval_shape(flow_sdf.baseline_network(config).init, jax.random.key(0), image)
+
+
+def count(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize(("preset", "channels"), [("smoke", 1), ("small", 1), ("full", 3), ("full-glas", 3)])
+def test_flow_and_baseline_have_as_many_parameters(preset, channels):
+    flow, baseline = shapes(PRESETS[preset], channels)
+    assert abs(count(baseline) / count(flow) - 1) <= 0.10
+
+
+def test_the_full_preset_is_the_paper_s_network():
+    """Recorded: 6 levels of 3 blocks, attention where 128 pixels became 16 and 8 and in the middle, RRDB encoder."""
+    flow, baseline = shapes(PRESETS["full"], 3)
+    assert (count(flow["encoder"]), count(flow["denoiser"]), count(baseline)) == FULL_COUNTS
+    attentive = [name for name in flow["denoiser"] if name.startswith("SelfAttention")]
+    assert len(attentive) == 2 * (3 + 4) + 1
+
+
+FULL_COUNTS = (8_782_592, 151_825_153, 158_847_041)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_preset_traces_a_training_step(preset, precision):
+    config = dataclasses.replace(PRESETS[preset], precision=precision)
+    channels = 3 if preset.startswith("full") else 1
+    dtype, size = jnp.dtype(precision), config.size
+    batch = {
+        "image": jax.ShapeDtypeStruct((2, size, size, channels), dtype),
+        "distance": jax.ShapeDtypeStruct((2, size, size, 1), dtype),
+    }
+    for name in ("unet", "flow_sdf"):
+        model = flow_sdf._model(config, name)
+        params = jax.eval_shape(model.init, jax.random.key(0), batch)
+        params = jax.tree.map(lambda leaf, dtype=dtype: jax.ShapeDtypeStruct(leaf.shape, dtype), params)
+        loss, _ = jax.eval_shape(model.objectives[0].loss, params, jax.random.split(jax.random.key(0), 2), batch)
+        assert (loss.shape, loss.dtype) == ((2,), jnp.float32)
+
+
+def test_augmentation_keeps_images_and_distances_together_and_picks_any_reader():
+    image = np.random.default_rng(0).random((64, 6, 6, 1)).astype(np.float16)
+    distance = np.concatenate([image + k for k in range(3)], axis=-1)
+    keys = jax.random.split(jax.random.key(0), 64)
+    out = flow_sdf._prepare(PRESETS["smoke"])(keys, {"image": image, "distance": distance})
+    assert out["image"].dtype == jnp.float32
+    assert out["distance"].shape == (64, 6, 6, 1)
+    reader = np.asarray(out["distance"] - out["image"]).reshape(64, -1)
+    np.testing.assert_allclose(reader, np.round(reader[:, :1]) + 0 * reader, atol=2e-3)
+    assert set(np.round(reader[:, 0])) == {0, 1, 2}
+    moved = np.abs(np.asarray(out["image"]) - image).reshape(64, -1).max(axis=1) > 1e-3
+    assert 0.7 < moved.mean() < 1  # 7 of the 8 symmetries of a square move it
+
+
+def test_the_value_range_is_that_of_the_training_images():
+    images = np.arange(3 * 4 * 4 * 2, dtype=np.float32).reshape(3, 4, 4, 2)
+    part = ArraySource({"image": images, "masks": np.ones((3, 2, 4, 4), np.uint8)})
+    splits = Splits(part, part, part)
+    config = dataclasses.replace(PRESETS["smoke"], intensity="data", percentiles=(0, 100))
+    want = {"channels": 2, "readers": 2, "value_range": [[0, 1], [94, 95]]}
+    assert flow_sdf._measure(config, splits) == want
+    assert flow_sdf._measure(PRESETS["smoke"], splits)["value_range"] is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--size", "36"], "--size must be a multiple of 8"),
+        (["--percentiles", "99,1"], "--percentiles"),
+        (["--attention", "7"], "--attention"),
+    ],
+)
+def test_flags_that_do_not_go_together(flags, says, capsys, tmp_path):
+    assert main(["run", "flow_sdf", "--preset", "smoke", "--workdir", str(tmp_path / "run"), *flags]) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert "Traceback" not in err
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run of the smoke preset; tests must not change it."""
+    workdir = tmp_path_factory.mktemp("flow_sdf") / "run"
+    assert main(["run", "flow_sdf", "--preset", "smoke", "--workdir", str(workdir)]) == 0
+    return workdir
+
+
+def test_a_run_leaves_metrics_and_figures(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert {"unet", "flow_sdf", "flow_sdf_single"} <= set(metrics)
+    for method, names in {
+        "unet": ("dice", "dice_pooled", "iou", "ece", "brier", "error_auroc", "component_error"),
+        "flow_sdf": ("dice", "ece", "error_auroc", "error_auroc_mean"),
+        "flow_sdf_single": ("dice", "eikonal_error"),
+    }.items():
+        for name in names:
+            value = metrics[method][name]
+            assert math.isfinite(value), (method, name)
+            assert name in ("component_error", "eikonal_error") or 0 <= value <= 1
+    assert metrics["test_images"] == json.loads((run / "data.json").read_text())["test"]
+    captions = json.loads((run / "figures" / "captions.json").read_text())
+    assert {f["name"] for f in captions["figures"]} == {"overview", "flow", "members", "uncertainty", "failures"}
+    assert set(metrics["unet"]) | set(metrics["flow_sdf"]) | set(metrics["flow_sdf_single"]) <= set(
+        captions["describe"]
+    )
+    for figure in captions["figures"]:
+        with PIL.Image.open(run / "figures" / f"{figure['name']}.png") as picture:
+            assert np.asarray(picture.convert("L")).std() > 5  # something is drawn
+    stages = {json.loads(line)["stage"] for line in (run / "log.jsonl").read_text().splitlines()}
+    assert stages == {"unet", "flow_sdf"}
+    assert (run / "report.html").stat().st_size > 10_000
+
+
+def test_apply_to_a_picture_and_a_volume(run, tmp_path):
+    rng = np.random.default_rng(0)
+    PIL.Image.fromarray(rng.integers(0, 255, (48, 48), np.uint8)).save(tmp_path / "cells.png")
+    affine = np.diag([0.5, 0.5, 2.0, 1.0])
+    nibabel.save(
+        nibabel.Nifti1Image(rng.integers(0, 900, (20, 40, 3)).astype(np.int16), affine), tmp_path / "scan.nii.gz"
+    )
+    out = tmp_path / "out"
+    assert main(["apply", str(run), str(tmp_path / "cells.png"), str(tmp_path / "scan.nii.gz"), "--out", str(out)]) == 0
+    arrays = np.load(out / "cells_arrays.npz")
+    assert {"mask", "probability", "uncertainty", "distance"} <= set(arrays)
+    assert all(array.shape == (48, 48) for array in arrays.values())
+    np.testing.assert_array_equal(arrays["mask"] > 0, arrays["distance"] <= 0)
+    np.testing.assert_allclose(arrays["uncertainty"], arrays["probability"] * (1 - arrays["probability"]), atol=1e-6)
+    mask = nibabel.load(out / "scan_mask.nii.gz")
+    assert mask.shape == (20, 40, 3)
+    np.testing.assert_allclose(mask.affine, affine)
+    assert set(np.unique(mask.get_fdata())) <= {0, 1}
+    again = tmp_path / "alone"
+    assert main(["apply", str(run), str(tmp_path / "cells.png"), "--out", str(again)]) == 0
+    for name, array in np.load(again / "cells_arrays.npz").items():
+        np.testing.assert_array_equal(array, arrays[name])  # whatever else is applied to
+
+
+def test_apply_names_the_channels_that_do_not_fit(run, tmp_path, capsys):
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)).save(tmp_path / "colour.png")
+    assert main(["apply", str(run), str(tmp_path / "colour.png"), "--out", str(tmp_path / "out")]) != 0
+    err = capsys.readouterr().err
+    assert "trained on 1 channels, this image has 3" in err
+    assert "Traceback" not in err
+
+
+def test_sample_keeps_the_distance_maps(run, tmp_path):
+    assert main(["sample", str(run), "--n", "2", "--out", str(tmp_path / "samples")]) == 0
+    maps = np.load(tmp_path / "samples" / "samples.npz")
+    assert {name: maps[name].shape for name in maps} == {f"distance_{i}": (3, 128, 128) for i in range(2)}

@@ -1,0 +1,120 @@
+"""The heavy operations: two forms with one meaning, held against brute force."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import signal
+
+from jaxgen.nets import ops
+
+
+def normal(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def _convolution(spatial, window, stride=1):
+    x, kernel, bias = normal(2, *spatial, 3), normal(*window, 3, 4, seed=1), normal(4, seed=2)
+    return lambda *a: ops.convolution(*a, stride=stride), (x, kernel, bias)
+
+
+OPERATIONS = {
+    "dense": (ops.dense, (normal(2, 5, 3), normal(3, 4, seed=1), normal(4, seed=2))),
+    "convolution 1-D": _convolution((7,), (3,)),
+    "convolution 2-D": _convolution((5, 6), (3, 3)),
+    "convolution 2-D, stride 2": _convolution((6, 5), (3, 3), 2),
+    "convolution 3-D": _convolution((4, 5, 3), (3, 3, 3)),
+    "convolution 3-D, uneven window": _convolution((4, 5, 3), (5, 1, 3)),
+    "convolution 3-D, stride 2": _convolution((5, 4, 6), (3, 3, 3), 2),
+    "convolution 1x1": _convolution((4, 4), (1, 1)),
+    "group norm": (lambda x, s, t: ops.group_norm(x, s, t, 3), (normal(2, 4, 4, 6), normal(6), normal(6, seed=1))),
+    "group norm, adaptive": (lambda x, s, t: ops.group_norm(x, s, t, 2), (normal(2, 4, 6), normal(2, 6), normal(2, 6))),
+    "attention": (ops.attention, (normal(2, 5, 2, 4), normal(2, 6, 2, 4, seed=1), normal(2, 6, 2, 4, seed=2))),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_both_forms_agree_in_values_and_gradients(name):
+    operation, inputs = OPERATIONS[name]
+
+    def both(form):
+        def values_and_gradients(*inputs):
+            out, pull = jax.vjp(operation, *inputs)
+            return out, *pull(normal(*out.shape, seed=9))
+
+        with ops.form(form):
+            return jax.jit(values_and_gradients)(*inputs)
+
+    for a, b in zip(both("cpu"), both("accelerator"), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+
+
+def test_the_form_is_checked_and_given_back():
+    with pytest.raises(ValueError, match="'cpu' or 'accelerator', got 'gpu'"), ops.form("gpu"):
+        pass
+    assert not ops._forced_form
+
+
+@pytest.mark.parametrize(
+    ("spatial", "window", "stride"),
+    [((8,), (3,), 1), ((5, 6), (3, 5), 1), ((7, 6), (3, 3), 2), ((5, 4, 3), (3, 3, 3), 2)],
+)
+def test_convolution_is_the_sum_it_should_be(spatial, window, stride):
+    operation, (x, kernel, bias) = _convolution(spatial, window, stride)
+    every = tuple(slice(None, None, stride) for _ in spatial)
+    for i, o in itertools.product(range(2), range(4)):
+        # scipy's correlate pads "same" by (k - 1) / 2 zeros each side, as odd windows do here
+        want = (
+            sum(signal.correlate(x[i, ..., c], kernel[..., c, o], "same", "direct") for c in range(3))[every] + bias[o]
+        )
+        np.testing.assert_allclose(operation(x, kernel, bias)[i, ..., o], want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_group_norm_against_its_definition(adaptive):
+    x, groups = np.asarray(3 * normal(2, 5, 4, 6) + 2, np.float64), 3
+    scale, shift = (np.asarray(normal(*((2, 6) if adaptive else (6,)), seed=s), np.float64) for s in (1, 2))
+    grouped = x.reshape(2, 20, groups, 2)
+    centred = grouped - grouped.mean(axis=(1, 3), keepdims=True)
+    want = (centred / np.sqrt(grouped.var(axis=(1, 3), keepdims=True) + 1e-5)).reshape(x.shape)
+    broad = (2, 1, 1, 6) if adaptive else (6,)
+    want = want * scale.reshape(broad) + shift.reshape(broad)
+    got = ops.group_norm(*(jnp.asarray(a, jnp.float32) for a in (x, scale, shift)), groups)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_attention_against_its_definition():
+    query, key, value = (np.asarray(normal(2, n, 2, 4, seed=n), np.float64) for n in (3, 5, 5))
+    got = ops.attention(*(jnp.asarray(a, jnp.float32) for a in (query, key, value)))
+    for i, h in itertools.product(range(2), range(2)):
+        weights = np.exp(query[i, :, h] @ key[i, :, h].T / 2)
+        want = weights / weights.sum(axis=1, keepdims=True) @ value[i, :, h]
+        np.testing.assert_allclose(got[i, :, h], want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("spatial", [(6,), (4, 6), (2, 4, 6)])
+def test_space_to_depth(spatial):
+    x = normal(2, *spatial, 3)
+    folded = ops.space_to_depth(x, 2)
+    assert folded.shape == (2, *(n // 2 for n in spatial), 3 * 2 ** len(spatial))
+    np.testing.assert_array_equal(ops.depth_to_space(folded, 2), x)
+    corner = x[(0, *(slice(0, 2) for _ in spatial))]  # one block becomes the channels of one pixel
+    np.testing.assert_array_equal(folded[(0, *(0 for _ in spatial))], corner.ravel())
+
+
+def test_space_to_depth_refuses_what_does_not_divide():
+    with pytest.raises(ValueError, match=r"\(4, 5\) must be a multiple of the block 2"):
+        ops.space_to_depth(normal(1, 4, 5, 1), 2)
+
+
+@pytest.mark.parametrize("form", ["cpu", "accelerator"])
+def test_the_dtype_is_that_of_the_parameters(form):
+    """A cast network stays cast although losses give it float32 noise."""
+    x, kernel = normal(1, 4, 4, 3), normal(3, 3, 3, 2).astype(jnp.bfloat16)
+    with ops.form(form):
+        gradient = jax.grad(lambda x: ops.convolution(x, kernel).astype(jnp.float32).sum())(x)
+        assert ops.convolution(x, kernel).dtype == ops.dense(x, kernel[0, 0]).dtype == jnp.bfloat16
+        assert gradient.dtype == jnp.float32
+        assert ops.group_norm(x.astype(jnp.bfloat16), jnp.ones(3), jnp.zeros(3), 1).dtype == jnp.bfloat16

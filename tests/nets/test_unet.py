@@ -1,0 +1,157 @@
+"""What every network promises, on the U-Net; and what only the U-Net does."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen.nets import ops, unet
+from jaxgen.nets.layers import group_count
+from jaxgen.types import Net
+
+SPATIAL = {1: (8,), 2: (8, 4), 3: (4, 8, 4)}
+WIDTH = 8
+
+
+def normal(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def inputs(rank=2, b=2):
+    """The tensors x, t, vector and features."""
+    return normal(b, *SPATIAL[rank], 2), jnp.linspace(0.1, 0.9, b), normal(b, 3), normal(b, *SPATIAL[rank], WIDTH)
+
+
+def perturbed(params, scale=0.1):
+    """Parameters off zero, where every layer has a say."""
+    leaves, tree = jax.tree.flatten(params)
+    return jax.tree.unflatten(tree, [leaf + scale * normal(*leaf.shape, seed=i) for i, leaf in enumerate(leaves)])
+
+
+def compiled(net):
+    """The same network, each function compiled as one program."""
+    return Net(jax.jit(net.init), jax.jit(net.apply))
+
+
+def small(**options):
+    """A new network of one level; what is traced for another is not used for it."""
+    options = {"channels": (WIDTH,), "blocks": 1, "head_width": 4, "groups": 4} | options
+    return compiled(unet(2, **options))
+
+
+@pytest.fixture(autouse=True)
+def _cheap_compilation():
+    """Compile fast, for small arrays that run once; and count traces anew."""
+    chex.clear_trace_counter()
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.parametrize(
+    ("rank", "options"),
+    [(1, {"adaptive": False}), (2, {"channels": (WIDTH, 12), "attention": (1,)}), (3, {"channels": (WIDTH, 12)})],
+    ids=["1-D added", "2-D attention", "3-D"],
+)
+def test_contract(rank, options):
+    """Pure, of the right shape, traced once, trained as a whole, and every input matters to its own example alone."""
+    net, given, key = small(**options), inputs(rank), jax.random.key(0)
+    params = net.init(key, *given)
+    chex.assert_trees_all_equal(params, small(**options).init(key, *given))
+    assert not np.any(net.apply(params, *given))  # the last layer starts at zero
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def gradient(params, *given):
+        return jax.grad(lambda p: jnp.sum(net.apply(p, *given) ** 2))(params)
+
+    params = perturbed(params)
+    gradients = gradient(params, *given)
+    chex.assert_trees_all_equal(gradients, gradient(params, *given))
+    leaves = jax.tree.leaves_with_path(gradients)
+    assert not [jax.tree_util.keystr(path) for path, g in leaves if not np.abs(g).max() > 1e-7]
+
+    out = net.apply(params, *given)
+    assert out.shape == given[0].shape
+    for i, value in enumerate(given):
+        changed = [*given]
+        changed[i] = value.at[1].add(0.3)
+        other = net.apply(params, *changed)
+        np.testing.assert_allclose(other[0], out[0], rtol=1e-4, atol=1e-5)
+        assert np.abs(other[1] - out[1]).max() > 1e-3
+
+
+def test_inputs_may_stay_out_and_time_may_be_one_for_all():
+    net, (x, t, *_) = small(), inputs()
+    for k in range(1, 5):
+        some = inputs()[:k]
+        assert jax.eval_shape(lambda *a: net.apply(net.init(jax.random.key(0), *a), *a), *some).shape == x.shape
+    params = perturbed(net.init(jax.random.key(0), x, t))
+    same = net.apply(params, x, t[0]), net.apply(params, x, jnp.full(2, t[0]))
+    np.testing.assert_allclose(*same, rtol=1e-5, atol=1e-6)
+
+
+def test_init_and_gradients_map_over_keys():
+    net, (x, t, *_) = small(), inputs()
+    keys = jax.random.split(jax.random.key(0), 3)
+    params = jax.jit(jax.vmap(lambda key: net.init(key, x, t)))(keys)
+    chex.assert_trees_all_close(jax.tree.map(lambda p: p[1], params), net.init(keys[1], x, t), rtol=1e-6)
+    params = jax.vmap(perturbed)(params)
+    gradient = jax.grad(lambda p: jnp.sum(net.apply(p, x, t) ** 2))
+    mapped, single = jax.jit(jax.vmap(gradient))(params), jax.jit(gradient)(jax.tree.map(lambda p: p[2], params))
+    chex.assert_trees_all_close(jax.tree.map(lambda g: g[2], mapped), single, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_both_forms_of_the_operations_agree_also_in_bfloat16(rank):
+    """Cast parameters make a bfloat16 network, close to its float32 self, whatever the dtype of the input."""
+    given, make = inputs(rank), lambda: small(attention=(0,) if rank == 2 else ())
+    params = perturbed(make().init(jax.random.key(0), *given))
+    cast = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
+    outs = {}
+    for form in ("cpu", "accelerator"):
+        with ops.form(form):
+            net = make()
+            outs[form] = net.apply(params, *given)
+            half = net.apply(cast, *given)
+            assert half.dtype == jnp.bfloat16
+            assert np.abs(half.astype(jnp.float32) - outs[form]).max() < 0.1 * np.abs(outs[form]).max()
+    np.testing.assert_allclose(outs["cpu"], outs["accelerator"], rtol=1e-3, atol=1e-4)
+
+
+def test_dropout_of_an_example_depends_on_its_key_alone():
+    net, (x, t, *_) = small(dropout=0.5), inputs(b=4)
+    params = perturbed(net.init(jax.random.key(0), x, t))
+    keys = jax.random.split(jax.random.key(1), 4)
+    whole, plain = net.apply(params, x, t, key=keys), net.apply(params, x, t)
+    np.testing.assert_allclose(net.apply(params, x[2:], t[2:], key=keys[2:]), whole[2:], rtol=1e-4, atol=1e-5)
+    assert np.abs(whole - plain).max() > 1e-2
+    assert np.abs(net.apply(params, x, t, key=keys[::-1]) - whole).max() > 1e-2
+    np.testing.assert_allclose(small().apply(params, x, t, key=keys), plain, rtol=1e-5)  # no rate, no dropout
+
+
+def test_patches_fold_pixels_into_channels():
+    net, (x, t, *_) = small(patch=2), inputs()
+    params = perturbed(net.init(jax.random.key(0), x, t))
+    inner = compiled(unet(2 * 4, channels=(WIDTH,), blocks=1, groups=4))
+    want = ops.depth_to_space(inner.apply(params, ops.space_to_depth(x, 2), t), 2)
+    np.testing.assert_allclose(net.apply(params, x, t), want, rtol=1e-5, atol=1e-6)
+
+
+def test_sizes_that_do_not_divide_are_refused():
+    net = unet(1, channels=(4, 4, 4), patch=2)
+    with pytest.raises(ValueError, match=r"\(16, 12\) must be a multiple of 8"):
+        net.init(jax.random.key(0), jnp.zeros((1, 16, 12, 1)))
+    with pytest.raises(ValueError, match="at least one level"):
+        unet(1, channels=())
+    with pytest.raises(ValueError, match="27 channels do not split"):
+        small(channels=(27,), attention=(0,)).init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+
+
+def test_groups_divide_the_channels():
+    for channels in range(1, 70):
+        n = group_count(channels, 32)
+        assert channels % n == 0
+        assert n == 1 or channels // n >= 4
+        assert n <= 32
