@@ -25,6 +25,10 @@ def _panel(axes, picture: np.ndarray, title: str = "", cmap: str = "gray", limit
         axes.set_title(title, fontsize=8)
 
 
+def _short(name: str) -> str:
+    return name.rpartition("/")[-1][:14]
+
+
 def _outline(axes, mask: np.ndarray, colour: str) -> None:
     if mask.any() and not mask.all():
         axes.contour(mask.astype(float), levels=[0.5], colors=[colour], linewidths=0.9)
@@ -54,7 +58,7 @@ def overview(cases: Sequence[Mapping], shown: Sequence[int]) -> Figure:
         for column, mask, colour in ((1, case["baseline"], BASELINE), (2, np.asarray(summary.mask), MODEL)):
             _outline(grid[row, column], case["truth"], TRUTH)
             _outline(grid[row, column], mask, colour)
-        grid[row, 0].set_ylabel(case["name"][:16], fontsize=7)
+        grid[row, 0].set_ylabel(_short(case["name"]), fontsize=7)
     return Figure(
         canvas,
         "Test images. Green: the true outline; blue: the deterministic U-Net; red: the mean of the FlowSDF ensemble. "
@@ -133,5 +137,5 @@ def failures(cases: Sequence[Mapping], count: int = 4) -> Figure:
         _panel(grid[row, 2], wrong, "wrong pixels" if row == 0 else "", "gray", (0, 1))
         title = "uncertainty p(1-p)" if row == 0 else ""
         _panel(grid[row, 3], np.asarray(case["summary"].mask_variance), title, "magma", (0, 0.25))
-        grid[row, 0].set_ylabel(f"{case['name'][:12]}\nDice {case['dice']:.2f}", fontsize=7)
+        grid[row, 0].set_ylabel(f"{_short(case['name'])}\nDice {case['dice']:.2f}", fontsize=7)
     return Figure(canvas, "Where it fails: the test images with the lowest Dice. Green: truth; red: FlowSDF.")
