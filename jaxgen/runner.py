@@ -393,16 +393,16 @@ def _train_stages(
     trained: dict[str, Any] = {}
     reporter = Reporter(folder.path if jax.process_index() == 0 else None, quiet=quiet)
     examples = splits.train if experiment.examples is None else experiment.examples(config, constants, splits)
+    feed = Feed(
+        examples,
+        config.batch_size,
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        workers=config.workers,
+    )
     for spec in experiment.stages:
         stage = spec.build(config, constants, trained)
-        feed = Feed(
-            examples,
-            config.batch_size,
-            seed=config.seed,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            workers=config.workers,
-        )
         result = train_stage(stage, feed, config, folder.path, constants, reporter)
         clock.stage(spec.name, result.timings)
         trained[spec.name] = _local(result.params)

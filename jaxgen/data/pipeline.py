@@ -101,6 +101,7 @@ class Feed:
         self._epochs: dict[int, np.ndarray] = {}
         self._lock = threading.Lock()
         self._names: Any = None
+        self._whole: dict[str, np.ndarray] | None = None
 
     @property
     def position(self) -> int:
@@ -154,6 +155,8 @@ class Feed:
         if isinstance(self._source, ArraySource):
             held = self._source.arrays
             return held if sum(a.nbytes for a in held.values()) <= max_bytes else None
+        if self._whole is not None:
+            return self._whole if sum(a.nbytes for a in self._whole.values()) <= max_bytes else None
         n = len(self._source)
         first = self._source[0]
         if n * sum(np.asarray(a).nbytes for a in first.values()) > max_bytes:
@@ -167,6 +170,7 @@ class Feed:
                 if np.asarray(array).dtype != whole[key].dtype:
                     whole[key] = whole[key].astype(np.result_type(whole[key], array))
                 whole[key][i] = array
+        self._whole = whole
         return whole
 
     def __iter__(self) -> Iterator[Example]:

@@ -143,7 +143,9 @@ def test_arrays():
     assert Feed(numbers(5), 2, seed=0).arrays(10**6)["label"].tolist() == [0, 1, 2, 3, 4]
     assert Feed(numbers(5), 2, seed=0).arrays(8) is None
     decoded.reads.clear()
-    assert feed.arrays(5 * (12 + 4) - 1) is None
+    assert feed.arrays(10**6) is arrays
+    assert decoded.reads == [], "read once for all stages"
+    assert Feed(decoded, 2, seed=0).arrays(5 * (12 + 4) - 1) is None
     assert decoded.reads == [0], "a large set is not read to learn that it is large"
     assert Feed(Counting(3, sizes=[4, 4, 5]), 2, seed=0).arrays(10**6) is None
     assert Feed(Counting(3), 2, seed=0, transform=lambda rng, e: e).arrays(10**6) is None
