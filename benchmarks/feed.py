@@ -48,10 +48,12 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
 
     from benchmarks import workload
     from experiments import flow_sdf
+    from jaxgen import caching
     from jaxgen.data import load
     from jaxgen.data.pipeline import Feed
     from jaxgen.data.source import ArraySource
 
+    caching.enable()
     config = workload.small(quick=False)
     seconds = 0.5 if arguments.quick else arguments.seconds
     b = config.batch_size

@@ -23,7 +23,9 @@ def main() -> None:
     import jax
 
     from benchmarks import workload
+    from jaxgen import caching
 
+    caching.enable()
     log = common.Log("trace", arguments)
     made = workload.trainer(workload.small(quick=arguments.quick), arguments.stage)
     state, steps = made.state, 2 if arguments.quick else 5

@@ -288,7 +288,9 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
     torch = common.peer()
     torch.set_num_threads(arguments.threads)
     from benchmarks import workload
+    from jaxgen import caching
 
+    caching.enable()
     config = workload.small(quick=arguments.quick)
     rounds = 3 if arguments.quick else arguments.rounds
     for stage in workload.STAGES:

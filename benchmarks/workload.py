@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments import flow_sdf
 from jaxgen.train import Stage, init_state, make_train_step
-from jaxgen.types import Array, Batch
+from jaxgen.types import Batch
 
 STAGES = ("unet", "flow_sdf")
 CONSTANTS: dict[str, Any] = {"channels": 1, "readers": 1, "value_range": None}
@@ -64,14 +64,3 @@ def trainer(config: flow_sdf.FlowSDFConfig, name: str, *, prepare: bool = False,
 def count_parameters(params: Any) -> int:
     """How many numbers there are to learn."""
     return sum(x.size for x in jax.tree.leaves(params))
-
-
-def flops(function: Any, *arguments: Any) -> float:
-    """Floating-point operations of a compiled call, as XLA counts them."""
-    analysis = jax.jit(function).lower(*arguments).compile().cost_analysis()
-    return float((analysis or {}).get("flops", 0.0))
-
-
-def to_array(x: Any) -> Array:
-    """Wait for a result."""
-    return jax.block_until_ready(x)
