@@ -107,8 +107,8 @@ def test_shapes_must_agree():
 @pytest.mark.peers
 def test_equals_torchcfm():
     torch = pytest.importorskip("torch")
-    transport = pytest.importorskip("torchcfm.optimal_transport")
+    peer = pytest.importorskip("torchcfm.optimal_transport")
     noise, x = _batch(24)
     # Exact plans between equal weights are permutation matrices, whatever pairs torchcfm then samples from them.
-    plan = transport.OTPlanSampler(method="exact").get_map(torch.tensor(noise), torch.tensor(x))
+    plan = peer.OTPlanSampler(method="exact").get_map(torch.tensor(noise), torch.tensor(x))
     np.testing.assert_array_equal(_order(noise, transport(noise, x)), plan.argmax(0))
