@@ -450,7 +450,7 @@ def _apply(config, constants, trained):
             "mask": np.asarray(summary.mask),
             "probability": np.asarray(summary.probability),
             "uncertainty": np.asarray(summary.mask_variance),
-            "distance": np.asarray(summary.mean * config.truncation),
+            "distance": np.asarray((summary.mean - _threshold(config)) * config.truncation),
         }
 
     return segment

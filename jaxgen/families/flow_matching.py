@@ -41,6 +41,7 @@ def flow_matching_model(
         Lipman et al. 2023, arXiv 2210.02747; with minibatch optimal transport Tong et al. 2024, arXiv 2302.00482.
 
     Example:
+        >>> import jax
         >>> from jaxgen.nets import mlp
         >>> from jaxgen.paths import rectified
         >>> from jaxgen.samplers import euler, grids

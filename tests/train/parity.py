@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 
-jax.config.update("jax_platforms", "cpu")
-jax.config.update("jax_num_cpu_devices", 8)
+if __name__ == "__main__":  # not where pytest imports it to look for doctests
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", 8)
 tiny = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("tiny.py"))))
 PLACES = {"jit1": ("jit", 1), "jit8": ("jit", 8), "pmap8": ("pmap", 8)}
 
