@@ -50,7 +50,7 @@ def by_tiles(
         rows = np.arange(start, start + chunk)
         rows[rows >= len(tiles)] = start
         result = np.asarray(function(keys[rows], jnp.asarray(tiles[rows])), np.float32)
-        out.append(np.moveaxis(result, -(rank + 2), 0)[: len(tiles) - start])
+        out.append(np.moveaxis(result, -(rank + 2), 0))
     results = np.concatenate(out)
     whole, first = [], 0
     for plan in plans:
