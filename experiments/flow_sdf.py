@@ -25,6 +25,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.imaging.augment import random_flip, random_quarter_turn
 from jaxgen.imaging.intensity import percentile_range
+from jaxgen.imaging.tiles import extract_tiles, tiling
 from jaxgen.medical import flow_sdf, segmentation_scores
 from jaxgen.medical.conditional import ConditionalNet, conditional_net
 from jaxgen.medical.uncertainty import decision_threshold, summarise
@@ -135,14 +136,13 @@ def _threshold(config: FlowSDFConfig) -> float:
     return decision_threshold(config.truncation, config.convention) if config.target == "distance" else 0.0
 
 
+def _unet_options(config: FlowSDFConfig) -> dict[str, Any]:
+    return {"blocks": config.blocks, "attention": config.attention or (), "head_width": config.heads_width}
+
+
 def flow_network(config: FlowSDFConfig) -> ConditionalNet:
     """The network of the flow: an image encoder, and a U-Net in time."""
-    options: dict[str, Any] = {
-        "blocks": config.blocks,
-        "attention": config.attention or (),
-        "head_width": config.heads_width,
-    }
-    denoiser = unet(1, channels=config.channels, adaptive=config.adaptive, patch=config.patch, **options)
+    denoiser = unet(1, channels=config.channels, adaptive=config.adaptive, patch=config.patch, **_unet_options(config))
     if config.network == "segdiff":
         encoder = rrdb_encoder(config.channels[0])
     else:
@@ -152,12 +152,7 @@ def flow_network(config: FlowSDFConfig) -> ConditionalNet:
 
 def baseline_network(config: FlowSDFConfig) -> Net:
     """The deterministic U-Net of equal size."""
-    options: dict[str, Any] = {
-        "blocks": config.blocks,
-        "attention": config.attention or (),
-        "head_width": config.heads_width,
-    }
-    return unet(1, channels=config.baseline_channels, patch=config.patch, **options)
+    return unet(1, channels=config.baseline_channels, patch=config.patch, **_unet_options(config))
 
 
 def _load(config: FlowSDFConfig) -> Splits:
@@ -293,12 +288,8 @@ class _Segmenter:
     def trajectories(self, key, images) -> np.ndarray:
         """One sample along the flow ``[steps + 1, n, h, w]`` for the first tile of some scaled images."""
         size = self.config.size
-        tiles = np.stack([np.pad(x, _up_to(x, size), mode="edge")[:size, :size] for x in images])
+        tiles = np.stack([extract_tiles(tiling(x.shape[:-1], size), x)[0] for x in images])
         return np.asarray(self._trajectory(self.trained["flow_sdf"]["net"], key, tiles))[..., 0]
-
-
-def _up_to(image: np.ndarray, size: int) -> list[tuple[int, int]]:
-    return [(0, max(size - n, 0)) for n in image.shape[:2]] + [(0, 0)]
 
 
 def _cases(config: FlowSDFConfig, segmenter: _Segmenter, source: Any, key: jax.Array) -> list[dict[str, Any]]:
