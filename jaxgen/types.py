@@ -71,9 +71,10 @@ class Step(NamedTuple):
     """One step of a sampler, as two pure functions.
 
     Attributes:
-        init: ``init(x) -> state``; ``state.x`` is the current sample, the rest is the history a method needs.
+        init: ``init(x, grid) -> state``; ``state.x`` is the current sample, the rest is the history a method needs. The
+            times ``[steps + 1]`` to come are there for multistep methods, whose weights depend on several of them.
         step: ``step(denoise, key, state, t, s) -> state`` moves from time `t` to time `s`.
     """
 
-    init: Callable[[Array], Any]
+    init: Callable[[Array, Array], Any]
     step: Callable[[Denoise, Key, Any, Array, Array], Any]

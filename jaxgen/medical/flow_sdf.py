@@ -157,7 +157,7 @@ def authors_euler(path: Path) -> Step:
         velocity = convert(path, x_in, t, denoise(x_in, t), "x0", "velocity")
         return _Started((state.x + (s - t) * velocity).astype(state.x.dtype), state.noise)
 
-    return Step(lambda x: _Started(x, x), step)
+    return Step(lambda x, grid: _Started(x, x), step)
 
 
 def deterministic(net: Net) -> Model:

@@ -5,7 +5,7 @@
 
 from jaxgen.samplers import grids
 from jaxgen.samplers.driver import sample
-from jaxgen.samplers.steps import Sample, ddim, denoiser, euler, from_velocity, heun, midpoint, runge_kutta4
+from jaxgen.samplers.steps import Sample, ddim, denoiser, euler, from_velocity, heun, midpoint, runge_kutta4, start
 
 __all__ = [
     "Sample",
@@ -18,4 +18,5 @@ __all__ = [
     "midpoint",
     "runge_kutta4",
     "sample",
+    "start",
 ]

@@ -38,5 +38,5 @@ def sample(step: Step, denoise: Denoise, key: Key, x: Array, grid: Array, *, kee
         state = step.step(denoise, fold(key, i), state, t, s)
         return state, state.x if keep else None
 
-    state, trajectory = lax.scan(body, step.init(x), (jnp.arange(len(grid) - 1), grid[:-1], grid[1:]))
+    state, trajectory = lax.scan(body, step.init(x, grid), (jnp.arange(len(grid) - 1), grid[:-1], grid[1:]))
     return jnp.concatenate([x[None], trajectory]) if keep else state.x

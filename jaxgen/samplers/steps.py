@@ -25,6 +25,17 @@ class Sample(NamedTuple):
     x: Array
 
 
+def start(x: Array, grid: Array) -> Sample:
+    """The ``init`` of one-step methods: they look at no other time.
+
+    Example:
+        >>> start(jnp.ones(1), jnp.array([0.0, 1.0])).x.tolist()
+        [1.0]
+    """
+    del grid
+    return Sample(x)
+
+
 class _Tableau(NamedTuple):
     """An explicit Runge-Kutta method: stage times, stage weights, final weights."""
 
@@ -120,7 +131,7 @@ def _runge_kutta(path: Path, method: _Tableau, ending: _Tableau | None = None) -
         slopes = lax.fori_loop(0, stages, stage, jnp.zeros((stages, *x.shape), x.dtype))
         return Sample(advance(b, slopes))
 
-    return Step(Sample, step)
+    return Step(start, step)
 
 
 def euler(path: Path) -> Step:
@@ -145,7 +156,7 @@ def heun(path: Path) -> Step:
 
     Example:
         >>> from jaxgen.paths import rectified
-        >>> heun(rectified()).init(jnp.zeros(2)).x.tolist()
+        >>> heun(rectified()).init(jnp.zeros(2), jnp.array([0.0, 1.0])).x.tolist()
         [0.0, 0.0]
     """
     return _runge_kutta(path, _HEUN, _EULER_PADDED)
@@ -159,7 +170,7 @@ def midpoint(path: Path) -> Step:
 
     Example:
         >>> from jaxgen.paths import rectified
-        >>> midpoint(rectified()).init(jnp.zeros(2)).x.tolist()
+        >>> midpoint(rectified()).init(jnp.zeros(2), jnp.array([0.0, 1.0])).x.tolist()
         [0.0, 0.0]
     """
     return _runge_kutta(path, _MIDPOINT)
@@ -173,7 +184,7 @@ def runge_kutta4(path: Path) -> Step:
 
     Example:
         >>> from jaxgen.paths import rectified
-        >>> runge_kutta4(rectified()).init(jnp.zeros(2)).x.tolist()
+        >>> runge_kutta4(rectified()).init(jnp.zeros(2), jnp.array([0.0, 1.0])).x.tolist()
         [0.0, 0.0]
     """
     return _runge_kutta(path, _CLASSIC4, _HEUN3_PADDED)
@@ -200,4 +211,4 @@ def ddim(path: Path) -> Step:
         x = path.alpha(s) * x0 + path.sigma(s) / path.sigma(t) * (state.x - path.alpha(t) * x0)
         return Sample(x.astype(state.x.dtype))
 
-    return Step(Sample, step)
+    return Step(start, step)

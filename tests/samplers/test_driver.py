@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen import draws, paths
-from jaxgen.samplers import Sample, euler, grids, heun, sample
+from jaxgen.samplers import Sample, euler, grids, heun, sample, start
 from jaxgen.types import Step
 
 PATH = paths.rectified()
@@ -12,7 +12,7 @@ PATH = paths.rectified()
 
 def _noisy_step():
     """Adds the noise of the step's key, and nothing else."""
-    return Step(Sample, lambda denoise, key, state, t, s: Sample(state.x + draws.normal(key, state.x.shape)))
+    return Step(start, lambda denoise, key, state, t, s: Sample(state.x + draws.normal(key, state.x.shape)))
 
 
 def test_each_step_folds_its_number_into_the_key():
