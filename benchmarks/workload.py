@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments import flow_sdf
 from jaxgen.train import Stage, init_state, make_train_step
+from jaxgen.train.state import run_once
 from jaxgen.types import Batch
 
 STAGES = ("unet", "flow_sdf")
@@ -55,7 +56,10 @@ def trainer(config: flow_sdf.FlowSDFConfig, name: str, *, prepare: bool = False,
     step = make_train_step(
         stage.model, stage.optimizers, ema_decay=config.ema_decay, prepare=stage.prepare if prepare else None
     )
-    state = jax.jit(lambda batch: init_state(stage.model, stage.optimizers, jax.random.key(0), batch))(batch)
+    init = jax.jit(
+        lambda batch: init_state(stage.model, stage.optimizers, jax.random.key(0), batch), compiler_options=run_once()
+    )
+    state = init(batch)
     params = stir(state.params)
     state = state._replace(params=params, ema=jax.tree.map(jnp.copy, params))
     return Trainer(jax.jit(step, donate_argnums=(0,) if donate else ()), state, batch)

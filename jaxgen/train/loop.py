@@ -20,7 +20,7 @@ from jaxgen.train.interrupts import Interrupted, StopRequest, catch_signals
 from jaxgen.train.progress import Reporter
 from jaxgen.train.sharding import Parallel, data_parallel
 from jaxgen.train.stage import Stage, Trained
-from jaxgen.train.state import TrainState, init_state
+from jaxgen.train.state import TrainState, init_state, run_once
 from jaxgen.train.step import make_many_steps, make_train_step
 
 _RUN_AHEAD = 2
@@ -238,7 +238,7 @@ class _Run:
         if restored is None:
             self.reporter.message(f"{stage.name}: initialising the parameters ...")
             began = time.perf_counter()
-            state = jax.jit(init, out_shardings=parallel.whole)(batch)
+            state = jax.jit(init, out_shardings=parallel.whole, compiler_options=run_once())(batch)
             self.compile_seconds += time.perf_counter() - began
             return state
         self.step = self.saved = self.start = int(restored.state.step)
