@@ -6,11 +6,16 @@ array (other names)                         shape
 ``images`` (image, volumes, volume)         [n, *spatial] or [n, *spatial, c]
 ``masks`` (mask, segmentations)             [n, *spatial], or [n, raters, *spatial]
 ``instances``                               [n, *spatial]; the mask is then ``instances > 0``
-``labels`` (label)                          [n] or [n, classes]; with a value a voxel they are the masks
+``labels`` (label)                          [n] or [n, 1], numbers or names of classes; [n, classes] of 0 and 1 where an
+                                            image may have several; with a value a voxel they are the masks
+``label_names``                             [classes], the name of each number in ``labels``
 ``split``                                   [n] of "train", "validation" (or "val", "valid"), "test"
 ``patient`` (patient_id, case_id, subject)  [n]; a patient is in one split only
 ``names`` (name, image_id)                  [n]
 ==========================================  ==================================================================
+
+Or a part of its own for each split: ``train_images``, ``train_labels``, ``val_images``, ``test_images`` and so on. A
+split that is missing is taken from train. Without splits or patients, classes have equal shares in all splits.
 """
 
 import zipfile
@@ -20,8 +25,9 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from jaxgen.data import checks
+from jaxgen.data.labels import number_classes, require_classes, require_trained, split_by_class
 from jaxgen.data.options import Options
-from jaxgen.data.source import SHARES, ArraySource, Example, Splits, assign_splits
+from jaxgen.data.source import SHARES, ArraySource, Example, Splits, assign_splits, complete
 from jaxgen.errors import UserError
 
 _NAMES = {
@@ -32,6 +38,7 @@ _NAMES = {
     "split": ("split", "splits"),
     "patient": ("patient", "patient_id", "case_id", "subject", "subject_id"),
     "names": ("names", "name", "image_id"),
+    "label_names": ("label_names", "class_names"),
 }
 _SPLIT_NAMES = {
     "train": "train",
@@ -56,12 +63,14 @@ def load_npz(path: Path, options: Options) -> Splits:
     Raises:
         UserError: naming the file, the array and the fix.
     """
-    found, shapes = _headers(path)
-    _require(path, found, shapes, options)
+    found, parts, shapes = _headers(path)
+    _require(path, found, parts, shapes, options)
     with checks.reading(path, "npz"), np.load(path, allow_pickle=False) as file:
-        data = {entry: file[name] for entry, name in found.items()}
-    n = len(data["image"])
-    for entry, array in data.items():
+        data = {entry: [file[name] for name in parts[entry]] for entry in found}
+    label_names = tuple(str(v) for v in data.pop("label_names")[0].ravel()) if "label_names" in found else ()
+    joined = {entry: _join(path, parts[entry], arrays) for entry, arrays in data.items()}
+    n = len(joined["image"])
+    for entry, array in joined.items():
         if array.ndim == 0 or len(array) != n:
             count = "no" if array.ndim == 0 else len(array)
             raise UserError(
@@ -70,15 +79,21 @@ def load_npz(path: Path, options: Options) -> Splits:
     if n == 0:
         raise UserError(f"{path}: `{found['image']}` holds no examples; add some")
     where = {entry: f"{path}: `{name}`" for entry, name in found.items()}
-    arrays, raters = _shapes(data, where, options)
+    arrays, raters = _shapes(joined, where, options)
+    classes, label_names = _classes(arrays, label_names, where, options)
     example = _examples(arrays, raters, where, options)
-    names = [str(v) for v in data["names"]] if "names" in data else [str(i) for i in range(n)]
-    chosen = _split(path, data, found, names, options.seed)
-    return _splits(ArraySource(example, names), chosen, path, options)
+    if len(parts["image"]) > 1:
+        given = np.repeat([_split_of(name) for name in parts["image"]], [len(a) for a in data["image"]])
+    else:
+        given = _given_split(path, joined, found)
+    names = [str(v) for v in joined["names"]] if "names" in joined else [str(i) for i in range(n)]
+    chosen = _split(path, given, joined.get("patient"), names, classes, label_names, options)
+    splits = _splits(ArraySource(example, names), chosen, path, options)
+    return splits._replace(label_names=label_names if "label" in example else ())
 
 
-def _headers(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
-    """Which array is which, from the headers alone; and the shapes of all arrays."""
+def _headers(path: Path) -> tuple[dict[str, str], dict[str, list[str]], dict[str, tuple[int, ...]]]:
+    """Which array is which, from the headers alone: a name for messages, the arrays it is joined from, all shapes."""
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes = {}
     with checks.reading(path, "npz"), zipfile.ZipFile(path) as archive:
@@ -90,33 +105,92 @@ def _headers(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
                 read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
                 shape, _, dtype = read(file)
             shapes[member[:-4]], dtypes[member[:-4]] = shape, dtype
-    found = {}
+    prefixes = _prefixes(path, shapes)
+    found, parts = {}, {}
     for entry, names in _NAMES.items():
+        shared = entry in ("label_names", "split") or not prefixes
         present = [name for name in names if name in shapes]
+        if not shared:
+            present = [name for name in names if any(p + name in shapes for p in prefixes)]
         if len(present) > 1:
             raise UserError(f"{path}: holds both `{present[0]}` and `{present[1]}`; keep one of them")
-        if present:
-            if dtypes[present[0]].hasobject:
+        if not present:
+            continue
+        parts[entry] = [present[0]] if shared else [p + present[0] for p in prefixes]
+        found[entry] = parts[entry][0]
+        for name in parts[entry]:
+            if name not in shapes:
+                raise UserError(f"{path}: has no array `{name}` beside `{_other(parts[entry], shapes)}`; add it")
+            if dtypes[name].hasobject:
                 raise UserError(
-                    f"{path}: `{present[0]}` holds Python objects, which are never unpickled; save it as a plain array"
+                    f"{path}: `{name}` holds Python objects, which are never unpickled; save it as a plain array"
                 )
-            found[entry] = present[0]
+    if prefixes and "split" in found:
+        raise UserError(f"{path}: has `{found['split']}` beside `{found['image']}`; keep one way to give the split")
     if "mask" not in found and "instances" not in found and len(shapes.get(found.get("label", ""), ())) > 2:
-        found["mask"] = found.pop("label")  # a label a voxel is a mask
-    return found, shapes
+        found["mask"], parts["mask"] = found.pop("label"), parts.pop("label")  # a label a voxel is a mask
+    return found, parts, shapes
 
 
-def _require(path: Path, found: dict[str, str], shapes: dict[str, tuple[int, ...]], options: Options) -> None:
+def _prefixes(path: Path, shapes: dict[str, tuple[int, ...]]) -> list[str]:
+    """The prefixes of arrays that come split by split, train first; none where they come whole."""
+    prefixes = [p + "_" for p in _SPLIT_NAMES if any(f"{p}_{name}" in shapes for name in _NAMES["image"])]
+    whole = next((name for name in _NAMES["image"] if name in shapes), None)
+    if not prefixes:
+        return []
+    part = next(p + name for p in prefixes for name in _NAMES["image"] if p + name in shapes)
+    if whole is not None:
+        raise UserError(f"{path}: holds both `{whole}` and `{part}`; keep one of them")
+    if "train_" not in prefixes:
+        raise UserError(f"{path}: has `{part}` but no train_{part.split('_', 1)[1]}; add it")
+    splits = [_split_of(p) for p in prefixes]
+    for split in splits:
+        if splits.count(split) > 1:
+            both = [p for p in prefixes if _split_of(p) == split]
+            raise UserError(f"{path}: holds arrays both of {both[0]}... and {both[1]}...; keep one of them")
+    return prefixes
+
+
+def _split_of(name: str) -> str:
+    return _SPLIT_NAMES[name.split("_", 1)[0]]
+
+
+def _other(names: list[str], shapes: dict[str, tuple[int, ...]]) -> str:
+    return next(name for name in names if name in shapes)
+
+
+def _join(path: Path, names: list[str], arrays: list[np.ndarray]) -> np.ndarray:
+    """The arrays of all splits after one another."""
+    for name, array in zip(names, arrays, strict=True):
+        if len(arrays) > 1 and array.shape[1:] != arrays[0].shape[1:]:
+            raise UserError(
+                f"{path}: `{name}` has size {array.shape}, but `{names[0]}` has {arrays[0].shape}; "
+                "bring all splits to one size"
+            )
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _require(
+    path: Path,
+    found: dict[str, str],
+    parts: dict[str, list[str]],
+    shapes: dict[str, tuple[int, ...]],
+    options: Options,
+) -> None:
     holds = ", ".join(sorted(shapes)) or "nothing"
     for entry in ("image", *options.wants):
         by = {"mask": ("mask", "instances"), "masks": ("mask",)}.get(entry, (entry,))
         if not any(name in found for name in by):
             raise UserError(f"{path}: has no array `{_NAMES[by[0]][0]}` (it holds {holds}); add it or rename one")
     wanted = options.wants + options.optional
-    for entry in ("mask", "instances", "label"):
-        uses = {"mask": ("mask", "masks"), "instances": ("instances", "mask")}.get(entry, (entry,))
+    for entry in ("mask", "instances"):
+        uses = ("mask", "masks") if entry == "mask" else ("instances", "mask")
         if not any(use in wanted for use in uses):
             found.pop(entry, None)
+    if "label" in found and "label" not in wanted:  # one an image, they still guide the split
+        for label, image in zip(parts["label"], parts["image"], strict=True):
+            if shapes[label] not in (shapes[image][:1], (*shapes[image][:1], 1)):
+                found.pop("label", None)
 
 
 def _shapes(data: Example, where: dict[str, str], options: Options) -> tuple[Example, bool]:
@@ -177,11 +251,8 @@ def _examples(data: Example, raters: bool, where: dict[str, str], options: Optio
             example["masks"] = masks
         if "mask" in wanted:
             example["mask"] = _majority(masks) if raters else masks
-    if "label" in data:
-        labels = data["label"]
-        if labels.dtype.kind not in "buif":
-            raise UserError(f"{where['label']} has values of type {labels.dtype}; save whole numbers")
-        example["label"] = labels.astype(np.float32 if labels.dtype.kind == "f" else np.int32)
+    if "label" in data and "label" in wanted:
+        example["label"] = data["label"]
     flat = images.reshape(len(images), -1)
     constant = flat.min(1) == flat.max(1)
     if constant.all():
@@ -202,19 +273,75 @@ def _majority(masks: np.ndarray) -> np.ndarray:
     return (2 * (masks > 0).sum(1, dtype=np.int32) >= masks.shape[1]).astype(np.uint8)
 
 
-def _split(path: Path, data: Example, found: dict[str, str], names: list[str], seed: int) -> dict[str, np.ndarray]:
-    if "split" in data:
-        given = [_SPLIT_NAMES.get(str(v).lower(), str(v)) for v in data["split"]]
-        unknown = sorted(set(given) - set(SHARES))
-        missing = [split for split in SHARES if split not in given]
-        if unknown or missing:
-            what = f"has the value {unknown[0]!r}" if unknown else f"never has the value {missing[0]!r}"
-            raise UserError(f"{path}: `{found['split']}` {what}; use train, validation and test, each at least once")
-        return {split: np.flatnonzero(np.array(given) == split) for split in SHARES}
-    if "patient" in data:
-        return assign_splits([str(v) for v in data["patient"]], seed=seed, where=str(path), what="patient")
-    unique = names if len(set(names)) == len(names) else [str(i) for i in range(len(names))]
-    return assign_splits(unique, seed=seed, where=str(path))
+def _classes(
+    data: Example, names: tuple[str, ...], where: dict[str, str], options: Options
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Bring ``data["label"]`` to its final form; the class of each example, if it has just one, and the names."""
+    if "label" not in data:
+        return None, ()
+    labels, here = data["label"], where["label"]
+    wanted = "label" in options.wants + options.optional
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim == 1:
+        try:
+            data["label"], names = number_classes(labels, here, names)
+            if "label" in options.wants:
+                require_classes(data["label"], names, here)
+        except UserError:
+            if wanted:
+                raise
+            del data["label"]
+            return None, ()
+        return data["label"], names
+    if wanted and labels.dtype.kind not in "buif":
+        raise UserError(f"{here} has values of type {labels.dtype}; save numbers, 0 or 1 for each class")
+    if wanted and names and len(names) != labels.shape[-1]:
+        raise UserError(f"{here} has {labels.shape[-1]} columns, but there are {len(names)} names; make them equal")
+    data["label"] = labels.astype(np.float32 if labels.dtype.kind == "f" else np.int32) if wanted else labels
+    return None, names
+
+
+def _given_split(path: Path, data: Example, found: dict[str, str]) -> np.ndarray | None:
+    """The split of each example, if the file says it."""
+    if "split" not in data:
+        return None
+    given = [_SPLIT_NAMES.get(str(v).lower(), str(v)) for v in data["split"]]
+    unknown = sorted(set(given) - set(SHARES))
+    missing = [split for split in SHARES if split not in given]
+    if unknown or missing:
+        what = f"has the value {unknown[0]!r}" if unknown else f"never has the value {missing[0]!r}"
+        raise UserError(f"{path}: `{found['split']}` {what}; use train, validation and test, each at least once")
+    return np.array(given)
+
+
+def _split(
+    path: Path,
+    given: np.ndarray | None,
+    patients: np.ndarray | None,
+    names: list[str],
+    classes: np.ndarray | None,
+    label_names: tuple[str, ...],
+    options: Options,
+) -> dict[str, np.ndarray]:
+    groups = names if len(set(names)) == len(names) else [str(i) for i in range(len(names))]
+    wanted = "label" in options.wants
+
+    def draw(chosen: np.ndarray) -> dict[str, np.ndarray]:
+        if patients is not None:
+            owners = [str(patients[i]) for i in chosen]
+            return assign_splits(owners, seed=options.seed, where=str(path), what="patient")
+        labels = None if classes is None else classes[chosen]
+        own = [groups[i] for i in chosen]
+        return split_by_class(own, labels, label_names, seed=options.seed, where=str(path), wanted=wanted)
+
+    if given is None:
+        parts = draw(np.arange(len(names)))
+    else:
+        parts = complete({s: np.flatnonzero(given == s) for s in SHARES if (given == s).any()}, draw)
+    if wanted and classes is not None:
+        require_trained(classes, parts, label_names, str(path))
+    return parts
 
 
 def _splits(source: ArraySource, chosen: dict[str, np.ndarray], path: Path, options: Options) -> Splits:

@@ -1,7 +1,7 @@
 """Sources of examples: what every data set looks like to the rest of the package."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -120,6 +120,7 @@ class Splits(NamedTuple):
         name: a short name.
         origin: where the data came from.
         licence: under which terms; "not stated" for a user's own files.
+        label_names: the name of each class number in ``label``; empty where there are no labels.
     """
 
     train: Source
@@ -128,6 +129,7 @@ class Splits(NamedTuple):
     name: str = ""
     origin: str = ""
     licence: str = "not stated"
+    label_names: tuple[str, ...] = ()
 
 
 def stack(examples: Sequence[Example], names: Sequence[str]) -> Example:
@@ -195,3 +197,30 @@ def assign_splits(groups: Sequence[str], *, seed: int, where: str, what: str = "
     split_of.update(dict.fromkeys(unique[held["test"] :][: held["validation"]], "validation"))
     chosen = np.array([split_of[g] for g in groups])
     return {name: np.flatnonzero(chosen == name) for name in SHARES}
+
+
+def complete(held: dict[str, np.ndarray], draw: Callable[[np.ndarray], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Take the splits that a data set comes without from its train split.
+
+    Args:
+        held: split -> indices of its examples; "train" must be among them.
+        draw: ``draw(indices)`` splits these examples in three, as positions in `indices`.
+
+    Returns:
+        train, validation, test -> ascending indices of examples; those given are unchanged but for train.
+
+    Example:
+        >>> train = np.arange(20)
+        >>> parts = complete({"train": train, "test": np.arange(20, 25)}, lambda x: assign_splits(
+        ...     [str(i) for i in x], seed=0, where="here"))
+        >>> {split: len(chosen) for split, chosen in parts.items()}
+        {'train': 17, 'validation': 3, 'test': 5}
+    """
+    missing = [split for split in SHARES if split not in held]
+    if not missing:
+        return {split: held[split] for split in SHARES}
+    train = held["train"]
+    drawn = draw(train)
+    taken = {split: train[drawn[split]] for split in missing}
+    rest = np.setdiff1d(train, np.concatenate(list(taken.values())))
+    return {"train": rest, **{split: taken.get(split, held.get(split)) for split in SHARES if split != "train"}}
