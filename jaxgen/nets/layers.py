@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxgen import draws
 from jaxgen.nets import ops
+from jaxgen.nets.embedding import sinusoidal
 from jaxgen.types import Array, Key
 
 default_init = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
@@ -143,3 +144,41 @@ class Upsample(nn.Module):
         for axis in range(1, x.ndim - 1):
             x = jnp.repeat(x, 2, axis=axis)
         return Conv(self.features)(x)
+
+
+class LabelEmbedding(nn.Module):
+    """A table of ``classes + 1`` vectors; the last is that of the null label of classifier-free guidance.
+
+    Reference:
+        Ho & Salimans 2022, arXiv 2207.12598, section 3.
+    """
+
+    classes: int
+    features: int
+
+    @nn.compact
+    def __call__(self, label: Array | None, b: int) -> Array:
+        """Map integers ``[b]`` or a scalar to ``[b, features]``; None is the null label, one out of range gives NaN."""
+        table = self.param("table", nn.initializers.normal(0.02), (self.classes + 1, self.features))
+        label = jnp.broadcast_to(jnp.asarray(self.classes if label is None else label), (b,))
+        return jnp.take(table, jnp.where(label < 0, self.classes + 1, label), axis=0, mode="fill", fill_value=jnp.nan)
+
+
+def embed_time(t: Array, x: Array, features: int, width: int) -> Array:
+    """Time embedding of the module that calls it: sinusoidal features, then two dense layers with SiLU between.
+
+    Args:
+        t: ``[b]`` or a scalar.
+        x: the input ``[b, ...]`` whose batch and dtype the embedding follows.
+        features: number of sinusoidal features, even.
+        width: of the result.
+
+    Returns:
+        ``[b, width]``.
+
+    Reference:
+        Ho et al. 2020, arXiv 2006.11239, appendix B.
+    """
+    t = jnp.broadcast_to(jnp.asarray(t, jnp.float32), x.shape[:1])
+    h = sinusoidal(t, features).astype(x.dtype)
+    return Dense(width)(nn.silu(Dense(width)(h)))

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from jaxgen import draws
 from jaxgen.nets import layers, ops
-from jaxgen.nets.embedding import sinusoidal
 from jaxgen.types import Array, Key, Net, Params
 
 
@@ -23,12 +22,19 @@ class _UNet(nn.Module):
     dropout: float
     groups: int
     patch: int
+    classes: int | None
 
     @nn.compact
     def __call__(
-        self, x: Array, t: Array | None, vector: Array | None, features: Array | None, key: Key | None
+        self,
+        x: Array,
+        t: Array | None,
+        vector: Array | None,
+        features: Array | None,
+        label: Array | None,
+        key: Key | None,
     ) -> Array:
-        embedding = self._embedding(x, t, vector)
+        embedding = self._embedding(x, t, vector, label)
         count = itertools.count()
 
         def residual(h: Array, width: int) -> Array:
@@ -69,17 +75,16 @@ class _UNet(nn.Module):
         h = layers.Conv(self.out_channels * self.patch**rank, kernel_init=nn.initializers.zeros)(h)
         return ops.depth_to_space(h, self.patch) if self.patch > 1 else h
 
-    def _embedding(self, x: Array, t: Array | None, vector: Array | None) -> Array | None:
+    def _embedding(self, x: Array, t: Array | None, vector: Array | None, label: Array | None) -> Array | None:
         width = 4 * self.channels[0]
-        embedding = None
+        parts = []
         if t is not None:
-            t = jnp.broadcast_to(jnp.asarray(t, jnp.float32), x.shape[:1])
-            h = sinusoidal(t, 2 * (self.channels[0] // 2)).astype(x.dtype)
-            embedding = layers.Dense(width)(nn.silu(layers.Dense(width)(h)))
+            parts.append(layers.embed_time(t, x, 2 * (self.channels[0] // 2), width))
         if vector is not None:
-            projected = layers.Dense(width)(vector.astype(x.dtype))
-            embedding = projected if embedding is None else embedding + projected
-        return embedding
+            parts.append(layers.Dense(width)(vector.astype(x.dtype)))
+        if self.classes is not None:
+            parts.append(layers.LabelEmbedding(self.classes, width)(label, x.shape[0]))
+        return sum(parts[1:], parts[0]) if parts else None
 
 
 def unet(
@@ -93,14 +98,18 @@ def unet(
     dropout: float = 0.0,
     groups: int = 32,
     patch: int = 1,
+    classes: int | None = None,
 ) -> Net:
     """U-Net with residual blocks, time embedding and self-attention; its spatial rank is that of its input.
 
-    ``apply(params, x, t=None, vector=None, features=None, key=None)`` maps `x` ``[b, *spatial, c]`` to
+    ``apply(params, x, t=None, vector=None, features=None, label=None, key=None)`` maps `x` ``[b, *spatial, c]`` to
     ``[b, *spatial, out_channels]``. `t` ``[b]`` or a scalar is the time, `vector` ``[b, e]`` any other embedding
-    (label, covariates), `features` ``[b, *spatial / patch, channels[0]]`` an encoded image that is added after the
-    first convolution; a concatenated image condition is simply more channels of `x`. What is None at `init` must be
-    None at `apply`. The last convolution starts at zero.
+    (covariates), `features` ``[b, *spatial / patch, channels[0]]`` an encoded image that is added after the first
+    convolution; a concatenated image condition is simply more channels of `x`. What is None at `init` must be None at
+    `apply`. The last convolution starts at zero.
+
+    With `classes`, `label` ``[b]`` holds integers: 0 to ``classes - 1`` are the classes, `classes` is the null label
+    of classifier-free guidance, which also stands where `label` is None. A label outside that range gives NaN.
 
     Args:
         out_channels: channels of the result.
@@ -114,12 +123,14 @@ def unet(
         groups: of the group norms, fewer where a level is narrow.
         patch: fold blocks of ``patch`` pixels along each axis into channels before the first convolution and unfold
             the result, which makes every layer ``patch**rank`` times cheaper.
+        classes: number of classes that `label` tells apart; None for a network without labels.
 
     Returns:
         A `Net`.
 
     Raises:
-        ValueError: if `channels` is empty, or (at `init` and `apply`) if a spatial axis does not divide.
+        ValueError: if `channels` is empty, or (at `init` and `apply`) if a spatial axis does not divide or a label is
+            given to a network without classes.
 
     Reference:
         Ronneberger et al. 2015, arXiv 1505.04597; in the form of Dhariwal & Nichol 2021, arXiv 2105.05233.
@@ -144,19 +155,24 @@ def unet(
         dropout,
         groups,
         patch,
+        classes,
     )
     multiple = patch * 2 ** (len(channels) - 1)
 
-    def check(x: Array) -> None:
+    def check(x: Array, label: Array | None) -> None:
         if any(n % multiple for n in x.shape[1:-1]):
             raise ValueError(f"spatial shape {x.shape[1:-1]} must be a multiple of {multiple} along every axis")
+        if label is not None and classes is None:
+            raise ValueError("a label was given to a network without classes: give unet its number of classes")
 
-    def init(key: Key, x: Array, t=None, vector=None, features=None) -> Params:
-        check(x)
-        return module.init(key, x, t, vector, features, None)["params"]
+    def init(key: Key, x: Array, t=None, vector=None, features=None, label=None) -> Params:
+        check(x, label)
+        return module.init(key, x, t, vector, features, label, None)["params"]
 
-    def apply(params: Params, x: Array, t=None, vector=None, features=None, *, key: Key | None = None) -> Array:
-        check(x)
-        return cast(Array, module.apply({"params": params}, x, t, vector, features, key))
+    def apply(
+        params: Params, x: Array, t=None, vector=None, features=None, label=None, *, key: Key | None = None
+    ) -> Array:
+        check(x, label)
+        return cast(Array, module.apply({"params": params}, x, t, vector, features, label, key))
 
     return Net(init, apply)

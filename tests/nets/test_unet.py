@@ -131,6 +131,26 @@ def test_dropout_of_an_example_depends_on_its_key_alone():
     np.testing.assert_allclose(small().apply(params, x, t, key=keys), plain, rtol=1e-5)  # no rate, no dropout
 
 
+def test_labels_have_a_row_each_and_none_is_the_null_label():
+    net, (x, t, *_) = small(classes=3), inputs(b=5)
+    label = jnp.arange(5)
+    params = net.init(jax.random.key(0), x, t)
+    assert params["LabelEmbedding_0"]["table"].shape == (4, 4 * WIDTH)
+    params = perturbed(params)
+    same, t = jnp.broadcast_to(x[:1], x.shape), jnp.full(5, 0.3)
+    out = net.apply(params, same, t, None, None, label)
+    distances = np.abs(out[:4, None] - out[None, :4]).max((2, 3, 4))
+    assert (distances[~np.eye(4, dtype=bool)] > 1e-3).all()
+    np.testing.assert_allclose(net.apply(params, same, t)[0], out[3], rtol=1e-4, atol=1e-5)
+    assert np.isnan(out[4]).all()  # no fifth row; what is out of range shows
+    assert np.isnan(net.apply(params, same, t, None, None, -1)).all()
+    gradient = jax.jit(jax.grad(lambda p: jnp.sum(net.apply(p, x[:2], t[:2], None, None, label[1:3]) ** 2)))(params)
+    moved = np.abs(gradient["LabelEmbedding_0"]["table"]).max(1) > 0
+    assert moved.tolist() == [False, True, True, False]
+    with pytest.raises(ValueError, match="network without classes"):
+        unet(1).apply({}, jnp.zeros((1, 8, 8, 1)), label=0)
+
+
 def test_patches_fold_pixels_into_channels():
     net, (x, t, *_) = small(patch=2), inputs()
     params = perturbed(net.init(jax.random.key(0), x, t))
