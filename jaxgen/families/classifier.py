@@ -41,7 +41,7 @@ def classifier_model(
         >>> model = classifier_model(classifier(3, channels=(8,), blocks=1))
         >>> batch = {"image": jnp.zeros((2, 4, 4, 1)), "label": jnp.array([0, 2])}
         >>> loss, info = model.objectives[0].loss(model.init(jax.random.key(0), batch), jax.random.key(1), batch)
-        >>> loss.round(4).tolist()
+        >>> [round(float(value), 4) for value in loss]
         [1.0986, 1.0986]
     """
 
