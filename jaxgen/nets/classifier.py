@@ -24,7 +24,7 @@ class _Classifier(nn.Module):
     patch: int
 
     @nn.compact
-    def __call__(self, x: Array, t: Array | None, key: Key | None) -> Array:
+    def __call__(self, x: Array, t: Array | None, key: Key | None, features: bool = False) -> Array:
         first = self.channels[0]
         embedding = None if t is None else layers.embed_time(t, x, 2 * (first // 2), 4 * first)
         count = itertools.count()
@@ -40,6 +40,8 @@ class _Classifier(nn.Module):
                 h = layers.Downsample(width)(h)
         h = nn.silu(layers.GroupNorm(self.groups)(h))
         pooled = jnp.mean(h.astype(jnp.float32), axis=tuple(range(1, h.ndim - 1))).astype(h.dtype)
+        if features:
+            return pooled.astype(jnp.float32)
         return layers.Dense(self.classes, kernel_init=nn.initializers.zeros)(pooled).astype(jnp.float32)
 
 
@@ -57,9 +59,10 @@ def classifier(
 ) -> Net:
     """Classifier: the encoder half of the U-Net, then the mean over space; its spatial rank is that of its input.
 
-    ``apply(params, x, t=None, key=None)`` maps `x` ``[b, *spatial, c]`` to logits ``[b, classes]`` in float32. With a
-    time `t` ``[b]`` or a scalar it classifies noisy images, as guidance needs; without one, clean images. What is None
-    at `init` must be None at `apply`. The last layer starts at zero, so all classes start equally likely.
+    ``apply(params, x, t=None, key=None, features=False)`` maps `x` ``[b, *spatial, c]`` to logits ``[b, classes]`` in
+    float32, or with `features` to what the last layer reads, ``[b, channels[-1]]``. With a time `t` ``[b]`` or a
+    scalar it classifies noisy images, as guidance needs; without one, clean images. What is None at `init` must be
+    None at `apply`. The last layer starts at zero, so all classes start equally likely.
 
     Args:
         classes: number of classes.
@@ -98,7 +101,7 @@ def classifier(
     def init(key: Key, x: Array, t=None) -> Params:
         return module.init(key, x, t, None)["params"]
 
-    def apply(params: Params, x: Array, t=None, *, key: Key | None = None) -> Array:
-        return cast(Array, module.apply({"params": params}, x, t, key))
+    def apply(params: Params, x: Array, t=None, *, key: Key | None = None, features: bool = False) -> Array:
+        return cast(Array, module.apply({"params": params}, x, t, key, features))
 
     return Net(init, apply)

@@ -88,3 +88,12 @@ def test_it_learns_to_tell_noisy_classes_apart():
         params = descend(params)
     assert np.mean(np.argmax(net.apply(params, x, t), -1) == label) > 0.95
     chex.assert_tree_all_finite(params)
+
+
+def test_features_are_what_the_last_layer_reads():
+    net, x = small(), normal(2, 6, 5, 2)
+    params = perturbed(net.init(jax.random.key(0), x))
+    features, logits = net.apply(params, x, features=True), net.apply(params, x)
+    assert features.shape == (2, 12)
+    last = next(layer for layer in params.values() if layer.get("kernel", x).shape == (12, 3))
+    np.testing.assert_allclose(features @ last["kernel"] + last["bias"], logits, rtol=1e-5, atol=1e-6)
