@@ -7,33 +7,42 @@
     folder/train.txt                             or lists of names (without suffix), one a line
     folder/patients.csv                          optional, `name,patient`: a patient is in one split only
     folder/labels.csv                            `name,label`, if labels are wanted
+    folder/glioma/a.png  folder/healthy/b.png    or, without masks, a subfolder for each class
+    folder/Training/glioma/a.png  Testing/...    or both: splits, and classes in each
 
-A mask may be in another format than its image. DICOM series are folders in images/.
+A mask may be in another format than its image. DICOM series are folders in images/, or in the folder of a class.
 """
 
 import csv
 import os
 import threading
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxgen.data import checks
+from jaxgen.data.dicom import is_dicom
 from jaxgen.data.image import Header
+from jaxgen.data.labels import number_classes, require_classes, require_trained, split_by_class
 from jaxgen.data.nifti import axial_axis
 from jaxgen.data.options import Options
-from jaxgen.data.readers import check_readable, read_header, read_image, read_mask, stem
-from jaxgen.data.source import SHARES, Example, Splits, Subset, assign_splits
+from jaxgen.data.readers import check_readable, file_suffix, read_header, read_image, read_mask, stem
+from jaxgen.data.source import SHARES, Example, Splits, Subset, assign_splits, complete
 from jaxgen.errors import UserError
 
 CHECK_BYTES = 256 * 2**20
 CACHE_BYTES = 256 * 2**20
-_ALIASES = {"train": ("train",), "validation": ("validation", "val", "valid"), "test": ("test",)}
-_JUNK = ("thumbs.db", "desktop.ini")
+_ALIASES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid"),
+    "test": ("test", "testing"),
+}
+_JUNK = ("thumbs.db", "desktop.ini", "__macosx")
 
 
 class Pair(NamedTuple):
@@ -43,13 +52,20 @@ class Pair(NamedTuple):
         name: unique in the data set.
         image: its file.
         mask: its mask's file, or None.
-        label: its label, or None.
+        label: the number of its class, or None.
     """
 
     name: str
     image: Path
     mask: Path | None = None
     label: int | None = None
+
+
+class _Found(NamedTuple):
+    """The files of one split: their pairs, still without labels, and the class of each as it is written."""
+
+    pairs: list[Pair]
+    classes: list[str] | None
 
 
 class FolderSource:
@@ -71,7 +87,7 @@ class FolderSource:
         self._cache = _Cache(CACHE_BYTES)
         with ThreadPoolExecutor(_threads()) as pool:
             headers = list(pool.map(lambda pair: _check_pair(pair, options), self._pairs))
-        _check_alike(self._pairs, headers)
+        _check_alike(self._pairs, headers, mixed=not any(pair.mask for pair in self._pairs))
         self._axes = [axial_axis(head.affine) for head in headers]
         self._items: list[tuple[int, int | None]] = []
         for i, head in enumerate(headers):
@@ -210,43 +226,94 @@ def load_folder(folder: Path, options: Options) -> Splits:
     """
     with checks.reading(folder, "a folder"):
         inside = {entry.name for entry in os.scandir(folder)}
-    given = {split: next((n for n in names if n in inside), None) for split, names in _ALIASES.items()}
+    given = {split: _alias(folder, inside, names) for split, names in _ALIASES.items()}
     if any(given.values()):
         if "images" in inside:
             raise UserError(f"{folder}: has both images/ and {next(n for n in given.values() if n)}/; keep one layout")
         if given["train"] is None:
             raise UserError(f"{folder}: has no train/ beside its other splits; add it, or use images/ and masks/ alone")
-        parts = {s: _pairs(folder / name, options, f"{name}/") for s, name in given.items() if name is not None}
+        parts = {s: _find(folder / name, options, f"{name}/") for s, name in given.items() if name is not None}
     else:
-        parts = {"": _pairs(folder, options, "")}
-    pairs = [pair for part in parts.values() for pair in part]
+        parts = {"": _find(folder, options, "")}
+    pairs = [pair for part in parts.values() for pair in part.pairs]
+    labels, label_names = _number(folder, list(parts.values()), options)
+    if labels is not None and "label" in options.wants + options.optional:
+        pairs = [pair._replace(label=int(k)) for pair, k in zip(pairs, labels, strict=True)]
     source = FolderSource(pairs, options)
     if sum(f.stat().st_size for pair in pairs for f in (pair.image, pair.mask) if f is not None) <= CHECK_BYTES:
         source.check()
-    if "" in parts:
-        chosen = _split_whole(folder, inside, pairs, options.seed)
-    else:
-        chosen = _split_parts(folder, parts, options.seed)
+    chosen = _split(folder, inside, parts, pairs, labels, label_names, options)
     owners = source.owners
     train, validation, test = (Subset(source, np.flatnonzero(np.isin(owners, chosen[name]))) for name in SHARES)
-    return Splits(train, validation, test, name=folder.resolve().name, origin=f"folder {folder}")
+    return Splits(
+        train,
+        validation,
+        test,
+        name=folder.resolve().name,
+        origin=f"folder {folder}",
+        label_names=label_names if pairs[0].label is not None else (),
+    )
 
 
-def _split_whole(folder: Path, inside: set[str], pairs: list[Pair], seed: int) -> dict[str, np.ndarray]:
+def _alias(folder: Path, inside: set[str], names: Sequence[str]) -> str | None:
+    """The subfolder of a split, whatever its capitals."""
+    present = sorted(entry for entry in inside if entry.lower() in names)
+    if len(present) > 1:
+        raise UserError(f"{folder}: has both {present[0]}/ and {present[1]}/; keep one of them")
+    return present[0] if present else None
+
+
+def _number(folder: Path, parts: list[_Found], options: Options) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """The class of each image over all splits, and the names; None where images have none."""
+    classes: list[str] = []
+    for part in parts:
+        if part.classes is None:
+            return None, ()
+        classes += part.classes
+    labels, names = number_classes(classes, str(folder))
+    if "label" in options.wants:
+        require_classes(labels, names, str(folder))
+    return labels, names
+
+
+def _split(
+    folder: Path,
+    inside: set[str],
+    parts: dict[str, _Found],
+    pairs: list[Pair],
+    labels: np.ndarray | None,
+    label_names: tuple[str, ...],
+    options: Options,
+) -> dict[str, np.ndarray]:
+    wanted = "label" in options.wants
+
+    def draw(chosen: np.ndarray) -> dict[str, np.ndarray]:
+        names = [pairs[i].name for i in chosen]
+        if "patients.csv" in inside:
+            table = _table(folder / "patients.csv")
+            owners = [_look_up(table, name, folder / "patients.csv") for name in names]
+            return assign_splits(owners, seed=options.seed, where=str(folder), what="patient")
+        own = None if labels is None else labels[chosen]
+        return split_by_class(names, own, label_names, seed=options.seed, where=str(folder), wanted=wanted)
+
+    if "" in parts:
+        split = _listed(folder, inside, pairs) or draw(np.arange(len(pairs)))
+    else:
+        ends = np.cumsum([len(part.pairs) for part in parts.values()])
+        held = {s: np.arange(end - len(part.pairs), end) for (s, part), end in zip(parts.items(), ends, strict=True)}
+        split = complete(held, draw)
+    if wanted and labels is not None:
+        require_trained(labels, split, label_names, str(folder))
+    return split
+
+
+def _listed(folder: Path, inside: set[str], pairs: list[Pair]) -> dict[str, np.ndarray] | None:
+    """The split by lists of names, if there are any."""
     lists = {
         split: next((n + ".txt" for n in names if n + ".txt" in inside), None) for split, names in _ALIASES.items()
     }
     if not any(lists.values()):
-        patients = _table(folder / "patients.csv") if "patients.csv" in inside else None
-        names = [pair.name for pair in pairs]
-        if patients is None:
-            return assign_splits(names, seed=seed, where=str(folder))
-        return assign_splits(
-            [_look_up(patients, name, folder / "patients.csv") for name in names],
-            seed=seed,
-            where=str(folder),
-            what="patient",
-        )
+        return None
     index = {pair.name: i for i, pair in enumerate(pairs)}
     seen: dict[str, Path] = {}
     chosen = {}
@@ -255,7 +322,8 @@ def _split_whole(folder: Path, inside: set[str], pairs: list[Pair], seed: int) -
             raise UserError(f"{folder}: has no {split}.txt beside its other lists; add it")
         path = folder / file
         with checks.reading(path, "a list of names"):
-            listed = [stem(line.strip()) for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+            listed = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+        listed = [name if (name := _without_suffix(line)) in index else stem(line) for line in listed]
         for name in listed:
             if name not in index:
                 raise UserError(f"{path}: names {name}, which is not among the images; correct the list")
@@ -268,32 +336,27 @@ def _split_whole(folder: Path, inside: set[str], pairs: list[Pair], seed: int) -
     return chosen
 
 
-def _split_parts(folder: Path, parts: dict[str, list[Pair]], seed: int) -> dict[str, np.ndarray]:
-    chosen, start = {}, 0
-    for split, part in parts.items():
-        chosen[split] = np.arange(start, start + len(part))
-        start += len(part)
-    missing = [split for split in SHARES if split not in chosen]
-    if missing:  # split off the training images, never shared with another split
-        train = chosen["train"]
-        drawn = assign_splits([pair.name for pair in parts["train"]], seed=seed, where=str(folder / "train"))
-        for split in missing:
-            chosen[split] = train[drawn[split]]
-        chosen["train"] = np.setdiff1d(train, np.concatenate([chosen[split] for split in missing]))
-    return chosen
-
-
-def _pairs(folder: Path, options: Options, prefix: str) -> list[Pair]:
+def _find(folder: Path, options: Options, prefix: str) -> _Found:
+    """The images of one folder, with their masks and classes."""
     wanted = options.wants + options.optional
     if "masks" in options.wants:
         raise UserError(
             f"{folder}: masks of several raters are read from an npz only; give an npz with `masks` [n, raters, ...]"
         )
     needs_mask = "mask" in options.wants or "instances" in options.wants
+    folders = [] if needs_mask else _class_folders(folder, "label" in options.wants)
+    if folders:
+        pairs, classes = [], []
+        for inner in folders:
+            name = unicodedata.normalize("NFC", inner.name)
+            found = _files(inner, "images")
+            pairs += [Pair(f"{prefix}{name}/{key}", file) for key, file in found.items()]
+            classes += [name] * len(found)
+        return _Found(pairs, classes)
     image_dir, mask_dir = folder / "images", folder / "masks"
-    if not image_dir.is_dir() and not needs_mask and "label" not in options.wants:
+    if not image_dir.is_dir() and not needs_mask:
         image_dir = folder
-    images = _files(image_dir, "images")
+    images = _files(image_dir, "images", () if image_dir != folder else ("labels.csv", "patients.csv"))
     use_masks = needs_mask or (("mask" in wanted or "instances" in wanted) and mask_dir.is_dir())
     masks = _files(mask_dir, "masks") if use_masks else {}
     if use_masks:
@@ -305,27 +368,58 @@ def _pairs(folder: Path, options: Options, prefix: str) -> list[Pair]:
         for name, file in masks.items():
             if name not in images:
                 raise UserError(f"{file}: a mask without an image; add {image_dir / name} or take the mask out")
-    labels: dict[str, int] = {}
-    if "label" in wanted and ((folder / "labels.csv").exists() or "label" in options.wants):
-        table = _table(folder / "labels.csv")
-        kinds = sorted(set(table.values()))
-        number = (
-            {k: int(k) for k in kinds} if all(k.isdecimal() for k in kinds) else {k: i for i, k in enumerate(kinds)}
-        )
-        labels = {name: number[_look_up(table, name, folder / "labels.csv")] for name in images}
-    return [Pair(prefix + name, file, masks.get(name), labels.get(name)) for name, file in images.items()]
+    pairs = [Pair(prefix + name, file, masks.get(name)) for name, file in images.items()]
+    return _Found(pairs, _classes(folder, list(images), options))
 
 
-def _files(folder: Path, what: str) -> dict[str, Path]:
-    """Stem -> file of everything in a folder, in the order of the stems."""
+def _class_folders(folder: Path, labels_wanted: bool) -> list[Path]:
+    """The subfolders, if each holds the images of one class."""
+    with checks.reading(folder, "a folder"):
+        if any((folder / name).exists() for name in ("images", "labels.csv")):
+            return []
+        entries = sorted(e for e in folder.iterdir() if not e.name.startswith(".") and e.name.lower() not in _JUNK)
+        inner = [entry for entry in entries if entry.is_dir()]
+    loose = [entry for entry in entries if entry not in inner and file_suffix(entry)]
+    if inner and loose and labels_wanted:
+        raise UserError(f"{loose[0]}: lies beside the folders of classes; move it into one of them, or take it out")
+    if loose or not inner:
+        return []
+    with checks.reading(inner[0], "a folder"):
+        first = next((f for f in sorted(inner[0].iterdir()) if not f.name.startswith(".")), None)
+        series = first is not None and first.is_file() and is_dicom(first)
+    return [] if series and not labels_wanted else inner
+
+
+def _classes(folder: Path, names: list[str], options: Options) -> list[str] | None:
+    """The class of each image by labels.csv."""
+    path = folder / "labels.csv"
+    if not path.exists():
+        if "label" in options.wants:
+            raise UserError(
+                f"{path}: no such file; write name,label lines into it, or put the images of each class into a "
+                "subfolder of its own"
+            )
+        return None
+    try:
+        table = _table(path)
+        return [_look_up(table, name, path) for name in names]
+    except UserError:
+        if "label" in options.wants + options.optional:
+            raise
+        return None  # a table that nobody asked for
+
+
+def _files(folder: Path, what: str, beside: Sequence[str] = ()) -> dict[str, Path]:
+    """Stem -> file of everything in a folder but the files `beside`, in the order of the stems."""
     if not os.path.lexists(folder):
         raise UserError(f"{folder.parent}: has no {what}/ folder; put the {what} there")
     with checks.reading(folder, "a folder"):
         if not folder.is_dir():
             os.stat(folder)  # a loop of links says so itself
             raise UserError(f"{folder}: a file where a folder of {what} is needed; make it a folder")
+        skipped = (*_JUNK, *beside)
         entries = [
-            Path(e.path) for e in os.scandir(folder) if not e.name.startswith(".") and e.name.lower() not in _JUNK
+            Path(e.path) for e in os.scandir(folder) if not e.name.startswith(".") and e.name.lower() not in skipped
         ]
     found: dict[str, Path] = {}
     for file in sorted(entries):
@@ -347,13 +441,20 @@ def _table(path: Path) -> dict[str, str]:
     for row in rows:
         if len(row) != 2 or not row[1].strip():
             raise UserError(f"{path}: the line {','.join(row)!r} has not two columns; write name,value")
-    return {stem(row[0].strip()): row[1].strip() for row in rows}
+    bare = {stem(row[0].strip()): row[1].strip() for row in rows}
+    return bare | {_without_suffix(row[0].strip()): row[1].strip() for row in rows}
+
+
+def _without_suffix(text: str) -> str:
+    """As `stem`, with the folders in front kept."""
+    return str(PurePosixPath(text.replace("\\", "/")).parent / stem(text))
 
 
 def _look_up(table: dict[str, str], name: str, path: Path) -> str:
-    if name not in table:
+    key = name if name in table else name.rsplit("/", 1)[-1]
+    if key not in table:
         raise UserError(f"{path}: has no line for the image {name}; add one")
-    return table[name]
+    return table[key]
 
 
 def _check_pair(pair: Pair, options: Options) -> Header:
@@ -391,10 +492,11 @@ def _mismatch(pair: Pair, image: Iterable[int], mask: Iterable[int]) -> UserErro
     )
 
 
-def _check_alike(pairs: Sequence[Pair], headers: Sequence[Header]) -> None:
+def _check_alike(pairs: Sequence[Pair], headers: Sequence[Header], mixed: bool) -> None:
+    """Refuse sets of volumes and images together, and, unless `mixed`, of grey and colour together."""
     first = headers[0]
     for pair, head in zip(pairs, headers, strict=True):
-        if head.channels != first.channels:
+        if head.channels != first.channels and not (mixed and {head.channels, first.channels} == {1, 3}):
             raise UserError(
                 f"{pair.image}: {head.channels} channels, but {pairs[0].image} has {first.channels}; "
                 "convert all images to grey or all to RGB"

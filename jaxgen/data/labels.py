@@ -103,14 +103,15 @@ def assign_stratified(
         {'train': [14, 6], 'validation': [3, 2], 'test': [3, 2]}
     """
     parts: dict[str, list[np.ndarray]] = {split: [] for split in SHARES}
-    for k, name in enumerate(names):
+    for k in np.unique(labels):
         members = np.flatnonzero(labels == k)
         if len(members) < LEAST:
+            count = f"only {len(members)} image" + "s" * (len(members) != 1)
             raise UserError(
-                f"{where}: the class {name} has only {len(members)} image{'s' * (len(members) != 1)}, too few to split "
+                f"{where}: the class {names[int(k)]} has {count}, too few to split "
                 f"into train, validation and test; add more (at least {LEAST} a class), or take the class out"
             )
-        for split, chosen in assign_splits([groups[i] for i in members], seed=seed, where=where).items():
+        for split, chosen in assign_splits([groups[i] for i in members.tolist()], seed=seed, where=where).items():
             parts[split].append(members[chosen])
     return {split: np.sort(np.concatenate(chosen)) for split, chosen in parts.items()}
 
@@ -143,7 +144,7 @@ def split_by_class(
     Raises:
         UserError: if there are too few images, or too few of a class and labels are wanted.
     """
-    if labels is None or (not wanted and np.bincount(labels, minlength=len(names)).min() < LEAST):
+    if labels is None or (not wanted and np.unique(labels, return_counts=True)[1].min() < LEAST):
         return assign_splits(groups, seed=seed, where=where)
     return assign_stratified(groups, labels, names, seed=seed, where=where)
 

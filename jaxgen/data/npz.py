@@ -82,10 +82,9 @@ def load_npz(path: Path, options: Options) -> Splits:
     arrays, raters = _shapes(joined, where, options)
     classes, label_names = _classes(arrays, label_names, where, options)
     example = _examples(arrays, raters, where, options)
+    given = _given_split(path, joined, found)
     if len(parts["image"]) > 1:
         given = np.repeat([_split_of(name) for name in parts["image"]], [len(a) for a in data["image"]])
-    else:
-        given = _given_split(path, joined, found)
     names = [str(v) for v in joined["names"]] if "names" in joined else [str(i) for i in range(n)]
     chosen = _split(path, given, joined.get("patient"), names, classes, label_names, options)
     splits = _splits(ArraySource(example, names), chosen, path, options)

@@ -221,6 +221,6 @@ def complete(held: dict[str, np.ndarray], draw: Callable[[np.ndarray], dict[str,
         return {split: held[split] for split in SHARES}
     train = held["train"]
     drawn = draw(train)
-    taken = {split: train[drawn[split]] for split in missing}
-    rest = np.setdiff1d(train, np.concatenate(list(taken.values())))
-    return {"train": rest, **{split: taken.get(split, held.get(split)) for split in SHARES if split != "train"}}
+    parts = {**held, **{split: train[drawn[split]] for split in missing}}
+    parts["train"] = np.setdiff1d(train, np.concatenate([parts[split] for split in missing]))
+    return {split: parts[split] for split in SHARES}

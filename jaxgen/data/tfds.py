@@ -65,7 +65,14 @@ class TfdsSource:
         self._bytes = [key for key in self._entries.values() if type(features[key]) is tfds.features.Image]
         # Decoding images here keeps masks exact and needs no OpenCV; features nobody asked for are not decoded at all.
         skipped = [key for key in features if key in self._bytes or key not in self._entries.values()]
+        label = features[self._entries["label"]] if "label" in self._entries else None
+        self._label_names = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else ()
         self._data = builder.as_data_source(split, decoders={key: tfds.decode.SkipDecoding() for key in skipped})
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names of the classes, where ``label`` is one."""
+        return self._label_names
 
     @property
     def names(self) -> Sequence[str]:
@@ -99,7 +106,7 @@ class TfdsSource:
                 f"{checks.describe(image.shape[:-1])}; use another data set"
             )
         if "label" in raw:
-            example["label"] = np.asarray(raw["label"])
+            example["label"] = np.asarray(raw["label"], np.int32 if self._label_names else None)
         return example
 
     def _decode(self, key: str, value: Any) -> np.ndarray:
@@ -194,6 +201,7 @@ def load_tfds(spec: str, options: Options) -> Splits:
     if "train" not in info.splits:
         raise UserError(f"--data {spec}: has no train split (it has {', '.join(info.splits)}); choose another data set")
     parts: dict[str, Any] = {s: TfdsSource(builder, s, options) for s in SHARES if s in info.splits}
+    label_names = parts["train"].label_names
     if len(parts) < 3:
         train = parts["train"]
         drawn = assign_splits(train.names, seed=options.seed, where=f"--data {spec}")
@@ -208,6 +216,7 @@ def load_tfds(spec: str, options: Options) -> Splits:
         name=info.name,
         origin=info.homepage,
         licence=info.redistribution_info.license or "not stated",
+        label_names=label_names,
     )
 
 
