@@ -1,9 +1,8 @@
 """Exact denoisers of laws known in closed form, on any path: a sampler that errs with these errs by itself.
 
-`mixture` is the general law, `gaussian` a mixture of one. `GAUSSIAN` and `MIXTURE` are the two of the tables.
+`mixture` is the general law, `gaussian` a special case. `GAUSSIAN` and `MIXTURE` are the two of the tables.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -15,55 +14,64 @@ from jaxgen.types import Array, Denoise, Key
 
 
 class Oracle(NamedTuple):
-    """A law of x0 in d dimensions.
+    """A mixture of k normals in d dimensions: a tree of arrays, so that one compiled program serves several laws.
 
-    `denoiser(path)` is its exact posterior mean ``(x_t [..., d], t) -> E[x0 | x_t]``, `draw(key, n)` draws ``[n, d]``;
-    `mean` and `covariance` are those of x0.
+    Attributes: weights ``[k]``, means ``[k, d]``, variances ``[k, d]`` along the axes, the columns of ``[k, d, d]``.
     """
 
-    denoiser: Callable[[Path], Denoise]
-    draw: Callable[[Key, int], Array]
-    mean: np.ndarray
-    covariance: np.ndarray
+    weights: Array
+    means: Array
+    variances: Array
+    axes: Array
 
+    def denoiser(self, path: Path) -> Denoise:
+        """The posterior mean ``(x_t [..., d], t) -> E[x0 | x_t]``.
 
-def mixture(weights, means, covariances) -> Oracle:
-    """A mixture of k normals: weights ``[k]``, means ``[k, d]``, covariances ``[k, d, d]``.
+        Component k of x_t has covariance ``alpha^2 C_k + sigma^2``, diagonal in the axes of ``C_k``. With ``p_k`` its
+        probability given x_t, ``x0_hat = sum_k p_k (m_k + alpha C_k (alpha^2 C_k + sigma^2)^-1 (x_t - alpha m_k))``.
+        """
+        weights, means, variances, axes = self
 
-    At noise (alpha, sigma) component k has covariance ``alpha^2 C_k + sigma^2``, diagonal in the axes of ``C_k``: with
-    ``r_k`` the probability of component k given x_t,
-    ``x0_hat = sum_k r_k (m_k + alpha C_k (alpha^2 C_k + sigma^2)^-1 (x_t - alpha m_k))``.
-    """
-    weights, means, covariances = (np.asarray(a, np.float64) for a in (weights, means, covariances))
-    variances, axes = np.linalg.eigh(covariances)  # [k, d], and [k, d, d] with the axes in columns
-
-    def denoiser(path: Path) -> Denoise:
         def denoise(x: Array, t: Array) -> Array:
             a, s = path.alpha(t), path.sigma(t)
             spread = a**2 * variances + s**2
             along = jnp.einsum("...kd,kde->...ke", x[..., None, :] - a * means, axes, precision="highest")
-            share = jax.nn.softmax(np.log(weights) - 0.5 * jnp.sum(along**2 / spread + jnp.log(spread), -1), -1)
+            share = jax.nn.softmax(jnp.log(weights) - 0.5 * jnp.sum(along**2 / spread + jnp.log(spread), -1), -1)
             shrunk = jnp.einsum("...ke,kde->...kd", a * variances / spread * along, axes, precision="highest")
             return jnp.sum(share[..., None] * (means + shrunk), -2).astype(x.dtype)
 
         return denoise
 
-    def draw(key: Key, n: int) -> Array:
+    def draw(self, key: Key, n: int) -> Array:
+        """Draws of x0, ``[n, d]``."""
         which, noise = jax.random.split(key)
-        component = jax.random.choice(which, len(weights), (n,), p=jnp.asarray(weights))
-        roots = jnp.asarray(axes * np.sqrt(variances)[:, None, :])
-        standard = jax.random.normal(noise, (n, means.shape[1]))
-        return jnp.asarray(means)[component] + jnp.einsum("nde,ne->nd", roots[component], standard)
+        component = jax.random.choice(which, len(self.weights), (n,), p=jnp.asarray(self.weights))
+        roots = jnp.asarray(self.axes * np.sqrt(self.variances)[:, None, :])
+        standard = jax.random.normal(noise, (n, self.means.shape[1]))
+        return jnp.asarray(self.means)[component] + jnp.einsum("nde,ne->nd", roots[component], standard)
 
-    mean = weights @ means
-    off = means - mean
-    covariance = np.einsum("k,kde->de", weights, covariances + off[:, :, None] * off[:, None, :])
-    return Oracle(denoiser, draw, mean, covariance)
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean of x0 ``[d]``."""
+        return self.weights @ self.means
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """The covariance of x0 ``[d, d]``."""
+        off = self.means - self.mean
+        within = np.einsum("kde,ke,kfe->kdf", self.axes, self.variances, self.axes)
+        return np.einsum("k,kde->de", self.weights, within + off[:, :, None] * off[:, None, :])
+
+
+def mixture(weights, means, covariances) -> Oracle:
+    """A mixture of k normals: weights ``[k]``, means ``[k, d]``, covariances ``[k, d, d]``."""
+    weights, means, covariances = (np.asarray(a, np.float64) for a in (weights, means, covariances))
+    return Oracle(weights, means, *np.linalg.eigh(covariances))
 
 
 def gaussian(mean, covariance) -> Oracle:
-    """A normal law: mean ``[d]``, covariance ``[d, d]``."""
-    return mixture([1.0], np.asarray(mean)[None], np.asarray(covariance)[None])
+    """A normal law, mean ``[d]`` and covariance ``[d, d]``, as two equal halves: the shapes of a mixture of two."""
+    return mixture([0.5, 0.5], [mean, mean], [covariance, covariance])
 
 
 GAUSSIAN = gaussian([1.0, -0.5], [[1.032, 0.624], [0.624, 0.668]])  # standard deviations 1.22 and 0.45 along its axes
