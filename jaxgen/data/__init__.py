@@ -1,9 +1,11 @@
 """Data: sources of examples, readers and writers of medical images, and the feed of batches.
 
-`load` opens a data set; `Feed` turns a source into batches; `read_image` and the writers serve single files.
+`load` opens a data set; `resized` brings its images to one size; `Feed` turns a source into batches; `read_image` and
+the writers serve single files.
 """
 
 from jaxgen.data.image import Image
+from jaxgen.data.images import measure_range, resized
 from jaxgen.data.loading import load
 from jaxgen.data.pipeline import Feed
 from jaxgen.data.readers import read_image, read_mask
@@ -18,8 +20,10 @@ __all__ = [
     "Splits",
     "Subset",
     "load",
+    "measure_range",
     "read_image",
     "read_mask",
+    "resized",
     "write_dicom_seg",
     "write_mask",
     "write_nifti",
