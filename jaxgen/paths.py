@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
-from jaxgen.types import Array
+from jaxgen.types import Array, Denoise
 
 
 class Path(NamedTuple):
@@ -122,6 +124,154 @@ def variance_exploding(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Path
     )
 
 
+def cosine(s: float = 0.008) -> Path:
+    """The cosine schedule from data (t=0) to noise (t=1): alpha is a cosine of time, exactly 0 at t=1.
+
+    ``alpha = cos(a(t)) / cos(a(0))`` with ``a(t) = pi/2 (t + s) / (1 + s)``, and ``alpha^2 + sigma^2 = 1``.
+
+    Args:
+        s: an offset that keeps the noise from vanishing too fast near the data; above 0.
+
+    Reference:
+        Nichol & Dhariwal 2021, "Improved denoising diffusion probabilistic models", eq. 17.
+
+    Example:
+        >>> path = cosine()
+        >>> float(path.alpha(1.0)), float(path.sigma(0.0)), round(float(path.alpha(0.5)), 4)
+        (0.0, 0.0, 0.7027)
+    """
+    first, speed = np.pi / 2 * s / (1 + s), np.pi / 2 / (1 + s)
+
+    # cos a(t) as a sine and cos^2 a(0) - cos^2 a(t) as a product of sines: each end is 0 without cancellation.
+    def alpha(t):
+        return jnp.sin(speed * (1 - t)) / jnp.sin(speed * (1 - 0 * t))
+
+    def sigma(t):
+        return jnp.sqrt(jnp.sin(speed * t) * jnp.sin(speed * t + 2 * first)) / np.cos(first)
+
+    return Path(alpha, sigma, t_data=0.0, t_noise=1.0)
+
+
+def sub_variance_preserving(beta_min: float = 0.1, beta_max: float = 20.0) -> Path:
+    """The sub-variance-preserving diffusion from data (t=0) to noise (t=1).
+
+    ``alpha = exp(-B/2)`` as on `variance_preserving`, but ``sigma = 1 - exp(-B)``: less noise at every time.
+
+    Args:
+        beta_min: the noise rate at t=0.
+        beta_max: the noise rate at t=1.
+
+    Reference:
+        Song et al. 2021, "Score-based generative modeling through SDEs", section 3.4 and appendix C.
+
+    Example:
+        >>> path = sub_variance_preserving()
+        >>> float(path.sigma(0.0)), round(float(path.sigma(1.0)), 4)
+        (0.0, 1.0)
+    """
+
+    def exponent(t):
+        return beta_min * t + 0.5 * (beta_max - beta_min) * t**2
+
+    return Path(lambda t: jnp.exp(-0.5 * exponent(t)), lambda t: -jnp.expm1(-exponent(t)), t_data=0.0, t_noise=1.0)
+
+
+def edm(sigma_max: float = 80.0) -> Path:
+    """The path whose time is the noise itself, from data (t=0) to noise (t=sigma_max): ``alpha = 1``, ``sigma = t``.
+
+    Args:
+        sigma_max: the noise at the noise end, in units of the data.
+
+    Reference:
+        Karras et al. 2022, "Elucidating the design space of diffusion-based generative models", table 1.
+
+    Example:
+        >>> path = edm()
+        >>> float(path.alpha(2.5)), path.sigma(2.5), path.t_noise
+        (1.0, 2.5, 80.0)
+    """
+    return Path(
+        lambda t: jnp.ones_like(t, dtype=jnp.result_type(t, float)), lambda t: t, t_data=0.0, t_noise=float(sigma_max)
+    )
+
+
+def discrete(betas) -> Path:
+    """The path through a table of noise rates, as of DDPM, in continuous time from data (t=0) to noise (t=1).
+
+    Entry i of T sits at ``t = (i + 1) / T``, where ``alpha^2 = prod_{j <= i} (1 - betas[j])``, to rounding; at t=0
+    there is no noise. In between, the logarithm of ``r = sigma / alpha`` is linear in t; where that would be infinite,
+    r itself is linear (in the first interval), or ``1 / r`` (in the last one of a table that ends without signal).
+    Always ``alpha^2 + sigma^2 = 1``.
+
+    A network trained on the table's integers is asked for ``timestep(t, T)``.
+
+    Args:
+        betas: the table ``[T]``, T at least 2, of values above 0 and below 1; the last one may be 1.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if the table is no such table.
+
+    Reference:
+        Ho, Jain & Abbeel 2020, "Denoising diffusion probabilistic models", eq. 4.
+
+    Example:
+        >>> from jaxgen.schedules import linear_betas
+        >>> path = discrete(linear_betas(1000))
+        >>> round(float(path.alpha(1.0)), 5), float(path.sigma(0.0))
+        (0.00635, 0.0)
+    """
+    betas = np.asarray(betas, np.float64)
+    if betas.ndim != 1 or len(betas) < 2 or not ((betas > 0) & (betas <= 1)).all() or (betas[:-1] == 1).any():
+        raise ValueError("betas must be a list of at least 2 numbers above 0 and below 1; the last one may be 1")
+    n = len(betas)
+    with np.errstate(divide="ignore"):
+        log_kept = np.cumsum(np.log1p(-betas))
+        log_r = 0.5 * (np.log(-np.expm1(log_kept)) - log_kept)
+    empties = bool(np.isinf(log_r[-1]))
+    # Interval i lies between entries i - 1 and i: its r is base * exp(slope * (fraction of the interval)).
+    base = np.exp(np.concatenate([log_r[:1], log_r[:-1]]))
+    slope = np.concatenate([[0.0], np.diff(log_r)])
+    if empties:
+        slope[-1] = 0.0
+
+    def pair(t) -> tuple[Array, Array]:
+        t = _time(t)
+        position = t * n
+        entry = jnp.round(position)
+        # (i + 1) / T times T is not always i + 1 in floating point.
+        off = jnp.where(jnp.abs(entry - position) <= 2 * jnp.finfo(t.dtype).eps * position, entry - position, 0)
+        position = position + lax.stop_gradient(off)
+        i = jnp.clip(jnp.floor(position).astype(jnp.int32), 0, n - 1)
+        fraction = position - i
+        noise = jnp.asarray(base, t.dtype)[i] * jnp.exp(fraction * jnp.asarray(slope, t.dtype)[i])
+        noise = jnp.where(i == 0, fraction, 1) * noise
+        signal = jnp.where(i == n - 1, 1 - fraction, 1) if empties else jnp.ones_like(t)
+        norm = jnp.sqrt(signal**2 + noise**2)
+        return signal / norm, noise / norm
+
+    return Path(lambda t: pair(t)[0], lambda t: pair(t)[1], t_data=0.0, t_noise=1.0)
+
+
+def timestep(t, T: int):
+    """The number that a network trained on a table of T noise rates expects at time t: ``t T - 1``.
+
+    Args:
+        t: times in [0, 1], of any shape.
+        T: the length of the table.
+
+    Returns:
+        Numbers from -1 (clean data) to T - 1, whole at the times of the table.
+
+    Example:
+        >>> timestep(0.5, 1000)
+        499.0
+    """
+    return t * T - 1
+
+
 def _time(t) -> Array:
     return jnp.asarray(t, jnp.promote_types(jnp.result_type(t), jnp.float32))
 
@@ -169,6 +319,43 @@ def log_snr(path: Path, t) -> Array:
     """
     t = _time(t)
     return 2 * (jnp.log(path.alpha(t)) - jnp.log(path.sigma(t)))
+
+
+def time_of_log_snr(path: Path, value) -> Array:
+    """The time at which the path has a given log signal-to-noise ratio: the inverse of `log_snr`.
+
+    It is found by dividing the path's time axis again and again, so that any path will do.
+
+    Args:
+        path: a path whose log-SNR rises from noise to data.
+        value: log-SNRs, of any shape; infinite ones are allowed.
+
+    Returns:
+        Times of the shape of `value`: the nearer end of the path for values that it does not reach.
+
+    Example:
+        >>> round(float(time_of_log_snr(rectified(), 0.0)), 6)
+        0.5
+    """
+    value = _time(value)
+    noisy, clean = (jnp.full_like(value, t) for t in (path.t_noise, path.t_data))
+    parts = 64
+
+    def between(bracket, fraction):
+        # This form keeps every digit near an end at 0.
+        return bracket[0] * (1 - fraction) + bracket[1] * fraction
+
+    def divide(_, bracket):
+        fractions = jnp.arange(1, parts, dtype=value.dtype) / parts
+        inner = between([end[..., None] for end in bracket], fractions)
+        below = (log_snr(path, inner) < value[..., None]).sum(-1)
+        return between(bracket, below / parts), between(bracket, (below + 1) / parts)
+
+    # Rounds of 6 bits: all of the mantissa, and as many again where the answer is near an end at 0.
+    rounds = 1 + 2 * jnp.finfo(value.dtype).nmant // 6
+    found = lax.fori_loop(0, rounds, divide, (noisy, clean))[0]
+    found = jnp.where(value >= log_snr(path, clean), clean, found)
+    return jnp.where(value <= log_snr(path, noisy), noisy, found)
 
 
 def drift(path: Path, t) -> Array:
@@ -321,3 +508,40 @@ def convert(path: Path, x_t: Array, t, prediction: Array, source: str = "v", tar
         return prediction
     pair = (table[source](x_t, prediction, *coefficients) for table in (_X0, _NOISE))
     return _VIEW[target](*pair, *coefficients)
+
+
+def change_path(denoise: Denoise, trained: Path, sampled: Path) -> Denoise:
+    """Sample on one path with a denoiser that was trained on another.
+
+    Two states of equal signal-to-noise ratio are the same up to a scale, so the denoiser is asked at the time where its
+    own path has the ratio, ``x0_hat = denoise(c x_t, t')`` with ``c^2 = (alpha'^2 + sigma'^2) / (alpha^2 + sigma^2)``.
+
+    Where its path does not reach the ratio it is asked at the nearer end: a path with no signal at all at its noise end
+    (`rectified`, `cosine`) asks a denoiser of `variance_preserving` at t=1, where a trace of signal is left.
+
+    Args:
+        denoise: the denoiser, ``(x_t, t) -> x0_hat`` on `trained`.
+        trained: the path that it was trained on.
+        sampled: the path to sample on.
+
+    Returns:
+        A denoiser on `sampled`.
+
+    Reference:
+        Karras et al. 2022, "Elucidating the design space of diffusion-based generative models", appendix B and C;
+        Kingma et al. 2021, "Variational diffusion models", section 5.1.
+
+    Example:
+        >>> denoise = change_path(lambda x, t: x / path.alpha(t), path := variance_preserving(), edm())
+        >>> round(float(denoise(jnp.array([1.5]), 0.7)[0]), 5)
+        1.5
+    """
+
+    def changed(x: Array, t) -> Array:
+        t = _time(t)
+        own = time_of_log_snr(trained, log_snr(sampled, t))
+        sizes = (jnp.hypot(path.alpha(u), path.sigma(u)) for path, u in ((trained, own), (sampled, t)))
+        scale = next(sizes) / next(sizes)
+        return denoise(x * _expand(scale.astype(x.dtype), x), own)
+
+    return changed
