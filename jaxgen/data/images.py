@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
+from scipy import sparse
 
 from jaxgen.data.source import ArraySource, Example, Source
 from jaxgen.errors import UserError
@@ -91,8 +92,7 @@ def resized(
         raise ValueError(f"images are held as float32, float16 or uint8, not {np.dtype(dtype)}")
     low, high = (np.asarray(v, np.float32).reshape(-1) for v in value_range)
 
-    def one(i: int) -> tuple[Example, tuple[int, int]]:
-        example = source[i]
+    def brought(i: int, example: Example) -> tuple[Example, tuple[int, int]]:
         image = convert_channels(example["image"], channels)
         sides = (size,) * (image.ndim - 1) if isinstance(size, int) else tuple(size)
         if len(sides) != image.ndim - 1:
@@ -109,21 +109,21 @@ def resized(
                 kept[key] = nearest(fit_shape(value[..., None], sides, fit, 0), sides)[..., 0]
         return kept, (image.ndim, image.shape[-1])
 
-    first, form = one(0)
+    first, form = brought(0, source[0])
     if len(low) != len(high) or len(low) not in (1, form[1]):
         raise ValueError(f"a range of {len(low)} and {len(high)} numbers for {form[1]} channels")
     held = {key: np.empty((len(source), *value.shape), value.dtype) for key, value in first.items()}
     names = source.names
 
-    def fill(i: int) -> None:
-        example, other = one(i)
-        if other != form:
-            raise UserError(_unlike(names[i], other[1], names[0], form[1]))
-        for key, array in held.items():
-            array[i] = example[key]
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        list(pool.map(fill, range(len(source))))
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # for decoding
+        for start in range(0, len(source), 64):
+            chunk = range(start, min(start + 64, len(source)))
+            for i, raw in zip(chunk, pool.map(source.__getitem__, chunk), strict=True):
+                example, other = brought(i, raw)
+                if other != form:
+                    raise UserError(_unlike(names[i], other[1], names[0], form[1]))
+                for key, array in held.items():
+                    array[i] = example[key]
     return ArraySource(held, names)
 
 
@@ -147,7 +147,7 @@ def convert_channels(image: np.ndarray, channels: int | None) -> np.ndarray:
     if channels is None or image.shape[-1] == channels:
         return image
     if (image.shape[-1], channels) == (3, 1):
-        return image.astype(np.float32) @ LUMA[:, None]
+        return np.einsum("...c,c->...", image, LUMA, dtype=np.float32, casting="unsafe")[..., None]
     if (image.shape[-1], channels) == (1, 3):
         return np.repeat(image, 3, axis=-1)
     raise ValueError(f"{image.shape[-1]} channels cannot become {channels}")
@@ -207,9 +207,10 @@ def resize(image: np.ndarray, sides: Sequence[int]) -> np.ndarray:
     result = np.asarray(image, np.float32)
     for axis, side in enumerate(sides):
         if result.shape[axis] != side:
-            matrix = _weights(result.shape[axis], side)
-            result = np.moveaxis(np.tensordot(matrix, result, axes=(1, axis)), 0, axis)
-    return result
+            front = np.moveaxis(result, axis, 0)
+            mixed = _weights(front.shape[0], side) @ front.reshape(front.shape[0], -1)
+            result = np.moveaxis(mixed.reshape(side, *front.shape[1:]), 0, axis)
+    return np.ascontiguousarray(result)
 
 
 def nearest(image: np.ndarray, sides: Sequence[int]) -> np.ndarray:
@@ -233,15 +234,15 @@ def nearest(image: np.ndarray, sides: Sequence[int]) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def _weights(n: int, side: int) -> np.ndarray:
-    """``[side, n]``: each row adds up to 1."""
+def _weights(n: int, side: int) -> sparse.csr_array:
+    """``[side, n]``: each row adds up to 1. Sparse: most are 0, and BLAS would start threads for each small product."""
     if side <= n:
         edges = np.arange(side + 1) * n / side
         start, stop = edges[:-1, None], edges[1:, None]
         overlap = np.minimum(stop, np.arange(1, n + 1)) - np.maximum(start, np.arange(n))
-        return (np.clip(overlap, 0, None) * side / n).astype(np.float32)
+        return sparse.csr_array((np.clip(overlap, 0, None) * side / n).astype(np.float32))
     place = np.clip((np.arange(side)[:, None] + 0.5) * n / side - 0.5, 0, n - 1)
-    return np.clip(1 - np.abs(place - np.arange(n)), 0, None).astype(np.float32)
+    return sparse.csr_array(np.clip(1 - np.abs(place - np.arange(n)), 0, None).astype(np.float32))
 
 
 def _to_unit(image: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
