@@ -1,9 +1,9 @@
 """The one loop that every sampler runs in."""
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxgen import draws
 from jaxgen.types import Array, Denoise, Key, Step
 
 
@@ -24,6 +24,7 @@ def sample(step: Step, denoise: Denoise, key: Key, x: Array, grid: Array, *, kee
         The sample at the last time, of the shape and dtype of x; with `keep`, ``[steps + 1, b, *spatial, c]``, x first.
 
     Example:
+        >>> import jax
         >>> from jaxgen.paths import rectified
         >>> from jaxgen.samplers import euler, grids
         >>> path = rectified()
@@ -31,11 +32,10 @@ def sample(step: Step, denoise: Denoise, key: Key, x: Array, grid: Array, *, kee
         >>> sample(euler(path), lambda x, t: jnp.ones_like(x), key, jnp.zeros(2), grid).tolist()
         [1.0, 1.0]
     """
-    fold = jax.random.fold_in if key.ndim == 0 else jax.vmap(jax.random.fold_in, (0, None))
 
     def body(state, inputs):
         i, t, s = inputs
-        state = step.step(denoise, fold(key, i), state, t, s)
+        state = step.step(denoise, draws.fold_in(key, i), state, t, s)
         return state, state.x if keep else None
 
     state, trajectory = lax.scan(body, step.init(x, grid), (jnp.arange(len(grid) - 1), grid[:-1], grid[1:]))

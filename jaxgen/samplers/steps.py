@@ -1,4 +1,4 @@
-"""Deterministic sampler steps: explicit Runge-Kutta methods on the probability-flow equation, and DDIM.
+"""Sampler steps: explicit Runge-Kutta methods on the probability-flow equation, and DDIM.
 
 Every step is made for a path and calls a denoiser, ``denoise(x_t, t) -> x0_hat`` with a scalar t. The equation solved
 is ``dx/dt = velocity``, with the velocity that the denoiser implies (Song et al. 2021, eq. 13).
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxgen import draws
 from jaxgen.paths import Path, convert
 from jaxgen.types import Array, Denoise, Key, Step
 
@@ -190,13 +191,44 @@ def runge_kutta4(path: Path) -> Step:
     return _runge_kutta(path, _CLASSIC4, _HEUN3_PADDED)
 
 
-def ddim(path: Path) -> Step:
-    """DDIM without noise, order 1: ``x_s = alpha_s x0 + (sigma_s / sigma_t) (x_t - alpha_t x0)``.
+def remaining_noise(path: Path, t, s) -> Array:
+    """How much of the noise-to-signal ratio ``r = sigma / alpha`` a step from t to s leaves: ``r_s / r_t``.
 
-    Exact in the schedule (only x0 is held fixed over the step), and lands on x0 where sigma is 0.
+    Finite where alpha_t or sigma_s is 0. With q this number, the forward chain from s to t adds noise of variance
+    ``sigma_t^2 (1 - q^2)``, and given x0 and x_t the state at s has variance ``sigma_s^2 (1 - q^2)``.
+
+    Args:
+        path: the path.
+        t: a time, where sigma is above 0.
+        s: a time nearer to the data.
+
+    Returns:
+        A number in [0, 1].
+
+    Example:
+        >>> from jaxgen.paths import rectified
+        >>> round(float(remaining_noise(rectified(), 0.5, 0.75)), 4), float(remaining_noise(rectified(), 0.0, 0.5))
+        (0.3333, 0.0)
+    """
+    return jnp.asarray(path.sigma(s) * path.alpha(t) / (path.sigma(t) * path.alpha(s)))
+
+
+def ddim(path: Path, eta: float = 0.0) -> Step:
+    """DDIM: holds x0 and the noise found at x_t fixed over the step, and renews a part of the noise.
+
+    ``x_s = alpha_s x0 + sqrt(sigma_s^2 - c^2) (x_t - alpha_t x0) / sigma_t + c z``, with
+    ``c = eta sigma_s sqrt(1 - (r_s / r_t)^2)`` and ``r = sigma / alpha``.
+
+    Without noise (eta = 0) it is the probability flow, order 1, exact in the schedule. With eta = 1 it draws from the
+    posterior of the forward chain, ``q(x_s | x_t, x0)``: `ancestral.ddpm` with the small variance. Every step
+    lands on x0 where sigma is 0.
+
+    Args:
+        path: the path.
+        eta: how much of the noise is new; c is at most sigma_s, so that eta may exceed 1.
 
     Reference:
-        Song, Meng & Ermon 2021, "Denoising diffusion implicit models", eq. 12 with sigma_t = 0.
+        Song, Meng & Ermon 2021, "Denoising diffusion implicit models", eq. 12 and 16.
 
     Example:
         >>> from jaxgen.paths import variance_preserving
@@ -206,9 +238,11 @@ def ddim(path: Path) -> Step:
     """
 
     def step(denoise: Denoise, key: Key, state: Sample, t: Array, s: Array) -> Sample:
-        del key
         x0 = denoise(state.x, t)
-        x = path.alpha(s) * x0 + path.sigma(s) / path.sigma(t) * (state.x - path.alpha(t) * x0)
-        return Sample(x.astype(state.x.dtype))
+        noise = (state.x - path.alpha(t) * x0) / path.sigma(t)
+        if eta:
+            renewed = jnp.minimum(eta**2 * (1 - remaining_noise(path, t, s) ** 2), 1)
+            noise = jnp.sqrt(1 - renewed) * noise + jnp.sqrt(renewed) * draws.normal(key, state.x.shape)
+        return Sample((path.alpha(s) * x0 + path.sigma(s) * noise).astype(state.x.dtype))
 
     return Step(start, step)
