@@ -6,11 +6,16 @@
 from jaxgen.samplers import grids
 from jaxgen.samplers.ancestral import ddpm, euler_ancestral
 from jaxgen.samplers.clipping import clip, dynamic_threshold
+from jaxgen.samplers.deis import deis
+from jaxgen.samplers.dpm_solver import dpm_solver_1s, dpm_solver_2m, dpm_solver_2s, dpm_solver_3m, dpm_solver_3s
 from jaxgen.samplers.driver import sample
 from jaxgen.samplers.edm import edm
 from jaxgen.samplers.euler_maruyama import euler_maruyama
 from jaxgen.samplers.langevin import annealed_langevin, predictor_corrector, reverse_diffusion
+from jaxgen.samplers.lms import lms
+from jaxgen.samplers.pndm import pndm
 from jaxgen.samplers.steps import Sample, ddim, denoiser, euler, from_velocity, heun, midpoint, runge_kutta4, start
+from jaxgen.samplers.unipc import unipc
 
 __all__ = [
     "Sample",
@@ -18,7 +23,13 @@ __all__ = [
     "clip",
     "ddim",
     "ddpm",
+    "deis",
     "denoiser",
+    "dpm_solver_1s",
+    "dpm_solver_2m",
+    "dpm_solver_2s",
+    "dpm_solver_3m",
+    "dpm_solver_3s",
     "dynamic_threshold",
     "edm",
     "euler",
@@ -27,10 +38,13 @@ __all__ = [
     "from_velocity",
     "grids",
     "heun",
+    "lms",
     "midpoint",
+    "pndm",
     "predictor_corrector",
     "reverse_diffusion",
     "runge_kutta4",
     "sample",
     "start",
+    "unipc",
 ]
