@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import paths
+from jaxgen import paths, schedules
 
 PATHS = {
     "rectified": paths.rectified(),
@@ -11,6 +11,14 @@ PATHS = {
     "trigonometric": paths.trigonometric(),
     "variance preserving": paths.variance_preserving(),
     "variance exploding": paths.variance_exploding(),
+    "cosine": paths.cosine(),
+    "sub-variance preserving": paths.sub_variance_preserving(),
+    "edm": paths.edm(),
+    # The rates have a kink at every entry: 1009 keeps the times of these tests off them.
+    "discrete": paths.discrete(schedules.linear_betas(1009)),
+    "discrete without terminal signal": paths.discrete(
+        schedules.zero_terminal_snr(schedules.scaled_linear_betas(1009))
+    ),
 }
 each_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
 
@@ -109,7 +117,7 @@ def test_variance_preserving_limits_at_the_data_end():
     np.testing.assert_allclose(paths.squared_diffusion(path, 0.0), 0.1, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["trigonometric", "variance preserving"])
+@pytest.mark.parametrize("name", ["trigonometric", "variance preserving", "cosine", "discrete"])
 def test_velocity_is_v_times_the_angular_speed(name, x64):
     path, t = PATHS[name], 0.3
     x, noise = _pair()
@@ -124,6 +132,10 @@ def test_drift_and_diffusion_of_the_diffusions(x64):
     path = paths.variance_preserving()
     np.testing.assert_allclose(paths.drift(path, t), -beta / 2, rtol=1e-10)
     np.testing.assert_allclose(paths.squared_diffusion(path, t), beta, rtol=3e-4)
+    path = paths.sub_variance_preserving()
+    kept = np.exp(-(0.1 * t + 19.9 * t**2 / 2))
+    np.testing.assert_allclose(paths.drift(path, t), -beta / 2, rtol=1e-10)
+    np.testing.assert_allclose(paths.squared_diffusion(path, t), beta * (1 - kept**2), rtol=1e-10, atol=1e-10)
     path = paths.variance_exploding()
     np.testing.assert_allclose(paths.drift(path, t), 0)
     np.testing.assert_allclose(paths.squared_diffusion(path, t), path.sigma(t) ** 2 * 2 * np.log(5000), rtol=1e-10)
@@ -163,3 +175,126 @@ def test_unknown_names_are_refused(source, target):
     x = jnp.ones((1, 2))
     with pytest.raises(ValueError, match="choose from x0, noise, v, score, velocity"):
         paths.convert(paths.rectified(), x, 0.5, x, source, target)
+
+
+def test_cosine_by_its_definition(x64):
+    t = np.linspace(0, 1, 21)
+    f = np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
+    path = paths.cosine()
+    np.testing.assert_allclose(path.alpha(jnp.asarray(t)), np.sqrt(f / f[0]), atol=1e-15)
+    np.testing.assert_allclose(path.sigma(jnp.asarray(t)), np.sqrt(1 - f / f[0]), atol=1e-12)
+    assert (float(path.alpha(1.0)), float(path.sigma(0.0))) == (0, 0)
+
+
+TABLES = {
+    "linear": schedules.linear_betas(1000),
+    "short": schedules.linear_betas(7, 0.1, 0.5),
+    "scaled linear": schedules.scaled_linear_betas(1000),
+    "cosine": schedules.cosine_betas(1000),
+    "sigmoid": schedules.sigmoid_betas(300),
+    "zero terminal": schedules.zero_terminal_snr(schedules.scaled_linear_betas(1000)),
+    "cosine to the end": schedules.cosine_betas(50, max_beta=1.0),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_discrete_is_its_table_at_the_entries(name):
+    betas = TABLES[name]
+    path, n = paths.discrete(betas), len(betas)
+    kept = np.cumprod(1 - betas.astype(np.float64))
+    t = (np.arange(n) + 1).astype(np.float32) / np.float32(n)
+    np.testing.assert_allclose(jax.jit(path.alpha)(t), np.sqrt(kept), rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(path.sigma)(t), np.sqrt(1 - kept), rtol=1e-6)
+    assert float(path.alpha(1.0)) == np.float32(np.sqrt(kept[-1])) or kept[-1] > 0
+    assert (float(path.alpha(0.0)), float(path.sigma(0.0))) == (1, 0)
+    np.testing.assert_allclose(paths.timestep(t, n), np.arange(n), atol=2e-4)
+
+
+def test_discrete_between_the_entries(x64):
+    betas = schedules.linear_betas(7, 0.1, 0.5)
+    kept = np.cumprod(1 - betas.astype(np.float64))
+    r = np.sqrt(1 / kept - 1)
+
+    def ratio(path, t):
+        return path.sigma(jnp.asarray(t)) / path.alpha(jnp.asarray(t))
+
+    path = paths.discrete(betas)
+    np.testing.assert_allclose(ratio(path, 3.25 / 7), np.exp(0.75 * np.log(r[2]) + 0.25 * np.log(r[3])), rtol=1e-12)
+    np.testing.assert_allclose(ratio(path, 0.25 / 7), 0.25 * r[0], rtol=1e-12)
+    betas[-1] = 1
+    path = paths.discrete(betas)
+    np.testing.assert_allclose(ratio(path, 6.25 / 7), r[5] / 0.75, rtol=1e-12)
+    t = np.linspace(0, 1, 200)
+    np.testing.assert_allclose(path.alpha(t) ** 2 + path.sigma(t) ** 2, 1, rtol=1e-12)
+    assert (np.abs(np.diff(path.sigma(t))) < 0.15).all()  # no jump
+
+
+def test_rates_of_discrete_are_right_at_an_entry(x64):
+    """One-sided: those of the interval that begins there, or ends there at t=1; never 0 by rounding to the entry."""
+    path, h = PATHS["discrete"], 1e-8
+    for t, sign in ((300 / 1009, 1), (1.0, -1)):
+        for f, rate in zip((path.alpha, path.sigma), paths.derivatives(path, t), strict=True):
+            np.testing.assert_allclose(rate, sign * (f(t + sign * h) - f(t)) / h, rtol=1e-4)
+
+
+@pytest.mark.parametrize("betas", [[0.1], [0.1, 0.0], [0.1, 1.5], [1.0, 0.1], [[0.1, 0.2]], [0.1, np.nan]])
+def test_no_table_is_refused(betas):
+    with pytest.raises(ValueError, match="betas must be"):
+        paths.discrete(betas)
+
+
+@each_path
+def test_time_of_log_snr_is_the_inverse(path, x64):
+    t = path.t_data + (path.t_noise - path.t_data) * jnp.array([[1e-4, 0.01, 0.3], [0.5, 0.9, 0.999]])
+    found = jax.jit(lambda value: paths.time_of_log_snr(path, value))(paths.log_snr(path, t))
+    assert found.shape == t.shape
+    np.testing.assert_allclose(found, t, rtol=1e-9)
+
+
+def test_time_of_log_snr_in_float32_and_out_of_reach():
+    for path in (PATHS["rectified"], PATHS["variance preserving"], PATHS["discrete without terminal signal"]):
+        t = path.t_data + (path.t_noise - path.t_data) * jnp.array([1e-4, 0.3, 0.9])
+        found = paths.time_of_log_snr(path, jnp.append(paths.log_snr(path, t), jnp.array([-jnp.inf, jnp.inf, -99.0])))
+        np.testing.assert_allclose(found[:3], t, rtol=1e-4, atol=1e-6)
+        assert found[3:5].tolist() == [path.t_noise, path.t_data]
+        np.testing.assert_allclose(found[5], path.t_noise, atol=1e-6)
+
+
+def _gaussian_denoise(path):
+    mean, variance = jnp.array([1.0, -0.5]), jnp.array([1.5, 0.2])
+
+    def denoise(x, t):
+        a, s = path.alpha(t), path.sigma(t)
+        return mean + a * variance / (a**2 * variance + s**2) * (x - a * mean)
+
+    return denoise
+
+
+@each_path
+@pytest.mark.parametrize("trained", ["variance preserving", "cosine"])
+def test_an_exact_denoiser_is_exact_on_another_path(path, trained, x64):
+    """The posterior mean does not depend on the path but through the state."""
+    moved = jax.jit(paths.change_path(_gaussian_denoise(PATHS[trained]), PATHS[trained], path))
+    exact = _gaussian_denoise(path)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 2)))
+    for fraction in (0.0, 0.001, 0.2, 0.5, 0.8, 0.95):
+        t = path.t_data + fraction * (path.t_noise - path.t_data)
+        x_t = x * jnp.hypot(path.alpha(t), path.sigma(t))
+        np.testing.assert_allclose(moved(x_t, t), exact(x_t, t), rtol=1e-6, atol=1e-6)
+    # Beyond the reach of the trained path, its nearer end: close, and finite where alpha is 0.
+    x_t = x * path.sigma(path.t_noise)
+    np.testing.assert_allclose(moved(x_t, path.t_noise), exact(x_t, path.t_noise), atol=0.04)
+
+
+def test_a_changed_path_takes_a_time_an_example_and_keeps_the_type():
+    seen = []
+
+    def denoise(x, t):
+        seen.append((x.dtype, t.dtype, t.shape))
+        return x
+
+    moved = jax.jit(paths.change_path(denoise, PATHS["edm"], PATHS["rectified"]))
+    t = jnp.array([0.25, 0.8])
+    x0 = moved(jnp.ones((2, 3), jnp.bfloat16), t)
+    assert seen == [(jnp.bfloat16, jnp.float32, (2,))]
+    np.testing.assert_allclose(x0[:, 0], 1 / t, rtol=1e-2)  # alpha is 1 there: the state divided by alpha here
