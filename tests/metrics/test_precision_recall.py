@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from jaxgen.metrics.precision_recall import density_coverage, precision_recall
+
+RNG = np.random.default_rng(0)
+
+
+def clusters(centres, n, seed):
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.normal(c, 0.1, size=(n, 2)) for c in centres])
+
+
+def test_dropped_modes_cost_recall_and_coverage_but_no_precision():
+    real, samples = clusters([0, 10, 20, 30], 50, 1), clusters([0, 10], 100, 2)
+    precision, recall = precision_recall(real, samples)
+    density, coverage = density_coverage(real, samples)
+    assert precision > 0.8
+    assert recall == pytest.approx(0.5, abs=0.1)
+    assert coverage == pytest.approx(0.5, abs=0.1)
+    assert density > 0.8
+
+
+def test_invented_modes_cost_precision_but_no_recall():
+    real, samples = clusters([0, 10], 100, 1), clusters([0, 10, 20, 30], 50, 2)
+    precision, recall = precision_recall(real, samples)
+    assert precision == pytest.approx(0.5, abs=0.1)
+    assert recall > 0.8
+
+
+def test_against_loops():
+    real, samples, k = RNG.normal(size=(30, 3)), RNG.normal(size=(20, 3)), 2
+    reach = lambda x: [sorted(np.linalg.norm(x - p, axis=1))[k] for p in x]  # noqa: E731
+    inside = lambda p, x, r: [np.linalg.norm(p - q) <= s for q, s in zip(x, r, strict=True)]  # noqa: E731
+    in_real = np.array([inside(p, real, reach(real)) for p in samples])
+    in_samples = np.array([inside(p, samples, reach(samples)) for p in real])
+    assert precision_recall(real, samples, k) == (in_real.any(1).mean(), in_samples.any(1).mean())
+    assert density_coverage(real, samples, k) == (in_real.sum() / (k * 20), in_real.any(0).mean())
+
+
+def test_far_from_the_origin_and_in_several_blocks():
+    real, samples = RNG.normal(size=(1500, 2)), RNG.normal(size=(1100, 2))
+    near, far = (precision_recall(real + c, samples + c) for c in (0, 1e5))
+    assert near == far
+
+
+def test_too_few_examples():
+    with pytest.raises(ValueError, match="3 examples have no 3 neighbours"):
+        precision_recall(np.zeros((3, 2)), np.zeros((9, 2)))
