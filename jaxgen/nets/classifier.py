@@ -1,5 +1,6 @@
 """Classifiers that may know the time: what guides a diffusion model, or recognises what it drew."""
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import cast
@@ -8,7 +9,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxgen import draws
-from jaxgen.nets import layers, ops
+from jaxgen.nets import layers, ops, residual
+from jaxgen.nets.attention import SelfAttention
+from jaxgen.nets.embedding import embed_time
 from jaxgen.types import Array, Key, Net, Params
 
 
@@ -26,19 +29,20 @@ class _Classifier(nn.Module):
     @nn.compact
     def __call__(self, x: Array, t: Array | None, key: Key | None, features: bool = False) -> Array:
         first = self.channels[0]
-        embedding = None if t is None else layers.embed_time(t, x, 2 * (first // 2), 4 * first)
+        embedding = None if t is None else embed_time(t, x, 2 * (first // 2), 4 * first)
+        norm = functools.partial(layers.GroupNorm, self.groups)
         count = itertools.count()
         h = layers.Conv(first)(ops.space_to_depth(x, self.patch) if self.patch > 1 else x)
         for level, width in enumerate(self.channels):
             for _ in range(self.blocks):
                 i = next(count)
                 dropout_key = None if key is None else draws.fold_in(key, i)
-                h = layers.ResidualBlock(width, self.adaptive, self.dropout, self.groups)(h, embedding, dropout_key)
+                h = residual.ResidualBlock(width, self.adaptive, self.dropout, norm)(h, embedding, dropout_key)
                 if level in self.attention:
-                    h = layers.SelfAttention(self.head_width, self.groups)(h)
+                    h = SelfAttention(self.head_width, norm)(h)
             if level < len(self.channels) - 1:
-                h = layers.Downsample(width)(h)
-        h = nn.silu(layers.GroupNorm(self.groups)(h))
+                h = residual.Downsample(width)(h)
+        h = nn.silu(norm()(h))
         pooled = jnp.mean(h.astype(jnp.float32), axis=tuple(range(1, h.ndim - 1))).astype(h.dtype)
         if features:
             return pooled.astype(jnp.float32)

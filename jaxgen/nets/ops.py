@@ -36,27 +36,6 @@ def _on_cpu() -> bool:
     return (_forced_form[-1] if _forced_form else jax.default_backend()) == "cpu"
 
 
-@jax.custom_vjp
-def _dense_cpu(x: Array, kernel: Array) -> Array:
-    return x @ kernel
-
-
-def _dense_cpu_forward(x, kernel):
-    return x @ kernel, (x, kernel)
-
-
-def _dense_cpu_backward(residuals, g):
-    x, kernel = residuals
-    # Without the barrier XLA recomputes the element-wise chain before this layer inside the transposed copy that
-    # feeds the weight gradient.
-    x, g = jax.lax.optimization_barrier((x, g))
-    flat_x, flat_g = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
-    return g @ kernel.T, flat_x.T @ flat_g
-
-
-_dense_cpu.defvjp(_dense_cpu_forward, _dense_cpu_backward)
-
-
 def dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
     """Affine map of the last axis, ``x @ kernel + bias``, in the dtype of the kernel.
 
@@ -69,53 +48,65 @@ def dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
         ``[..., c_out]``.
     """
     x = x.astype(kernel.dtype)
-    y = _dense_cpu(x, kernel) if _on_cpu() else x @ kernel
+    if _on_cpu():
+        # One matrix, for the sake of the gradient: of more axes XLA makes a transposed copy for the kernel's, and
+        # computes the element-wise chain before this layer once more inside of it.
+        y = (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
+    else:
+        y = x @ kernel
     return y if bias is None else y + bias
 
 
-def convolution(x: Array, kernel: Array, bias: Array | None = None, stride: int = 1) -> Array:
+def convolution(
+    x: Array, kernel: Array, bias: Array | None = None, stride: int = 1, padding: tuple[int, int] | None = None
+) -> Array:
     """Convolution with zero padding that keeps the size (divided by `stride`), for any spatial rank.
 
     It is computed in the dtype of the kernel: whoever casts the parameters casts the network, whatever it is given.
 
     Args:
         x: ``[b, *spatial, c_in]``.
-        kernel: ``[*window, c_in, c_out]`` with an odd window; an odd window of width k is padded by (k - 1) / 2.
+        kernel: ``[*window, c_in, c_out]``.
         bias: ``[c_out]`` or None.
         stride: the same for every spatial axis.
+        padding: zeros before and after each spatial axis; None pads an odd window of width k by (k - 1) / 2 on
+            either side.
 
     Returns:
         ``[b, *spatial / stride, c_out]``.
     """
     window = kernel.shape[:-2]
-    if all(k == 1 for k in window) and stride == 1:
+    if all(k == 1 for k in window) and stride == 1 and padding is None:
         return dense(x, kernel.reshape(kernel.shape[-2:]), bias)
     x = x.astype(kernel.dtype)
     if len(window) == 3 and _on_cpu():
-        y = _convolution_3d_by_2d(x, kernel, stride)
+        y = _convolution_3d_by_2d(x, kernel, stride, padding)
     else:
-        y = _convolution(x, kernel, stride)
+        y = _convolution(x, kernel, stride, padding)
     return y if bias is None else y + bias
 
 
-def _convolution(x: Array, kernel: Array, stride: int) -> Array:
+def _pads(window: tuple[int, ...], padding: tuple[int, int] | None) -> list[tuple[int, int]]:
+    return [((k - 1) // 2, (k - 1) // 2) if padding is None else padding for k in window]
+
+
+def _convolution(x: Array, kernel: Array, stride: int, padding: tuple[int, int] | None) -> Array:
     spatial = "DHW"[3 - (x.ndim - 2) :]
     layout = ("N" + spatial + "C", spatial + "IO", "N" + spatial + "C")
-    padding = [((k - 1) // 2, (k - 1) // 2) for k in kernel.shape[:-2]]
-    return jax.lax.conv_general_dilated(x, kernel, (stride,) * len(spatial), padding, dimension_numbers=layout)
+    pads = _pads(kernel.shape[:-2], padding)
+    return jax.lax.conv_general_dilated(x, kernel, (stride,) * len(spatial), pads, dimension_numbers=layout)
 
 
-def _convolution_3d_by_2d(x: Array, kernel: Array, stride: int) -> Array:
+def _convolution_3d_by_2d(x: Array, kernel: Array, stride: int, padding: tuple[int, int] | None) -> Array:
     # XLA's own 3-D convolution is 4 to 5 times slower on CPU than one 2-D convolution over depth-shifted copies.
-    b, depth, *plane, _ = x.shape
+    b, _, *plane, _ = x.shape
     k = kernel.shape[0]
-    half = (k - 1) // 2
-    padded = jnp.pad(x, ((0, 0), (half, half), (0, 0), (0, 0), (0, 0)))
-    out_depth = -(-depth // stride)
+    padded = jnp.pad(x, ((0, 0), _pads((k,), padding)[0], (0, 0), (0, 0), (0, 0)))
+    out_depth = (padded.shape[1] - k) // stride + 1
     shifted = [padded[:, i : i + (out_depth - 1) * stride + 1 : stride] for i in range(k)]
     stacked = jnp.concatenate(shifted, axis=-1).reshape(b * out_depth, *plane, -1)
     flat_kernel = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
-    y = _convolution(stacked, flat_kernel, stride)
+    y = _convolution(stacked, flat_kernel, stride, padding)
     return y.reshape(b, out_depth, *y.shape[1:])
 
 
@@ -153,6 +144,26 @@ def group_norm(x: Array, scale: Array, shift: Array, groups: int, epsilon: float
     return (x32 * factor.reshape(broad) + offset.reshape(broad)).astype(x.dtype)
 
 
+def layer_norm(x: Array, scale: Array | None = None, shift: Array | None = None, epsilon: float = 1e-6) -> Array:
+    """Layer normalisation of the last axis, statistics in float32 (Ba et al. 2016, arXiv 1607.06450, eq. 3).
+
+    Args:
+        x: ``[b, ..., c]``.
+        scale: what the normalised values are multiplied with, ``[c]`` or anything that broadcasts against `x`; None
+            is 1.
+        shift: what is added then; None is 0.
+        epsilon: added to the variance.
+
+    Returns:
+        An array of the shape and dtype of `x`.
+    """
+    x32 = x.astype(jnp.float32)
+    centred = x32 - jnp.mean(x32, -1, keepdims=True)
+    y = centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred), -1, keepdims=True) + epsilon)
+    y = y if scale is None else y * scale.astype(jnp.float32)
+    return (y if shift is None else y + shift.astype(jnp.float32)).astype(x.dtype)
+
+
 def attention(query: Array, key: Array, value: Array) -> Array:
     """Scaled dot-product attention, ``softmax(q k' / sqrt(width)) v`` (Vaswani et al. 2017, arXiv 1706.03762, eq. 1).
 
@@ -169,6 +180,14 @@ def attention(query: Array, key: Array, value: Array) -> Array:
     logits = jnp.einsum("bnhd,bmhd->bhnm", query, key) / math.sqrt(query.shape[-1])
     weights = jax.nn.softmax(logits.astype(jnp.float32), axis=-1).astype(value.dtype)
     return jnp.einsum("bhnm,bmhd->bnhd", weights, value)
+
+
+def block_end(x: Array) -> Array:
+    """Mark the end of a transformer block: on CPU nothing is fused, or computed twice, across it.
+
+    Without it XLA recomputes the norm and the modulation of the next block inside several of its consumers.
+    """
+    return jax.lax.optimization_barrier(x) if _on_cpu() else x
 
 
 def space_to_depth(x: Array, block: int) -> Array:
