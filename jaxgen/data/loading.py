@@ -7,13 +7,14 @@ from pathlib import Path
 from jaxgen.data import checks
 from jaxgen.data.checks import Foreground
 from jaxgen.data.folder import load_folder
+from jaxgen.data.generated import GENERATED, load_generated
 from jaxgen.data.npz import load_npz
 from jaxgen.data.options import ENTRIES, Options
 from jaxgen.data.source import Splits
 from jaxgen.data.tfds import SHIPPED, load_shipped, load_tfds, nearest_name, tfds_names
 from jaxgen.errors import UserError
 
-_FORMS = "a data set's name, a folder with images/ and masks/, or an npz"
+_FORMS = "a data set's name, a folder with images/ and masks/ (or a folder for each class), or an npz"
 
 
 def load(
@@ -33,9 +34,11 @@ def load(
     whose mask marks something, and a set of nothing but constant images, are refused.
 
     Args:
-        spec: a shipped or TFDS name, a folder (see `jaxgen.data.folder`), or an npz file (see `jaxgen.data.npz`).
+        spec: a shipped or TFDS name, a computed set (see `jaxgen.data.generated`), a folder (see `jaxgen.data.folder`),
+            or an npz file (see `jaxgen.data.npz`).
         seed: of the split, where the data come without one.
-        wants: entries that each example must have: "image", "mask", "masks" (several raters), "instances", "label".
+        wants: entries that each example must have: "image", "mask", "masks" (several raters), "instances", "label" (a
+            class, numbered from 0; the names are `Splits.label_names`).
         optional: entries that it has if the data have them.
         foreground: "binary" (masks must have 0 and one other value; given as 0 and 1), "any" (all but 0), one label, or
             None (whole numbers as they are). The mask of a set with instances is always "any".
@@ -61,6 +64,8 @@ def load(
     text = os.fspath(spec)
     if text in SHIPPED:
         return load_shipped(text, options)
+    if text.split("/")[0] in GENERATED:
+        return load_generated(text, options)
     if not text.strip() or "\0" in text:
         raise UserError(f"--data {text!r}: empty or not a name; give {_FORMS}")
     path = Path(text).expanduser()
@@ -76,6 +81,6 @@ def load(
             raise UserError(f"--data {text}: a file, but not an npz; give {_FORMS}")
     if re.split("[/:]", text)[0] in tfds_names():
         return load_tfds(text, options)
-    near = nearest_name(path.stem)
+    near = nearest_name(path.stem, (*GENERATED, *SHIPPED))
     hint = f"did you mean {near}? Else give" if near else "give"
     raise UserError(f"--data {text}: no such data set, folder or file; {hint} {_FORMS}")

@@ -228,13 +228,13 @@ def tfds_names() -> tuple[str, ...]:
     return tuple(tfds.list_builders(with_community_datasets=False))
 
 
-def nearest_name(spec: str) -> str | None:
-    """The known data set whose name is nearest to `spec`, if one is near; shipped ones first.
+def nearest_name(spec: str, first: Sequence[str] = tuple(SHIPPED)) -> str | None:
+    """The known data set whose name is nearest to `spec`, if one is near; those in `first` before TFDS.
 
     Example:
         >>> nearest_name("nuclei_dsb2008")
         'nuclei_dsb2018'
     """
-    close = difflib.get_close_matches(spec.lower(), SHIPPED, 1, 0.5)
+    close = difflib.get_close_matches(spec.lower(), first, 1, 0.5)
     close = close or difflib.get_close_matches(spec.lower(), tfds_names(), 1, 0.7)
     return close[0] if close else None

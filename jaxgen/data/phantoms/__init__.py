@@ -1,5 +1,6 @@
 """Procedural images with exact ground truth, each a function of ``(seed, index)``."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -7,22 +8,36 @@ from types import MappingProxyType
 import numpy as np
 
 from jaxgen.data.phantoms.ambiguous import READER_LAW, READER_SCALES, ambig2d
+from jaxgen.data.phantoms.brain import CLASS_NAMES, CONTRASTS, LESIONS, TISSUES, brain2d, brain_classes
 from jaxgen.data.phantoms.cells import cells2d
 from jaxgen.data.phantoms.glands import glands2d
 
 __all__ = [
+    "CLASS_NAMES",
+    "CONTRASTS",
+    "LESIONS",
     "PHANTOMS",
     "READER_LAW",
     "READER_SCALES",
+    "TISSUES",
     "PhantomSource",
     "ambig2d",
+    "brain2d",
+    "brain_classes",
     "cells2d",
     "glands2d",
     "phantom_source",
 ]
 
 PHANTOMS: Mapping[str, Callable[[int, int, int], dict[str, np.ndarray]]] = MappingProxyType(
-    {"cells2d": cells2d, "glands2d": glands2d, "ambig2d": ambig2d}
+    {
+        "cells2d": cells2d,
+        "glands2d": glands2d,
+        "ambig2d": ambig2d,
+        "brain2d": brain2d,
+        "brain_classes": brain_classes,
+        **{f"brain2d_{k}": functools.partial(brain2d, contrast="t2", lesion=kind) for k, kind in LESIONS.items()},
+    }
 )
 """The phantoms by name: functions ``(seed, index, size) -> example``."""
 
@@ -48,7 +63,7 @@ class PhantomSource:
         return self.n
 
     def __getitem__(self, i: int) -> dict[str, np.ndarray]:
-        """Example i, unbatched: image, mask, signed distance and the phantom's own truth."""
+        """Example i, unbatched: image, mask and the phantom's own truth."""
         if not -self.n <= i < self.n:
             raise IndexError(f"example {i} of {self.n}")
         return PHANTOMS[self.phantom](self.seed, int(i) % self.n, self.size)

@@ -1,0 +1,97 @@
+"""Data sets that are computed: they need no download, and their truth is known exactly."""
+
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from jaxgen.data.options import Options
+from jaxgen.data.phantoms import CLASS_NAMES, phantom_source
+from jaxgen.data.source import ArraySource, Example, Splits
+from jaxgen.errors import UserError
+
+BRAIN_COUNTS = {"train": 2000, "validation": 256, "test": 512}
+GENERATED = {"brain_phantom": "drawn T1 brain slices in four classes: healthy, two kinds of lesion, large ventricles"}
+"""The names that `load` knows, with one line each; ``name/size`` asks for another size than 64 pixels."""
+
+
+class DrawnSource(ArraySource):
+    """Phantoms of equal size, drawn when first asked for and then held in memory.
+
+    One example alone is drawn alone; `arrays` draws all of them.
+
+    Args:
+        phantom: one of `jaxgen.data.phantoms.PHANTOMS`.
+        n: how many examples.
+        seed: of the set.
+        size: side of the images in pixels.
+        entries: what to keep of each example.
+
+    Example:
+        >>> source = DrawnSource("brain_classes", 4, seed=0, size=16, entries=("image", "label"))
+        >>> source[3]["image"].shape, source.arrays["label"].tolist()
+        ((16, 16, 1), [0, 1, 2, 3])
+    """
+
+    def __init__(self, phantom: str, n: int, *, seed: int, size: int, entries: tuple[str, ...]):
+        self._phantoms, self._entries = phantom_source(phantom, n, seed, size), entries
+        self.names = self._phantoms.names
+
+    def __len__(self) -> int:
+        return len(self._phantoms)
+
+    def __getitem__(self, i: int) -> Example:
+        if "arrays" in self.__dict__:
+            return super().__getitem__(i)
+        drawn = self._phantoms[i]
+        return {entry: drawn[entry] for entry in self._entries}
+
+    @functools.cached_property
+    def arrays(self) -> dict[str, np.ndarray]:  # type: ignore[override]
+        """All examples: name -> array whose first axis counts them."""
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            examples = list(pool.map(self.__getitem__, range(len(self))))
+        return {entry: np.stack([example[entry] for example in examples]) for entry in self._entries}
+
+
+def load_generated(spec: str, options: Options) -> Splits:
+    """Open a data set that is computed.
+
+    Args:
+        spec: a key of `GENERATED`, or ``name/size``. The seed of the options chooses other subjects.
+        options: what each example holds.
+
+    Returns:
+        Its three splits, of different subjects.
+
+    Raises:
+        UserError: if the size is no number from 16, or something is wanted that the set has not.
+    """
+    name, _, text = spec.partition("/")
+    if text and not (text.isdecimal() and int(text) >= 16):
+        raise UserError(f"--data {spec}: {text!r} is no size; write {name}, or {name}/ and a number of pixels from 16")
+    entries = ("image", "mask", "label")
+    for entry in options.wants:
+        if entry not in entries:
+            raise UserError(f"--data {spec}: has no {entry} (it has {', '.join(entries)}); choose another data set")
+    if options.spatial == 3:
+        raise UserError(f"--data {spec}: 2-D images where volumes are wanted; choose another data set")
+    chosen = tuple(entry for entry in entries if entry in options.wants + options.optional or entry == "image")
+    parts = _drawn(int(text or 64), options.seed, chosen)
+    return Splits(
+        *parts,
+        name=name,
+        origin="computed",
+        licence="CC0-1.0",
+        label_names=CLASS_NAMES if "label" in chosen else (),
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _drawn(size: int, seed: int, entries: tuple[str, ...]) -> tuple[DrawnSource, DrawnSource, DrawnSource]:
+    train, validation, test = (
+        DrawnSource("brain_classes", n, seed=3 * seed + k, size=size, entries=entries)
+        for k, n in enumerate(BRAIN_COUNTS.values())
+    )
+    return train, validation, test
