@@ -118,3 +118,27 @@ def test_the_dtype_is_that_of_the_parameters(form):
         assert ops.convolution(x, kernel).dtype == ops.dense(x, kernel[0, 0]).dtype == jnp.bfloat16
         assert gradient.dtype == jnp.float32
         assert ops.group_norm(x.astype(jnp.bfloat16), jnp.ones(3), jnp.zeros(3), 1).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("form", ["cpu", "accelerator"])
+def test_dense_differentiates_in_every_mode(form):
+    """Scores need jvp of the network, their losses its gradient: held against each other and finite differences."""
+    x, kernel = normal(2, 5, 3), normal(3, 4, seed=1)
+    dx, dk, g = normal(2, 5, 3, seed=2), normal(3, 4, seed=3), normal(2, 5, 4, seed=4)
+
+    def scalar(x, kernel):
+        return jnp.sum(g * jnp.tanh(ops.dense(x, kernel)))
+
+    with ops.form(form):
+        forward = jax.jvp(scalar, (x, kernel), (dx, dk))[1]
+        of_x, of_kernel = jax.grad(scalar, (0, 1))(x, kernel)
+        second = jax.jvp(jax.grad(scalar, (0, 1)), (x, kernel), (dx, dk))[1]
+        each = jax.vmap(ops.dense, (0, None))(x, kernel)
+        kernels = jax.vmap(ops.dense, (None, 0))(x, jnp.stack([kernel, dk]))
+        step = 1e-2
+        ahead, behind = (jax.grad(scalar, (0, 1))(x + s * dx, kernel + s * dk) for s in (step, -step))
+    np.testing.assert_allclose(forward, jnp.sum(of_x * dx) + jnp.sum(of_kernel * dk), rtol=1e-4)
+    for derivative, a, b in zip(second, ahead, behind, strict=True):
+        np.testing.assert_allclose(derivative, (a - b) / (2 * step), atol=2e-2 * float(jnp.abs(derivative).max()))
+    np.testing.assert_allclose(each, x @ kernel, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(kernels, jnp.stack([x @ kernel, x @ dk]), rtol=1e-5, atol=1e-5)
