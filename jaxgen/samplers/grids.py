@@ -289,3 +289,39 @@ def edm(
         [80.0, 2.515, 0.002, 0.0]
     """
     return karras(path, steps, rho, sigma_min, sigma_max if start is None else None, start=start)
+
+
+def repaint(grid: Array, jump: int = 10, resamples: int = 10) -> Array:
+    """A grid for `jaxgen.samplers.editing.repaint`: it jumps back towards the noise and comes down again.
+
+    Wherever a multiple of `jump` steps is left (but none of the last `jump`, nor before the first `jump` are done), it
+    goes back up `jump` steps at once, ``resamples - 1`` times. 250 steps with the default jumps call the denoiser 2410
+    times.
+
+    Args:
+        grid: times ``[steps + 1]`` from noise to data.
+        jump: the number of steps to jump back, at least 1.
+        resamples: how often to come down each stretch, at least 1; 1 gives the grid itself.
+
+    Returns:
+        Times, of which those that rise towards the noise need no denoiser.
+
+    Raises:
+        ValueError: if `jump` or `resamples` is below 1.
+
+    Reference:
+        Lugmayr et al. 2022, "RePaint: inpainting using denoising diffusion probabilistic models", section 4.2.
+
+    Example:
+        >>> repaint(jnp.array([4.0, 3.0, 2.0, 1.0, 0.0]), jump=2, resamples=2).tolist()
+        [4.0, 3.0, 2.0, 4.0, 3.0, 2.0, 1.0, 0.0]
+    """
+    if jump < 1 or resamples < 1:
+        raise ValueError(f"jump is {jump} and resamples {resamples}: at least 1 is needed")
+    steps = len(grid) - 1
+    left = [steps]
+    for stretch in range(steps - 1, -1, -1):
+        left.append(stretch)
+        if stretch % jump == 0 and 0 < stretch <= steps - jump:
+            left += (resamples - 1) * list(range(stretch + jump, stretch - 1, -1))
+    return grid[steps - np.array(left)]
