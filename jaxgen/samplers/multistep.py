@@ -81,7 +81,7 @@ def usable_order(log_ratio: Array, order: int, lower_order_final: bool = False) 
     """The order that each step can have, ``[steps]``.
 
     As many points as follow each other, finite and ever closer to the data, up to the start of the step; 1 where the
-    step ends without noise; with `lower_order_final`, no more than the steps that are left.
+    step ends without noise, or leads nowhere; with `lower_order_final`, no more than the steps that are left.
 
     Example:
         >>> usable_order(jnp.array([-jnp.inf, -1.0, 0.0, 1.0, 2.0, jnp.inf]), 3).tolist()
@@ -95,7 +95,8 @@ def usable_order(log_ratio: Array, order: int, lower_order_final: bool = False) 
     broken = jnp.concatenate([jnp.ones(min(steps, 1), bool), ~follows])
     run = i - lax.cummax(jnp.where(broken, i, 0)) + 1
     limit = jnp.minimum(order, steps - i) if lower_order_final else order
-    return jnp.where(jnp.isfinite(log_ratio[1:]), jnp.minimum(run, limit), 1)
+    advances = jnp.isfinite(log_ratio[1:]) & (log_ratio[1:] > log_ratio[:-1])
+    return jnp.where(advances, jnp.minimum(run, limit), 1)
 
 
 def phi(k: int, z: Array) -> Array:
@@ -168,8 +169,8 @@ def select(order: Array, by_order: Sequence[Sequence[Array]], width: int) -> Arr
     """
     rows = []
     for row in by_order:
-        row = jnp.stack(jnp.broadcast_arrays(*row), axis=-1)
-        rows.append(jnp.pad(row, ((0, 0), (0, width - row.shape[-1]))))
+        stacked = jnp.stack(jnp.broadcast_arrays(*row), axis=-1)
+        rows.append(jnp.pad(stacked, ((0, 0), (0, width - stacked.shape[-1]))))
     return jnp.take_along_axis(jnp.stack(rows), (order - 1)[None, :, None], axis=0)[0]
 
 
@@ -234,7 +235,7 @@ def linear_multistep(path: Path, order: int, weigh: Callable[[Levels], Weights],
         del s
         x, i, weights = state.x, state.i, state.weights
         x0 = denoise(x, t)
-        base = x if weights.first is None else jnp.where(weights.first[i], x, state.base)
+        base = x if weights.first is None or state.base is None else jnp.where(weights.first[i], x, state.base)
         end = weights.x[i] * base + weights.outputs[i, 0] * x0 + combine(weights.outputs[i, 1:], state.past)
         if weights.noise is not None:
             end = end + weights.noise[i] * draws.normal(key, x.shape, jnp.promote_types(x.dtype, jnp.float32))
