@@ -1,5 +1,6 @@
 """Numbers that judge masks, probabilities, scores, and sets of samples."""
 
+from jaxgen.metrics.bootstrap import Estimate, Interval, bootstrap_interval
 from jaxgen.metrics.calibration import Reliability, brier_score, expected_calibration_error, reliability_curve
 from jaxgen.metrics.distribution import (
     generalized_energy_distance,
@@ -7,8 +8,11 @@ from jaxgen.metrics.distribution import (
     maximum_dice_matching,
     pairwise_iou,
 )
-from jaxgen.metrics.fidelity import frechet_distance, kernel_distance
-from jaxgen.metrics.memorisation import memorisation_ratio, nearest_neighbours
+from jaxgen.metrics.diversity import pairwise_similarity
+from jaxgen.metrics.fidelity import frechet_distance, frechet_distance_infinity
+from jaxgen.metrics.image_quality import ms_ssim, psnr, ssim
+from jaxgen.metrics.kernel_distance import kernel_distance, maximum_mean_discrepancy
+from jaxgen.metrics.memorisation import copying_test, memorisation_ratio, nearest_neighbours
 from jaxgen.metrics.overlap import dice, iou
 from jaxgen.metrics.precision_recall import density_coverage, precision_recall
 from jaxgen.metrics.ranking import auroc, average_precision
@@ -19,29 +23,42 @@ from jaxgen.metrics.segmentation import (
     hausdorff95,
     surface_dice,
 )
+from jaxgen.metrics.wasserstein import sliced_wasserstein, wasserstein_along
 
 __all__ = [
+    "Estimate",
+    "Interval",
     "Reliability",
     "auroc",
     "average_precision",
     "average_surface_distance",
+    "bootstrap_interval",
     "brier_score",
     "component_count",
     "component_count_error",
+    "copying_test",
     "density_coverage",
     "dice",
     "expected_calibration_error",
     "frechet_distance",
+    "frechet_distance_infinity",
     "generalized_energy_distance",
     "hausdorff95",
     "iou",
     "kernel_distance",
     "matched_iou",
     "maximum_dice_matching",
+    "maximum_mean_discrepancy",
     "memorisation_ratio",
+    "ms_ssim",
     "nearest_neighbours",
     "pairwise_iou",
+    "pairwise_similarity",
     "precision_recall",
+    "psnr",
     "reliability_curve",
+    "sliced_wasserstein",
+    "ssim",
     "surface_dice",
+    "wasserstein_along",
 ]

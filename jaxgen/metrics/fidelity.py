@@ -1,4 +1,4 @@
-"""Distances between two sets of features: Frechet (FID in any feature space) and kernel (KID).
+"""The Frechet distance between two sets of features (FID in any feature space), and its value without bias.
 
 Features are plain arrays ``[n, d]``: those of any network, or pixels. The numbers mean nothing without the name of the
 feature space and the number of examples, on which the Frechet distance depends.
@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from jaxgen.metrics.bootstrap import Estimate
 
 
 class Statistics(NamedTuple):
@@ -61,7 +63,7 @@ def frechet_distance(a: ArrayLike | Statistics, b: ArrayLike | Statistics) -> fl
     """The Frechet distance of two sets, as if they were normal: ``|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2))``.
 
     With the features of the Inception network this is FID. It is biased upwards by a term that falls with the number of
-    examples: compare only sets of equal size.
+    examples: compare only sets of equal size, or use `frechet_distance_infinity`.
 
     Args:
         a: features ``[n, d]``, or their `statistics`.
@@ -93,64 +95,50 @@ def frechet_distance(a: ArrayLike | Statistics, b: ArrayLike | Statistics) -> fl
     return float(max(gap + np.trace(one.covariance) + np.trace(two.covariance) - 2 * cross, 0.0))
 
 
+def frechet_distance_infinity(
+    samples: ArrayLike, reference: ArrayLike | Statistics, *, points: int = 15, least: float = 0.3, seed: int = 0
+) -> Estimate:
+    """The Frechet distance that unlimited samples would have: a line in 1 / n through subsets, taken to 0.
+
+    ``d(n) = d_inf + c / n``, fitted by least squares to random subsets of `samples` of `points` sizes between
+    ``least n`` and n. Only the bias of `samples` is removed: hold `reference` fixed, and as large as can be. Take n
+    well above the width of the features: below it covariances are singular and the line bends.
+
+    Args:
+        samples: features ``[n, d]`` of generated images.
+        reference: features ``[m, d]`` of real ones, or their `statistics`.
+        points: how many sizes.
+        least: the smallest one, as a share of n.
+        seed: of the subsets.
+
+    Returns:
+        The extrapolated value, and the standard error of the fit (subsets overlap, so the true one is larger).
+
+    Raises:
+        ValueError: with fewer than three points or ten samples, or `least` out of (0, 1).
+
+    Reference:
+        Chong & Forsyth 2020, "Effectively unbiased FID and Inception score and where to find them", arXiv 1911.07023,
+        section 4.
+
+    Example:
+        >>> x, y = np.random.default_rng(0).normal(size=(2, 600, 8))
+        >>> frechet_distance_infinity(x, y).value < frechet_distance(x, y)
+        True
+    """
+    values = np.asarray(samples, np.float64)
+    if points < 3 or not 0 < least < 1 or len(values) < 10:
+        raise ValueError(f"needs 3 points, a share in (0, 1) and 10 samples; got {points}, {least}, {len(values)}")
+    fixed = reference if isinstance(reference, Statistics) else statistics([reference])
+    rng = np.random.default_rng(seed)
+    sizes = np.linspace(max(2, least * len(values)), len(values), points).round().astype(int)
+    found = np.array([frechet_distance(values[rng.permutation(len(values))[:n]], fixed) for n in sizes])
+    design = np.stack([np.ones(points), 1 / sizes], axis=1)
+    line, *_ = np.linalg.lstsq(design, found, rcond=None)
+    spread = np.sum((found - design @ line) ** 2) / (points - 2)
+    return Estimate(float(line[0]), float(np.sqrt(spread * np.linalg.inv(design.T @ design)[0, 0])))
+
+
 def _root(covariance: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(covariance)
     return vectors * np.sqrt(np.maximum(values, 0))
-
-
-class Estimate(NamedTuple):
-    """A number with its standard error."""
-
-    value: float
-    standard_error: float
-
-
-def kernel_distance(
-    a: ArrayLike, b: ArrayLike, *, subsets: int = 50, size: int = 200, seed: int = 0, degree: int = 3
-) -> Estimate:
-    """The kernel distance (KID): unbiased squared MMD with the kernel ``(x'y / d + 1)^degree``, over random subsets.
-
-    Its expectation does not depend on the number of examples; for two draws of one law it is 0, so values may be
-    negative.
-
-    Args:
-        a: features ``[n, d]``.
-        b: features ``[m, d]``.
-        subsets: how many pairs of subsets to average over.
-        size: examples in each, as many as there are at most.
-        seed: of the subsets.
-        degree: of the kernel.
-
-    Returns:
-        The mean over subsets, and its standard error as that of their spread.
-
-    Raises:
-        ValueError: if a set has fewer than two examples.
-
-    Reference:
-        Binkowski et al. 2018, "Demystifying MMD GANs", arXiv 1801.01401, section 3.1 and eq. 4.
-
-    Example:
-        >>> rng = np.random.default_rng(0)
-        >>> x, y = rng.normal(size=(300, 4)), rng.normal(size=(300, 4))
-        >>> kernel_distance(x, y + 1).value > 10 * abs(kernel_distance(x, y).value)
-        True
-    """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    size = min(size, len(a), len(b))
-    if size < 2:
-        raise ValueError("each set needs at least 2 examples")
-    rng = np.random.default_rng(seed)
-
-    def one() -> float:
-        x, y = (s[rng.choice(len(s), size, replace=False)] for s in (a, b))
-
-        def kernel(u, v):
-            return (u @ v.T / u.shape[1] + 1) ** degree
-
-        within = sum((k.sum() - np.trace(k)) / (size * (size - 1)) for k in (kernel(x, x), kernel(y, y)))
-        return within - 2 * kernel(x, y).mean()
-
-    values = np.array([one() for _ in range(subsets)])
-    spread = values.std(ddof=1) / np.sqrt(subsets) if subsets > 1 else np.nan
-    return Estimate(float(values.mean()), float(spread))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from jaxgen.metrics.fidelity import Statistics, frechet_distance, kernel_distance, statistics
+from jaxgen.metrics.fidelity import Statistics, frechet_distance, frechet_distance_infinity, statistics
 
 RNG = np.random.default_rng(0)
 
@@ -45,25 +45,29 @@ def test_bad_input():
         frechet_distance(np.zeros((4, 2)), np.zeros((4, 3)))
     with pytest.raises(ValueError, match="at least 2"):
         frechet_distance(np.zeros((1, 2)), np.zeros((4, 2)))
-    with pytest.raises(ValueError, match="at least 2"):
-        kernel_distance(np.zeros((1, 2)), np.zeros((4, 2)))
+    with pytest.raises(ValueError, match="10 samples"):
+        frechet_distance_infinity(np.zeros((9, 2)), np.zeros((40, 2)))
 
 
-def test_kernel_distance_is_the_unbiased_sum_over_pairs():
-    x, y = RNG.normal(size=(5, 2)), RNG.normal(size=(5, 2))
-    k = lambda a, b: (np.dot(a, b) / 2 + 1) ** 3  # noqa: E731
-    pairs = [(i, j) for i in range(5) for j in range(5) if i != j]
-    within = np.mean([k(x[i], x[j]) for i, j in pairs]) + np.mean([k(y[i], y[j]) for i, j in pairs])
-    across = np.mean([k(a, b) for a in x for b in y])
-    assert kernel_distance(x, y, subsets=2).value == pytest.approx(within - 2 * across, rel=1e-10)
+def test_the_bias_of_small_sets_is_taken_away():
+    """Equal laws, the reference known exactly: the distance is 0; that of n samples is about d (d + 3) / (4 n)."""
+    d, n = 8, 400
+    exact = Statistics(np.zeros(d), np.eye(d), 10**9)
+    sets = np.random.default_rng(5).normal(size=(25, n, d))
+    plain = np.array([frechet_distance(x, exact) for x in sets])
+    limit = np.array([frechet_distance_infinity(x, exact, seed=i).value for i, x in enumerate(sets)])
+    error = plain.std(ddof=1) / 5
+    assert abs(plain.mean() - (d + d * (d + 1) / 4) / n) < 4 * error + 0.1 * plain.mean(), "mean and covariance terms"
+    assert plain.mean() > 8 * error
+    assert abs(limit.mean()) < 4 * limit.std(ddof=1) / 5
+    far = sets + 1.0
+    shifted = np.array([frechet_distance_infinity(x, exact, seed=i).value for i, x in enumerate(far)])
+    assert abs(shifted.mean() - d) < 4 * shifted.std(ddof=1) / 5
 
 
-def test_kernel_distance_of_equal_laws_is_zero_and_of_others_is_not():
-    """Independent draws of one law: the mean over them is 0 within 4 standard errors."""
-    draws = [
-        kernel_distance(*np.random.default_rng(i).normal(size=(2, 60, 4)), subsets=1, size=60).value for i in range(200)
-    ]
-    assert abs(np.mean(draws)) < 4 * np.std(draws) / np.sqrt(len(draws))
-    x, y = RNG.normal(size=(2, 400, 4))
-    shifted = kernel_distance(x, y + 0.5)
-    assert shifted.value > 4 * shifted.standard_error
+def test_the_extrapolation_of_an_exact_line():
+    """Sets whose every subset has the same moments lie on a line without noise."""
+    x = np.zeros((200, 2))
+    found = frechet_distance_infinity(x, Statistics(np.array([3.0, 4.0]), np.zeros((2, 2)), 100))
+    assert found.value == pytest.approx(25)
+    assert found.standard_error == pytest.approx(0, abs=1e-9)

@@ -47,3 +47,13 @@ def test_far_from_the_origin_and_in_several_blocks():
 def test_too_few_examples():
     with pytest.raises(ValueError, match="3 examples have no 3 neighbours"):
         precision_recall(np.zeros((3, 2)), np.zeros((9, 2)))
+
+
+def test_equal_laws_have_the_expected_density_and_coverage():
+    """Density 1; coverage 1 - (n - 1) ... (n - k) / ((n + m - 1) ... (n + m - k)), lemma 2 of Naeem et al."""
+    n, m, k = 60, 40, 3
+    found = [density_coverage(*np.split(np.random.default_rng(i).normal(size=(n + m, 4)), [n]), k) for i in range(200)]
+    mean, error = np.mean(found, axis=0), np.std(found, axis=0) / np.sqrt(200)
+    coverage = 1 - np.prod([(n - i) / (n + m - i) for i in range(1, k + 1)])
+    assert abs(mean[0] - 1) < 4 * error[0]
+    assert abs(mean[1] - coverage) < 4 * error[1]
