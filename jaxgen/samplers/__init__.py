@@ -9,6 +9,7 @@ from jaxgen.samplers.clipping import clip, dynamic_threshold
 from jaxgen.samplers.deis import deis
 from jaxgen.samplers.dpm_solver import dpm_solver_1s, dpm_solver_2m, dpm_solver_2s, dpm_solver_3m, dpm_solver_3s
 from jaxgen.samplers.driver import sample
+from jaxgen.samplers.editing import invert, lerp, repaint, replacement, sdedit, slerp
 from jaxgen.samplers.edm import edm
 from jaxgen.samplers.euler_maruyama import euler_maruyama
 from jaxgen.samplers.langevin import annealed_langevin, predictor_corrector, reverse_diffusion
@@ -38,13 +39,19 @@ __all__ = [
     "from_velocity",
     "grids",
     "heun",
+    "invert",
+    "lerp",
     "lms",
     "midpoint",
     "pndm",
     "predictor_corrector",
+    "repaint",
+    "replacement",
     "reverse_diffusion",
     "runge_kutta4",
     "sample",
+    "sdedit",
+    "slerp",
     "start",
     "unipc",
 ]

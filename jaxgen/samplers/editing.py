@@ -100,7 +100,7 @@ def slerp(a: Array, b: Array, fraction) -> Array:
         fraction: 0 gives a, 1 gives b; a number, or one an example.
 
     Returns:
-        An array of the same shape; `lerp` where a and b have all but the same or opposite directions.
+        An array of the same shape; `lerp` where a and b have the same or opposite directions, or one is 0.
 
     Reference:
         Shoemake 1985, "Animating rotation with quaternion curves"; Song, Meng & Ermon 2021, "Denoising diffusion
@@ -112,9 +112,13 @@ def slerp(a: Array, b: Array, fraction) -> Array:
     """
     axes = tuple(range(1, a.ndim))
     p, q = (x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in (a, b))
-    norms = jnp.sqrt(jnp.sum(p * p, axes, keepdims=True) * jnp.sum(q * q, axes, keepdims=True))
-    cosine = jnp.clip(jnp.sum(p * q, axes, keepdims=True) / jnp.where(norms > 0, norms, 1), -1, 1)
-    angle, sine = jnp.arccos(cosine), jnp.sqrt(1 - cosine**2)
+
+    def norm(x):
+        return jnp.sqrt(jnp.sum(x * x, axes, keepdims=True))
+
+    u, v = (x / jnp.where(norm(x) > 0, norm(x), 1) for x in (p, q))
+    angle = 2 * jnp.arctan2(norm(u - v), norm(u + v))  # unlike the arc cosine, exact for small angles
+    sine = jnp.where((norm(p) > 0) & (norm(q) > 0), jnp.sin(angle), 0)
     fraction = jnp.asarray(fraction, p.dtype)
     fraction = fraction.reshape(fraction.shape + (1,) * (a.ndim - 1)) if fraction.ndim else fraction
     flat = sine < 1e-6
