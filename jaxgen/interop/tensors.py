@@ -1,0 +1,195 @@
+"""Files of named tensors, and how the tensors of another library become a tree of parameters and back."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from jaxgen.errors import UserError
+from jaxgen.types import Params
+
+
+def read(folder: Path, stem: str) -> tuple[Path, dict[str, np.ndarray]]:
+    """Read ``<stem>.safetensors``, or the shards that ``<stem>.safetensors.index.json`` names.
+
+    Args:
+        folder: where the files are.
+        stem: their name before the suffix.
+
+    Returns:
+        The file that was read (or the index), and its tensors by name, in float32 where they are floating point.
+
+    Raises:
+        UserError: if there is no such file, or it is damaged, or there are pickled weights only.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write(Path(folder), "model", {"a": np.zeros(3)})
+        ...     read(Path(folder), "model")[1]["a"].shape
+        (3,)
+    """
+    whole, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
+    if whole.exists():
+        return whole, _load(whole)
+    if index.exists():
+        try:
+            shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise UserError(f"{index}: not an index of shards ({error}); copy it again from where it came") from error
+        return index, {name: tensor for shard in shards for name, tensor in _load(folder / shard).items()}
+    pickled = folder / f"{stem}.bin"
+    if pickled.exists():
+        raise UserError(
+            f"{pickled}: pickled weights can run code and are never opened; in PyTorch load the model and save it with "
+            "save_pretrained(folder, safe_serialization=True)"
+        )
+    raise UserError(f"{whole}: no such file; give the folder that save_pretrained wrote")
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); copy it again from where it came") from error
+    return {name: x.astype(np.float32) if x.dtype.kind in "fV" else x for name, x in tensors.items()}
+
+
+def write(folder: Path, stem: str, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write ``<stem>.safetensors``, replacing one that is there.
+
+    Args:
+        folder: an existing folder.
+        stem: name of the file before the suffix.
+        tensors: by name.
+    """
+    whole = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
+    save_file(whole, folder / f"{stem}.safetensors", metadata={"format": "pt"})
+
+
+class Entry(NamedTuple):
+    """One of our parameters and the tensors of the other library that hold it.
+
+    Attributes:
+        path: of our parameter in its tree.
+        names: of their tensors.
+        ours: their tensors -> our array.
+        theirs: our array -> their tensors.
+    """
+
+    path: tuple[str, ...]
+    names: tuple[str, ...]
+    ours: Callable[..., np.ndarray]
+    theirs: Callable[[np.ndarray], Sequence[np.ndarray]]
+
+
+def same(path: tuple[str, ...], name: str) -> Entry:
+    """A tensor that both hold alike."""
+    return Entry(path, (name,), lambda x: x, lambda x: (x,))
+
+
+def norm(path: tuple[str, ...], name: str) -> Iterator[Entry]:
+    """A normalisation with scale and shift."""
+    yield same((*path, "scale"), f"{name}.weight")
+    yield same((*path, "shift"), f"{name}.bias")
+
+
+def dense(path: tuple[str, ...], name: str) -> Iterator[Entry]:
+    """An affine map: ``[in, out]`` here, ``[out, in]`` there."""
+    yield Entry((*path, "kernel"), (f"{name}.weight",), np.transpose, lambda x: (x.T,))
+    yield same((*path, "bias"), f"{name}.bias")
+
+
+def convolution(path: tuple[str, ...], name: str) -> Iterator[Entry]:
+    """A convolution: ``[*window, in, out]`` here, ``[out, in, *window]`` there."""
+    yield Entry(
+        (*path, "kernel"),
+        (f"{name}.weight",),
+        lambda x: np.moveaxis(x, (1, 0), (-2, -1)),
+        lambda x: (np.moveaxis(x, (-2, -1), (1, 0)),),
+    )
+    yield same((*path, "bias"), f"{name}.bias")
+
+
+def attention_inputs(path: tuple[str, ...], name: str, heads: int) -> Iterator[Entry]:
+    """Query, key and value: one layer here, with the three of a head side by side, and three layers there."""
+    names = ("to_q", "to_k", "to_v")
+
+    def join(*parts: np.ndarray) -> np.ndarray:  # each [c, ...] -> [3 c, ...]
+        split = [x.reshape(heads, -1, *x.shape[1:]) for x in parts]
+        return np.stack(split, axis=1).reshape(-1, *parts[0].shape[1:])
+
+    def part(x: np.ndarray) -> list[np.ndarray]:
+        split = x.reshape(heads, 3, -1, *x.shape[1:])
+        return [split[:, i].reshape(-1, *x.shape[1:]) for i in range(3)]
+
+    yield Entry(
+        (*path, "kernel"),
+        tuple(f"{name}.{n}.weight" for n in names),
+        lambda *parts: join(*parts).T,
+        lambda x: part(x.T),
+    )
+    yield Entry((*path, "bias"), tuple(f"{name}.{n}.bias" for n in names), join, part)
+
+
+def stacked(layers: Sequence[Sequence[Entry]]) -> Iterator[Entry]:
+    """Equal layers, whose parameters are stacked along a first axis here and named apart there."""
+    for same_entry in zip(*layers, strict=True):
+        first, size = same_entry[0], len(same_entry[0].names)
+
+        def ours(*tensors: np.ndarray, first=first, size=size) -> np.ndarray:
+            return np.stack([first.ours(*tensors[i : i + size]) for i in range(0, len(tensors), size)])
+
+        def theirs(x: np.ndarray, first=first) -> list[np.ndarray]:
+            return [tensor for layer in x for tensor in first.theirs(layer)]
+
+        yield Entry(first.path, tuple(name for entry in same_entry for name in entry.names), ours, theirs)
+
+
+def to_params(entries: Sequence[Entry], tensors: Mapping[str, np.ndarray], shapes: Params, file: Path) -> Params:
+    """A tree of parameters from named tensors.
+
+    Args:
+        entries: one for each parameter.
+        tensors: theirs, by name.
+        shapes: the tree of our parameters, of anything with a shape.
+        file: where the tensors are from.
+
+    Returns:
+        A tree like `shapes`, of float32 arrays.
+
+    Raises:
+        UserError: if a tensor is missing, is one too many, or has another shape.
+    """
+    expected = {name for entry in entries for name in entry.names}
+    for what, names in (("lacks", expected - tensors.keys()), ("has an unexpected", tensors.keys() - expected)):
+        if names:
+            raise UserError(f"{file}: {what} tensor {min(names)} ({len(names)} in all); is config.json its own?")
+    flat: dict[tuple[str, ...], Any] = {}
+    shape_of = {tuple(k.key for k in path): leaf.shape for path, leaf in jax.tree.leaves_with_path(shapes)}
+    for entry in entries:
+        try:
+            x = entry.ours(*(tensors[name] for name in entry.names))
+        except ValueError:  # the shapes do not even go together
+            x = np.zeros(0)
+        if x.shape != shape_of[entry.path]:
+            given = tensors[entry.names[0]].shape
+            raise UserError(f"{file}: tensor {entry.names[0]} has shape {given}, which config.json does not describe")
+        flat[entry.path] = jnp.asarray(x, jnp.float32)
+    return jax.tree.map_with_path(lambda path, _: flat[tuple(k.key for k in path)], shapes)
+
+
+def from_params(entries: Sequence[Entry], params: Params) -> dict[str, np.ndarray]:
+    """Named tensors from a tree of parameters, in float32: the inverse of `to_params`."""
+    flat = {tuple(k.key for k in path): leaf for path, leaf in jax.tree.leaves_with_path(params)}
+    tensors: dict[str, np.ndarray] = {}
+    for entry in entries:
+        x = np.asarray(flat[entry.path], np.float32)
+        tensors |= dict(zip(entry.names, entry.theirs(x), strict=True))
+    return tensors
