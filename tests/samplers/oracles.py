@@ -86,10 +86,10 @@ def start(path: Path, oracle: Oracle, key: Key, n: int, t=None) -> Array:
     return path.alpha(t) * x0 + path.sigma(t) * jax.random.normal(noise, x0.shape)
 
 
-def flow(path: Path, oracle: Oracle, x, end=None) -> np.ndarray:
-    """Where the probability flow of a `gaussian` carries x ``[..., d]`` from the noise end to `end`, in float64."""
+def flow(path: Path, oracle: Oracle, x, start=None, end=None) -> np.ndarray:
+    """Where the probability flow of a `gaussian` carries x ``[..., d]``, from end to end unless told, in float64."""
     variances, axes = np.linalg.eigh(oracle.covariance)
-    start, end = path.t_noise, path.t_data if end is None else end
+    start, end = path.t_noise if start is None else start, path.t_data if end is None else end
     (a, s), (b, r) = ((np.float64(path.alpha(t)), np.float64(path.sigma(t))) for t in (start, end))
     along = (np.asarray(x, np.float64) - a * oracle.mean) @ axes
     return b * oracle.mean + (along * np.sqrt((b**2 * variances + r**2) / (a**2 * variances + s**2))) @ axes.T
