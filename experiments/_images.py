@@ -1,0 +1,252 @@
+"""What the image-generation experiments share: data, network, denoiser, and how a set of samples is judged.
+
+Sets of samples are compared in the features of a classifier that the run trains on the real training images: on their
+labels, or where there are none on which of four quarter turns an image was given.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxgen import draws, paths, schedules
+from jaxgen.config import RunConfig, option
+from jaxgen.data import ArraySource, Source, Splits, Subset, load, measure_range, resized
+from jaxgen.errors import UserError
+from jaxgen.experiment import StageSpec
+from jaxgen.families import classifier_model
+from jaxgen.imaging.augment import random_flip
+from jaxgen.losses import weights
+from jaxgen.nets import classifier, unet
+from jaxgen.paths import Path
+from jaxgen.samplers import denoiser
+from jaxgen.samplers.clipping import clip
+from jaxgen.train import Stage, make_optimizer
+from jaxgen.types import Array, Denoise, Key, Net, Params
+
+Widths = tuple[int, ...]
+QUARTER_TURNS = 4
+TABLE = 1000
+"""Steps of the tables of noise."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageConfig(RunConfig):
+    """The options of every image-generation experiment."""
+
+    data: str = option(
+        "brain_phantom",
+        "data: a name, a folder (one subfolder a class, or images/), or a .npz",
+        group="data",
+    )
+    size: int = option(64, "pixels along one side; images are resized", ge=8, le=2048, group="data")
+    mirror: bool = option(True, "mirror training images left to right at random", group="data")
+
+    path: Literal["linear", "scaled_linear", "cosine", "sigmoid", "vp", "sub_vp", "ve", "rectified"] = option(
+        "cosine", "how noise is mixed in: a table of 1000 steps, or a continuous path", group="method"
+    )
+    prediction: Literal["noise", "x0", "v"] = option("v", "what the network predicts", group="method")
+    weight: Literal["simple", "snr", "min_snr", "p2", "sigmoid"] = option(
+        "simple", "weight of the noise levels in the loss", group="method"
+    )
+
+    channels: Widths = option((32, 64, 96), "widths of the U-Net's levels", ge=4, group="network")
+    blocks: int = option(1, "residual blocks a level", ge=1, le=8, group="network")
+    attention: Widths | None = option((2,), "levels with self-attention, 0 the finest", ge=0, group="network")
+    head_width: int = option(32, "width of an attention head", ge=4, group="network")
+    dropout: float = option(0.0, "dropout in the residual blocks", ge=0, lt=1, group="network")
+    adaptive: bool = option(True, "time scales and shifts the norms; otherwise it is added", group="network")
+    residual_resampling: bool = option(False, "change resolution inside residual blocks", group="network")
+    patch: int = option(2, "fold blocks of so many pixels into channels first", ge=1, le=16, group="network")
+
+    samples: int = option(256, "images to draw for the metrics, and real ones beside them", ge=8, group="judging")
+    chunk: int = option(64, "images drawn together", ge=1, le=4096, group="judging")
+    judge_steps: int = option(400, "training steps of the classifier that judges samples", ge=1, group="judging")
+    judge_channels: Widths = option((32, 64, 96), "widths of that classifier's levels", ge=4, group="judging")
+
+    def __post_init__(self) -> None:
+        """Check every field, and those that must fit each other."""
+        super().__post_init__()
+        multiple = self.patch * 2 ** (len(self.channels) - 1)
+        if self.size % multiple:
+            raise UserError(f"--size must be a multiple of {multiple} with such a --patch and levels, got {self.size}")
+        if self.attention and max(self.attention) >= len(self.channels):
+            last = len(self.channels) - 1
+            raise UserError(f"--attention must name levels from 0 to {last}, got {max(self.attention)}")
+
+
+def load_images(config: ImageConfig, *, labels: bool = False) -> Splits:
+    """The images of the experiment; `labels` insists on their classes."""
+    wants, optional = (("image", "label"), ()) if labels else (("image",), ("label",))
+    return load(config.data, seed=config.seed, wants=wants, optional=optional, spatial=2)
+
+
+def measure_images(config: ImageConfig, splits: Splits) -> dict[str, Any]:
+    """What sampling needs to know of the data: the range of its values, its channels, its classes."""
+    return {
+        "value_range": [list(bound) for bound in measure_range(splits.train)],
+        "channels": int(splits.train[0]["image"].shape[-1]),
+        "classes": list(splits.label_names),
+    }
+
+
+def example_images(config: ImageConfig, constants: Mapping[str, Any], splits: Splits) -> ArraySource:
+    """The training images at one size, a byte a value."""
+    return resized(splits.train, config.size, constants["value_range"], dtype=np.uint8)
+
+
+def real_images(config: ImageConfig, constants: Mapping[str, Any], source: Source, most: int | None = None) -> dict:
+    """Images of a split in [-1, 1], ``image [n, h, w, c]`` and ``label [n]`` if there are any; at most `most`."""
+    chosen = np.arange(len(source))
+    if most is not None and most < len(source):
+        chosen = np.linspace(0, len(source) - 1, most).round().astype(int)
+    return resized(Subset(source, chosen), config.size, constants["value_range"]).arrays
+
+
+def prepare_images(config: ImageConfig):
+    """On the device: bytes to [-1, 1], and mirrored images."""
+
+    def prepare(key, batch):
+        image = batch["image"].astype(jnp.float32) / 127.5 - 1
+        batch = {**batch, "image": image}
+        return random_flip(key, batch, axes=(1,), names=("image",)) if config.mirror else batch
+
+    return prepare
+
+
+def make_path(config: ImageConfig) -> Path:
+    """The path that `--path` names."""
+    tables = {
+        "linear": schedules.linear_betas,
+        "scaled_linear": schedules.scaled_linear_betas,
+        "cosine": schedules.cosine_betas,
+        "sigmoid": schedules.sigmoid_betas,
+    }
+    continuous = {
+        "vp": paths.variance_preserving,
+        "sub_vp": paths.sub_variance_preserving,
+        "ve": paths.variance_exploding,
+        "rectified": paths.rectified,
+    }
+    if config.path in tables:
+        return paths.discrete(tables[config.path](TABLE))
+    return continuous[config.path]()
+
+
+def network(config: ImageConfig, constants: Mapping[str, Any], *, classes: int | None = None) -> Net:
+    """The U-Net that denoises."""
+    return unet(
+        constants["channels"],
+        channels=config.channels,
+        blocks=config.blocks,
+        attention=config.attention or (),
+        head_width=config.head_width,
+        dropout=config.dropout,
+        adaptive=config.adaptive,
+        residual_resampling=config.residual_resampling,
+        patch=config.patch,
+        classes=classes,
+    )
+
+
+def loss_weight(config: ImageConfig, path: Path) -> Callable[[Array], Array] | None:
+    """The weight that `--weight` names, for the prediction."""
+    if config.weight == "simple":
+        return None
+    made = {"snr": weights.snr, "min_snr": weights.min_snr, "p2": weights.p2, "sigmoid": weights.sigmoid}
+    return made[config.weight](path, config.prediction)
+
+
+def optimizers(config: ImageConfig, steps: int | None = None) -> dict[str, optax.GradientTransformation]:
+    """The optimizer of the one group of parameters."""
+    made = make_optimizer(
+        config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        steps=steps or config.steps,
+        schedule=config.schedule,
+        clip=config.gradient_clip,
+        weight_decay=config.weight_decay,
+        name=config.optimizer,
+    )
+    return {"net": made}
+
+
+def denoise_with(
+    config: ImageConfig, constants: Mapping[str, Any], params: Params, label: Array | None = None, *, classes=None
+) -> Denoise:
+    """The trained network as a denoiser whose answers lie in [-1, 1]."""
+    net, path = network(config, constants, classes=classes), make_path(config)
+    inputs = {} if label is None else {"label": label}
+    return clip(denoiser(lambda x, t: net.apply(params, x, t, **inputs), path, config.prediction))
+
+
+def starting_noise(path: Path, key: Key, shape: tuple[int, ...]) -> Array:
+    """Where sampling starts: noise of the path's last level; an example's own if there is a key for each."""
+    return path.sigma(jnp.asarray(path.t_noise, jnp.float32)) * draws.normal(key, shape)
+
+
+def in_chunks(function: Callable, n: int, chunk: int, *arrays) -> np.ndarray:
+    """Call a jitted function on stretches of `chunk` examples; the last one is filled up, so one program serves all."""
+    chunk = min(chunk, n)
+    parts = []
+    for first in range(0, n, chunk):
+        index = np.minimum(np.arange(first, first + chunk), n - 1)
+        parts.append(np.asarray(function(*(array[index] for array in arrays)))[: n - first])
+    return np.concatenate(parts)
+
+
+def judge_network(config: ImageConfig, constants: Mapping[str, Any]) -> Net:
+    """The classifier whose features judge samples."""
+    return classifier(len(constants["classes"]) or QUARTER_TURNS, channels=config.judge_channels, blocks=1, patch=2)
+
+
+def build_judge(config: ImageConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
+    """Train the judge on real images, moved about a little so that it does not learn them by heart."""
+    unlabelled = not constants["classes"]
+
+    def prepare(key, batch):
+        flip_key, turn_key, noise_key = draws.split(key, 3)
+        batch = prepare_images(config)(flip_key, batch)
+        image = batch["image"]
+        if unlabelled:
+            turns = jnp.floor(QUARTER_TURNS * draws.uniform(turn_key, image.shape[:1])).astype(jnp.int32)
+            turned = jnp.stack([jnp.rot90(image, k, (1, 2)) for k in range(QUARTER_TURNS)], axis=1)
+            image = jax.vmap(lambda all_turns, k: all_turns[k])(turned, turns)
+            batch = {**batch, "label": turns}
+        return {**batch, "image": image + 0.05 * draws.normal(noise_key, image.shape)}
+
+    model = classifier_model(judge_network(config, constants))
+    return Stage("judge", model, optimizers(config, config.judge_steps), config.judge_steps, prepare)
+
+
+JUDGE = StageSpec("judge", build_judge)
+
+
+class Judge:
+    """The trained judge: features and classes of images ``[n, h, w, c]`` in [-1, 1]."""
+
+    def __init__(self, config: ImageConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]):
+        net, self._params = judge_network(config, constants), trained["judge"]["net"]
+        self._features = jax.jit(lambda params, x: net.apply(params, x, features=True))
+        self._logits = jax.jit(net.apply)
+        self._chunk = 64
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """``[n, d]``."""
+        return in_chunks(lambda x: self._features(self._params, x), len(images), self._chunk, images)
+
+    def classes(self, images: np.ndarray) -> np.ndarray:
+        """The most likely class, ``[n]``."""
+        return in_chunks(lambda x: self._logits(self._params, x), len(images), self._chunk, images).argmax(-1)
+
+
+def gaussian_images(train: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """The baseline: images drawn from a normal law with the mean and the covariance of the training images."""
+    flat = train.reshape(len(train), -1).astype(np.float64)
+    mean = flat.mean(0)
+    weights_ = np.random.default_rng(seed).standard_normal((n, len(flat))) / np.sqrt(max(1, len(flat) - 1))
+    return np.clip(mean + weights_ @ (flat - mean), -1, 1).reshape(n, *train.shape[1:]).astype(np.float32)

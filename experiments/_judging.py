@@ -1,0 +1,81 @@
+"""How good a set of images is, in the features of the judge; with the figures that show it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from experiments import _images as images
+from experiments import _picture_grids as pictures
+from jaxgen.data import Splits
+from jaxgen.experiment import Figure, Metric
+from jaxgen.metrics import (
+    density_coverage,
+    frechet_distance,
+    kernel_distance,
+    memorisation_ratio,
+    nearest_neighbours,
+    precision_recall,
+)
+
+MOST_TRAIN = 5000
+
+
+class Real:
+    """The real images that samples are compared with.
+
+    Attributes:
+        train: training images ``[n, h, w, c]`` in [-1, 1].
+        train_features: their features.
+        held_out: as many test (and validation) images as samples are drawn.
+        label: the labels of the held-out images, or None.
+        count: how many samples to judge: as many as there are held-out images, `samples` at most.
+    """
+
+    def __init__(self, config: images.ImageConfig, constants: Mapping[str, Any], splits: Splits, judge: images.Judge):
+        self.train = images.real_images(config, constants, splits.train, MOST_TRAIN)["image"]
+        parts = [images.real_images(config, constants, part) for part in (splits.test, splits.validation)]
+        held_out = np.concatenate([part["image"] for part in parts])
+        self.count = min(config.samples, len(held_out))
+        self.held_out = held_out[: self.count]
+        has_labels = bool(constants["classes"])
+        self.label = np.concatenate([part["label"] for part in parts])[: self.count] if has_labels else None
+        self.train_features = judge.features(self.train)
+
+
+def score(real: Real, judge: images.Judge, samples: np.ndarray) -> dict[str, float]:
+    """Metrics of a set of samples against the training images."""
+    features = judge.features(samples)
+    precision, recall = precision_recall(real.train_features, features)
+    _, coverage = density_coverage(real.train_features, features)
+    return {
+        "frechet": float(frechet_distance(real.train_features, features)),
+        "kernel": float(kernel_distance(real.train_features, features).value),
+        "precision": float(precision),
+        "recall": float(recall),
+        "coverage": float(coverage),
+        "neighbour_ratio": memorisation_ratio(_flat(samples), _flat(real.train), _flat(real.held_out)),
+    }
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    return x.reshape(len(x), -1)
+
+
+def neighbours(real: Real, samples: np.ndarray) -> Figure:
+    """Samples above the training images nearest to them."""
+    _, index = nearest_neighbours(_flat(samples), _flat(real.train))
+    drawn = {"sample": samples, "nearest training image": real.train[index]}
+    return pictures.rows(drawn, "Samples, and the training image nearest to each in pixels: they should not be copies.")
+
+
+DESCRIBE = {
+    "frechet": Metric("Frechet distance", "lower", "to the training images, in the judge's features"),
+    "kernel": Metric("Kernel distance", "lower", "unbiased squared MMD, cubic kernel, in the judge's features"),
+    "precision": Metric("Precision", "higher", "share of samples within the training images' manifold"),
+    "recall": Metric("Recall", "higher", "share of training images within the samples' manifold"),
+    "coverage": Metric("Coverage", "higher", "share of training images with a sample nearby"),
+    "neighbour_ratio": Metric(
+        "Neighbour ratio", "", "distance to the nearest training image over a held-out image's; copies give 0"
+    ),
+}

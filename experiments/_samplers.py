@@ -1,0 +1,92 @@
+"""The samplers that experiments offer by name, with what a step of each costs."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from jaxgen.paths import Path
+from jaxgen.samplers import ddim, euler, heun, midpoint, runge_kutta4
+from jaxgen.samplers.ancestral import ddpm, euler_ancestral
+from jaxgen.samplers.deis import deis
+from jaxgen.samplers.dpm_solver import (
+    dpm_solver_1s,
+    dpm_solver_2m,
+    dpm_solver_2s,
+    dpm_solver_3m,
+    dpm_solver_3s,
+)
+from jaxgen.samplers.edm import edm
+from jaxgen.samplers.euler_maruyama import euler_maruyama
+from jaxgen.samplers.langevin import predictor_corrector, reverse_diffusion
+from jaxgen.samplers.lms import lms
+from jaxgen.samplers.pndm import pndm
+from jaxgen.samplers.unipc import unipc
+from jaxgen.types import Step
+
+SamplerName = Literal[
+    "ddpm",
+    "ddim",
+    "ddim_eta1",
+    "euler",
+    "euler_ancestral",
+    "heun",
+    "midpoint",
+    "rk4",
+    "edm",
+    "edm_churn",
+    "dpm_solver_1s",
+    "dpm_solver_2s",
+    "dpm_solver_3s",
+    "dpm_solver_2m",
+    "dpm_solver_3m",
+    "dpm_solver_2m_sde",
+    "unipc",
+    "deis",
+    "pndm",
+    "lms",
+    "euler_maruyama",
+    "reverse_diffusion",
+    "predictor_corrector",
+]
+
+
+class Sampler(NamedTuple):
+    """A sampler on offer.
+
+    Attributes:
+        step: ``step(path) -> Step``.
+        evaluations: of the network, a step.
+        random: whether it draws noise on the way.
+    """
+
+    step: Callable[[Path], Step]
+    evaluations: int = 1
+    random: bool = False
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "ddpm": Sampler(ddpm, random=True),
+    "ddim": Sampler(ddim),
+    "ddim_eta1": Sampler(lambda path: ddim(path, eta=1.0), random=True),
+    "euler": Sampler(euler),
+    "euler_ancestral": Sampler(euler_ancestral, random=True),
+    "heun": Sampler(heun, evaluations=2),
+    "midpoint": Sampler(midpoint, evaluations=2),
+    "rk4": Sampler(runge_kutta4, evaluations=4),
+    "edm": Sampler(edm, evaluations=2),
+    "edm_churn": Sampler(lambda path: edm(path, churn=20.0), evaluations=2, random=True),
+    "dpm_solver_1s": Sampler(dpm_solver_1s),
+    "dpm_solver_2s": Sampler(dpm_solver_2s),
+    "dpm_solver_3s": Sampler(dpm_solver_3s),
+    "dpm_solver_2m": Sampler(dpm_solver_2m),
+    "dpm_solver_3m": Sampler(dpm_solver_3m),
+    "dpm_solver_2m_sde": Sampler(lambda path: dpm_solver_2m(path, eta=1.0), random=True),
+    "unipc": Sampler(unipc),
+    "deis": Sampler(deis),
+    "pndm": Sampler(pndm),
+    "lms": Sampler(lms),
+    "euler_maruyama": Sampler(euler_maruyama, random=True),
+    "reverse_diffusion": Sampler(reverse_diffusion, random=True),
+    "predictor_corrector": Sampler(
+        lambda path: predictor_corrector(reverse_diffusion(path), path), evaluations=2, random=True
+    ),
+}
