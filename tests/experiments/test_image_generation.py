@@ -77,7 +77,7 @@ COUNTS = {"ddpm": 113_673_219, "guidance": 295_900_035, "image_to_image": 113_67
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_full_preset_is_the_paper_s_network(name):
-    """By shape alone: the 256-pixel DDPM of Ho et al. 2020, 114 M; the 64-pixel ADM of Dhariwal & Nichol 2021, 296 M."""
+    """By shape alone: DDPM at 256 pixels (Ho et al. 2020), 114 M; ADM at 64 (Dhariwal & Nichol 2021), 296 M."""
     config = importlib.import_module(f"experiments.{name}").EXPERIMENT.presets["full"]
     classes = 1000 if name == "guidance" else None
     net = images.network(config, {"channels": 3}, classes=classes)
