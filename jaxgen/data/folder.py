@@ -10,7 +10,8 @@
     folder/glioma/a.png  folder/healthy/b.png    or, without masks, a subfolder for each class
     folder/Training/glioma/a.png  Testing/...    or both: splits, and classes in each
 
-A mask may be in another format than its image. DICOM series are folders in images/, or in the folder of a class.
+A mask may be in another format than its image. Without masks, grey and colour may come together: all become colour.
+DICOM series are folders in images/, or in the folder of a class.
 """
 
 import csv
@@ -28,6 +29,7 @@ import numpy as np
 from jaxgen.data import checks
 from jaxgen.data.dicom import is_dicom
 from jaxgen.data.image import Header
+from jaxgen.data.images import convert_channels
 from jaxgen.data.labels import number_classes, require_classes, require_trained, split_by_class
 from jaxgen.data.nifti import axial_axis
 from jaxgen.data.options import Options
@@ -87,7 +89,8 @@ class FolderSource:
         self._cache = _Cache(CACHE_BYTES)
         with ThreadPoolExecutor(_threads()) as pool:
             headers = list(pool.map(lambda pair: _check_pair(pair, options), self._pairs))
-        _check_alike(self._pairs, headers, mixed=not any(pair.mask for pair in self._pairs))
+        masked = any(pair.mask for pair in self._pairs)
+        self._colour = _check_alike(self._pairs, headers, may_mix=not masked)
         self._axes = [axial_axis(head.affine) for head in headers]
         self._items: list[tuple[int, int | None]] = []
         for i, head in enumerate(headers):
@@ -162,7 +165,8 @@ class FolderSource:
         """An example, and the foreground value of its mask if masks must be binary (else 0)."""
         pair, options = self._pairs[i], self._options
         wanted = options.wants + options.optional
-        example: Example = {"image": read_image(pair.image).array}
+        image = read_image(pair.image).array
+        example: Example = {"image": convert_channels(image, 3) if self._colour else image}
         value = 0
         if pair.mask is not None:
             mask = read_mask(pair.mask)
@@ -343,6 +347,10 @@ def _find(folder: Path, options: Options, prefix: str) -> _Found:
         raise UserError(
             f"{folder}: masks of several raters are read from an npz only; give an npz with `masks` [n, raters, ...]"
         )
+    if "labels" in options.wants:
+        raise UserError(
+            f"{folder}: several labels an image are read from an npz only; give an npz with `labels` [n, classes]"
+        )
     needs_mask = "mask" in options.wants or "instances" in options.wants
     folders = [] if needs_mask else _class_folders(folder, "label" in options.wants)
     if folders:
@@ -492,11 +500,11 @@ def _mismatch(pair: Pair, image: Iterable[int], mask: Iterable[int]) -> UserErro
     )
 
 
-def _check_alike(pairs: Sequence[Pair], headers: Sequence[Header], mixed: bool) -> None:
-    """Refuse sets of volumes and images together, and, unless `mixed`, of grey and colour together."""
+def _check_alike(pairs: Sequence[Pair], headers: Sequence[Header], may_mix: bool) -> bool:
+    """Refuse images with volumes and, unless it may be, grey with colour; whether grey must become colour."""
     first = headers[0]
     for pair, head in zip(pairs, headers, strict=True):
-        if head.channels != first.channels and not (mixed and {head.channels, first.channels} == {1, 3}):
+        if head.channels != first.channels and not (may_mix and {head.channels, first.channels} == {1, 3}):
             raise UserError(
                 f"{pair.image}: {head.channels} channels, but {pairs[0].image} has {first.channels}; "
                 "convert all images to grey or all to RGB"
@@ -506,3 +514,4 @@ def _check_alike(pairs: Sequence[Pair], headers: Sequence[Header], mixed: bool) 
                 f"{pair.image}: {checks.describe(head.shape)}, but {pairs[0].image} is {checks.describe(first.shape)}; "
                 "keep images and volumes in separate folders"
             )
+    return len({head.channels for head in headers}) > 1

@@ -59,9 +59,9 @@ def resized(
 ) -> ArraySource:
     """Bring every image to one size and to values in [-1, 1], in memory.
 
-    Along each axis an image is made smaller by averaging over areas, and larger by linear interpolation. An entry
-    ``label`` is kept, and so are whole numbers on the image's grid (``mask``, ``instances``, ``tissue``), by the
-    nearest pixel; other entries are left out.
+    Along each axis an image is made smaller by averaging over areas, and larger by linear interpolation. The entries
+    ``label`` and ``labels`` are kept, and so are whole numbers on the image's grid (``mask``, ``instances``,
+    ``tissue``), by the nearest pixel; other entries are left out.
 
     Args:
         source: images ``[*spatial, c]`` of any sizes, with raw values.
@@ -103,7 +103,7 @@ def resized(
         kept = {"image": _stored(scaled, np.dtype(dtype))}
         for key, value in example.items():
             value = np.asarray(value)
-            if key == "label":
+            if key in ("label", "labels"):
                 kept[key] = value
             elif value.shape == image.shape[:-1] and value.dtype.kind in "bui":
                 kept[key] = nearest(fit_shape(value[..., None], sides, fit, 0), sides)[..., 0]

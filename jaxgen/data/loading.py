@@ -38,7 +38,8 @@ def load(
             or an npz file (see `jaxgen.data.npz`).
         seed: of the split, where the data come without one.
         wants: entries that each example must have: "image", "mask", "masks" (several raters), "instances", "label" (a
-            class, numbered from 0; the names are `Splits.label_names`).
+            class, numbered from 0) or "labels" (0 or 1 for each class, of images that may have several; from npz files
+            only); the names are `Splits.label_names`.
         optional: entries that it has if the data have them.
         foreground: "binary" (masks must have 0 and one other value; given as 0 and 1), "any" (all but 0), one label, or
             None (whole numbers as they are). The mask of a set with instances is always "any".

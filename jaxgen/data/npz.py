@@ -6,8 +6,8 @@ array (other names)                         shape
 ``images`` (image, volumes, volume)         [n, *spatial] or [n, *spatial, c]
 ``masks`` (mask, segmentations)             [n, *spatial], or [n, raters, *spatial]
 ``instances``                               [n, *spatial]; the mask is then ``instances > 0``
-``labels`` (label)                          [n] or [n, 1], numbers or names of classes; [n, classes] of 0 and 1 where an
-                                            image may have several; with a value a voxel they are the masks
+``labels`` (label)                          [n] or [n, 1], numbers or names of classes; [n, classes] of 0 and 1 (entry
+                                            "labels" where an image may have several); with a value a voxel, masks
 ``label_names``                             [classes], the name of each number in ``labels``
 ``split``                                   [n] of "train", "validation" (or "val", "valid"), "test"
 ``patient`` (patient_id, case_id, subject)  [n]; a patient is in one split only
@@ -88,7 +88,7 @@ def load_npz(path: Path, options: Options) -> Splits:
     names = [str(v) for v in joined["names"]] if "names" in joined else [str(i) for i in range(n)]
     chosen = _split(path, given, joined.get("patient"), names, classes, label_names, options)
     splits = _splits(ArraySource(example, names), chosen, path, options)
-    return splits._replace(label_names=label_names if "label" in example else ())
+    return splits._replace(label_names=label_names if "label" in example or "labels" in example else ())
 
 
 def _headers(path: Path) -> tuple[dict[str, str], dict[str, list[str]], dict[str, tuple[int, ...]]]:
@@ -178,7 +178,7 @@ def _require(
 ) -> None:
     holds = ", ".join(sorted(shapes)) or "nothing"
     for entry in ("image", *options.wants):
-        by = {"mask": ("mask", "instances"), "masks": ("mask",)}.get(entry, (entry,))
+        by = {"mask": ("mask", "instances"), "masks": ("mask",), "labels": ("label",)}.get(entry, (entry,))
         if not any(name in found for name in by):
             raise UserError(f"{path}: has no array `{_NAMES[by[0]][0]}` (it holds {holds}); add it or rename one")
     wanted = options.wants + options.optional
@@ -186,7 +186,9 @@ def _require(
         uses = ("mask", "masks") if entry == "mask" else ("instances", "mask")
         if not any(use in wanted for use in uses):
             found.pop(entry, None)
-    if "label" in found and "label" not in wanted:  # one an image, they still guide the split
+    if (
+        "label" in found and "label" not in wanted and "labels" not in wanted
+    ):  # one an image, they still guide the split
         for label, image in zip(parts["label"], parts["image"], strict=True):
             if shapes[label] not in (shapes[image][:1], (*shapes[image][:1], 1)):
                 found.pop("label", None)
@@ -250,8 +252,7 @@ def _examples(data: Example, raters: bool, where: dict[str, str], options: Optio
             example["masks"] = masks
         if "mask" in wanted:
             example["mask"] = _majority(masks) if raters else masks
-    if "label" in data and "label" in wanted:
-        example["label"] = data["label"]
+    example.update({entry: data[entry] for entry in ("label", "labels") if entry in data and entry in wanted})
     flat = images.reshape(len(images), -1)
     constant = flat.min(1) == flat.max(1)
     if constant.all():
@@ -278,27 +279,42 @@ def _classes(
     """Bring ``data["label"]`` to its final form; the class of each example, if it has just one, and the names."""
     if "label" not in data:
         return None, ()
-    labels, here = data["label"], where["label"]
+    labels, here = data.pop("label"), where["label"]
     wanted = "label" in options.wants + options.optional
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.ndim == 1:
-        try:
-            data["label"], names = number_classes(labels, here, names)
+    if labels.ndim == 2:
+        if "labels" in options.wants + options.optional or wanted:
+            _check_columns(labels, names, here)
+        if "labels" in options.wants + options.optional:
+            data["labels"] = labels.astype(np.float32 if labels.dtype.kind == "f" else np.int32)
+            return None, names
+        if labels.dtype.kind not in "buif" or not (
+            ((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()
+        ):
             if "label" in options.wants:
-                require_classes(data["label"], names, here)
-        except UserError:
-            if wanted:
-                raise
-            del data["label"]
+                raise UserError(f"{here} marks several classes of an image, or none; give one number an image, [n]")
             return None, ()
-        return data["label"], names
-    if wanted and labels.dtype.kind not in "buif":
-        raise UserError(f"{here} has values of type {labels.dtype}; save numbers, 0 or 1 for each class")
-    if wanted and names and len(names) != labels.shape[-1]:
-        raise UserError(f"{here} has {labels.shape[-1]} columns, but there are {len(names)} names; make them equal")
-    data["label"] = labels.astype(np.float32 if labels.dtype.kind == "f" else np.int32) if wanted else labels
-    return None, names
+        labels = labels.argmax(1)
+    elif "labels" in options.wants:
+        raise UserError(f"{here} has one class an image; save [n, classes] of 0 and 1, or ask for label")
+    try:
+        classes, names = number_classes(labels, here, names)
+        if "label" in options.wants:
+            require_classes(classes, names, here)
+    except UserError:
+        if wanted:
+            raise
+        return None, ()
+    data["label"] = classes
+    return classes, names
+
+
+def _check_columns(labels: np.ndarray, names: tuple[str, ...], where: str) -> None:
+    if labels.dtype.kind not in "buif":
+        raise UserError(f"{where} has values of type {labels.dtype}; save numbers, 0 or 1 for each class")
+    if names and len(names) != labels.shape[1]:
+        raise UserError(f"{where} has {labels.shape[1]} columns, but there are {len(names)} names; make them equal")
 
 
 def _given_split(path: Path, data: Example, found: dict[str, str]) -> np.ndarray | None:
@@ -358,7 +374,7 @@ def _splits(source: ArraySource, chosen: dict[str, np.ndarray], path: Path, opti
 
 def _slices(key: str, array: np.ndarray, depth: int) -> np.ndarray:
     """[n, (raters,) x, y, z, ...] -> [n * z, (raters,) x, y, ...]."""
-    if key == "label":
+    if key in ("label", "labels"):
         return np.repeat(array, depth, axis=0)
     axis = {"image": 3, "masks": 4}.get(key, 3)
     moved = np.moveaxis(array, axis, 1)

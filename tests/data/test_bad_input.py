@@ -495,6 +495,11 @@ def raters_from_a_folder(root):
     folder(root)
 
 
+@case("several labels", "npz", wants=("image", "labels"))
+def several_labels_from_a_folder(root):
+    folder(root)
+
+
 @case("set.npz", "`images`", "never unpickled")
 def npz_of_objects(root):
     return npz(root, images=np.array([PIXELS, "a"], dtype=object))

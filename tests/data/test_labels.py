@@ -116,13 +116,27 @@ def test_npz_in_parts(tmp_path):
 
 
 def test_npz_several_labels_an_image(tmp_path):
-    labels = RNG.integers(0, 2, (20, 3))
-    splits = load(save(tmp_path, labels=labels, label_names=np.array(["x", "y", "z"])), wants=BOTH)
+    labels, several = RNG.integers(0, 2, (20, 3)), ("image", "labels")
+    splits = load(save(tmp_path, labels=labels, label_names=np.array(["x", "y", "z"])), wants=several)
     assert splits.label_names == ("x", "y", "z")
     for part in splits[:3]:
-        assert (part.arrays["label"] == labels[[int(n) for n in part.names]]).all()
+        assert (part.arrays["labels"] == labels[[int(n) for n in part.names]]).all()
+    path = save(tmp_path, labels=labels, label_names=np.array(["x", "y"]))
     with pytest.raises(UserError, match="3 columns, but there are 2 names"):
-        load(save(tmp_path, labels=labels, label_names=np.array(["x", "y"])), wants=BOTH)
+        load(path, wants=several)
+    path = save(tmp_path, labels=labels)
+    with pytest.raises(UserError, match="several classes of an image, or none"):
+        load(path, wants=BOTH)
+    alone = load(path, wants=("image",), optional=("label",))
+    assert (set(alone.train[0]), alone.label_names) == ({"image"}, ())
+    with pytest.raises(UserError, match="one class an image"):
+        load(save(tmp_path, labels=labels[:, 0]), wants=several)
+
+
+def test_npz_one_hot(tmp_path):
+    classes = np.arange(20) % 2 + 1
+    splits = load(save(tmp_path, labels=np.eye(3)[classes], label_names=np.array(["x", "y", "z"])), wants=BOTH)
+    assert classes_of(splits) == {str(i): "xyz"[k] for i, k in enumerate(classes)}
 
 
 @pytest.mark.parametrize(
@@ -192,7 +206,7 @@ def test_a_folder_for_each_class(tmp_path):
     assert counts(splits) == [[6, 5, 1], [2, 1, 1], [2, 1, 1]]
     assert all(name.split("/")[0] == value for name, value in classes_of(splits).items())
     shapes = {s[i]["image"].shape for s in splits[:3] for i in range(len(s))}
-    assert shapes == {(6, 7, 1), (6, 7, 3)}, "grey and colour together, until a network asks for one of them"
+    assert shapes == {(6, 7, 3)}, "grey and colour together: all become colour"
     alone = load(tmp_path, wants=("image",))
     assert [list(s.names) for s in alone[:3]] == [list(s.names) for s in splits[:3]]
 
