@@ -6,6 +6,7 @@ from typing import Any
 import diffrax
 import jax
 import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from jaxgen.types import Array, Params
 
@@ -18,6 +19,32 @@ SOLVERS: dict[str, Callable[[], Any]] = {
     "dopri5": diffrax.Dopri5,
     "dopri8": diffrax.Dopri8,
 }
+
+
+def explicit(function: Callable[..., Any], *examples: Any) -> tuple[Callable[..., Any], Any]:
+    """Take a function apart into a pure one and the arrays that it closes over, such as a network's parameters.
+
+    diffrax differentiates with respect to what it is handed, not to what a function holds.
+
+    Args:
+        function: any function of trees of arrays.
+        *examples: arguments for it, for their shapes and types.
+
+    Returns:
+        The pair ``(pure, held)`` with ``pure(held, *arguments) == function(*arguments)``.
+
+    Example:
+        >>> pure, held = explicit(lambda x: 2 * x, jnp.ones(2))
+        >>> pure(held, jnp.ones(2)).tolist()
+        [2.0, 2.0]
+    """
+    program, shapes = jax.make_jaxpr(function, return_shape=True)(*examples)
+
+    def pure(held: list[Array], *arguments: Any) -> Any:
+        leaves = jaxpr_as_fun(ClosedJaxpr(program.jaxpr, held))(*jax.tree.leaves(arguments))
+        return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+    return pure, [jnp.asarray(constant) for constant in program.consts]
 
 
 def _field(velocity, t, x, params):
