@@ -45,7 +45,7 @@ def measure_range(
     images = [convert_channels(source[i]["image"], channels) for i in chosen]
     _check_channels(images, [source.names[i] for i in chosen])
     low, high = percentile_range(images, *percentiles)
-    return tuple(low.tolist()), tuple(high.tolist())
+    return tuple((low + 0.0).tolist()), tuple((high + 0.0).tolist())  # -0.0 becomes 0.0
 
 
 def resized(
