@@ -50,7 +50,7 @@ def test_bad_input():
 
 
 def test_the_bias_of_small_sets_is_taken_away():
-    """Equal laws, the reference known exactly: the distance is 0; that of n samples is about d (d + 3) / (4 n)."""
+    """Equal laws, the reference known exactly: the distance is 0; that of n samples is about d (d + 5) / (4 n)."""
     d, n = 8, 400
     exact = Statistics(np.zeros(d), np.eye(d), 10**9)
     sets = np.random.default_rng(5).normal(size=(25, n, d))
