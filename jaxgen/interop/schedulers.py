@@ -402,11 +402,15 @@ def _interpolated_plan(config: _Config, ratios: np.ndarray, steps: int) -> _Plan
     """Euler, Heun, LMS: levels straight between the entries, any of the respacings within their range."""
     numbers = _entries(config, steps, steps, len(ratios))
     levels = np.interp(numbers, np.arange(len(ratios)), ratios)
-    if config.one_of("interpolation_type", "linear", "log_linear") == "log_linear":
-        levels = np.exp(np.linspace(np.log(levels[-1]), np.log(levels[0]), steps + 1))
+    straight = config.one_of("interpolation_type", "linear", "log_linear") == "linear"
+    if not straight:
+        levels = np.exp(np.linspace(np.log(ratios[-1]), np.log(ratios[0]), steps + 1))
     respaced = _respaced(config, levels[0], levels[-1], steps)
     if respaced is not None:
         levels, numbers = respaced, _numbers(ratios, respaced)
+    elif not straight:
+        # These are one more already, and end at the last entry.
+        return _Plan(levels, None, numbers)
     return _Plan(np.append(levels, _final(config, ratios)), None, numbers)
 
 

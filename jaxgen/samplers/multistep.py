@@ -238,7 +238,7 @@ def linear_multistep(path: Path, order: int, weigh: Callable[[Levels], Weights],
         base = x if weights.first is None or state.base is None else jnp.where(weights.first[i], x, state.base)
         end = weights.x[i] * base + weights.outputs[i, 0] * x0 + combine(weights.outputs[i, 1:], state.past)
         if weights.noise is not None:
-            end = end + weights.noise[i] * draws.normal(key, x.shape, jnp.promote_types(x.dtype, jnp.float32))
+            end = end + weights.noise[i] * draws.normal(key, x.shape)
         new = (x - path.alpha(t) * x0) / path.sigma(t) if noises else x0
         kept = None if weights.first is None else base
         return Multistep(end.astype(x.dtype), remember(new, state.past), i + 1, weights, kept)

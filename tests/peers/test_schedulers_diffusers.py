@@ -6,14 +6,18 @@ sampler from that file, and both run. Where diffusers is wrong, a test says what
 
 import functools
 import importlib
+import runpy
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.integrate
 
 from jaxgen import draws, samplers
 from jaxgen.interop.schedulers import from_diffusers
+from jaxgen.nets import unet
 from jaxgen.samplers import sample
 
 torch = pytest.importorskip("torch")
@@ -50,25 +54,25 @@ def noises(steps, dtype):
     return [np.asarray(draws.normal(jax.random.fold_in(KEY, i), SHAPE), dtype) for i in range(steps)]
 
 
-def theirs(scheduler, steps, start, net=network, *, double_precision=False, monkeypatch=None, **options):
-    """diffusers' loop, as its pipelines write it, on x in our layout."""
-    dtype = np.float64 if double_precision else np.float32
+def theirs(scheduler, steps, start, net=network, *, dtype=np.float32, monkeypatch=None, told=None, **options):
+    """diffusers' loop, as its pipelines write it, on x in our layout; `told` replaces numbers told to the network."""
     scheduler.set_timesteps(steps)
-    if double_precision:
+    if dtype == np.float64:
         sharpen(scheduler)
+    for i, number in (told or {}).items():
+        scheduler.timesteps[i] = number
     drawn, now = noises(steps, dtype), [0]
-    if monkeypatch is not None:
-        module = importlib.import_module(type(scheduler).__module__)
+    module = importlib.import_module(type(scheduler).__module__)
+    if hasattr(module, "randn_tensor"):
         monkeypatch.setattr(module, "randn_tensor", lambda *_, **__: channels_first(drawn[now[0]]))
-    x = channels_first(start.astype(dtype)) * scheduler.init_noise_sigma
-    x = x.to(torch.float64 if double_precision else torch.float32)
-    trajectory = [x]
+    x = channels_first(start).to(torch.float64) * getattr(scheduler, "init_noise_sigma", 1.0)
+    x = x.to(torch.float64 if dtype == np.float64 else torch.float32)
     for i, t in enumerate(scheduler.timesteps):
         now[0] = i
-        output = net(torch, scheduler.scale_model_input(x, t), t)
-        x = scheduler.step(output, t, x, **options).prev_sample
-        trajectory.append(x)
-    return [y.numpy().transpose(0, 2, 3, 1) for y in trajectory]
+        scaled = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
+        x = scheduler.step(net(torch, scaled, t), t, x, **options).prev_sample
+    assert x.dtype == (torch.float64 if dtype == np.float64 else torch.float32)
+    return x.numpy().transpose(0, 2, 3, 1)
 
 
 def channels_first(x):
@@ -76,28 +80,21 @@ def channels_first(x):
 
 
 def sharpen(scheduler):
-    """diffusers' tables, remade in float64: float32 products of 1000 factors are good to four digits near the data."""
-    betas = scheduler.betas.double()
-    kept = torch.cumprod(1 - betas, 0)
+    """diffusers' tables, remade in float64: in float32 they are good to four digits near the data."""
+    kept = torch.cumprod(1 - scheduler.betas.double(), 0)
     scheduler.alphas_cumprod = kept
     if hasattr(scheduler, "final_alpha_cumprod"):
-        scheduler.final_alpha_cumprod = (
-            torch.ones((), dtype=torch.float64) if scheduler.config.set_alpha_to_one else kept[0]
-        )
+        scheduler.final_alpha_cumprod = torch.ones(()).double() if scheduler.config.set_alpha_to_one else kept[0]
     if hasattr(scheduler, "one"):
         scheduler.one = scheduler.one.double()
     if hasattr(scheduler, "sigmas"):
-        numbers, last = scheduler.timesteps.double(), scheduler.sigmas[-1]
-        if type(scheduler).__name__.startswith("Heun"):
-            numbers = torch.cat([numbers, numbers[-1:]])
-        levels = torch.sqrt((1 - kept) / kept)[numbers.long()]
-        end = levels.new_zeros(1) if last == 0 else torch.sqrt((1 - kept) / kept)[:1]
-        scheduler.sigmas = torch.cat([levels[: len(scheduler.sigmas) - 1], end])
-    if type(scheduler).__name__.startswith("Heun"):
-        scheduler.sigmas[-1] = 0
+        table = torch.sqrt((1 - kept) / kept).numpy()
+        levels = np.interp(scheduler.timesteps, np.arange(len(table)), table)
+        last = 0.0 if scheduler.sigmas[-1] == 0 else table[0]
+        scheduler.sigmas = torch.from_numpy(np.append(levels, last))
 
 
-def ours(config, steps, start, net=network, step=None):
+def ours(config, steps, start, net=network, *, over_alpha=False, step=None):
     """The sampler that our reader makes from a file or from entries."""
     scheduler = from_diffusers(config, steps)
     predict = functools.partial(net, jnp)
@@ -105,7 +102,9 @@ def ours(config, steps, start, net=network, step=None):
 
     @jax.jit
     def run(x):
-        return sample(step, scheduler.denoiser(predict), KEY, scheduler.start * x, scheduler.grid)
+        end = sample(step, scheduler.denoiser(predict), KEY, scheduler.start * x, scheduler.grid)
+        # Where some noise is left, those of theirs that work on x / alpha return x / alpha.
+        return end / scheduler.path.alpha(scheduler.grid[-1]) if over_alpha else end
 
     return np.asarray(run(jnp.asarray(start)))
 
@@ -155,7 +154,7 @@ CASES = [
     # In x / alpha.
     *(case(name, 10, **SCALED) for name in K),
     *(case(name, 9, **LINEAR, **V, **LEADING, steps_offset=1) for name in K),
-    *(case(name, 9, **COSINE, **V, **TRAILING) for name in K),
+    *(case(name, 9, **COSINE, **V, **LEADING) for name in K),
     *(case(name, 9, **SCALED, **X0, **KARRAS) for name in K),
     case("EulerDiscreteScheduler", 8, **SCALED, use_exponential_sigmas=True),
     case("EulerDiscreteScheduler", 8, **SCALED, use_beta_sigmas=True),
@@ -169,7 +168,7 @@ CASES = [
     # Multistep methods.
     *(case(name, 10, **SCALED) for name in S),
     *(case(name, 20, **LINEAR, **V, **LEADING, steps_offset=1) for name in S),
-    *(case(name, 10, **COSINE, **X0, **TRAILING) for name in S),
+    *(case(name, 10, **COSINE, **X0, **TRAILING) for name in S[:2]),
     *(case(name, 10, **SCALED, **V, **KARRAS) for name in S),
     *(case(name, 10, **SCALED, **X0, thresholding=True, sample_max_value=1.2) for name in S),
     *(case(name, 8, **SCALED, use_exponential_sigmas=True) for name in S),
@@ -197,7 +196,7 @@ CASES = [
     case("UniPCMultistepScheduler", 10, **SCALED, solver_type="bh1", final_sigmas_type="sigma_min"),
     # PNDM.
     case("PNDMScheduler", 10, **SCALED, skip_prk_steps=True, steps_offset=1),
-    case("PNDMScheduler", 10, **LINEAR, **V, skip_prk_steps=True, set_alpha_to_one=True, **TRAILING),
+    case("PNDMScheduler", 10, **LINEAR, skip_prk_steps=True, set_alpha_to_one=True, **TRAILING),
     case("PNDMScheduler", 10, **COSINE),
     case("PNDMScheduler", 20, **LINEAR, set_alpha_to_one=True),
     # EDM and flow matching.
@@ -218,12 +217,254 @@ CASES = [
 def test_sampler_from_the_file_is_their_loop(name, steps, options, net, monkeypatch, tmp_path):
     scheduler, noise = make(name, **options), start(steps)
     scheduler.save_pretrained(tmp_path)
-    extra = {}
-    if name == "DDIMScheduler":
-        # Theirs by default mixes a clipped x0 with the noise from before clipping.
-        extra["use_clipped_model_output"] = True
-    if any("randn_tensor" in dir(importlib.import_module(type(scheduler).__module__)) for _ in (0,)):
-        want = theirs(scheduler, steps, noise, net, monkeypatch=monkeypatch, **extra)[-1]
-    else:
-        want = theirs(scheduler, steps, noise, net, **extra)[-1]
-    assert difference(ours(tmp_path, steps, noise, net), want) < 1e-4
+    # Theirs by default mixes a clipped x0 with the noise from before clipping.
+    extra = {"use_clipped_model_output": True} if name == "DDIMScheduler" else {}
+    # The largest level is 998.99999 in the table, and they cut off the fraction.
+    told = {0: 999} if options.get("use_exponential_sigmas") and name in S else None
+    want = theirs(scheduler, steps, noise, net, monkeypatch=monkeypatch, told=told, **extra)
+    assert difference(ours(tmp_path, steps, noise, net, over_alpha=name in K), want) < 1e-4
+
+
+PRECISE = [
+    case("DDPMScheduler", 10, **LINEAR),
+    case("DDPMScheduler", 8, **COSINE, **V, **EVEN, **FREE),
+    case("DDPMScheduler", 8, **SCALED, variance_type="learned_range", net=double),
+    case("DDIMScheduler", 10, **COSINE, **TRAILING),
+    case("DDIMScheduler", 10, **SCALED, **V, steps_offset=1, set_alpha_to_one=False, **FREE),
+    case("LMSDiscreteScheduler", 9, **COSINE, **V, **TRAILING),
+    case("LMSDiscreteScheduler", 10, **LINEAR, **X0),
+    case("UniPCMultistepScheduler", 10, **COSINE, **TRAILING, **X0),
+    case("UniPCMultistepScheduler", 20, **LINEAR, **V, solver_order=3),
+    case("UniPCMultistepScheduler", 10, **SCALED, solver_type="bh1", final_sigmas_type="sigma_min"),
+    case("DEISMultistepScheduler", 10, **COSINE, **X0, **TRAILING),
+    case("DEISMultistepScheduler", 10, **SCALED, solver_order=3),
+    case("DPMSolverSinglestepScheduler", 10, **SCALED),
+    case("DPMSolverSinglestepScheduler", 9, **COSINE, **V, solver_order=3, solver_type="heun"),
+    case("DPMSolverSinglestepScheduler", 8, **SCALED, algorithm_type="sde-dpmsolver++"),
+    case("PNDMScheduler", 10, **SCALED, skip_prk_steps=True, steps_offset=1),
+    case("PNDMScheduler", 10, **LINEAR),
+    case("HeunDiscreteScheduler", 9, **COSINE, **V, **TRAILING),
+]
+
+
+@pytest.mark.parametrize(("name", "steps", "options", "net"), PRECISE)
+def test_sampler_from_the_file_is_their_loop_in_float64(name, steps, options, net, monkeypatch, tmp_path):
+    """Theirs with its tables in float64 too; the others of theirs turn x into float32."""
+    scheduler, noise = make(name, **options), start(steps)
+    scheduler.save_pretrained(tmp_path)
+    extra = {"use_clipped_model_output": True} if name == "DDIMScheduler" else {}
+    with jax.enable_x64(True):
+        want = theirs(scheduler, steps, noise, net, dtype=np.float64, monkeypatch=monkeypatch, **extra)
+        assert difference(ours(tmp_path, steps, noise, net), want) < 1e-6
+
+
+@pytest.mark.parametrize(("name", "prediction"), [*((name, V) for name in K), (S[2], X0)])
+def test_float32_where_theirs_loses_its_digits(name, prediction, monkeypatch):
+    """On the cosine table sigma / alpha reaches 20000: x / alpha in float32, and DEIS's logarithms, cancel in theirs.
+
+    The sums of ours are written in x. In float32 it stays near what both say in float64; theirs does not. (Their Euler
+    has no float64.)
+    """
+    scheduler, steps = make(name, **COSINE, **prediction, **TRAILING), 10
+    config = {**scheduler.config, "_class_name": name}
+    noise = start(steps)
+    with jax.enable_x64(True):
+        truth = ours(config, steps, noise)
+        if name != "EulerDiscreteScheduler":
+            precise = theirs(scheduler, steps, noise, dtype=np.float64, monkeypatch=monkeypatch)
+            assert difference(precise, truth) < 1e-6
+    assert difference(ours(config, steps, noise), truth) < 1e-5
+    scheduler = make(name, **COSINE, **prediction, **TRAILING)
+    assert difference(theirs(scheduler, steps, noise, monkeypatch=monkeypatch), truth) > 1e-4
+
+
+@pytest.mark.parametrize("eta", [0.5, 1.0])
+def test_ddim_with_noise(eta, monkeypatch):
+    scheduler, noise = make("DDIMScheduler", **SCALED, clip_sample=False), start()
+    want = theirs(scheduler, 10, noise, monkeypatch=monkeypatch, eta=eta)
+    config = {**scheduler.config, "_class_name": "DDIMScheduler"}
+    assert difference(ours(config, 10, noise, step=lambda path: samplers.ddim(path, eta)), want) < 1e-4
+
+
+def test_ddim_inversion(monkeypatch):
+    """Theirs tells the network the number of where the step ends, at x of where it begins; so does ours, told to."""
+    scheduler = make("DDIMInverseScheduler", **SCALED, **V, steps_offset=1, clip_sample=False, set_alpha_to_one=False)
+    clean, steps = start(), 10
+    want = theirs(scheduler, steps, clean, monkeypatch=monkeypatch)
+    s = from_diffusers({**scheduler.config, "_class_name": "DDIMScheduler"}, steps)
+    times = s.grid[::-1]
+
+    def ahead(x, number):
+        return network(jnp, x, number)
+
+    def denoise(x, t):
+        told = jnp.interp(t, times[:-1], s.number(times[1:]))
+        return samplers.denoiser(lambda x, t: ahead(x, told), s.path, s.prediction)(x, t)
+
+    got = sample(samplers.invert(s.path), denoise, KEY, jnp.asarray(clean, jnp.float32), times)
+    assert difference(np.asarray(got), want) < 1e-4
+
+
+def test_a_u_net(monkeypatch):
+    """The same weights in a PyTorch U-Net under diffusers and in ours under our sampler."""
+    peer = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "torch_unet.py"))
+    size = {"channels": (8, 16), "blocks": 1}
+    net, rng = unet(2, **size), np.random.default_rng(3)
+    x = jnp.asarray(rng.standard_normal((2, 8, 8, 2)), jnp.float32)
+    params = net.init(jax.random.key(0), x, jnp.ones(2))
+    params = jax.tree.map(lambda p: jnp.asarray(p + 0.1 * rng.standard_normal(p.shape), jnp.float32), params)
+    module = peer["UNet"](2, 2, time=True, **size)
+    peer["load"](module, params)
+
+    def both(m, x, number):
+        if m is torch:
+            with torch.no_grad():
+                return module(x, torch.full((len(x),), float(number) / 1000))
+        return net.apply(params, x, jnp.full(len(x), number / 1000))
+
+    scheduler = make("DPMSolverMultistepScheduler", **SCALED)
+    want = theirs(scheduler, 8, np.asarray(x), both, monkeypatch=monkeypatch)
+    config = {**scheduler.config, "_class_name": "DPMSolverMultistepScheduler"}
+    assert difference(ours(config, 8, np.asarray(x), both), want) < 1e-4
+
+
+# Where diffusers is wrong.
+
+
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_their_third_order_is_none(stochastic, monkeypatch):
+    """The parabola's term of DPM-Solver++ (3M): theirs has half of it, and with noise also a wrong sign.
+
+    With x0(v) = D0 + D1 v + D2 v^2 over the step, v in [0, 1], D2's weight is the integral of ``k h e^(-k h (1 - v))
+    v^2``, k = 1 or, with noise, 2. Theirs is half of that with ``+ 1/2 - 1/2`` in place of ``+ 1``: with noise it tends
+    to -1, not 0, for short steps. With the right weight in its place, theirs is ours.
+    """
+    rate = 2 if stochastic else 1
+    weights = []
+
+    class Mended(diffusers.DPMSolverMultistepScheduler):
+        def multistep_dpm_solver_third_order_update(self, outputs, *args, sample, noise=None, **kwargs):
+            x = super().multistep_dpm_solver_third_order_update(outputs, sample=sample, noise=noise)
+            levels = [self._sigma_to_alpha_sigma_t(self.sigmas[self.step_index + i].double()) for i in (1, 0, -1, -2)]
+            log_ratio = [float(torch.log(a) - torch.log(s)) for a, s in levels]
+            h = log_ratio[0] - log_ratio[1]
+            r0, r1 = ((log_ratio[i] - log_ratio[i + 1]) / h for i in (1, 2))
+            m0, m1, m2 = outputs[-1], outputs[-2], outputs[-3]
+            parabola = ((m0 - m1) / r0 - (m1 - m2) / r1) / (r0 + r1)
+            right = scipy.integrate.quad(lambda v: rate * h * np.exp(-rate * h * (1 - v)) * v**2, 0, 1)[0]
+            k = rate * h
+            wrong = (1 - np.exp(-k) - k) / k**2 + (-0.5 if stochastic else 0.5)
+            weights.append((right, wrong))
+            return (x + float(levels[0][0]) * (right - wrong) * parabola).float()
+
+    options = {**SCALED, "solver_order": 3, "algorithm_type": "sde-dpmsolver++" if stochastic else "dpmsolver++"}
+    steps, noise = 16, start()
+    config = {**make("DPMSolverMultistepScheduler", **options).config, "_class_name": "DPMSolverMultistepScheduler"}
+    got = ours(config, steps, noise)
+    module = importlib.import_module(diffusers.DPMSolverMultistepScheduler.__module__)
+    drawn, now = noises(steps, np.float32), iter(range(steps))
+    monkeypatch.setattr(module, "randn_tensor", lambda *_, **__: channels_first(drawn[next(now)]))
+    assert difference(got, theirs(Mended(**options), steps, noise, monkeypatch=monkeypatch)) < 1e-4
+    right, wrong = np.array(weights).T
+    np.testing.assert_allclose(wrong if not stochastic else wrong + 1, right / 2, rtol=1e-6)
+    now = iter(range(steps))
+    plain = theirs(make("DPMSolverMultistepScheduler", **options), steps, noise, monkeypatch=monkeypatch)
+    assert difference(got, plain) > (1e-2 if stochastic else 1e-4)
+
+
+def test_their_bh1_is_not_a_number(monkeypatch):
+    """UniPC with bh1 multiplies an infinite step by no correction in the last step to sigma = 0."""
+    scheduler, noise = make("UniPCMultistepScheduler", **SCALED, solver_type="bh1"), start()
+    assert np.isnan(theirs(scheduler, 10, noise, monkeypatch=monkeypatch)).all()
+    config = {**scheduler.config, "_class_name": "UniPCMultistepScheduler"}
+    got = ours(config, 10, noise)
+    assert np.isfinite(got).all()
+    bh2 = ours({**config, "solver_type": "bh2"}, 10, noise)
+    assert 1e-5 < difference(got, bh2) < 0.1
+
+
+@pytest.mark.parametrize("name", ["DDIMScheduler", "PNDMScheduler"])
+def test_their_steps_miss_the_next_time(name, monkeypatch):
+    """Theirs steps by ``T // steps`` entries, whatever the spacing: the next step then begins somewhere else.
+
+    Seen with data of one point, for which every x_t is known: x_t - alpha x0 is the first noise times sigma.
+    """
+    options = {"clip_sample": False} if name == "DDIMScheduler" else {"skip_prk_steps": True}
+    scheduler, noise, point = make(name, **LINEAR, **EVEN, **options), start(), 0.7
+    kept = scheduler.alphas_cumprod
+    alphas, sigmas = kept**0.5, (1 - kept) ** 0.5
+    off = []
+
+    def told(m, x, number):
+        where = int(number)
+        off.append(float((x - alphas[where] * point - sigmas[where] * channels_first(noise)).abs().max()))
+        return (x - alphas[where] * point) / sigmas[where]
+
+    # Start on the path: at x_T of this point and this noise.
+    begin = np.asarray(alphas[-1]) * point + np.asarray(sigmas[-1]) * noise
+    theirs(scheduler, 9, begin, told, monkeypatch=monkeypatch)
+    assert off[0] < 1e-5
+    assert max(off) > 0.1
+
+    s = from_diffusers({**scheduler.config, "_class_name": name}, 9)
+    kept = sample(s.step(None), lambda x, t: point + 0 * x, KEY, jnp.asarray(begin, jnp.float32), s.grid, keep=True)
+    for x, t in zip(kept, s.grid, strict=True):
+        np.testing.assert_allclose(x, s.path.alpha(t) * point + s.path.sigma(t) * noise, atol=2e-5)
+
+
+def test_their_pndm_combines_v(monkeypatch):
+    """Theirs combines the last v and turns the result into a noise with the present x: not what PNDM does.
+
+    Seen with exact answers for normal data: noise or v, both say the same, and theirs errs far more when told v.
+    """
+    steps, spread, noise = 50, 0.5, start()
+    kept = torch.cumprod(1 - make("PNDMScheduler", **LINEAR).betas.double(), 0)
+    first = float((kept[-1] * spread**2 + 1 - kept[-1]) ** 0.5)
+
+    def exact(m, x, number, kind):
+        table = kept if m is torch else jnp.asarray(kept.numpy())
+        where = int(number) if m is torch else jnp.round(number).astype(int)
+        a, s = table[where] ** 0.5, (1 - table[where]) ** 0.5
+        x0 = a * spread**2 / (a**2 * spread**2 + s**2) * x
+        e = (x - a * x0) / s
+        return e if kind == "epsilon" else a * e - s * x0
+
+    errors = {}
+    for kind in ("epsilon", "v_prediction"):
+        options = {**LINEAR, **TRAILING, "prediction_type": kind, "skip_prk_steps": True, "set_alpha_to_one": True}
+        scheduler, net = make("PNDMScheduler", **options), functools.partial(exact, kind=kind)
+        config = {**scheduler.config, "_class_name": "PNDMScheduler"}
+        with jax.enable_x64(True):
+            end = theirs(scheduler, steps, first * noise, net, dtype=np.float64, monkeypatch=monkeypatch)
+            errors[kind] = [np.abs(x - spread * noise).max() for x in (end, ours(config, steps, first * noise, net))]
+    (theirs_noise, ours_noise), (theirs_v, ours_v) = errors.values()
+    np.testing.assert_allclose([ours_noise, ours_v], theirs_noise, rtol=1e-4)
+    assert theirs_v > 20 * theirs_noise
+
+
+def test_their_last_ancestral_step_adds_noise(monkeypatch):
+    """DDPM with the large variance ends with a draw of noise on the data unless it ends at entry 0 of the table."""
+    scheduler, noise = (
+        make("DDPMScheduler", **LINEAR, **TRAILING, variance_type="fixed_large", clip_sample=False),
+        start(),
+    )
+    want = theirs(scheduler, 10, noise, monkeypatch=monkeypatch)
+    got = ours({**scheduler.config, "_class_name": "DDPMScheduler"}, 10, noise)
+    added = float((1 - scheduler.alphas_cumprod[99]) ** 0.5) * noises(10, np.float32)[-1]
+    assert difference(got, want - added) < 1e-4
+    assert np.abs(added).max() > 0.3
+
+
+def test_their_ddim_clips_by_half(monkeypatch):
+    """DDIM's default keeps the noise from before clipping, so that x_t is no mix of the clipped x0 and its noise."""
+    scheduler, noise = make("DDIMScheduler", **LINEAR, clip_sample_range=0.3), start()
+    got = ours({**scheduler.config, "_class_name": "DDIMScheduler"}, 10, noise)
+    assert difference(got, theirs(scheduler, 10, noise, monkeypatch=monkeypatch, use_clipped_model_output=True)) < 1e-4
+    assert difference(got, theirs(scheduler, 10, noise, monkeypatch=monkeypatch)) > 1e-2
+
+
+def test_their_zero_snr_is_not_monotone():
+    """The finite level that theirs puts for the infinite one lies below its neighbour's on the linear table."""
+    scheduler = make("EulerDiscreteScheduler", **LINEAR, rescale_betas_zero_snr=True)
+    levels = torch.sqrt((1 - scheduler.alphas_cumprod) / scheduler.alphas_cumprod)
+    assert levels[-2] > 3 * levels[-1]
