@@ -12,6 +12,7 @@ from jaxgen.metrics.diversity import pairwise_similarity
 from jaxgen.metrics.fidelity import frechet_distance, frechet_distance_infinity
 from jaxgen.metrics.image_quality import ms_ssim, psnr, ssim
 from jaxgen.metrics.kernel_distance import kernel_distance, maximum_mean_discrepancy
+from jaxgen.metrics.likelihood import bits_per_dimension, dequantise
 from jaxgen.metrics.memorisation import copying_test, memorisation_ratio, nearest_neighbours
 from jaxgen.metrics.overlap import dice, iou
 from jaxgen.metrics.precision_recall import density_coverage, precision_recall
@@ -32,12 +33,14 @@ __all__ = [
     "auroc",
     "average_precision",
     "average_surface_distance",
+    "bits_per_dimension",
     "bootstrap_interval",
     "brier_score",
     "component_count",
     "component_count_error",
     "copying_test",
     "density_coverage",
+    "dequantise",
     "dice",
     "expected_calibration_error",
     "frechet_distance",
