@@ -23,8 +23,7 @@ from jaxgen.imaging.augment import random_flip
 from jaxgen.losses import weights
 from jaxgen.nets import classifier, unet
 from jaxgen.paths import Path
-from jaxgen.samplers import denoiser
-from jaxgen.samplers.clipping import clip
+from jaxgen.samplers import clip, denoiser
 from jaxgen.train import Stage, make_optimizer
 from jaxgen.types import Array, Denoise, Key, Net, Params
 

@@ -10,6 +10,7 @@ from experiments import _picture_grids as pictures
 from jaxgen.data import Splits
 from jaxgen.experiment import Figure, Metric
 from jaxgen.metrics import (
+    copying_test,
     density_coverage,
     frechet_distance,
     kernel_distance,
@@ -47,6 +48,7 @@ def score(real: Real, judge: images.Judge, samples: np.ndarray) -> dict[str, flo
     """Metrics of a set of samples against the training images."""
     features = judge.features(samples)
     precision, recall = precision_recall(real.train_features, features)
+    pixels = _flat(samples), _flat(real.train), _flat(real.held_out)
     _, coverage = density_coverage(real.train_features, features)
     return {
         "frechet": float(frechet_distance(real.train_features, features)),
@@ -54,7 +56,8 @@ def score(real: Real, judge: images.Judge, samples: np.ndarray) -> dict[str, flo
         "precision": float(precision),
         "recall": float(recall),
         "coverage": float(coverage),
-        "neighbour_ratio": memorisation_ratio(_flat(samples), _flat(real.train), _flat(real.held_out)),
+        "neighbour_ratio": memorisation_ratio(*pixels),
+        "copying": copying_test(*pixels).closer,
     }
 
 
@@ -77,5 +80,8 @@ DESCRIBE = {
     "coverage": Metric("Coverage", "higher", "share of training images with a sample nearby"),
     "neighbour_ratio": Metric(
         "Neighbour ratio", "", "distance to the nearest training image over a held-out image's; copies give 0"
+    ),
+    "copying": Metric(
+        "Closer than new", "", "chance that a sample is nearer to the training images than a new image; 0.5"
     ),
 }

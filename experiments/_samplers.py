@@ -4,22 +4,28 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from jaxgen.paths import Path
-from jaxgen.samplers import ddim, euler, heun, midpoint, runge_kutta4
-from jaxgen.samplers.ancestral import ddpm, euler_ancestral
-from jaxgen.samplers.deis import deis
-from jaxgen.samplers.dpm_solver import (
+from jaxgen.samplers import (
+    ddim,
+    ddpm,
+    deis,
     dpm_solver_1s,
     dpm_solver_2m,
     dpm_solver_2s,
     dpm_solver_3m,
     dpm_solver_3s,
+    edm,
+    euler,
+    euler_ancestral,
+    euler_maruyama,
+    heun,
+    lms,
+    midpoint,
+    pndm,
+    predictor_corrector,
+    reverse_diffusion,
+    runge_kutta4,
+    unipc,
 )
-from jaxgen.samplers.edm import edm
-from jaxgen.samplers.euler_maruyama import euler_maruyama
-from jaxgen.samplers.langevin import predictor_corrector, reverse_diffusion
-from jaxgen.samplers.lms import lms
-from jaxgen.samplers.pndm import pndm
-from jaxgen.samplers.unipc import unipc
 from jaxgen.types import Step
 
 SamplerName = Literal[

@@ -26,8 +26,7 @@ from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.families import classifier_model, diffusion_model
 from jaxgen.nets import classifier
-from jaxgen.samplers import grids, sample
-from jaxgen.samplers.clipping import clip
+from jaxgen.samplers import clip, grids, sample
 from jaxgen.train import Stage
 
 Scales = tuple[float, ...]
