@@ -64,12 +64,15 @@ class _Elementwise(diffrax.ControlTerm):
         return vf * control
 
 
-def _drift(drift, t, x, params):
-    return drift(params, x, t)
+# Time always runs forwards for diffrax, whose stochastic Runge-Kutta methods lose a sign when it runs backwards.
+def _drift(drift, clock, x, arguments):
+    params, direction = arguments
+    return direction * drift(params, x, direction * clock)
 
 
-def _diffusion(diffusion, dtype, t, x, params):
-    return jnp.asarray(diffusion(params, x, t), dtype)
+def _diffusion(diffusion, dtype, clock, x, arguments):
+    params, direction = arguments
+    return jnp.asarray(diffusion(params, x, direction * clock), dtype)
 
 
 def solve_sde(
@@ -113,12 +116,14 @@ def solve_sde(
     solver = diffrax.Euler() if solver is None else solver
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     x, grid, steps = jnp.asarray(x, dtype), jnp.asarray(grid, dtype), len(grid) - 1
+    direction = jnp.sign(grid[-1] - grid[0])
+    clock = direction * grid
     needs = getattr(solver, "minimal_levy_area", diffrax.AbstractBrownianIncrement)
     if issubclass(needs, diffrax.AbstractSpaceTimeTimeLevyArea):
         area: Any = diffrax.SpaceTimeTimeLevyArea
     else:
         area = diffrax.SpaceTimeLevyArea if issubclass(needs, diffrax.AbstractSpaceTimeLevyArea) else None
-    noise = _Increments(key, grid, jax.ShapeDtypeStruct(x.shape, dtype), area or diffrax.BrownianIncrement)
+    noise = _Increments(key, clock, jax.ShapeDtypeStruct(x.shape, dtype), area or diffrax.BrownianIncrement)
     partial = jax.tree_util.Partial
     terms: Any = diffrax.MultiTerm(
         diffrax.ODETerm(partial(_drift, drift)), _Elementwise(partial(_diffusion, diffusion, dtype), noise)
@@ -126,13 +131,13 @@ def solve_sde(
     solution = diffrax.diffeqsolve(
         terms,
         solver,
-        grid[0],
-        grid[-1],
+        clock[0],
+        clock[-1],
         None,
         x,
-        params,
+        (params, direction),
         saveat=diffrax.SaveAt(t1=True),
-        stepsize_controller=diffrax.StepTo(grid),
+        stepsize_controller=diffrax.StepTo(clock),
         adjoint=adjoint or diffrax.RecursiveCheckpointAdjoint(checkpoints=steps),
         max_steps=steps,
     )

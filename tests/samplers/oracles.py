@@ -30,9 +30,10 @@ class Oracle(NamedTuple):
         Component k of x_t has covariance ``alpha^2 C_k + sigma^2``, diagonal in the axes of ``C_k``. With ``p_k`` its
         probability given x_t, ``x0_hat = sum_k p_k (m_k + alpha C_k (alpha^2 C_k + sigma^2)^-1 (x_t - alpha m_k))``.
         """
-        weights, means, variances, axes = self
 
         def denoise(x: Array, t: Array) -> Array:
+            # As arrays of the precision of the day: programs made with and without float64 do not mix then.
+            weights, means, variances, axes = (jnp.asarray(a) for a in self)
             a, s = path.alpha(t), path.sigma(t)
             spread = a**2 * variances + s**2
             along = jnp.einsum("...kd,kde->...ke", x[..., None, :] - a * means, axes, precision="highest")

@@ -1,4 +1,3 @@
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,11 +7,11 @@ from jaxgen import paths
 from jaxgen.samplers.probability_flow import probability_flow
 from tests.samplers import oracles
 
-PATHS = [paths.rectified(), paths.variance_preserving(), paths.variance_exploding(), paths.edm(), paths.cosine()]
+RECTIFIED = paths.rectified()
 ORACLE = oracles.GAUSSIAN
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", [RECTIFIED, paths.variance_preserving(), paths.variance_exploding(), paths.edm()])
 def test_adaptive_steps_follow_the_exact_flow(path):
     """In float64, for a small tolerance; with the error of the last step, of the order of stop^2."""
     with jax.enable_x64(True):
@@ -21,26 +20,21 @@ def test_adaptive_steps_follow_the_exact_flow(path):
         np.testing.assert_allclose(solve(x), oracles.flow(path, ORACLE, x), atol=2e-6)
 
 
-def test_adaptive_steps_in_float32_and_a_stiff_solver():
-    path = PATHS[1]
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(8, 2)), jnp.float32)
-    for solver in ("tsit5", diffrax.Kvaerno3()):
-        end = jax.jit(lambda x, s=solver: probability_flow(path, ORACLE.denoiser(path), x, solver=s))(x)
-        np.testing.assert_allclose(end, oracles.flow(path, ORACLE, x), atol=2e-3)
-
-
-def test_fixed_steps_gradients_types_and_a_later_start():
-    path, x = PATHS[0], jnp.ones((2, 2))
-
-    def end(scale, x, **options):
-        options = {"steps": 6, "solver": "midpoint", **options}
-        return probability_flow(path, lambda x, t: scale * x + t, x, **options)
-
-    gradient, h = jax.jit(jax.grad(lambda scale: end(scale, x).sum()))(0.5), 1e-2
-    want = (end(0.5 + h, x).sum() - end(0.5 - h, x).sum()) / (2 * h)
-    np.testing.assert_allclose(gradient, want, rtol=2e-3)
-    assert jax.eval_shape(end, 0.5, x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
+def test_fixed_steps_from_a_later_start():
     start = 0.4
-    x = oracles.start(path, ORACLE, jax.random.key(0), 4, start)
-    ends = probability_flow(path, ORACLE.denoiser(path), x, solver="dopri5", steps=40, start=start)
-    np.testing.assert_allclose(ends, oracles.flow(path, ORACLE, x, start=start), atol=2e-3)
+    x = oracles.start(RECTIFIED, ORACLE, jax.random.key(0), 4, start)
+    options = {"solver": "dopri5", "steps": 40, "start": start}
+    ends = jax.jit(lambda x: probability_flow(RECTIFIED, ORACLE.denoiser(RECTIFIED), x, **options))(x)
+    np.testing.assert_allclose(ends, oracles.flow(RECTIFIED, ORACLE, x, start=start), atol=2e-3)
+
+
+def test_gradients_reach_what_the_denoiser_holds_and_types_stay():
+    x = jnp.ones((2, 2))
+
+    def end(scale, x):
+        return probability_flow(RECTIFIED, lambda x, t: scale * x + t, x, steps=6, solver="midpoint")
+
+    total, h = jax.jit(lambda scale: end(scale, x).sum()), 1e-2
+    gradient = jax.jit(jax.grad(total))(0.5)
+    np.testing.assert_allclose(gradient, (total(0.5 + h) - total(0.5 - h)) / (2 * h), rtol=2e-3)
+    assert jax.eval_shape(end, 0.5, x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
