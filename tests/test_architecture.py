@@ -13,7 +13,7 @@ FLOORS = [
     ["jaxgen.errors", "jaxgen.types"],
     ["jaxgen.config", "jaxgen.draws", "jaxgen.schedules"],
     ["jaxgen.paths"],
-    ["jaxgen.couplings", "jaxgen.divergence", "jaxgen.preconditioning"],
+    ["jaxgen.couplings", "jaxgen.divergence", "jaxgen.mixtures", "jaxgen.preconditioning"],
     ["jaxgen.imaging"],
     ["jaxgen.losses"],
     ["jaxgen.guidance"],
