@@ -240,10 +240,6 @@ def discrete(betas) -> Path:
     def pair(t) -> tuple[Array, Array]:
         t = _time(t)
         position = t * n
-        entry = jnp.round(position)
-        # (i + 1) / T times T is not always i + 1 in floating point.
-        off = jnp.where(jnp.abs(entry - position) <= 2 * jnp.finfo(t.dtype).eps * position, entry - position, 0)
-        position = position + lax.stop_gradient(off)
         i = jnp.clip(jnp.floor(position).astype(jnp.int32), 0, n - 1)
         fraction = position - i
         noise = jnp.asarray(base, t.dtype)[i] * jnp.exp(fraction * jnp.asarray(slope, t.dtype)[i])
