@@ -15,9 +15,9 @@ def normal(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def _convolution(spatial, window, stride=1):
+def _convolution(spatial, window, stride=1, padding=None):
     x, kernel, bias = normal(2, *spatial, 3), normal(*window, 3, 4, seed=1), normal(4, seed=2)
-    return lambda *a: ops.convolution(*a, stride=stride), (x, kernel, bias)
+    return lambda *a: ops.convolution(*a, stride=stride, padding=padding), (x, kernel, bias)
 
 
 OPERATIONS = {
@@ -28,9 +28,12 @@ OPERATIONS = {
     "convolution 3-D": _convolution((4, 5, 3), (3, 3, 3)),
     "convolution 3-D, uneven window": _convolution((4, 5, 3), (5, 1, 3)),
     "convolution 3-D, stride 2": _convolution((5, 4, 6), (3, 3, 3), 2),
+    "convolution 3-D, stride 2, one side padded": _convolution((4, 4, 6), (3, 3, 3), 2, (0, 1)),
     "convolution 1x1": _convolution((4, 4), (1, 1)),
     "group norm": (lambda x, s, t: ops.group_norm(x, s, t, 3), (normal(2, 4, 4, 6), normal(6), normal(6, seed=1))),
     "group norm, adaptive": (lambda x, s, t: ops.group_norm(x, s, t, 2), (normal(2, 4, 6), normal(2, 6), normal(2, 6))),
+    "layer norm": (ops.layer_norm, (normal(2, 5, 6), normal(2, 1, 6), normal(2, 1, 6, seed=1))),
+    "block end": (ops.block_end, (normal(2, 3),)),
     "attention": (ops.attention, (normal(2, 5, 2, 4), normal(2, 6, 2, 4, seed=1), normal(2, 6, 2, 4, seed=2))),
 }
 
@@ -70,6 +73,28 @@ def test_convolution_is_the_sum_it_should_be(spatial, window, stride):
             sum(signal.correlate(x[i, ..., c], kernel[..., c, o], "same", "direct") for c in range(3))[every] + bias[o]
         )
         np.testing.assert_allclose(operation(x, kernel, bias)[i, ..., o], want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("spatial", [(6,), (4, 6), (2, 4, 6)])
+def test_padding_of_one_side_moves_the_window(spatial):
+    """Zeros after alone: the strided windows start at every second pixel, not one before it."""
+    operation, (x, kernel, bias) = _convolution(spatial, (3,) * len(spatial), 2, (0, 1))
+    padded = jnp.pad(x, ((0, 0), *((0, 1),) * len(spatial), (0, 0)))
+    got = operation(x, kernel, bias)
+    assert got.shape == (2, *(n // 2 for n in spatial), 4)
+    for place in np.ndindex(got.shape[1:-1]):
+        window = padded[(slice(None), *(slice(2 * i, 2 * i + 3) for i in place))]
+        want = jnp.tensordot(window, kernel, len(spatial) + 1) + bias
+        np.testing.assert_allclose(got[(slice(None), *place)], want, rtol=1e-4, atol=1e-4)
+
+
+def test_layer_norm_against_its_definition():
+    x, scale, shift = (np.asarray(normal(2, 5, 6, seed=s), np.float64) for s in range(3))
+    x = 3 * x + 2
+    want = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-2) * scale + shift
+    got = ops.layer_norm(*(jnp.asarray(a, jnp.float32) for a in (x, scale, shift)), epsilon=1e-2)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+    assert ops.layer_norm(jnp.ones((2, 3), jnp.bfloat16), jnp.ones(3)).dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize("adaptive", [False, True])
