@@ -7,6 +7,7 @@ import scipy.stats
 from jaxgen import paths
 from jaxgen.samplers import ddim, denoiser, euler, from_velocity, grids, heun, midpoint, runge_kutta4, sample
 from jaxgen.samplers.ode import solve_ode
+from tests.samplers import oracles
 
 PATHS = {
     "rectified": paths.rectified(),
@@ -14,64 +15,12 @@ PATHS = {
     "variance preserving": paths.variance_preserving(),
     "variance exploding": paths.variance_exploding(),
 }
-ORDERS = {euler: 1, ddim: 1, heun: 2, midpoint: 2, runge_kutta4: 4}
-MEAN, VARIANCE = np.array([1.0, -0.5]), np.array([1.5, 0.2])
-ROTATION = np.array([[0.8, -0.6], [0.6, 0.8]])
-
-
-def gaussian_denoise(path):
-    """The posterior mean of a normal in 2-D with known mean and covariance."""
-
-    def denoise(x, t):
-        a, s = path.alpha(t), path.sigma(t)
-        gain = a * VARIANCE / (a**2 * VARIANCE + s**2)
-        return MEAN + ((x - a * MEAN) @ ROTATION * gain) @ ROTATION.T
-
-    return denoise
-
-
-def gaussian_end(path, x, end=None):
-    """Where the exact flow carries x from the noise end."""
-
-    def spread(t):
-        return np.sqrt(np.float64(path.alpha(t)) ** 2 * VARIANCE + np.float64(path.sigma(t)) ** 2)
-
-    start, end = path.t_noise, path.t_data
-    centred = (np.asarray(x) - float(path.alpha(start)) * MEAN) @ ROTATION * spread(end) / spread(start)
-    return float(path.alpha(end)) * MEAN + centred @ ROTATION.T
+STEPS = (euler, ddim, heun, midpoint, runge_kutta4)
 
 
 def run(step, path, denoise, x, steps, grid=grids.uniform):
     key = jax.random.key(0)
     return jax.jit(lambda x: sample(step(path), denoise, key, x, grid(path, steps)))(x)
-
-
-@pytest.mark.parametrize(
-    ("step", "path"),
-    [(step, PATHS[name]) for step in (heun, runge_kutta4) for name in PATHS]
-    + [(step, PATHS["variance preserving"]) for step in (euler, ddim, midpoint)],
-)
-def test_order_of_convergence(step, path):
-    steps = 64 if path is PATHS["variance exploding"] else 24
-    with jax.enable_x64(True):
-        x = float(path.sigma(path.t_noise)) * jnp.asarray(np.random.default_rng(0).normal(size=(8, 2)))
-        want = gaussian_end(path, x)
-        errors = [np.abs(run(step, path, gaussian_denoise(path), x, n) - want).max() for n in (steps, 2 * steps)]
-    assert errors[1] > 1e-13
-    assert np.log2(errors[0] / errors[1]) > ORDERS[step] - 0.2
-
-
-@pytest.mark.parametrize(
-    ("path", "grid"), [(path, grids.uniform) for path in PATHS.values()] + [(PATHS["rectified"], grids.log_snr)]
-)
-def test_law_with_the_exact_denoiser(path, grid):
-    n, steps = 4096, 60
-    x = path.sigma(path.t_noise) * jax.random.normal(jax.random.key(1), (n, 2))
-    end = np.asarray(run(heun, path, gaussian_denoise(path), x, steps, grid), np.float64)
-    covariance = ROTATION * VARIANCE @ ROTATION.T
-    assert (np.abs(end.mean(0) - MEAN) < 4 * np.sqrt(np.diag(covariance) / n)).all()
-    error = np.sqrt((np.outer(np.diag(covariance), np.diag(covariance)) + covariance**2) / n)
-    assert (np.abs(np.cov(end.T) - covariance) < 4 * error).all()
 
 
 @pytest.mark.parametrize(("step", "steps"), [(euler, 50), (heun, 25), (midpoint, 25)])
@@ -115,10 +64,10 @@ def test_agreement_with_diffrax(path):
 def test_ddim_is_euler_on_the_straight_path():
     path = paths.rectified(1e-3)
     x = jax.random.normal(jax.random.key(0), (5, 2))
-    ends = [run(step, path, gaussian_denoise(path), x, 7) for step in (euler, ddim)]
+    ends = [run(step, path, oracles.GAUSSIAN.denoiser(path), x, 7) for step in (euler, ddim)]
     np.testing.assert_allclose(*ends, atol=1e-5)
     path = paths.trigonometric()
-    ends = [run(step, path, gaussian_denoise(path), x, 7) for step in (euler, ddim)]
+    ends = [run(step, path, oracles.GAUSSIAN.denoiser(path), x, 7) for step in (euler, ddim)]
     assert float(jnp.abs(ends[0] - ends[1]).max()) > 1e-2
 
 
@@ -160,7 +109,7 @@ def test_a_velocity_network_takes_plain_steps(step):
 @pytest.mark.parametrize("prediction", ["x0", "v", "velocity"])
 def test_every_prediction_gives_the_same_sample(prediction):
     path = paths.trigonometric()
-    exact = gaussian_denoise(path)
+    exact = oracles.GAUSSIAN.denoiser(path)
 
     def predict(x, t):
         t = jnp.minimum(t, 1 - 1e-3)  # x0 alone leaves the others undetermined at the very end
@@ -172,11 +121,11 @@ def test_every_prediction_gives_the_same_sample(prediction):
 
 
 @pytest.mark.parametrize(
-    ("step", "path"), [(step, PATHS["rectified"]) for step in ORDERS] + [(heun, PATHS["variance preserving"])]
+    ("step", "path"), [(step, PATHS["rectified"]) for step in STEPS] + [(heun, PATHS["variance preserving"])]
 )
 def test_gradients_through_a_sample_are_finite_and_right(step, path):
     with jax.enable_x64(True):
-        exact = gaussian_denoise(path)
+        exact = oracles.GAUSSIAN.denoiser(path)
         x = float(path.sigma(path.t_noise)) * jnp.ones((1, 2))
         grid = grids.uniform(path, 6)
 
@@ -209,6 +158,6 @@ def test_evaluations_and_traces(step, evaluations):
 
 def test_a_bfloat16_network_leaves_the_state_in_float32():
     x = jnp.ones((2, 2))
-    for step in ORDERS:
+    for step in STEPS:
         end = run(step, paths.rectified(), lambda x, t: x.astype(jnp.bfloat16), x, 3)
         assert end.dtype == jnp.float32
