@@ -55,10 +55,9 @@ def network(config: Mapping[str, Any]) -> Net:
     Example:
         >>> config = {"_class_name": "DiTTransformer2DModel", "num_attention_heads": 2, "attention_head_dim": 8,
         ...           "num_layers": 2, "sample_size": 8, "num_embeds_ada_norm": 3}
-        >>> net = network(config)
-        >>> x, t = jnp.zeros((1, 8, 8, 4)), jnp.array([999])
-        >>> net.apply(net.init(jax.random.key(0), x, t), x, t, label=jnp.array([2])).shape
-        (1, 8, 8, 4)
+        >>> shapes = jax.eval_shape(network(config).init, jax.random.key(0), jnp.zeros((1, 8, 8, 4)), jnp.array([999]))
+        >>> shapes["embedding"]["LabelEmbedding_0"]["table"].shape  # three classes and the null label
+        (4, 16)
     """
     return _network(config, "config", False)[0]
 
@@ -99,11 +98,11 @@ def load(folder: str | Path) -> Loaded:
         >>> import tempfile
         >>> config = {"_class_name": "UNet2DModel", "in_channels": 1, "out_channels": 1, "block_out_channels": [8],
         ...           "down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"], "norm_num_groups": 4}
-        >>> net, x, t = network(config), jnp.zeros((1, 8, 8, 1)), jnp.array([10.0])
+        >>> x, t = jnp.zeros((1, 8, 8, 1)), jnp.array([10.0])
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save(folder, net.init(jax.random.key(0), x, t), config)
+        ...     save(folder, jax.jit(network(config).init)(jax.random.key(0), x, t), config)
         ...     net, params, _ = load(folder)
-        >>> net.apply(params, x, t).shape
+        >>> jax.eval_shape(net.apply, params, x, t).shape
         (1, 8, 8, 1)
     """
     folder = Path(folder)
