@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -199,16 +200,15 @@ def from_noises(level: Levels, order: Array, by_order: Sequence[Sequence[Array]]
 
     ``x_s / alpha_s = x_t / alpha_t + w_0 noise + w_1 past_1 + ...``.
 
-    The latest noise is put through ``noise = (x_t - alpha_t x0) / sigma_t``, so that a first step (of order 1) from
-    alpha = 0 is `ddim`, and finite.
+    With ``noise = (x_t - alpha_t x0) / sigma_t``, and since all weights make ``r_s - r_t`` together (a constant noise
+    is carried exactly), this is ``x_s = A x_t + (alpha_s - alpha_t A) x0 + alpha_s (w_1 past_1 + ...)`` with
+    ``A = (sigma_s - alpha_s (w_1 + ...)) / sigma_t``: `ddim` where there is no past, finite at alpha = 0, and without
+    the digits lost in x / alpha.
     """
     alpha_t, alpha_s, sigma_t, sigma_s = level.alpha[:-1], level.alpha[1:], level.sigma[:-1], level.sigma[1:]
-    weights = select(order, by_order, len(by_order)) * alpha_s[:, None]
-    single = order == 1
-    x = jnp.where(single, sigma_s / sigma_t, alpha_s / jnp.where(single, 1, alpha_t) + weights[:, 0] / sigma_t)
-    x0 = jnp.where(single, alpha_s - alpha_t * sigma_s / sigma_t, -weights[:, 0] * alpha_t / sigma_t)
-    past = jnp.where(single[:, None], 0, weights[:, 1:])
-    return Weights(x, jnp.concatenate([x0[:, None], past], axis=1))
+    past = alpha_s[:, None] * select(order, by_order, len(by_order))[:, 1:]
+    x = (sigma_s - jnp.sum(past, axis=1)) / sigma_t
+    return Weights(x, jnp.concatenate([(alpha_s - alpha_t * x)[:, None], past], axis=1))
 
 
 def linear_multistep(path: Path, order: int, weigh: Callable[[Levels], Weights], *, noises: bool = False) -> Step:
@@ -226,10 +226,15 @@ def linear_multistep(path: Path, order: int, weigh: Callable[[Levels], Weights],
     if order < 1:
         raise ValueError(f"order is {order}: at least 1 is needed")
 
+    # Compiled as one: outside of jit it would be hundreds of small programs.
+    weights_of = jax.jit(lambda grid: weigh(levels(path, grid)))
+
     def init(x: Array, grid: Array) -> Multistep:
-        weights = weigh(levels(path, grid))
+        weights = weights_of(grid)
         base = None if weights.first is None else x
-        return Multistep(x, jnp.zeros((order - 1, *x.shape), x.dtype), jnp.zeros((), jnp.int32), weights, base)
+        # Differences of noises are small: they need more digits than x may have.
+        dtype = jnp.promote_types(x.dtype, jnp.float32) if noises else x.dtype
+        return Multistep(x, jnp.zeros((order - 1, *x.shape), dtype), jnp.zeros((), jnp.int32), weights, base)
 
     def step(denoise: Denoise, key: Key, state: Multistep, t: Array, s: Array) -> Multistep:
         del s

@@ -65,34 +65,42 @@ def pndm(path: Path, *, runge_kutta: bool = False) -> Step:
 
     def init(x: Array, grid: Array) -> Noises:
         del grid
-        return Noises(x, jnp.zeros((3, *x.shape), x.dtype), jnp.zeros((), jnp.int32))
+        # Differences of noises are small: they need more digits than x may have.
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        return Noises(x, jnp.zeros((3, *x.shape), dtype), jnp.zeros((), jnp.int32))
 
     def step(denoise: Denoise, key: Key, state: Noises, t: Array, s: Array) -> Noises:
         del key
         x, past, i = state
+        dtype = past.dtype
 
-        def transfer(noise: Array, end: Array) -> Array:
-            ratio = path.alpha(end) / path.alpha(t)
-            return (ratio * x + (path.sigma(end) - ratio * path.sigma(t)) * noise).astype(x.dtype)
+        def transfer(x0: Array, first: Array, noise: Array, end: Array) -> Array:
+            # (alpha_s / alpha_t) x_t + c noise, without the digits lost in x / alpha where the noises differ little.
+            c = path.sigma(end) - path.alpha(end) / path.alpha(t) * path.sigma(t)
+            return (path.alpha(end) * x0 + path.sigma(end) * first + c * (noise - first)).astype(x.dtype)
 
-        def evaluate(y: Array, time: Array) -> Array:
-            return ((y - path.alpha(time) * denoise(y, time)) / path.sigma(time)).astype(x.dtype)
+        def evaluate(y: Array, time: Array) -> tuple[Array, Array]:
+            x0 = denoise(y, time).astype(dtype)
+            return x0, ((y - path.alpha(time) * x0) / path.sigma(time)).astype(dtype)
 
-        def stage(j: Array, noises: Array) -> Array:
+        def stage(j: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            x0, noises = carry
             time = t + jnp.asarray(shares, t.dtype)[j] * (s - t)
             # Each stage is reached by the noise of the stage before; the first is where the step starts.
-            y = jnp.where(j == 0, x, transfer(noises[jnp.maximum(j - 1, 0)], time))
-            wanted = (j == 0) | ((i < warm) & (path.sigma(time) > 0))
+            before = noises[jnp.maximum(j - 1, 0)]
+            y = jnp.where(j == 0, x, transfer(x0, noises[0], before, time))
             # An end without noise says nothing of the noise there: the one before stands in.
-            noise = lax.cond(wanted, evaluate, lambda y, time: noises[jnp.maximum(j - 1, 0)], y, time)
-            return noises.at[j].set(noise)
+            wanted = (j == 0) | ((i < warm) & (path.sigma(time) > 0))
+            found, noise = lax.cond(wanted, evaluate, lambda y, time: (x0, before), y, time)
+            return jnp.where(j == 0, found, x0), noises.at[j].set(noise)
 
         # One traced copy of the network, however many stages: large networks compile slowly.
-        noises = lax.fori_loop(0, stages, stage, jnp.zeros((stages, *x.shape), x.dtype))
+        carry = jnp.zeros(x.shape, dtype), jnp.zeros((stages, *x.shape), dtype)
+        x0, noises = lax.fori_loop(0, stages, stage, carry)
         weights = jnp.asarray(_ADAMS_BASHFORTH, jnp.promote_types(t.dtype, jnp.float32))[jnp.minimum(i, 3)]
         multistep = weights[0] * noises[0] + combine(weights[1:], past)
         warming = combine(jnp.asarray(stage_weights, weights.dtype), noises)
         noise = jnp.where(i < warm, warming, multistep)
-        return Noises(transfer(noise, s), remember(noises[0], past), i + 1)
+        return Noises(transfer(x0, noises[0], noise, s), remember(noises[0], past), i + 1)
 
     return Step(init, step)

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from jaxgen.paths import Path
@@ -56,7 +57,6 @@ def unipc(
         arXiv 2302.04867, algorithms 1 and 2.
 
     Example:
-        >>> import jax
         >>> from jaxgen.paths import rectified
         >>> from jaxgen.samplers import grids, sample
         >>> path = rectified()
@@ -69,29 +69,26 @@ def unipc(
     def slope(h: Array, moments: list[Array]) -> Array:
         return moments[0] / 2 if exponential else h / 2
 
-    def weigh(x: Array, grid: Array) -> tuple[Array, Array]:
+    def weigh(grid: Array) -> tuple[Array, Array]:
         alpha, sigma, log_ratio = levels(path, grid)
         usable = usable_order(log_ratio, order, lower_order_final)
         predictors, correctors = [], []
         for p in range(1, order + 1):
             taken = usable == p
-            h = jnp.where(taken, log_ratio[1:] - log_ratio[:-1], 1)
-            old = [jnp.where(taken, (earlier(log_ratio, j) - log_ratio[:-1]) / h, -j) for j in range(p)]
-            moments = exponential_moments(h, p)
-            if p == 2:
-                moments[1] = slope(h, moments)
-            predictors.append([alpha[1:] * w for w in (interpolation(old, moments) if p > 1 else moments)])
-            finite = jnp.isfinite(h)
-            h = jnp.where(finite, h, 1)
+            length = log_ratio[1:] - log_ratio[:-1]
+            # An infinite step, or one that leads nowhere, is made by order 1 and is not corrected.
+            regular = taken & jnp.isfinite(length) & (length != 0)
+            h = jnp.where(regular, length, 1)
+            old = [jnp.where(regular, (earlier(log_ratio, j) - log_ratio[:-1]) / h, -j) for j in range(p)]
             moments = exponential_moments(h, p + 1)
-            if p == 1:
-                moments[1] = slope(h, moments)
-            weights = interpolation([jnp.ones_like(h), *old], moments)
-            # An infinite step is left as predicted, by order 1.
-            weights = [
-                jnp.where(finite, w, plain)
-                for w, plain in zip(weights, [jnp.zeros_like(h), jnp.ones_like(h), *weights[2:]], strict=True)
-            ]
+            predicting = [*moments[:1], slope(h, moments)] if p == 2 else moments[:p]
+            correcting = [*moments[:1], slope(h, moments)] if p == 1 else moments
+            plain = -jnp.expm1(-jnp.where(taken, length, 1))
+            weights = interpolation(old, predicting)
+            predictors.append([alpha[1:] * w for w in (weights if p > 1 else [plain])])
+            weights = interpolation([jnp.ones_like(h), *old], correcting)
+            uncorrected = [jnp.zeros_like(h), plain, *weights[2:]]
+            weights = [jnp.where(regular, w, u) for w, u in zip(weights, uncorrected, strict=True)]
             correctors.append([alpha[1:] * w for w in weights])
         scale = (sigma[1:] / sigma[:-1])[:, None]
         predictor = jnp.concatenate([scale, select(usable, predictors, order)], axis=1)
@@ -99,9 +96,12 @@ def unipc(
         remade = jnp.concatenate([scale, select(usable, correctors, order + 1)], axis=1)[:-1]
         return predictor, jnp.concatenate([jnp.zeros((1, order + 2)).at[0, 0].set(1).astype(remade.dtype), remade])
 
+    # Compiled as one: outside of jit it would be hundreds of small programs.
+    weights_of = jax.jit(weigh)
+
     def init(x: Array, grid: Array) -> Corrected:
         past = jnp.zeros((order, *x.shape), x.dtype)
-        return Corrected(x, x, past, jnp.zeros((), jnp.int32), *weigh(x, grid))
+        return Corrected(x, x, past, jnp.zeros((), jnp.int32), *weights_of(grid))
 
     def step(denoise: Denoise, key: Key, state: Corrected, t: Array, s: Array) -> Corrected:
         del key, s
