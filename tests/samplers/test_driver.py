@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen import draws, paths
-from jaxgen.samplers import Sample, euler, grids, heun, sample, start
+from jaxgen.samplers import Sample, ddim, euler, grids, heun, sample, start
 from jaxgen.types import Step
 
 PATH = paths.rectified()
@@ -63,3 +63,18 @@ def test_spatial_rank_is_data():
     for shape in ((2, 5, 1), (2, 4, 3, 1), (2, 3, 4, 2, 1)):
         end = sample(heun(PATH), lambda x, t: 0.5 * x, jax.random.key(0), jnp.ones(shape), grids.uniform(PATH, 2))
         assert end.shape == shape
+
+
+def test_sampling_keeps_one_state_and_no_trajectory():
+    """More steps take no more memory, unless they are all to be kept."""
+    x = jnp.zeros((4, 64, 64, 4))
+
+    def memory(steps, keep):
+        grid = grids.uniform(PATH, steps)
+        run = jax.jit(lambda key, x: sample(ddim(PATH, eta=1.0), lambda x, t: 0.5 * x, key, x, grid, keep=keep))
+        taken = run.lower(jax.random.key(0), x).compile().memory_analysis()
+        return (taken.temp_size_in_bytes + taken.output_size_in_bytes) / x.nbytes
+
+    few = memory(4, keep=False)
+    assert memory(400, keep=False) - few < 1
+    assert memory(400, keep=True) - few > 400
