@@ -150,12 +150,14 @@ class Mixture(NamedTuple):
             [1.0]
         """
 
+        clean = jax.tree.map(jnp.asarray, self)  # in the precision of now, whatever traces this later
+
         def denoise(x: Array, t: Array) -> Array:
-            law = self.noised(path, t)
+            law = clean.noised(path, t)
             along = law._along(x)
             share = jax.nn.softmax(law._log_parts(along), -1)
-            shrunk = self._across(share, path.alpha(t) * self.variances / law.variances * along)
-            return (jnp.sum(share[..., None] * self.means, -2) + shrunk).astype(x.dtype)
+            shrunk = clean._across(share, path.alpha(t) * clean.variances / law.variances * along)
+            return (jnp.sum(share[..., None] * clean.means, -2) + shrunk).astype(x.dtype)
 
         return denoise
 
