@@ -344,7 +344,7 @@ def time_of_log_snr(path: Path, value) -> Array:
     def divide(_, bracket):
         fractions = jnp.arange(1, parts, dtype=value.dtype) / parts
         inner = between([end[..., None] for end in bracket], fractions)
-        below = (log_snr(path, inner) < value[..., None]).sum(-1)
+        below = (log_snr(path, inner) < value[..., None]).sum(-1, dtype=value.dtype)
         return between(bracket, below / parts), between(bracket, (below + 1) / parts)
 
     # Rounds of 6 bits: all of the mantissa, and as many again where the answer is near an end at 0.
