@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
+import scipy.special
 
 from jaxgen import paths, schedules
 from jaxgen.errors import UserError
@@ -358,7 +358,7 @@ def _respaced(config: _Config, high: float, low: float, steps: int) -> np.ndarra
     if asked == ["use_karras_sigmas"]:
         return (high ** (1 / 7) + ramp * (low ** (1 / 7) - high ** (1 / 7))) ** 7
     if asked == ["use_beta_sigmas"]:
-        return low + (high - low) * scipy.stats.beta.ppf(1 - ramp, 0.6, 0.6)
+        return low + (high - low) * scipy.special.betaincinv(0.6, 0.6, 1 - ramp)
     return np.exp(np.log(high) + ramp * (np.log(low) - np.log(high)))
 
 
@@ -522,7 +522,7 @@ def _edm(config: _Config, steps: int) -> Scheduler:
 
     method = _method(config, path, steps)
     start, grid = float(np.sqrt(high**2 + 1)), jnp.asarray(np.append(levels, final))
-    return Scheduler(path, "v", grid, start, number, denoiser, lambda _=None: method)
+    return Scheduler(path, "v", grid, start, number, denoiser, _whatever_the_network(method))
 
 
 def _flow(config: _Config, steps: int) -> Scheduler:
@@ -551,7 +551,11 @@ def _flow(config: _Config, steps: int) -> Scheduler:
     # With all of the noise new, nothing of x_t is kept but what x0 says.
     method = ddim(path, float("inf") if config["stochastic_sampling"] else 0.0)
     grid = jnp.asarray(np.append(levels, 0.0))
-    return Scheduler(path, "velocity", grid, 1.0, number, denoiser, lambda _=None: method)
+    return Scheduler(path, "velocity", grid, 1.0, number, denoiser, _whatever_the_network(method))
+
+
+def _whatever_the_network(step: Step) -> Callable[[Predict | None], Step]:
+    return lambda predict: step
 
 
 def _interpolated(times: np.ndarray, numbers: np.ndarray) -> Callable[[Array], Array]:

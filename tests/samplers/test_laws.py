@@ -77,6 +77,7 @@ def annealed(path):
 
 # Steps of equal length in log-SNR, over the part of it where these laws take shape.
 by_snr = functools.partial(grids.log_snr, low=-5.0, high=7.0)
+karras = functools.partial(grids.karras, r_max=80.0)
 
 ROWS = [
     # Runge-Kutta methods in time.
@@ -99,6 +100,19 @@ ROWS = [
     Row("edm", samplers.edm, "rectified", 40, functools.partial(grids.karras, r_max=80.0), order=2),
     Row("edm, churn", functools.partial(samplers.edm, churn=20.0, noise=1.0), "edm", 60, grids.karras),
     Row("edm, churn", functools.partial(samplers.edm, churn=20.0, noise=1.0), "trigonometric", 60),
+    # Multistep methods and DPM-Solver++: the path changes nothing but rounding, only the noise levels count.
+    Row("dpm_solver_2s", samplers.dpm_solver_2s, "sub-variance preserving", 100, karras, order=2),
+    Row("dpm_solver_3s", samplers.dpm_solver_3s, "cosine", 60, karras, order=3),
+    Row("dpm_solver_2m", samplers.dpm_solver_2m, "rectified", 60, karras, order=2),
+    Row("dpm_solver_2m, eta 1", functools.partial(samplers.dpm_solver_2m, eta=1.0), "trigonometric", 250, by_snr),
+    Row("dpm_solver_2s, eta 1", functools.partial(samplers.dpm_solver_2s, eta=1.0), "cosine", 400, by_snr),
+    Row("dpm_solver_3m", samplers.dpm_solver_3m, "variance preserving", 60, karras, order=3),
+    Row("dpm_solver_3m, eta 0.5", functools.partial(samplers.dpm_solver_3m, eta=0.5), "edm", 250, by_snr),
+    Row("unipc", functools.partial(samplers.unipc, order=3), "discrete", 40, karras, order=3),
+    Row("unipc, bh1", functools.partial(samplers.unipc, exponential=False), "variance exploding", 60, karras, order=2),
+    Row("deis", samplers.deis, "trigonometric", 40, karras, order=3, order_steps=48),
+    Row("lms", samplers.lms, "edm", 60, karras, order=3),
+    Row("pndm", samplers.pndm, "cosine", 60, karras, order=2),
     # The reverse stochastic equation, and Langevin dynamics.
     Row("euler_maruyama", samplers.euler_maruyama, "variance preserving", 300),
     Row("euler_maruyama", samplers.euler_maruyama, "rectified", 300),
