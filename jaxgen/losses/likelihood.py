@@ -96,3 +96,61 @@ def categorical(logits: Array, labels: Array, *, reduce: str = "sum") -> Array:
     """
     log_p = jax.nn.log_softmax(_float(logits))
     return _reduce(-jnp.take_along_axis(log_p, jnp.asarray(labels)[..., None], axis=-1)[..., 0], reduce)
+
+
+_TAIL = -50.0
+
+
+def _log_normal_cdf(z: Array) -> Array:
+    """JAX's own loses its gradient's digits far out in the tail, where the first terms of a series are exact."""
+    far = jnp.where(z < _TAIL, z, _TAIL)
+    series = -0.5 * far**2 - jnp.log(-far) - 0.5 * math.log(2 * math.pi) - 1 / far**2
+    return jnp.where(z < _TAIL, series, jax.scipy.stats.norm.logcdf(jnp.where(z < _TAIL, _TAIL, z)))
+
+
+def discretised_gaussian(
+    mean: Array, x: Array, scale, *, bins: int = 256, low: float = -1.0, high: float = 1.0, reduce: str = "sum"
+) -> Array:
+    """Negative log-probability of data of `bins` values under a normal cut into as many cells.
+
+    The values lie at ``low + (high - low) k / (bins - 1)``; each gets the mass within half a spacing of it, and the two
+    outermost ones the tails as well. Stable however far the mean is off, with gradients that do not vanish.
+
+    Args:
+        mean: ``[b, *spatial, c]``.
+        x: targets of the same shape, at (or near) those values.
+        scale: the standard deviation, positive, anything that broadcasts against x.
+        bins: the number of values, at least 2.
+        low: the least of them.
+        high: the greatest.
+        reduce: ``"sum"`` or ``"mean"`` over all but the first axis.
+
+    Returns:
+        Float32 ``[b]``, nats.
+
+    Raises:
+        ValueError: if `reduce` is unknown.
+
+    Reference:
+        Ho et al. 2020, "Denoising diffusion probabilistic models", eq. 13.
+
+    Example:
+        >>> value = discretised_gaussian(jnp.zeros((1, 1)), jnp.ones((1, 1)), 1.0, bins=2)  # values -1 and 1
+        >>> round(float(value[0]), 4)
+        0.6931
+    """
+    mean, x = _float(mean), _float(x)
+    half = (high - low) / (bins - 1) / 2
+    off = x - mean
+    least, greatest = x < low + half, x > high - half
+    edge = least | greatest
+    # Mirrored into the lower tail, where the normal's distribution function keeps its digits.
+    mirror = jnp.where(edge, greatest, off > 0)
+    above = (half + jnp.where(mirror, -off, off)) / scale
+    below = jnp.where(edge, above - 1, above - 2 * half / scale)
+    log_above, log_below = _log_normal_cdf(jnp.stack([above, below]))
+    far = above < _TAIL
+    gap = jnp.where(far, 0.5 * (above - below) * (above + below) - jnp.log(jnp.where(far, below / above, 1)), 0)
+    gap = jnp.where(edge, -1, jnp.where(far, gap, log_below - log_above))  # an edge's is not used, but has a gradient
+    value = log_above + jnp.where(edge, 0, jnp.log(-jnp.expm1(gap)))
+    return _reduce(-value, reduce)

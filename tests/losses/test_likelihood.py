@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxgen.losses import bernoulli, categorical, gaussian
+from jaxgen.losses import bernoulli, categorical, discretised_gaussian, gaussian
 
 RNG = np.random.default_rng(0)
 
@@ -51,3 +51,30 @@ def test_bfloat16_outputs_give_float32_losses():
 def test_unknown_reduction():
     with pytest.raises(ValueError, match="sum or mean"):
         bernoulli(jnp.zeros((1, 1)), jnp.zeros((1, 1)), reduce="none")
+
+
+def test_a_discretised_normal_is_a_probability():
+    """The cells' masses sum to 1 and are differences of the distribution function, also far out in the tails."""
+    values = np.linspace(-1, 1, 16)
+    for mean, scale in ((0.1, 0.3), (-2.0, 0.1), (0.4, 1e-3)):
+        got = -np.asarray(discretised_gaussian(np.full((16, 1), mean), values[:, None], scale, bins=16))
+        edges = np.concatenate([[-np.inf], values[:-1] + 1 / 15, [np.inf]])
+        below, above = (edges[:-1] - mean) / scale, (edges[1:] - mean) / scale
+        flip = below > 0
+        below, above = np.where(flip, -above, below), np.where(flip, -below, above)
+        log_above = scipy.stats.norm.logcdf(above)
+        want = log_above + np.log1p(-np.exp(scipy.stats.norm.logcdf(below) - log_above))
+        np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-5)
+        np.testing.assert_allclose(np.exp(got).sum(), 1, rtol=1e-4)
+
+
+def test_a_discretised_normal_has_gradients_everywhere():
+    def cost(mean, log_scale, x):
+        return discretised_gaussian(mean[None, None], x[None, None], jnp.exp(log_scale))[0]
+
+    grid = [(m, s, x) for m in (-50.0, 0.3, 50.0) for s in (-6.0, 0.0) for x in (-1.0, 1 / 255, 1.0)]
+    gradients = jax.jit(jax.vmap(jax.grad(cost, (0, 1))))(*map(jnp.array, zip(*grid, strict=True)))
+    assert all(bool(jnp.isfinite(g).all()) for g in gradients)
+    for (mean, _, x), slope in zip(grid, gradients[0], strict=True):
+        inside = abs(mean - x) < 1 / 255 or (x == -1 and mean < x) or (x == 1 and mean > x)
+        assert inside or slope * (mean - x) > 0, (mean, x)  # it pulls the mean towards the data
