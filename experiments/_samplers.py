@@ -62,11 +62,17 @@ class Sampler(NamedTuple):
         step: ``step(path) -> Step``.
         evaluations: of the network, a step.
         random: whether it draws noise on the way.
+        extra: evaluations of a whole run beside those; a last step to no noise at all saves one of some methods.
     """
 
     step: Callable[[Path], Step]
     evaluations: int = 1
     random: bool = False
+    extra: int = 0
+
+    def steps_within(self, evaluations: int) -> int:
+        """As many steps as a number of evaluations allows, at least 1."""
+        return max(1, (evaluations - self.extra) // self.evaluations)
 
 
 SAMPLERS: dict[str, Sampler] = {
@@ -75,11 +81,11 @@ SAMPLERS: dict[str, Sampler] = {
     "ddim_eta1": Sampler(lambda path: ddim(path, eta=1.0), random=True),
     "euler": Sampler(euler),
     "euler_ancestral": Sampler(euler_ancestral, random=True),
-    "heun": Sampler(heun, evaluations=2),
+    "heun": Sampler(heun, evaluations=2, extra=-1),
     "midpoint": Sampler(midpoint, evaluations=2),
-    "rk4": Sampler(runge_kutta4, evaluations=4),
-    "edm": Sampler(edm, evaluations=2),
-    "edm_churn": Sampler(lambda path: edm(path, churn=20.0), evaluations=2, random=True),
+    "rk4": Sampler(runge_kutta4, evaluations=4, extra=-1),
+    "edm": Sampler(edm, evaluations=2, extra=-1),
+    "edm_churn": Sampler(lambda path: edm(path, churn=20.0), evaluations=2, random=True, extra=-1),
     "dpm_solver_1s": Sampler(dpm_solver_1s),
     "dpm_solver_2s": Sampler(dpm_solver_2s),
     "dpm_solver_3s": Sampler(dpm_solver_3s),
@@ -88,7 +94,7 @@ SAMPLERS: dict[str, Sampler] = {
     "dpm_solver_2m_sde": Sampler(lambda path: dpm_solver_2m(path, eta=1.0), random=True),
     "unipc": Sampler(unipc),
     "deis": Sampler(deis),
-    "pndm": Sampler(pndm),
+    "pndm": Sampler(pndm, extra=1),
     "lms": Sampler(lms),
     "euler_maruyama": Sampler(euler_maruyama, random=True),
     "reverse_diffusion": Sampler(reverse_diffusion, random=True),

@@ -55,6 +55,8 @@ class Evaluation(NamedTuple):
         headline: the result in one sentence.
         describe: how to show each metric, by its name.
         arrays: arrays worth keeping (samples); ``jaxgen sample`` saves them in ``samples.npz``.
+        timings: what was timed, ``{row: {column: number}}``; the runner saves it in ``timings.json``, out of the
+            metrics, and the report shows it as a table.
     """
 
     metrics: Mapping[str, Any]
@@ -62,6 +64,7 @@ class Evaluation(NamedTuple):
     headline: str
     describe: Mapping[str, Metric] = {}
     arrays: Mapping[str, np.ndarray] = {}
+    timings: Mapping[str, Mapping[str, float]] = {}
 
 
 class StageSpec(NamedTuple):

@@ -367,28 +367,29 @@ def _duration(seconds: Any) -> str:
 
 
 def _timings(timings: Mapping[str, Any]) -> str:
-    stages = timings.get("stages", {})
-    columns = list(dict.fromkeys(key for times in stages.values() for key in times))
-
     def shown(key: str, value: Any) -> str:
         return _duration(value) if key.endswith("_seconds") else number(value)
 
     def title(key: str) -> str:
         return _e(key.removesuffix("_seconds").replace("_", " ").capitalize())
 
-    content = ""
-    if columns:
+    def table_of(name: str, entries: Mapping[str, Any]) -> str:
+        columns = list(dict.fromkeys(key for times in entries.values() for key in times))
+        if not columns:
+            return ""
         head = "".join(f"<th scope='col'>{title(key)}</th>" for key in columns)
         body = "".join(
-            f"<tr><th scope='row'>{_e(stage)}</th>"
+            f"<tr><th scope='row'>{_e(row)}</th>"
             + "".join(f"<td>{_e(shown(key, times.get(key)))}</td>" for key in columns)
             + "</tr>"
-            for stage, times in stages.items()
+            for row, times in entries.items()
         )
-        content = (
-            "<div class='scroll'><table class='wide'><thead><tr><th scope='col'>Stage</th>"
+        return (
+            f"<div class='scroll'><table class='wide'><thead><tr><th scope='col'>{name}</th>"
             f"{head}</tr></thead><tbody>{body}</tbody></table></div>"
         )
+
+    content = table_of("Stage", timings.get("stages", {})) + table_of("Measured", timings.get("measured", {}))
     rest = {title(key): shown(key, value) for key, value in timings.items() if not isinstance(value, Mapping)}
     return content + _pairs(rest)
 

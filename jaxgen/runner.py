@@ -126,7 +126,7 @@ def train(
         evaluating = time.perf_counter()
         evaluation = experiment.evaluate(config, constants, trained, splits, key_of(config, EVALUATE))
         save_evaluation(evaluation, folder.path)
-        clock.save(evaluate_seconds=time.perf_counter() - evaluating)
+        clock.save(evaluate_seconds=time.perf_counter() - evaluating, measured=evaluation.timings)
         runs.write_json(folder.metrics, evaluation.metrics)
         report.write(folder)
         with contextlib.suppress(OSError):
@@ -217,6 +217,8 @@ def evaluate(path: Path, data: str | None, out: Path | None, say: Say = print) -
     evaluation = experiment.evaluate(config, constants, trained, splits, key_of(config, EVALUATE))
     save_evaluation(evaluation, target)
     runs.write_json(target / "metrics.json", evaluation.metrics)
+    if evaluation.timings:
+        runs.write_json(target / "timings.json", {"measured": evaluation.timings})
     runs.write_json(target / "data.json", _about_data(splits))
     for line in _lines(evaluation.headline, evaluation.metrics, target / "figures" / "captions.json", experiment):
         say(line)
@@ -433,7 +435,7 @@ class _Clock:
             both["images_per_second"] = both["steps"] * self.batch_size / both["train_seconds"]
         self.now["stages"][name] = both
 
-    def save(self, **more: float) -> None:
+    def save(self, **more: Any) -> None:
         if jax.process_index() != 0:
             return
         self.now |= more

@@ -98,6 +98,7 @@ def test_a_run_leaves_a_whole_folder(toy_run):
     timings = json.loads((toy_run / "timings.json").read_text())
     assert timings["stages"]["logistic"]["images_per_second"] > 0
     assert timings["total_seconds"] > timings["evaluate_seconds"] > 0
+    assert timings["measured"] == {"logistic <toy>": {"ms an image": 0.125}}
     assert (toy_run / "figures" / "examples.png").read_bytes().startswith(b"\x89PNG")
     assert "captions" in {path.stem for path in (toy_run / "figures").iterdir()}
     assert len((toy_run / "log.jsonl").read_text().splitlines()) >= 20

@@ -1,0 +1,118 @@
+"""Samplers judged where the truth is known: a mixture of normal laws with its exact denoiser.
+
+What is left is the error of the sampler. Of a deterministic one it is the distance to where the probability flow leads
+from the same noise; of every one, the distance between the law of its samples and that of the data.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments._samplers import SAMPLERS
+from jaxgen import mixtures
+from jaxgen.metrics.wasserstein import wasserstein_along
+from jaxgen.mixtures import Mixture
+from jaxgen.paths import Path
+from jaxgen.samplers import grids, runge_kutta4, sample
+from jaxgen.types import Array
+
+DIRECTIONS = 128
+"""Directions of the sliced Wasserstein distance."""
+
+Grid = Callable[[Path, int], Array]
+
+
+class Found(NamedTuple):
+    """Errors of samplers, ``{sampler: {evaluations: number}}``, and what unlimited evaluations could reach.
+
+    Attributes:
+        flow: root mean square distance to the end of the probability flow, a coordinate; deterministic samplers only.
+        law: sliced Wasserstein distance to draws of the mixture.
+        law_floor: the same between those draws and as many others.
+    """
+
+    flow: dict[str, dict[int, float]]
+    law: dict[str, dict[int, float]]
+    law_floor: float
+
+
+def make_mixture(dimensions: int, parts: int, seed: int) -> Mixture:
+    """Normal laws in random places; each is long in few directions, as images are, and thin in the others."""
+    rng = np.random.default_rng(seed)
+    means = 0.8 * rng.standard_normal((parts, dimensions))
+    axes = np.linalg.qr(rng.standard_normal((parts, dimensions, dimensions)))[0]
+    variances = np.geomspace(0.3, 0.003, dimensions)
+    return mixtures.mixture(np.linspace(1, 2, parts), means, (axes * variances) @ axes.swapaxes(1, 2))
+
+
+def flow_ends(path: Path, law: Mixture, x: np.ndarray, steps: int) -> np.ndarray:
+    """Where the probability flow carries x ``[n, d]`` from noise to data: a fine solution of order 4 in float64."""
+    with jax.enable_x64(True):
+        grid = grids.log_snr(path, steps, low=-12.0, high=18.0)
+        solve = jax.jit(lambda x: sample(runge_kutta4(path), law.denoiser(path), jax.random.key(0), x, grid))
+        return np.asarray(solve(jnp.asarray(x, jnp.float64)))
+
+
+def judge(
+    path: Path,
+    law: Mixture,
+    grid: Grid,
+    budgets: Sequence[int],
+    key: Array,
+    *,
+    points: int,
+    reference_steps: int,
+    names: Sequence[str] = tuple(SAMPLERS),
+) -> Found:
+    """Run every sampler at every number of evaluations, all from the same noise.
+
+    Args:
+        path: the path.
+        law: the data.
+        grid: ``(path, steps) -> times``.
+        budgets: the most evaluations that a sampler may make.
+        key: of the noise and the draws.
+        points: how many samples.
+        reference_steps: of the solution taken for the truth.
+        names: of the samplers.
+
+    Returns:
+        The errors; infinite where a sampler diverged.
+    """
+    noise_key, step_key, data_key, other_key, direction_key = jax.random.split(key, 5)
+    start = path.sigma(jnp.float32(path.t_noise)) * jax.random.normal(noise_key, (points, law.means.shape[1]))
+    ends = flow_ends(path, law, np.asarray(start), reference_steps)
+    real, others = law.sample(data_key, points), law.sample(other_key, points)
+    directions = jax.random.normal(direction_key, (DIRECTIONS, law.means.shape[1]))
+    directions = directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
+    sliced = jax.jit(lambda x, y: jnp.sqrt(jnp.mean(wasserstein_along(x, y, directions))))
+    flow: dict[str, dict[int, float]] = {}
+    laws: dict[str, dict[int, float]] = {}
+    for name in names:
+        sampler = SAMPLERS[name]
+        step = sampler.step(path)
+        program = jax.jit(
+            lambda key, x, grid, step=step: sample(step, law.denoiser(path), key, x, grid)  # one a number of steps
+        )
+        laws[name] = {}
+        for budget in budgets:
+            x = program(step_key, start, grid(path, sampler.steps_within(budget)))
+            laws[name][budget] = _number(sliced(x, real))
+            if not sampler.random:
+                error = np.sqrt(np.mean((np.asarray(x, np.float64) - ends) ** 2))
+                flow.setdefault(name, {})[budget] = _number(error)
+    return Found(flow, laws, _number(sliced(others, real)))
+
+
+def _number(value) -> float:
+    """A float that can be ordered: what is no number is as bad as can be."""
+    value = float(value)
+    return value if np.isfinite(value) else float("inf")
+
+
+def ranking(errors: Mapping[str, Mapping[int, float]], budget: int) -> list[str]:
+    """The samplers from the best to the worst at a number of evaluations."""
+    return sorted(errors, key=lambda name: errors[name][budget])

@@ -1,0 +1,106 @@
+"""The comparison of samplers: the truth it compares with, what it counts, and the files that it leaves."""
+
+import json
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import _exact_mixture as exact
+from experiments import _images as images
+from experiments import sampler_speed
+from experiments._samplers import SAMPLERS, SamplerName
+from jaxgen import mixtures, paths
+from jaxgen.cli import main
+from jaxgen.errors import UserError
+from jaxgen.samplers import grids, sample
+
+VP = paths.variance_preserving()
+
+
+def test_smoke_preset_from_the_command_line(tmp_path):
+    data, run = tmp_path / "images.npz", tmp_path / "run"
+    np.savez(data, images=np.random.default_rng(0).integers(0, 255, (40, 16, 16), np.uint8))
+    assert main(["run", "sampler_speed", "--preset", "smoke", "--data", str(data), "--workdir", str(run)]) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    for budget in (5, 10):
+        column = metrics[f"{budget} evaluations"]
+        for name, sampler in SAMPLERS.items():
+            assert column[f"law.{name}"] > 0
+            assert (f"flow.{name}" in column) == (not sampler.random)
+        assert column["flow_best"].split()[0] in SAMPLERS
+        assert column["frechet_best"].split()[0] in ("ddim", "dpm_solver_2m_sde")
+        assert column["flow.ddim"] == pytest.approx(column["flow.dpm_solver_1s"], rel=1e-3)  # one method, two names
+        assert column["flow_second"] != column["flow_best"]
+    measured = json.loads((run / "timings.json").read_text())["measured"]
+    assert measured["ddim"]["ms an image, 10 evaluations"] > 0
+    page = (run / "report.html").read_text()
+    assert page.count("<figure>") == 6
+    assert "ms an image, 10 evaluations" in page
+
+
+@pytest.fixture(scope="module")
+def found():
+    """Four methods of different order, and one that draws."""
+    names = ("ddim", "heun", "dpm_solver_3m", "ddpm")
+    law = exact.make_mixture(4, 3, 0)
+    key = jax.random.key(0)
+    return exact.judge(VP, law, grids.log_snr, (10, 40), key, points=512, reference_steps=200, names=names)
+
+
+def test_errors_fall_with_evaluations_and_faster_for_high_orders(found):
+    fall = {name: errors[10] / errors[40] for name, errors in found.flow.items()}
+    assert fall["ddim"] > 2.5  # order 1: a factor of 4 in the limit
+    assert fall["heun"] > 8
+    assert fall["dpm_solver_3m"] > 8
+    assert found.flow["dpm_solver_3m"][40] < found.flow["ddim"][40] / 5
+    assert found.law["ddpm"][40] < found.law["ddpm"][10]
+    assert 0 < found.law_floor < found.law["ddpm"][10]
+    assert exact.ranking(found.flow, 40)[-1] == "ddim"
+
+
+def test_the_reference_is_the_flow_of_a_normal_law():
+    law = mixtures.gaussian([1.0, -0.5], [[1.0, 0.6], [0.6, 0.7]])
+    x = np.random.default_rng(0).normal(size=(16, 2))
+    with jax.enable_x64(True):
+        want = np.asarray(law.flow(VP, jnp.asarray(x)))
+    np.testing.assert_allclose(exact.flow_ends(VP, law, x, 200), want, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_evaluations_are_counted_right(name):
+    """With plain Python loops in place of compiled ones every call of the denoiser is seen."""
+    sampler, calls = SAMPLERS[name], []
+
+    def denoise(x, t):
+        calls.append(t)
+        return 0.5 * x
+
+    for steps in (1, 3):
+        calls.clear()
+        with jax.disable_jit():
+            sample(sampler.step(VP), denoise, jax.random.key(0), jnp.ones((1, 2)), grids.uniform(VP, steps))
+        assert len(calls) == steps * sampler.evaluations + sampler.extra
+    assert sampler.steps_within(10) * sampler.evaluations + sampler.extra <= 10
+
+
+def test_every_sampler_on_offer_has_an_entry():
+    assert set(get_args(SamplerName)) == set(SAMPLERS)
+
+
+def test_evaluations_must_rise():
+    with pytest.raises(UserError, match="--evaluations must rise"):
+        sampler_speed.SamplerSpeedConfig(evaluations=(10, 5))
+
+
+def test_the_full_preset_by_shape():
+    """A network of about the size of those published for 64 pixels."""
+    config = sampler_speed.EXPERIMENT.presets["full"]
+    net = images.network(config, {"channels": 3})
+    x = jax.ShapeDtypeStruct((1, config.size, config.size, 3), jnp.float32)
+    params = jax.eval_shape(net.init, jax.random.key(0), x, jax.ShapeDtypeStruct((1,), jnp.float32))
+    assert 2e8 < sum(leaf.size for leaf in jax.tree.leaves(params)) < 4e8
+    out = jax.eval_shape(net.apply, params, x, jax.ShapeDtypeStruct((), jnp.float32))
+    assert out.shape == x.shape
