@@ -46,7 +46,10 @@ class GuidanceConfig(images.ImageConfig):
     )
     rescale: float = option(0.0, "give back so much of the unguided images' contrast", ge=0, le=1, group="method")
     interval: tuple[float, float] = option(
-        (0.0, 1.0), "guide only between these times, from data at 0 to noise at 1", ge=0, le=1, group="method"
+        (0.0, 1.0), "classifier-free guidance between these times, 0 data and 1 noise", ge=0, le=1, group="method"
+    )
+    classifier_interval: tuple[float, float] = option(
+        (0.0, 0.9), "classifier guidance between these; near 1 it magnifies errors", ge=0, le=1, group="method"
     )
     classifier_steps: int = option(800, "training steps of the noisy classifier", ge=1, group="training")
     classifier_channels: images.Widths = option((32, 64, 96), "its widths", ge=4, group="network")
@@ -124,7 +127,8 @@ class _Sampler:
                 return jnp.take_along_axis(jax.nn.log_softmax(logits), label[:, None], axis=-1)[:, 0]
 
             unconditional = model(params["ddpm"]["net"], jnp.full_like(label, classes))
-            return run(steering.classifier(unconditional, log_prob, path, scale), keys)
+            guided = steering.classifier(unconditional, log_prob, path, scale, interval=config.classifier_interval)
+            return run(guided, keys)
 
         self._draw = {"classifier-free": classifier_free, "classifier": by_classifier}
 

@@ -134,7 +134,14 @@ def classifier_free_batched(
     return guided
 
 
-def classifier(denoise: Denoise, log_prob: Callable[[Array, Array], Array], path: Path, scale=1.0) -> Denoise:
+def classifier(
+    denoise: Denoise,
+    log_prob: Callable[[Array, Array], Array],
+    path: Path,
+    scale=1.0,
+    *,
+    interval: tuple[float, float] | None = None,
+) -> Denoise:
     """Follow the gradient of a classifier of noisy states: ``x0_hat + scale sigma^2 / alpha grad log p(y | x_t)``.
 
     The same as ``noise_hat - scale sigma grad log p`` and ``score + scale grad log p``. With the exact denoiser and
@@ -146,6 +153,9 @@ def classifier(denoise: Denoise, log_prob: Callable[[Array, Array], Array], path
             example; differentiable in x_t.
         path: the path of both.
         scale: 0 is no guidance; a number, or one an example ``[b]``.
+        interval: two times, in either order, between which to guide, ends included; outside, the classifier is not
+            asked. Near the noise end ``sigma^2 / alpha`` magnifies what a trained classifier gets wrong about an x_t
+            that says next to nothing.
 
     Returns:
         The guided denoiser. Where alpha is 0 (the noise end of `jaxgen.paths.rectified`) x_t carries nothing to follow,
@@ -171,10 +181,13 @@ def classifier(denoise: Denoise, log_prob: Callable[[Array, Array], Array], path
                 raise ValueError(f"log_prob gave shape {values.shape} for x of shape {x.shape}: one value an example")
             return values.sum()
 
+        def push(x0: Array) -> Array:
+            alpha, sigma = jnp.asarray(path.alpha(t)), jnp.asarray(path.sigma(t))
+            reach = jnp.where(alpha > 0, sigma**2 / jnp.where(alpha > 0, alpha, 1), 0)
+            return x0 + _as(x0, scale) * (reach * jax.grad(total)(x)).astype(x0.dtype)
+
         x0 = denoise(x, t)
-        alpha, sigma = jnp.asarray(path.alpha(t)), jnp.asarray(path.sigma(t))
-        reach = jnp.where(alpha > 0, sigma**2 / jnp.where(alpha > 0, alpha, 1), 0)
-        return x0 + _as(x0, scale) * (reach * jax.grad(total)(x)).astype(x0.dtype)
+        return push(x0) if interval is None else lax.cond(_within(t, interval), push, lambda x0: x0, x0)
 
     return guided
 

@@ -161,6 +161,16 @@ def test_classifier_guidance_is_that_of_the_noise_and_the_score():
         np.testing.assert_allclose(after, before + 2 * factor * gradient, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("interval", [(0.2, 0.8), (0.8, 0.2)])
+def test_classifier_guidance_between_two_times(interval):
+    log_prob = log_prob_of_class(PATH, 0)
+    plain, always = (guidance.classifier(strong, log_prob, PATH, scale) for scale in (0.0, 2.0))
+    between = guidance.classifier(strong, log_prob, PATH, 2.0, interval=interval)
+    x = jnp.array([[0.3, -0.2]])
+    for t, expected in ((0.1, plain), (0.2, always), (0.5, always), (0.8, always), (0.9, plain)):
+        np.testing.assert_allclose(between(x, jnp.float32(t)), expected(x, jnp.float32(t)), rtol=1e-6)
+
+
 def test_no_classifier_guidance_is_none_to_the_bit():
     x = points()
     for scale in (0.0, jnp.zeros(6)):

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from experiments import _images as images
-from experiments import ddpm, guidance, image_to_image
+from experiments import ddpm, guidance, image_to_image, score_sde
 from jaxgen.cli import main
 from jaxgen.errors import UserError
 
-NAMES = ("ddpm", "guidance", "image_to_image")
+NAMES = ("ddpm", "guidance", "image_to_image", "score_sde")
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +73,12 @@ def test_configurations_that_do_not_fit(name, size):
         dataclasses.replace(ddpm.SMALL, **{name: size})
 
 
-COUNTS = {"ddpm": 113_673_219, "guidance": 295_900_035, "image_to_image": 113_673_219}
+COUNTS = {"ddpm": 113_673_219, "guidance": 295_900_035, "image_to_image": 113_673_219, "score_sde": 62_513_667}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_full_preset_is_the_paper_s_network(name):
-    """By shape alone: DDPM at 256 pixels (Ho et al. 2020), 114 M; ADM at 64 (Dhariwal & Nichol 2021), 296 M."""
+    """By shape alone: DDPM at 256 pixels (Ho et al. 2020), ADM at 64 (Dhariwal & Nichol 2021), DDPM++ (Song et al.)."""
     config = importlib.import_module(f"experiments.{name}").EXPERIMENT.presets["full"]
     classes = 1000 if name == "guidance" else None
     net = images.network(config, {"channels": 3}, classes=classes)
@@ -88,7 +89,7 @@ def test_the_full_preset_is_the_paper_s_network(name):
 
 @pytest.mark.parametrize(("preset", "precision"), [("small", "float32"), ("full", "bfloat16")])
 def test_every_preset_traces_a_training_step(preset, precision):
-    for module in (ddpm, guidance, image_to_image):
+    for module in (ddpm, guidance, image_to_image, score_sde):
         config = dataclasses.replace(module.EXPERIMENT.presets[preset], precision=precision)
         dtype = jnp.dtype(precision)
         batch = {
@@ -96,7 +97,7 @@ def test_every_preset_traces_a_training_step(preset, precision):
             "label": jax.ShapeDtypeStruct((2,), jnp.int32),
         }
         for spec in module.EXPERIMENT.stages:
-            model = spec.build(config, {"channels": 1, "classes": ["a", "b", "c"]}, {}).model
+            model = spec.build(config, {"channels": 1, "classes": ["a", "b", "c"], "sigma_data": 0.5}, {}).model
             params = jax.eval_shape(model.init, jax.random.key(0), batch)
             params = jax.tree.map(lambda leaf, dtype=dtype: jax.ShapeDtypeStruct(leaf.shape, dtype), params)
             loss, _ = jax.eval_shape(model.objectives[0].loss, params, jax.random.split(jax.random.key(0), 2), batch)
@@ -117,3 +118,15 @@ def test_chunks_fill_up_and_cut():
     x = np.arange(7.0)
     for chunk in (1, 3, 7, 20):
         np.testing.assert_array_equal(images.in_chunks(double, 7, chunk, x), 2 * x)
+
+
+def test_the_gaussian_s_log_density_is_that_of_its_directions():
+    """Three directions and noise: the density of the fitted normal law, by its whole covariance."""
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(3, 8))
+    draw = lambda n: (rng.normal(size=(n, 3)) @ mixing + 0.1 * rng.normal(size=(n, 8))).reshape(n, 2, 4, 1)  # noqa: E731
+    train, validation, x = draw(4000), draw(500), draw(5)
+    found = score_sde.gaussian_log_prob(train, validation, x)
+    flat = train.reshape(-1, 8)
+    fitted = scipy.stats.multivariate_normal(flat.mean(0), np.cov(flat.T, bias=True))
+    np.testing.assert_allclose(found, fitted.logpdf(x.reshape(-1, 8)), atol=0.2)
