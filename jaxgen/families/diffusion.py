@@ -1,21 +1,37 @@
 """Diffusion as a model: a network learns to take noise away from data, at every level of noise."""
 
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from jaxgen import draws
-from jaxgen.losses.matching import flow_matching, uniform_time
+from jaxgen.losses.diffusion import denoising, hybrid, split_variance
+from jaxgen.losses.matching import uniform_time
 from jaxgen.paths import Path
 from jaxgen.samplers import denoiser, sample
 from jaxgen.types import Array, Batch, Denoise, Info, Key, Model, Net, Objective, Params, Step
+
+
+class LearnedVariance(NamedTuple):
+    """How a model learns the variance of its reverse steps, by `jaxgen.losses.hybrid`.
+
+    Attributes:
+        grid: the times ``[steps + 1]`` of the chain, from noise to data, sigma 0 at the last one.
+        scale: the weight of the bound.
+        bins: the number of values that data in [-1, 1] can take; None for continuous data.
+    """
+
+    grid: Array
+    scale: float = 1e-3
+    bins: int | None = 256
 
 
 def diffusion_model(
     net: Net,
     path: Path,
     shape: Sequence[int],
-    step: Step,
+    step: Step | Callable[[Callable[[Array, Array], Array]], Step],
     grid: Array,
     *,
     prediction: str = "noise",
@@ -25,7 +41,8 @@ def diffusion_model(
     data: str = "image",
     classes: int | None = None,
     drop_label: float = 0.1,
-    guide: Callable[[Denoise, Denoise], Denoise] | None = None,
+    guide: Callable[[Callable[..., Array], Array, Array], Denoise] | None = None,
+    variance: LearnedVariance | None = None,
 ) -> Model:
     """A diffusion model of ``batch[data]``, of all of it or class by class.
 
@@ -39,7 +56,8 @@ def diffusion_model(
             `jaxgen.preconditioning` predicts ``"x0"``.
         path: the path.
         shape: of one example, ``(*spatial, c)`` or ``(d,)``.
-        step: the sampler's step.
+        step: the sampler's step; with `variance`, a function from the learned fraction to a step, such as
+            ``functools.partial(jaxgen.samplers.ddpm, path)``.
         grid: its times.
         prediction: what the network answers, one of `jaxgen.paths.PREDICTIONS`.
         target: the space of the error; None for that of the prediction.
@@ -48,12 +66,16 @@ def diffusion_model(
         data: the entry of the batch to model.
         classes: the number of labels in ``batch["label"]``, integers ``[b]``; None for no labels.
         drop_label: the probability that training replaces a label by the null label.
-        guide: ``(denoise of the class, denoise of the null label) -> denoise`` to sample with, such as
-            ``lambda of_class, of_all: classifier_free(of_class, of_all, 3.0)``; None samples the class itself.
+        guide: ``(denoise(x, t, label), label, null label) -> denoise`` to sample with, such as
+            ``lambda denoise, label, null: classifier_free_batched(denoise, label, null, 3.0)``; None samples the class
+            itself.
+        variance: to learn the reverse variance along with the denoiser, with a network that answers twice the channels
+            (`jaxgen.losses.split_variance`); times are then those of its grid, `time` and `target` without effect.
 
     Returns:
         A `Model` with one group ``"net"``. ``sample(params, key, n, cond=None)`` gives ``[n, *shape]``; `cond` is
-        labels ``[n]``, and None the null label.
+        labels ``[n]``, and None the null label. ``log_prob(params, key, x, cond=None, **options)`` is
+        `jaxgen.samplers.likelihood.log_prob` of the unguided model, its trace by random probes unless told otherwise.
 
     Raises:
         ValueError: if `guide` is given without `classes`; when sampling, if labels are given without `classes` or are
@@ -98,26 +120,51 @@ def diffusion_model(
         def predict(x_t: Array, t: Array) -> Array:
             return net.apply(params["net"], x_t, t, key=dropout_key, **label)
 
-        space = target or prediction
-        value = flow_matching(predict, path, loss_key, x, time=time, prediction=prediction, target=space, weight=weight)
-        return value, {}
+        if variance is not None:
+            options: dict[str, Any] = {"scale": variance.scale, "bins": variance.bins}
+            return hybrid(
+                predict, path, loss_key, x, variance.grid, prediction=prediction, weight=weight, **options
+            ), {}
+        return denoising(predict, path, loss_key, x, time=time, prediction=prediction, target=target, weight=weight), {}
 
-    def denoise(params: Params, label: Array | None) -> Denoise:
-        inputs = {} if label is None else {"label": label}
-        return denoiser(lambda x, t: net.apply(params["net"], x, t, **inputs), path, prediction)
+    def answer(params: Params, x: Array, t: Array, label: Array | None) -> Array:
+        return net.apply(params["net"], x, t, **({} if label is None else {"label": label}))
 
-    def draw(params: Params, key: Key, n: int, cond: Array | None = None) -> Array:
-        if cond is not None and classes is None:
-            raise ValueError("this model is unconditional: leave cond out, or give the number of classes")
+    def denoise(params: Params, x: Array, t: Array, label: Array | None) -> Array:
+        def predict(x: Array, t: Array) -> Array:
+            out = answer(params, x, t, label)
+            return out if variance is None else split_variance(out)[0]
+
+        return denoiser(predict, path, prediction)(x, t)
+
+    def checked(n: int, cond: Array | None) -> Array | None:
+        if classes is None:
+            if cond is not None:
+                raise ValueError("this model is unconditional: leave cond out, or give the number of classes")
+            return None
         if cond is not None and cond.shape != (n,):
             raise ValueError(f"labels of shape {cond.shape} for {n} images: give one an image")
+        return null(n) if cond is None else cond
+
+    def draw(params: Params, key: Key, n: int, cond: Array | None = None) -> Array:
+        label = checked(n, cond)
         noise_key, step_key = draws.split(key, 2)
         start = path.sigma(jnp.asarray(path.t_noise, jnp.float32)) * draws.normal(noise_key, (n, *shape))
-        if classes is None:
-            return sample(step, denoise(params, None), step_key, start, grid)
-        chosen = denoise(params, null(n) if cond is None else cond)
-        if guide is not None and cond is not None:
-            chosen = guide(chosen, denoise(params, null(n)))
-        return sample(step, chosen, step_key, start, grid)
 
-    return Model(init, (Objective("net", loss),), draw)
+        def fraction(x: Array, t: Array) -> Array:
+            return split_variance(answer(params, x, t, label))[1]
+
+        if guide is not None and label is not None and cond is not None:
+            chosen = guide(lambda x, t, label: denoise(params, x, t, label), label, null(n))
+        else:
+            chosen = lambda x, t: denoise(params, x, t, label)  # noqa: E731
+        return sample(step if isinstance(step, Step) else step(fraction), chosen, step_key, start, grid)
+
+    def log_prob(params: Params, key: Key, x: Array, cond: Array | None = None, **options: Any) -> Array:
+        from jaxgen.samplers import likelihood  # diffrax takes a second to load, and training does without
+
+        label = checked(x.shape[0], cond)
+        options = {"trace": "hutchinson", **options}
+        return likelihood.log_prob(lambda x, t: denoise(params, x, t, label), path, key, x, **options)
+
+    return Model(init, (Objective("net", loss),), draw, log_prob)

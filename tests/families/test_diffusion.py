@@ -1,12 +1,15 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxgen import paths
-from jaxgen.families import diffusion_model
+from jaxgen.families import LearnedVariance, diffusion_model
+from jaxgen.guidance import classifier_free_batched
 from jaxgen.nets import mlp
-from jaxgen.samplers import ddim, grids
+from jaxgen.samplers import ddim, ddpm, grids
 from jaxgen.types import Net
 
 PATH = paths.variance_preserving()
@@ -62,12 +65,50 @@ def test_samples_are_of_the_class_asked_for_and_guidance_sees_both_sides():
     np.testing.assert_allclose(model.sample(params, jax.random.key(1), 3, label)[:, 0], [0, 1, 2], atol=1e-6)
     np.testing.assert_allclose(model.sample(params, jax.random.key(1), 3)[:, 0], [3, 3, 3], atol=1e-6)
 
-    def guide(of_class, of_all):
-        return lambda x, t: of_all(x, t) + 2 * (of_class(x, t) - of_all(x, t))
+    def guide(denoise, label, null):
+        return classifier_free_batched(denoise, label, null, 2.0)
 
     guided = diffusion_model(net, PATH, (1,), STEP, GRID, guide=guide, **common)
     np.testing.assert_allclose(guided.sample(params, jax.random.key(1), 3, label)[:, 0], [-3, -1, 1], atol=1e-5)
     np.testing.assert_allclose(guided.sample(params, jax.random.key(1), 3)[:, 0], [3, 3, 3], atol=1e-6)
+
+
+def test_a_learned_variance_is_trained_and_sampled_with():
+    """The network's second half decides the noise of a step: v = 1 is the large variance, v = -1 the small."""
+
+    def answers(v):
+        apply = lambda params, x, t, key=None: jnp.concatenate([0 * x, 0 * x + v], -1)  # noqa: E731
+        return Net(lambda key, x, t: {}, apply)
+
+    learned = LearnedVariance(grids.uniform(PATH, 10), bins=None)
+    coarse = grids.uniform(PATH, 2)
+
+    def model(net, step, **options):
+        return diffusion_model(net, PATH, (1,), step, coarse, data="x", prediction="x0", **options)
+
+    for v, name in ((1.0, "large"), (-1.0, "small")):
+        ours = model(answers(v), functools.partial(ddpm, PATH), variance=learned)
+        zero = Net(lambda key, x, t: {}, lambda params, x, t, key=None: 0 * x)
+        want = model(zero, ddpm(PATH, name)).sample({"net": {}}, jax.random.key(0), 4)
+        np.testing.assert_allclose(ours.sample({"net": {}}, jax.random.key(0), 4), want, atol=1e-6)
+        value, _ = ours.objectives[0].loss({"net": {}}, jax.random.key(1), {"x": jnp.ones((4, 1))})
+        plain, _ = model(zero, ddpm(PATH)).objectives[0].loss({"net": {}}, jax.random.key(1), {"x": jnp.ones((4, 1))})
+        assert value.shape == (4,)
+        assert (np.asarray(value) > np.asarray(plain)).all()
+
+
+def test_log_prob_is_that_of_the_probability_flow():
+    """For standard normal data and its exact denoiser, at the label that is asked for."""
+    net = Net(
+        lambda key, x, t, label: {},
+        lambda params, x, t, label, key=None: PATH.alpha(t) * x + 0 * label[:, None],
+    )
+    model = diffusion_model(net, PATH, (2,), STEP, GRID, data="x", prediction="x0", classes=3)
+    x = jax.random.normal(jax.random.key(0), (5, 2))
+    value = jax.jit(lambda x: model.log_prob({"net": {}}, jax.random.key(0), x, jnp.arange(5) % 3))(x)
+    np.testing.assert_allclose(value, -0.5 * (x**2).sum(1) - np.log(2 * np.pi), atol=1e-3)
+    with pytest.raises(ValueError, match="one an image"):
+        model.log_prob({"net": {}}, jax.random.key(0), x, jnp.zeros(3, int))
 
 
 def test_errors():
@@ -75,7 +116,7 @@ def test_errors():
     with pytest.raises(ValueError, match="unconditional"):
         model.sample({}, jax.random.key(0), 2, jnp.zeros(2, int))
     with pytest.raises(ValueError, match="number of classes"):
-        diffusion_model(mlp(2), PATH, (2,), STEP, GRID, guide=lambda a, b: a)
+        diffusion_model(mlp(2), PATH, (2,), STEP, GRID, guide=lambda denoise, label, null: denoise)
     model = diffusion_model(mlp(2), PATH, (2,), STEP, GRID, classes=3)
     with pytest.raises(ValueError, match="one an image"):
         model.sample({}, jax.random.key(0), 2, jnp.zeros(3, int))
