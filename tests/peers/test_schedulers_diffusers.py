@@ -120,7 +120,7 @@ def difference(a, b):
     return float(np.abs(a - b).max() / np.abs(b).max())
 
 
-def case(name, steps, tolerance=1e-4, net=network, **options):
+def case(name, steps, net=network, **options):
     kept = {k: v for k, v in options.items() if k not in ("beta_schedule", "beta_start", "beta_end")}
     label = "-".join([name.removesuffix("Scheduler"), str(steps), options.get("beta_schedule", "")])
     label += "".join(f"-{v if isinstance(v, str) else k + '=' + str(v)}" for k, v in kept.items())
