@@ -175,7 +175,7 @@ def _evaluate(config: SamplerSpeedConfig, constants, trained, splits, key) -> Ev
         "samples": _rows(config, shown),
     }
     timings = {
-        name: {f"ms an image, {budget} evaluations": 1000 * took for budget, took in entry.items()}
+        name: {f"milliseconds an image, {budget} evaluations": 1000 * took for budget, took in entry.items()}
         for name, entry in seconds.items()
     }
     return Evaluation(metrics, figures, headline, _describe(measures), timings=timings)

@@ -35,10 +35,10 @@ def test_smoke_preset_from_the_command_line(tmp_path):
         assert column["flow.ddim"] == pytest.approx(column["flow.dpm_solver_1s"], rel=1e-3)  # one method, two names
         assert column["flow_second"] != column["flow_best"]
     measured = json.loads((run / "timings.json").read_text())["measured"]
-    assert measured["ddim"]["ms an image, 10 evaluations"] > 0
+    assert measured["ddim"]["milliseconds an image, 10 evaluations"] > 0
     page = (run / "report.html").read_text()
     assert page.count("<figure>") == 6
-    assert "ms an image, 10 evaluations" in page
+    assert "Milliseconds an image, 10 evaluations" in page
 
 
 @pytest.fixture(scope="module")
