@@ -3,7 +3,7 @@
 import tempfile
 from typing import Any, NamedTuple
 
-SIZES = {"quick": ((8, 16), 16, 2), "full": ((64, 128, 256), 64, 4)}
+SIZES = {"quick": ((8, 16), 16, 2), "full": ((64, 128, 256), 64, 2)}
 """Widths, pixels along one side, batch: the full one has 18 million parameters."""
 
 

@@ -149,7 +149,6 @@ class Mixture(NamedTuple):
             >>> gaussian([0.0], [[1.0]]).denoiser(rectified())(jnp.array([1.0]), 0.5).tolist()
             [1.0]
         """
-
         clean = jax.tree.map(jnp.asarray, self)  # in the precision of now, whatever traces this later
 
         def denoise(x: Array, t: Array) -> Array:
