@@ -9,7 +9,7 @@ import html
 import importlib.resources
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -373,11 +373,11 @@ def _timings(timings: Mapping[str, Any]) -> str:
     def title(key: str) -> str:
         return _e(key.removesuffix("_seconds").replace("_", " ").capitalize())
 
-    def table_of(name: str, entries: Mapping[str, Any]) -> str:
+    def table_of(name: str, entries: Mapping[str, Any], head_of: Callable[[str], str]) -> str:
         columns = list(dict.fromkeys(key for times in entries.values() for key in times))
         if not columns:
             return ""
-        head = "".join(f"<th scope='col'>{title(key)}</th>" for key in columns)
+        head = "".join(f"<th scope='col'>{head_of(key)}</th>" for key in columns)
         body = "".join(
             f"<tr><th scope='row'>{_e(row)}</th>"
             + "".join(f"<td>{_e(shown(key, times.get(key)))}</td>" for key in columns)
@@ -389,7 +389,8 @@ def _timings(timings: Mapping[str, Any]) -> str:
             f"{head}</tr></thead><tbody>{body}</tbody></table></div>"
         )
 
-    content = table_of("Stage", timings.get("stages", {})) + table_of("Measured", timings.get("measured", {}))
+    content = table_of("Stage", timings.get("stages", {}), title)
+    content += table_of("Measured", timings.get("measured", {}), _e)
     rest = {title(key): shown(key, value) for key, value in timings.items() if not isinstance(value, Mapping)}
     return content + _pairs(rest)
 

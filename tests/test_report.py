@@ -114,6 +114,8 @@ def test_what_people_write_is_escaped(toy_run):
     text = (toy_run / "report.html").read_text(encoding="utf-8")
     assert "&lt;on test images&gt; &amp; more" in text
     assert "&lt;as they come&gt;" in text
+    assert "logistic &lt;toy&gt;" in text
+    assert "<th scope='col'>ms an image</th>" in text
     assert "<on test" not in text
 
 

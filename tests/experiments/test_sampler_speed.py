@@ -34,6 +34,10 @@ def test_smoke_preset_from_the_command_line(tmp_path):
         assert column["frechet_best"].split()[0] in ("ddim", "dpm_solver_2m_sde")
         assert column["flow.ddim"] == pytest.approx(column["flow.dpm_solver_1s"], rel=1e-3)  # one method, two names
         assert column["flow_second"] != column["flow_best"]
+        assert column["flow_best"] == min(
+            (f"{name} {column[f'flow.{name}']:.3g}" for name in SAMPLERS if f"flow.{name}" in column),
+            key=lambda words: float(words.split()[1]),
+        )
     measured = json.loads((run / "timings.json").read_text())["measured"]
     assert measured["ddim"]["milliseconds an image, 10 evaluations"] > 0
     page = (run / "report.html").read_text()
@@ -89,6 +93,14 @@ def test_the_evaluations_are_counted_right(name):
 
 def test_every_sampler_on_offer_has_an_entry():
     assert set(get_args(SamplerName)) == set(SAMPLERS)
+
+
+def test_samplers_below_the_floor_are_not_ranked():
+    errors = {"a": {5: 0.1}, "b": {5: 0.2}, "c": {5: 0.9}}
+    pick = sampler_speed._picks
+    assert pick("law", errors, 5) == {"law_best": "a 0.1", "law_second": "b 0.2"}
+    assert pick("law", errors, 5, 0.15)["law_best"] == "a 0.1"
+    assert pick("law", errors, 5, 0.3)["law_best"] == "2 as good as fresh draws"
 
 
 def test_evaluations_must_rise():
