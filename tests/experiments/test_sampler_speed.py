@@ -42,7 +42,7 @@ def test_smoke_preset_from_the_command_line(tmp_path):
     assert measured["ddim"]["milliseconds an image, 10 evaluations"] > 0
     page = (run / "report.html").read_text()
     assert page.count("<figure>") == 6
-    assert "Milliseconds an image, 10 evaluations" in page
+    assert "milliseconds an image, 10 evaluations" in page
 
 
 @pytest.fixture(scope="module")
