@@ -3,71 +3,24 @@
 `mixture` is the general law, `gaussian` a special case. `GAUSSIAN` and `MIXTURE` are the two of the tables.
 """
 
-from typing import NamedTuple
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from jaxgen import mixtures
+from jaxgen.mixtures import Mixture
 from jaxgen.paths import Path
-from jaxgen.types import Array, Denoise, Key
+from jaxgen.types import Array, Key
 
 
-class Oracle(NamedTuple):
-    """A mixture of k normals in d dimensions: a tree of arrays, so that one compiled program serves several laws.
+class Oracle(Mixture):
+    """A mixture of k normals in d dimensions."""
 
-    Attributes: weights ``[k]``, means ``[k, d]``, variances ``[k, d]`` along the axes, the columns of ``[k, d, d]``.
-    """
-
-    weights: Array
-    means: Array
-    variances: Array
-    axes: Array
-
-    def denoiser(self, path: Path) -> Denoise:
-        """The posterior mean ``(x_t [..., d], t) -> E[x0 | x_t]``.
-
-        Component k of x_t has covariance ``alpha^2 C_k + sigma^2``, diagonal in the axes of ``C_k``. With ``p_k`` its
-        probability given x_t, ``x0_hat = sum_k p_k (m_k + alpha C_k (alpha^2 C_k + sigma^2)^-1 (x_t - alpha m_k))``.
-        """
-
-        def denoise(x: Array, t: Array) -> Array:
-            # As arrays of the precision of the day: programs made with and without float64 do not mix then.
-            weights, means, variances, axes = (jnp.asarray(a) for a in self)
-            a, s = path.alpha(t), path.sigma(t)
-            spread = a**2 * variances + s**2
-            along = jnp.einsum("...kd,kde->...ke", x[..., None, :] - a * means, axes, precision="highest")
-            share = jax.nn.softmax(jnp.log(weights) - 0.5 * jnp.sum(along**2 / spread + jnp.log(spread), -1), -1)
-            shrunk = jnp.einsum("...ke,kde->...kd", a * variances / spread * along, axes, precision="highest")
-            return jnp.sum(share[..., None] * (means + shrunk), -2).astype(x.dtype)
-
-        return denoise
-
-    def draw(self, key: Key, n: int) -> Array:
-        """Draws of x0, ``[n, d]``."""
-        which, noise = jax.random.split(key)
-        component = jax.random.choice(which, len(self.weights), (n,), p=jnp.asarray(self.weights))
-        roots = jnp.asarray(self.axes * np.sqrt(self.variances)[:, None, :])
-        standard = jax.random.normal(noise, (n, self.means.shape[1]))
-        return jnp.asarray(self.means)[component] + jnp.einsum("nde,ne->nd", roots[component], standard)
-
-    @property
-    def mean(self) -> np.ndarray:
-        """The mean of x0 ``[d]``."""
-        return self.weights @ self.means
-
-    @property
-    def covariance(self) -> np.ndarray:
-        """The covariance of x0 ``[d, d]``."""
-        off = self.means - self.mean
-        within = np.einsum("kde,ke,kfe->kdf", self.axes, self.variances, self.axes)
-        return np.einsum("k,kde->de", self.weights, within + off[:, :, None] * off[:, None, :])
+    draw = Mixture.sample
 
 
 def mixture(weights, means, covariances) -> Oracle:
     """A mixture of k normals: weights ``[k]``, means ``[k, d]``, covariances ``[k, d, d]``."""
-    weights, means, covariances = (np.asarray(a, np.float64) for a in (weights, means, covariances))
-    return Oracle(weights, means, *np.linalg.eigh(covariances))
+    return Oracle(*mixtures.mixture(weights, means, covariances))
 
 
 def gaussian(mean, covariance) -> Oracle:
