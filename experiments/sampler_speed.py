@@ -280,7 +280,6 @@ def _sample(config: SamplerSpeedConfig, constants, trained, splits, key, n) -> E
 
 SMALL = SamplerSpeedConfig(
     size=32,
-    patch=1,
     steps=2000,
     batch_size=16,
     learning_rate=1e-3,
