@@ -119,13 +119,13 @@ def prepare_images(config: ImageConfig):
 
 def make_path(config: ImageConfig) -> Path:
     """The path that `--path` names."""
-    tables = {
+    tables: dict[str, Callable[[int], Any]] = {
         "linear": schedules.linear_betas,
         "scaled_linear": schedules.scaled_linear_betas,
         "cosine": schedules.cosine_betas,
         "sigmoid": schedules.sigmoid_betas,
     }
-    continuous = {
+    continuous: dict[str, Callable[[], Path]] = {
         "vp": paths.variance_preserving,
         "sub_vp": paths.sub_variance_preserving,
         "ve": paths.variance_exploding,

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure as Canvas
 
 from jaxgen.experiment import Figure
 
+Images = np.ndarray | Sequence[np.ndarray]
 COLOURS = ("#e4572e", "#3b7dd8", "#2ca02c", "#8e5ea2", "#c49a00", "#17a2b8", "#7f7f7f", "#d6279a")
 
 
@@ -23,7 +24,7 @@ def show(axes, picture: np.ndarray, title: str = "", limits: tuple[float, float]
         axes.set_title(title, fontsize=7)
 
 
-def rows(pictures: Mapping[str, Sequence[np.ndarray]], caption: str, *, heads: Sequence[str] = ()) -> Figure:
+def rows(pictures: Mapping[str, Images], caption: str, *, heads: Sequence[str] = ()) -> Figure:
     """One named row of images under the other."""
     columns = max(len(images) for images in pictures.values())
     canvas = Canvas(
@@ -42,7 +43,7 @@ def rows(pictures: Mapping[str, Sequence[np.ndarray]], caption: str, *, heads: S
     return Figure(canvas, caption)
 
 
-def grid(images: Sequence[np.ndarray], caption: str, *, columns: int = 10) -> Figure:
+def grid(images: Images, caption: str, *, columns: int = 10) -> Figure:
     """Images side by side, as many rows as it takes."""
     columns = min(columns, len(images))
     height = -(-len(images) // columns)

@@ -91,7 +91,7 @@ def _evaluate(config: DDPMConfig, constants, trained, splits, key) -> Evaluation
         "gaussian": images.gaussian_images(real.train, real.count, config.seed),
         "held-out images": real.held_out,
     }
-    metrics = {name: judging.score(real, judge, x) for name, x in sets.items()}
+    metrics: dict[str, Any] = {name: judging.score(real, judge, x) for name, x in sets.items()}
     metrics["images"] = real.count
     way = _draw(config, constants, trained, jax.random.fold_in(key, 1), 3, keep=True)
     figures = {

@@ -170,7 +170,9 @@ def _evaluate(config: GuidanceConfig, constants, trained, splits, key) -> Evalua
     draw = _Sampler(config, constants, trained)
     label = np.arange(real.count) % _classes(constants)
     sweep = {"classifier-free": config.scales, "classifier": config.classifier_scales}
-    metrics, drawn, curve = {}, {}, {}
+    metrics: dict[str, Any] = {}
+    drawn: dict[str, np.ndarray] = {}
+    curve: dict[str, tuple[list[float], list[float]]] = {}
     for method, scales in sweep.items():
         for scale in scales:
             name = f"{method} {scale:g}"
@@ -178,6 +180,7 @@ def _evaluate(config: GuidanceConfig, constants, trained, splits, key) -> Evalua
             metrics[name] = _score(real, judge, drawn[name], label)
         rows = [metrics[f"{method} {scale:g}"] for scale in scales]
         curve[LABELS[method]] = ([row["diversity"] for row in rows], [row["accuracy"] for row in rows])
+    assert real.label is not None  # data without labels were refused
     metrics["held-out images"] = _score(real, judge, real.held_out, real.label)
     metrics["images"] = real.count
 
@@ -185,7 +188,7 @@ def _evaluate(config: GuidanceConfig, constants, trained, splits, key) -> Evalua
     best = max((name for name in drawn if name.startswith("classifier-free")), key=lambda n: metrics[n]["accuracy"])
     by_class = {constants["classes"][k]: drawn[first][label == k][:8] for k in range(min(_classes(constants), 8))}
     by_scale = {name: x[: 2 * _classes(constants)][:12] for name, x in drawn.items()}
-    curve["held-out images"] = tuple([metrics["held-out images"][name]] for name in ("diversity", "accuracy"))
+    curve["held-out images"] = ([metrics["held-out images"]["diversity"]], [metrics["held-out images"]["accuracy"]])
     figures = {
         "classes": pictures.rows(by_class, f"Images of each class, {first} (no guidance where that is 1)."),
         "scales": pictures.rows(by_scale, "The same noise and classes under growing guidance."),

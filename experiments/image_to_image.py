@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments import _images as images
@@ -153,8 +154,9 @@ def _evaluate(config: ImageToImageConfig, constants, trained, splits, key) -> Ev
         metrics[name] = {"psnr": psnr(back, truth), "latent_norm": float(np.sqrt(np.mean(latent**2)))}
         round_trips |= {f"noise of {name}": latent[:6] / 3, f"drawn from it ({name})": back[:6]}
 
-    a, b = latent[0::2], latent[1::2][: len(latent[0::2])]
-    a, left, right = a[: len(b)], truth[0::2][: len(b)], truth[1::2]
+    pairs = len(truth) // 2
+    a, b = jnp.asarray(latent[: 2 * pairs : 2]), jnp.asarray(latent[1::2])
+    left, right = truth[: 2 * pairs : 2], truth[1::2]
     between = {
         "slerp of the noise": [np.asarray(editing.slerp(a, b, f)) for f in FRACTIONS],
         "lerp of the noise": [np.asarray(editing.lerp(a, b, f)) for f in FRACTIONS],
@@ -174,7 +176,7 @@ def _evaluate(config: ImageToImageConfig, constants, trained, splits, key) -> Ev
         metrics[name] = {"psnr": psnr(x, truth), "realism": realism(x), "faithfulness": faithful[name]}
 
     mask = _hole(config.size)
-    filled = {"harmonic": np.asarray(harmonic_fill(truth * mask, mask))}
+    filled = {"harmonic": np.asarray(harmonic_fill(jnp.asarray(truth * mask), jnp.asarray(mask)))}
     for name in ("projection", "replacement", "RePaint"):
         filled[name] = editor.inpaint(keys[3], name, truth * mask, mask)
     for name, x in filled.items():

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
@@ -188,7 +188,7 @@ def _lines(errors: Mapping[str, Mapping[int, float]], names: Sequence[str]):
 
 
 def _exact_figures(found: exact.Found) -> dict[str, Figure]:
-    axes = {"x": "evaluations of the denoiser", "logarithmic": "xy"}
+    axes: dict[str, Any] = {"x": "evaluations of the denoiser", "logarithmic": "xy"}
     by_kind = [[name for name in found.law if SAMPLERS[name].random is random] for random in (False, True)]
     floor = {"draws of the mixture": found.law_floor}
     return {
@@ -320,7 +320,7 @@ FULL = SamplerSpeedConfig(
     head_width=64,
     residual_resampling=True,
     patch=1,
-    samplers=tuple(SAMPLERS),
+    samplers=get_args(SamplerName),
     dimensions=64,
     parts=32,
     points=16_384,

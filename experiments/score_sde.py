@@ -130,8 +130,9 @@ def _likelihoods(config: ScoreSDEConfig, constants, trained, splits, key) -> dic
     @jax.jit
     def flow(params, keys, x):
         denoise = _denoise(config, constants, params)
-        tolerance = {"rtol": config.tolerance, "atol": config.tolerance}
-        return likelihood.log_prob(denoise, path, keys, x, trace="hutchinson", **tolerance)
+        return likelihood.log_prob(
+            denoise, path, keys, x, trace="hutchinson", rtol=config.tolerance, atol=config.tolerance
+        )
 
     @jax.jit
     def bound(params, keys, x):
@@ -146,16 +147,20 @@ def _likelihoods(config: ScoreSDEConfig, constants, trained, splits, key) -> dic
         return jax.lax.fori_loop(0, config.bound_draws, once, jnp.zeros(len(x))) / config.bound_draws
 
     params, chunk = trained["score"]["net"], min(config.chunk, 24)
-    real = [
-        np.asarray(dequantise(jax.random.fold_in(key, i), _whole_numbers(config, constants, part, judging.MOST_TRAIN)))
+    train, validation = (
+        np.asarray(
+            dequantise(
+                jax.random.fold_in(key, i), jnp.asarray(_whole_numbers(config, constants, part, judging.MOST_TRAIN))
+            )
+        )
         for i, part in enumerate((splits.train, splits.validation))
-    ]
+    )
     nats = {
         name: images.in_chunks(lambda *a, f=function: f(params, *a), len(x), chunk, jax.random.split(k, len(x)), x)
         for name, function, k in (("probability flow", flow, flow_key), ("variational bound", bound, bound_key))
     }
-    nats["gaussian"] = gaussian_log_prob(*real, x)
-    estimates = {name: bits_per_dimension(values, test[0].size) for name, values in nats.items()}
+    nats["gaussian"] = gaussian_log_prob(train, validation, x)
+    estimates = {name: bits_per_dimension(jnp.asarray(values), test[0].size) for name, values in nats.items()}
     return {name: {"bits": e.value, "bits_error": e.standard_error} for name, e in estimates.items()}
 
 
