@@ -1,4 +1,4 @@
-"""What the image-generation experiments share: data, network, denoiser, and how a set of samples is judged.
+"""What the image-generation experiments share: data, and how a set of samples is judged.
 
 Sets of samples are compared in the features of a classifier that the run trains on the real training images: on their
 labels, or where there are none on which of four quarter turns an image was given.
@@ -6,31 +6,25 @@ labels, or where there are none on which of four quarter turns an image was give
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgen import draws, paths, schedules
+from jaxgen import draws
 from jaxgen.config import RunConfig, option
 from jaxgen.data import ArraySource, Source, Splits, Subset, load, measure_range, resized
-from jaxgen.errors import UserError
 from jaxgen.experiment import StageSpec
 from jaxgen.families import classifier_model
 from jaxgen.imaging.augment import random_flip
-from jaxgen.losses import weights
-from jaxgen.nets import classifier, unet
-from jaxgen.paths import Path
-from jaxgen.samplers import clip, denoiser
+from jaxgen.nets import classifier
 from jaxgen.train import Stage, make_optimizer
-from jaxgen.types import Array, Denoise, Key, Net, Params
+from jaxgen.types import Net
 
 Widths = tuple[int, ...]
 QUARTER_TURNS = 4
-TABLE = 1000
-"""Steps of the tables of noise."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,37 +39,10 @@ class ImageConfig(RunConfig):
     size: int = option(64, "pixels along one side; images are resized", ge=8, le=2048, group="data")
     mirror: bool = option(True, "mirror training images left to right at random", group="data")
 
-    path: Literal["linear", "scaled_linear", "cosine", "sigmoid", "vp", "sub_vp", "ve", "rectified"] = option(
-        "cosine", "how noise is mixed in: a table of 1000 steps, or a continuous path", group="method"
-    )
-    prediction: Literal["noise", "x0", "v"] = option("v", "what the network predicts", group="method")
-    weight: Literal["simple", "snr", "min_snr", "p2", "sigmoid"] = option(
-        "simple", "weight of the noise levels in the loss", group="method"
-    )
-
-    channels: Widths = option((32, 64, 96), "widths of the U-Net's levels", ge=4, group="network")
-    blocks: int = option(1, "residual blocks a level", ge=1, le=8, group="network")
-    attention: Widths | None = option((2,), "levels with self-attention, 0 the finest", ge=0, group="network")
-    head_width: int = option(32, "width of an attention head", ge=4, group="network")
-    dropout: float = option(0.0, "dropout in the residual blocks", ge=0, lt=1, group="network")
-    adaptive: bool = option(True, "time scales and shifts the norms; otherwise it is added", group="network")
-    residual_resampling: bool = option(False, "change resolution inside residual blocks", group="network")
-    patch: int = option(2, "fold blocks of so many pixels into channels first", ge=1, le=16, group="network")
-
     samples: int = option(256, "images to draw for the metrics, and real ones beside them", ge=8, group="judging")
     chunk: int = option(64, "images drawn together", ge=1, le=4096, group="judging")
     judge_steps: int = option(400, "training steps of the classifier that judges samples", ge=1, group="judging")
     judge_channels: Widths = option((32, 64, 96), "widths of that classifier's levels", ge=4, group="judging")
-
-    def __post_init__(self) -> None:
-        """Check every field, and those that must fit each other."""
-        super().__post_init__()
-        multiple = self.patch * 2 ** (len(self.channels) - 1)
-        if self.size % multiple:
-            raise UserError(f"--size must be a multiple of {multiple} with such a --patch and levels, got {self.size}")
-        if self.attention and max(self.attention) >= len(self.channels):
-            last = len(self.channels) - 1
-            raise UserError(f"--attention must name levels from 0 to {last}, got {max(self.attention)}")
 
 
 def load_images(config: ImageConfig, *, labels: bool = False) -> Splits:
@@ -117,49 +84,6 @@ def prepare_images(config: ImageConfig):
     return prepare
 
 
-def make_path(config: ImageConfig) -> Path:
-    """The path that `--path` names."""
-    tables: dict[str, Callable[[int], Any]] = {
-        "linear": schedules.linear_betas,
-        "scaled_linear": schedules.scaled_linear_betas,
-        "cosine": schedules.cosine_betas,
-        "sigmoid": schedules.sigmoid_betas,
-    }
-    continuous: dict[str, Callable[[], Path]] = {
-        "vp": paths.variance_preserving,
-        "sub_vp": paths.sub_variance_preserving,
-        "ve": paths.variance_exploding,
-        "rectified": paths.rectified,
-    }
-    if config.path in tables:
-        return paths.discrete(tables[config.path](TABLE))
-    return continuous[config.path]()
-
-
-def network(config: ImageConfig, constants: Mapping[str, Any], *, classes: int | None = None) -> Net:
-    """The U-Net that denoises."""
-    return unet(
-        constants["channels"],
-        channels=config.channels,
-        blocks=config.blocks,
-        attention=config.attention or (),
-        head_width=config.head_width,
-        dropout=config.dropout,
-        adaptive=config.adaptive,
-        residual_resampling=config.residual_resampling,
-        patch=config.patch,
-        classes=classes,
-    )
-
-
-def loss_weight(config: ImageConfig, path: Path) -> Callable[[Array], Array] | None:
-    """The weight that `--weight` names, for the prediction."""
-    if config.weight == "simple":
-        return None
-    made = {"snr": weights.snr, "min_snr": weights.min_snr, "p2": weights.p2, "sigmoid": weights.sigmoid}
-    return made[config.weight](path, config.prediction)
-
-
 def optimizers(config: ImageConfig, steps: int | None = None) -> dict[str, optax.GradientTransformation]:
     """The optimizer of the one group of parameters."""
     made = make_optimizer(
@@ -172,20 +96,6 @@ def optimizers(config: ImageConfig, steps: int | None = None) -> dict[str, optax
         name=config.optimizer,
     )
     return {"net": made}
-
-
-def denoise_with(
-    config: ImageConfig, constants: Mapping[str, Any], params: Params, label: Array | None = None, *, classes=None
-) -> Denoise:
-    """The trained network as a denoiser whose answers lie in [-1, 1]."""
-    net, path = network(config, constants, classes=classes), make_path(config)
-    inputs = {} if label is None else {"label": label}
-    return clip(denoiser(lambda x, t: net.apply(params, x, t, **inputs), path, config.prediction))
-
-
-def starting_noise(path: Path, key: Key, shape: tuple[int, ...]) -> Array:
-    """Where sampling starts: noise of the path's last level; an example's own if there is a key for each."""
-    return path.sigma(jnp.asarray(path.t_noise, jnp.float32)) * draws.normal(key, shape)
 
 
 def in_chunks(function: Callable, n: int, chunk: int, *arrays) -> np.ndarray:

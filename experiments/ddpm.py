@@ -15,10 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import _denoisers as denoisers
 from experiments import _images as images
 from experiments import _judging as judging
 from experiments import _picture_grids as pictures
 from experiments._samplers import SAMPLERS, SamplerName
+from experiments._unet import network
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
@@ -29,7 +31,7 @@ from jaxgen.train import Stage
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DDPMConfig(images.ImageConfig):
+class DDPMConfig(denoisers.DenoiserConfig):
     """The configuration of `ddpm`."""
 
     sampler: SamplerName = option("ddpm", "how images are drawn", group="sampling")
@@ -37,16 +39,16 @@ class DDPMConfig(images.ImageConfig):
 
 
 def _model(config: DDPMConfig, constants: Mapping[str, Any]):
-    path = images.make_path(config)
+    path = denoisers.make_path(config)
     shape = (config.size, config.size, constants["channels"])
     return diffusion_model(
-        images.network(config, constants),
+        network(config, constants),
         path,
         shape,
         SAMPLERS[config.sampler].step(path),
         grids.uniform(path, config.sampler_steps),
         prediction=config.prediction,
-        weight=images.loss_weight(config, path),
+        weight=denoisers.loss_weight(config, path),
     )
 
 
@@ -58,15 +60,15 @@ def _build(config: DDPMConfig, constants: Mapping[str, Any], trained: Mapping[st
 
 def _draw(config: DDPMConfig, constants, trained, key, n: int, *, keep: bool = False) -> np.ndarray:
     """Images ``[n, h, w, c]``; with `keep` the way there, ``[n, steps + 1, h, w, c]``."""
-    path = images.make_path(config)
+    path = denoisers.make_path(config)
     step, grid = SAMPLERS[config.sampler].step(path), grids.uniform(path, config.sampler_steps)
     shape = (config.size, config.size, constants["channels"])
 
     @jax.jit
     def draw(params, keys):
         noise_keys, step_keys = draws.split(keys, 2)
-        start = images.starting_noise(path, noise_keys, (len(keys), *shape))
-        denoise = images.denoise_with(config, constants, params)
+        start = denoisers.starting_noise(path, noise_keys, (len(keys), *shape))
+        denoise = denoisers.denoise_with(config, constants, params)
         drawn = sample(step, denoise, step_keys, start, grid, keep=keep)
         return jnp.moveaxis(drawn, 1, 0) if keep else drawn
 

@@ -15,10 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import _denoisers as denoisers
 from experiments import _images as images
 from experiments import _judging as judging
 from experiments import _picture_grids as pictures
 from experiments._samplers import SAMPLERS, SamplerName
+from experiments._unet import network
 from jaxgen import draws
 from jaxgen import guidance as steering
 from jaxgen.cli import run_module
@@ -33,7 +35,7 @@ Scales = tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GuidanceConfig(images.ImageConfig):
+class GuidanceConfig(denoisers.DenoiserConfig):
     """The configuration of `guidance`."""
 
     drop_label: float = option(0.15, "share of labels that training leaves out", ge=0, le=1, group="method")
@@ -67,21 +69,21 @@ def _noisy_network(config: GuidanceConfig, constants: Mapping[str, Any]):
 
 
 def _build_classifier(config: GuidanceConfig, constants, trained) -> Stage:
-    model = classifier_model(_noisy_network(config, constants), path=images.make_path(config))
+    model = classifier_model(_noisy_network(config, constants), path=denoisers.make_path(config))
     steps = config.classifier_steps
     return Stage("classifier", model, images.optimizers(config, steps), steps, images.prepare_images(config))
 
 
 def _build(config: GuidanceConfig, constants, trained) -> Stage:
-    path, classes = images.make_path(config), _classes(constants)
+    path, classes = denoisers.make_path(config), _classes(constants)
     model = diffusion_model(
-        images.network(config, constants, classes=classes),
+        network(config, constants, classes=classes),
         path,
         (config.size, config.size, constants["channels"]),
         SAMPLERS[config.sampler].step(path),
         grids.uniform(path, config.sampler_steps),
         prediction=config.prediction,
-        weight=images.loss_weight(config, path),
+        weight=denoisers.loss_weight(config, path),
         classes=classes,
         drop_label=config.drop_label,
     )
@@ -93,18 +95,18 @@ class _Sampler:
 
     def __init__(self, config: GuidanceConfig, constants, trained):
         self._chunk, self._trained = config.chunk, trained
-        path, classes = images.make_path(config), _classes(constants)
+        path, classes = denoisers.make_path(config), _classes(constants)
         step, grid = SAMPLERS[config.sampler].step(path), grids.uniform(path, config.sampler_steps)
         shape = (config.size, config.size, constants["channels"])
         noisy = _noisy_network(config, constants)
         interval = None if config.interval == (0.0, 1.0) else config.interval
 
         def model(params, label):
-            return images.denoise_with(config, constants, params, label, classes=classes)
+            return denoisers.denoise_with(config, constants, params, label, classes=classes)
 
         def run(denoise, keys):
             noise_keys, step_keys = draws.split(keys, 2)
-            start = images.starting_noise(path, noise_keys, (len(keys), *shape))
+            start = denoisers.starting_noise(path, noise_keys, (len(keys), *shape))
             return sample(step, clip(denoise), step_keys, start, grid)
 
         @jax.jit

@@ -15,9 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import _denoisers as denoisers
 from experiments import _images as images
 from experiments import _judging as judging
 from experiments import _picture_grids as pictures
+from experiments._unet import network
 from jaxgen import draws
 from jaxgen import guidance as steering
 from jaxgen.cli import run_module
@@ -33,7 +35,7 @@ FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ImageToImageConfig(images.ImageConfig):
+class ImageToImageConfig(denoisers.DenoiserConfig):
     """The configuration of `image_to_image`."""
 
     sampler_steps: int = option(50, "steps of DDIM from noise to image", ge=2, le=10_000, group="sampling")
@@ -47,15 +49,15 @@ class ImageToImageConfig(images.ImageConfig):
 
 
 def _build(config: ImageToImageConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
-    path = images.make_path(config)
+    path = denoisers.make_path(config)
     model = diffusion_model(
-        images.network(config, constants),
+        network(config, constants),
         path,
         (config.size, config.size, constants["channels"]),
         ddim(path),
         grids.uniform(path, config.sampler_steps),
         prediction=config.prediction,
-        weight=images.loss_weight(config, path),
+        weight=denoisers.loss_weight(config, path),
     )
     return Stage("ddpm", model, images.optimizers(config), config.steps, images.prepare_images(config))
 
@@ -73,13 +75,13 @@ class _Editor:
     """The trained model with what it can do to images ``[n, h, w, c]``."""
 
     def __init__(self, config: ImageToImageConfig, constants, trained):
-        self.config, self.path = config, images.make_path(config)
+        self.config, self.path = config, denoisers.make_path(config)
         self._params, self._constants = trained["ddpm"]["net"], constants
 
     def _run(self, function, key, *arrays):
         """``function(denoise, keys [b], *arrays)`` in chunks of one compiled program."""
         run = jax.jit(
-            lambda params, *given: function(images.denoise_with(self.config, self._constants, params), *given)
+            lambda params, *given: function(denoisers.denoise_with(self.config, self._constants, params), *given)
         )
         keys = jax.random.split(key, len(arrays[0]))
         return images.in_chunks(
@@ -110,7 +112,7 @@ class _Editor:
 
         def run(denoise, keys, known):
             noise_keys, step_keys = draws.split(keys, 2)
-            start = images.starting_noise(path, noise_keys, known.shape)
+            start = denoisers.starting_noise(path, noise_keys, known.shape)
             if method == "projection":
                 return sample(step, steering.inpaint(denoise, known, mask), step_keys, start, grid)
             wrap = editing.repaint if method == "RePaint" else editing.replacement

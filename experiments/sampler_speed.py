@@ -16,11 +16,13 @@ from typing import Any, Literal, get_args
 import jax
 import numpy as np
 
+from experiments import _denoisers as denoisers
 from experiments import _exact_mixture as exact
 from experiments import _images as images
 from experiments import _judging as judging
 from experiments import _picture_grids as pictures
 from experiments._samplers import SAMPLERS, SamplerName
+from experiments._unet import network
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
@@ -50,7 +52,7 @@ ONE_OF_EACH_KIND: tuple[SamplerName, ...] = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SamplerSpeedConfig(images.ImageConfig):
+class SamplerSpeedConfig(denoisers.DenoiserConfig):
     """The configuration of `sampler_speed`."""
 
     path: Literal["vp", "linear", "scaled_linear", "cosine", "sub_vp"] = option(
@@ -80,28 +82,28 @@ def _make_grid(config: SamplerSpeedConfig, path: Path, name: str, evaluations: i
 
 
 def _build(config: SamplerSpeedConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
-    path, name = images.make_path(config), config.samplers[0]
+    path, name = denoisers.make_path(config), config.samplers[0]
     model = diffusion_model(
-        images.network(config, constants),
+        network(config, constants),
         path,
         (config.size, config.size, constants["channels"]),
         SAMPLERS[name].step(path),
         _make_grid(config, path, name, config.evaluations[-1]),
         prediction=config.prediction,
-        weight=images.loss_weight(config, path),
+        weight=denoisers.loss_weight(config, path),
     )
     return Stage("ddpm", model, images.optimizers(config), config.steps, images.prepare_images(config))
 
 
 def _draw(config: SamplerSpeedConfig, constants, trained, name: str, evaluations: int, key, n: int):
     """Images ``[n, h, w, c]``, and the seconds they took once the program was compiled."""
-    path, shape = images.make_path(config), (config.size, config.size, constants["channels"])
+    path, shape = denoisers.make_path(config), (config.size, config.size, constants["channels"])
     step, grid = SAMPLERS[name].step(path), _make_grid(config, path, name, evaluations)
 
     def draw(params, keys):
         noise_keys, step_keys = draws.split(keys, 2)
-        start = images.starting_noise(path, noise_keys, (len(keys), *shape))
-        return sample(step, images.denoise_with(config, constants, params), step_keys, start, grid)
+        start = denoisers.starting_noise(path, noise_keys, (len(keys), *shape))
+        return sample(step, denoisers.denoise_with(config, constants, params), step_keys, start, grid)
 
     params, keys = trained["ddpm"]["net"], jax.random.split(key, n)
     program = jax.jit(draw).lower(params, keys[: min(config.chunk, n)]).compile()
@@ -113,7 +115,7 @@ def _draw(config: SamplerSpeedConfig, constants, trained, name: str, evaluations
 def _exact(config: SamplerSpeedConfig, key) -> exact.Found:
     law = exact.make_mixture(config.dimensions, config.parts, config.seed)
     return exact.judge(
-        images.make_path(config),
+        denoisers.make_path(config),
         law,
         GRIDS[config.grid],
         config.evaluations,

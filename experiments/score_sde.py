@@ -16,10 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import _denoisers as denoisers
 from experiments import _images as images
 from experiments import _judging as judging
 from experiments import _picture_grids as pictures
 from experiments._samplers import SAMPLERS
+from experiments._unet import network
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
@@ -39,7 +41,7 @@ COMPARED = ("predictor_corrector", "reverse_diffusion", "euler_maruyama", "ddim"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScoreSDEConfig(images.ImageConfig):
+class ScoreSDEConfig(denoisers.DenoiserConfig):
     """The configuration of `score_sde`."""
 
     path: Literal["vp", "sub_vp", "ve"] = option(
@@ -64,7 +66,7 @@ def _measure(config: ScoreSDEConfig, splits) -> dict[str, Any]:
 
 
 def _network(config: ScoreSDEConfig, constants: Mapping[str, Any]) -> Net:
-    return precondition(images.network(config, constants), images.make_path(config), constants["sigma_data"])
+    return precondition(network(config, constants), denoisers.make_path(config), constants["sigma_data"])
 
 
 def _prepare(config: ScoreSDEConfig):
@@ -77,7 +79,7 @@ def _prepare(config: ScoreSDEConfig):
 
 
 def _build(config: ScoreSDEConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
-    path = images.make_path(config)
+    path = denoisers.make_path(config)
     model = diffusion_model(
         _network(config, constants),
         path,
@@ -91,19 +93,19 @@ def _build(config: ScoreSDEConfig, constants: Mapping[str, Any], trained: Mappin
 
 
 def _denoise(config: ScoreSDEConfig, constants: Mapping[str, Any], params: Params) -> Denoise:
-    net, path = _network(config, constants), images.make_path(config)
+    net, path = _network(config, constants), denoisers.make_path(config)
     return denoiser(lambda x, t: net.apply(params, x, jnp.broadcast_to(t, x.shape[:1])), path, "x0")
 
 
 def _drawing(config: ScoreSDEConfig, constants, trained, name: str):
     """``(key, n) -> images`` by one of `COMPARED`, or by the adaptive probability flow."""
-    path, shape = images.make_path(config), (config.size, config.size, constants["channels"])
+    path, shape = denoisers.make_path(config), (config.size, config.size, constants["channels"])
     grid = grids.uniform(path, config.sampler_steps)
 
     @jax.jit
     def draw(params, keys):
         noise_keys, step_keys = draws.split(keys, 2)
-        start = images.starting_noise(path, noise_keys, (len(keys), *shape))
+        start = denoisers.starting_noise(path, noise_keys, (len(keys), *shape))
         denoise = clip(_denoise(config, constants, params))
         if name == "probability flow":
             return probability_flow(path, denoise, start, rtol=config.tolerance, atol=config.tolerance)
@@ -121,7 +123,7 @@ def _whole_numbers(config: ScoreSDEConfig, constants, source: Source, most: int)
 
 def _likelihoods(config: ScoreSDEConfig, constants, trained, splits, key) -> dict[str, dict[str, float]]:
     """Bits per dimension of test images: by the probability flow, by the bound, and of the Gaussian."""
-    path = images.make_path(config)
+    path = denoisers.make_path(config)
     test = _whole_numbers(config, constants, splits.test, config.likelihood_images)
     flow_key, bound_key, data_key = jax.random.split(key, 3)
     data_keys = jax.random.split(data_key, len(test))

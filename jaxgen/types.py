@@ -35,16 +35,22 @@ class Net(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """One player's loss, updating only its own group of parameters.
+    """One player's loss, updating only its own parameters.
 
     Attributes:
-        trains: the name of the parameter group that this loss updates.
+        trains: the parameter group that this loss updates, or the groups: an encoder and its decoder learn together,
+            and the encoder alone against a critic.
         loss: ``loss(params, key, batch) -> (value [b], info)``: one value an example, never reduced; `params` is the
             whole dict of groups, `info` a dict of arrays of shape ``[b]`` or ``[]`` worth logging.
     """
 
-    trains: str
+    trains: str | tuple[str, ...]
     loss: Callable[[Params, Key, Batch], tuple[Array, Info]]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups that this loss updates."""
+        return (self.trains,) if isinstance(self.trains, str) else self.trains
 
 
 class Model(NamedTuple):

@@ -65,8 +65,9 @@ def init_state(
     params = model.init(init_key, batch)
     for objective in model.objectives:
         for what, groups in (("parameters", params), ("optimizer", optimizers)):
-            if objective.trains not in groups:
-                raise ValueError(f"an objective trains {objective.trains!r}, which has no {what}: {sorted(groups)}")
+            for name in objective.groups:
+                if name not in groups:
+                    raise ValueError(f"an objective trains {name!r}, which has no {what}: {sorted(groups)}")
     for group in optimizers:
         if group not in params:
             raise ValueError(f"an optimizer is given for {group!r}, which has no parameters: {sorted(params)}")

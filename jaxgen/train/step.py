@@ -36,9 +36,9 @@ def _labels(model: Model) -> list[str]:
     seen: Counter[str] = Counter()
     labels = []
     for objective in model.objectives:
-        seen[objective.trains] += 1
-        count = seen[objective.trains]
-        labels.append(f"/{objective.trains}" + (f"_{count}" if count > 1 else ""))
+        name = "+".join(objective.groups)
+        seen[name] += 1
+        labels.append(f"/{name}" + (f"_{seen[name]}" if seen[name] > 1 else ""))
     return labels
 
 
@@ -54,7 +54,7 @@ def make_train_step(
     """The train step of a model: a pure function, to be compiled by the caller.
 
     The objectives are played in order; each takes the gradient of the mean of its values with respect to its own
-    group, as the objectives before it left them, and updates only that group. The key of a step is
+    groups, as the objectives before it left them, and updates only those. The key of a step is
     ``fold_in(state.key, state.step)``, split into one key an example, so that neither the number of devices nor a
     restart changes what is drawn.
 
@@ -69,7 +69,8 @@ def make_train_step(
 
     Returns:
         ``step(state, batch) -> (state, metrics)``. The metrics are float32 scalars: ``loss`` and ``grad_norm`` (before
-        any clipping) and the means of the objective's info; with several objectives each name ends in ``/<group>``.
+        any clipping) and the means of the objective's info; with several objectives each name ends in ``/<group>``, or
+        ``/<group>+<group>``.
 
     Raises:
         ValueError: if `precision` is neither, or an objective's group has no optimizer.
@@ -88,8 +89,9 @@ def make_train_step(
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"precision must be 'float32' or 'bfloat16', not {precision!r}")
     for objective in model.objectives:
-        if objective.trains not in optimizers:
-            raise ValueError(f"an objective trains {objective.trains!r}, which has no optimizer: {sorted(optimizers)}")
+        for name in objective.groups:
+            if name not in optimizers:
+                raise ValueError(f"an objective trains {name!r}, which has no optimizer: {sorted(optimizers)}")
 
     def mean(value: Array) -> Array:
         value = jnp.mean(jnp.asarray(value, jnp.float32))
@@ -113,22 +115,23 @@ def make_train_step(
         metrics: Metrics = {}
         for objective, label, key in zip(model.objectives, _labels(model), keys[1:], strict=True):
 
-            def reduced(group: Params, objective=objective, key=key) -> tuple[Array, Mapping[str, Array]]:
-                full = {**params, objective.trains: group}
+            def reduced(trained: Params, objective=objective, key=key) -> tuple[Array, Mapping[str, Array]]:
+                full = {**params, **trained}
                 if precision == "bfloat16":
                     full = cast_floats(full, jnp.bfloat16)
                 value, info = objective.loss(full, key, batch)
                 chex.assert_shape(value, (b,))
                 return jnp.mean(value.astype(jnp.float32)), info
 
-            name = objective.trains
-            (loss, info), grads = jax.value_and_grad(reduced, has_aux=True)(params[name])
+            trained = {name: params[name] for name in objective.groups}
+            (loss, info), grads = jax.value_and_grad(reduced, has_aux=True)(trained)
             if axis_name is not None:
                 # The mean stays outside the differentiated function: inside, its transpose would depend on how pmap
                 # treats replicated values.
                 grads = jax.lax.pmean(grads, axis_name)
-            updates, opt_state[name] = optimizers[name].update(grads, opt_state[name], params[name])
-            params[name] = optax.apply_updates(params[name], updates)
+            for name, group in trained.items():
+                updates, opt_state[name] = optimizers[name].update(grads[name], opt_state[name], group)
+                params[name] = optax.apply_updates(group, updates)
             metrics |= {f"{entry}{label}": mean(value) for entry, value in info.items()}
             metrics |= {f"loss{label}": mean(loss), f"grad_norm{label}": optax.global_norm(grads)}
         ema = update_ema(state.ema, params, state.step, ema_decay)

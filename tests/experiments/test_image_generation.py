@@ -12,6 +12,7 @@ import scipy.stats
 
 from experiments import _images as images
 from experiments import ddpm, guidance, image_to_image, score_sde
+from experiments._unet import network
 from jaxgen.cli import main
 from jaxgen.errors import UserError
 
@@ -81,7 +82,7 @@ def test_the_full_preset_is_the_paper_s_network(name):
     """By shape alone: DDPM at 256 pixels (Ho et al. 2020), ADM at 64 (Dhariwal & Nichol 2021), DDPM++ (Song et al.)."""
     config = importlib.import_module(f"experiments.{name}").EXPERIMENT.presets["full"]
     classes = 1000 if name == "guidance" else None
-    net = images.network(config, {"channels": 3}, classes=classes)
+    net = network(config, {"channels": 3}, classes=classes)
     x = jax.ShapeDtypeStruct((1, config.size, config.size, 3), jnp.float32)
     params = jax.eval_shape(net.init, jax.random.key(0), x, jax.ShapeDtypeStruct((1,), jnp.float32))
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == COUNTS[name]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from experiments import _exact_mixture as exact
-from experiments import _images as images
 from experiments import sampler_speed
 from experiments._samplers import SAMPLERS, SamplerName
+from experiments._unet import network
 from jaxgen import mixtures, paths
 from jaxgen.cli import main
 from jaxgen.errors import UserError
@@ -111,7 +111,7 @@ def test_evaluations_must_rise():
 def test_the_full_preset_by_shape():
     """A network of about the size of those published for 64 pixels."""
     config = sampler_speed.EXPERIMENT.presets["full"]
-    net = images.network(config, {"channels": 3})
+    net = network(config, {"channels": 3})
     x = jax.ShapeDtypeStruct((1, config.size, config.size, 3), jnp.float32)
     params = jax.eval_shape(net.init, jax.random.key(0), x, jax.ShapeDtypeStruct((1,), jnp.float32))
     assert 2e8 < sum(leaf.size for leaf in jax.tree.leaves(params)) < 4e8

@@ -13,7 +13,7 @@ def one_group(loss, init=lambda key, batch: {"net": jnp.ones(3)}):
 
 
 def start(model, batch, rate=0.1):
-    groups = {objective.trains for objective in model.objectives}
+    groups = {group for objective in model.objectives for group in objective.groups}
     optimizers = {group: optax.sgd(rate) for group in groups}
     return optimizers, init_state(model, optimizers, jax.random.key(0), batch)
 
@@ -61,6 +61,28 @@ def test_objectives_are_played_in_order_on_their_own_groups():
     assert float(metrics["seen/b"]) == pytest.approx(a)
     assert sorted(metrics) == ["grad_norm/a", "grad_norm/b", "loss/a", "loss/b", "seen/a", "seen/b"]
     assert float(new.ema["b"]) == float(new.params["b"])
+
+
+def test_one_objective_trains_several_groups():
+    """Two groups learn from the first loss, one of them from the second too."""
+
+    def first(params, key, batch):
+        return jnp.full(8, params["a"] * params["b"]), {}
+
+    def second(params, key, batch):
+        return jnp.full(8, params["a"] * params["b"]), {"seen": params["b"]}
+
+    def init(key, batch):
+        return {"a": jnp.float32(2), "b": jnp.float32(3)}
+
+    model = Model(init, (Objective(("a", "b"), first), Objective("a", second)), lambda *_: None)
+    optimizers, state = start(model, BATCH)
+    new, metrics = make_train_step(model, optimizers, ema_decay=0.0)(state, BATCH)
+    b = 3 - 0.1 * 2
+    assert float(new.params["b"]) == pytest.approx(b)
+    assert float(new.params["a"]) == pytest.approx(2 - 0.1 * 3 - 0.1 * b)
+    assert float(metrics["seen/a"]) == pytest.approx(b)
+    assert float(metrics["grad_norm/a+b"]) == pytest.approx(np.hypot(2, 3))
 
 
 def test_a_group_played_twice_has_two_names():

@@ -1,0 +1,72 @@
+"""What the diffusion experiments share: their path, their weight, and the trained network as a denoiser."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax.numpy as jnp
+
+from experiments._unet import UNetConfig, network
+from jaxgen import draws, paths, schedules
+from jaxgen.config import option
+from jaxgen.losses import weights
+from jaxgen.paths import Path
+from jaxgen.samplers import clip, denoiser
+from jaxgen.types import Array, Denoise, Key, Params
+
+TABLE = 1000
+"""Steps of the tables of noise."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DenoiserConfig(UNetConfig):
+    """The options of every diffusion experiment on images."""
+
+    path: Literal["linear", "scaled_linear", "cosine", "sigmoid", "vp", "sub_vp", "ve", "rectified"] = option(
+        "cosine", "how noise is mixed in: a table of 1000 steps, or a continuous path", group="method"
+    )
+    prediction: Literal["noise", "x0", "v"] = option("v", "what the network predicts", group="method")
+    weight: Literal["simple", "snr", "min_snr", "p2", "sigmoid"] = option(
+        "simple", "weight of the noise levels in the loss", group="method"
+    )
+
+
+def make_path(config: DenoiserConfig) -> Path:
+    """The path that `--path` names."""
+    tables: dict[str, Callable[[int], Any]] = {
+        "linear": schedules.linear_betas,
+        "scaled_linear": schedules.scaled_linear_betas,
+        "cosine": schedules.cosine_betas,
+        "sigmoid": schedules.sigmoid_betas,
+    }
+    continuous: dict[str, Callable[[], Path]] = {
+        "vp": paths.variance_preserving,
+        "sub_vp": paths.sub_variance_preserving,
+        "ve": paths.variance_exploding,
+        "rectified": paths.rectified,
+    }
+    if config.path in tables:
+        return paths.discrete(tables[config.path](TABLE))
+    return continuous[config.path]()
+
+
+def loss_weight(config: DenoiserConfig, path: Path) -> Callable[[Array], Array] | None:
+    """The weight that `--weight` names, for the prediction."""
+    if config.weight == "simple":
+        return None
+    made = {"snr": weights.snr, "min_snr": weights.min_snr, "p2": weights.p2, "sigmoid": weights.sigmoid}
+    return made[config.weight](path, config.prediction)
+
+
+def denoise_with(
+    config: DenoiserConfig, constants: Mapping[str, Any], params: Params, label: Array | None = None, *, classes=None
+) -> Denoise:
+    """The trained network as a denoiser whose answers lie in [-1, 1]."""
+    net, path = network(config, constants, classes=classes), make_path(config)
+    inputs = {} if label is None else {"label": label}
+    return clip(denoiser(lambda x, t: net.apply(params, x, t, **inputs), path, config.prediction))
+
+
+def starting_noise(path: Path, key: Key, shape: tuple[int, ...]) -> Array:
+    """Where sampling starts: noise of the path's last level; an example's own if there is a key for each."""
+    return path.sigma(jnp.asarray(path.t_noise, jnp.float32)) * draws.normal(key, shape)
