@@ -98,7 +98,8 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
         "diffusers": diffusers.__version__,
         "unit": "images",
     }
-    for case, (kind, options, steps, evaluations) in CASES.items():
+    for case in arguments.case or CASES:
+        kind, options, steps, evaluations = CASES[case]
         scheduler = getattr(diffusers, kind)(**options)
         config = {**dict(scheduler.config), "_class_name": kind}
         loop, network = _our_loop(pair, config, steps)
@@ -160,6 +161,7 @@ def main() -> None:
     parser = common.parser("DDIM, DPM-Solver++ and Heun beside diffusers, on the same weights.")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5, help="turns of each measurement")
+    parser.add_argument("--case", choices=tuple(CASES), action="append", help="may be given several times (default: all)")
     arguments = parser.parse_args()
     common.peer_present()
     common.set_threads(arguments.threads)
