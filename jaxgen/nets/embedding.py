@@ -111,3 +111,17 @@ class LabelEmbedding(nn.Module):
         table = self.param("table", nn.initializers.normal(0.02), (self.classes + 1, self.features))
         label = jnp.broadcast_to(jnp.asarray(self.classes if label is None else label), (b,))
         return jnp.take(table, jnp.where(label < 0, self.classes + 1, label), axis=0, mode="fill", fill_value=jnp.nan)
+
+
+class ClassEmbedding(nn.Module):
+    """A table of `classes` vectors, for networks that always know the class."""
+
+    classes: int
+    features: int
+    kernel_init: Callable = nn.initializers.normal(1.0)
+
+    @nn.compact
+    def __call__(self, label: Array) -> Array:
+        """Map integers ``[b]`` to ``[b, features]``; one out of range gives NaN."""
+        table = self.param("kernel", self.kernel_init, (self.classes, self.features))
+        return jnp.take(table, jnp.where(label < 0, self.classes, label), axis=0, mode="fill", fill_value=jnp.nan)

@@ -34,14 +34,15 @@ class Conv(nn.Module):
     stride: int = 1
     kernel_init: Callable = default_init
     padding: tuple[int, int] | None = None
+    groups: int = 1
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map ``[b, *spatial, c]`` to ``[b, *spatial / stride, features]``."""
         window = (self.width,) * (x.ndim - 2)
-        kernel = self.param("kernel", self.kernel_init, (*window, x.shape[-1], self.features))
+        kernel = self.param("kernel", self.kernel_init, (*window, x.shape[-1] // self.groups, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return ops.convolution(x, kernel, bias, self.stride, self.padding)
+        return ops.convolution(x, kernel, bias, self.stride, self.padding, self.groups)
 
 
 def group_count(channels: int, groups: int, width: int = 4) -> int:

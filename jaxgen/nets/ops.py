@@ -58,7 +58,12 @@ def dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
 
 
 def convolution(
-    x: Array, kernel: Array, bias: Array | None = None, stride: int = 1, padding: tuple[int, int] | None = None
+    x: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    stride: int = 1,
+    padding: tuple[int, int] | None = None,
+    groups: int = 1,
 ) -> Array:
     """Convolution with zero padding that keeps the size (divided by `stride`), for any spatial rank.
 
@@ -66,23 +71,24 @@ def convolution(
 
     Args:
         x: ``[b, *spatial, c_in]``.
-        kernel: ``[*window, c_in, c_out]``.
+        kernel: ``[*window, c_in / groups, c_out]``.
         bias: ``[c_out]`` or None.
         stride: the same for every spatial axis.
         padding: zeros before and after each spatial axis; None pads an odd window of width k by (k - 1) / 2 on
             either side.
+        groups: the channels are cut into so many groups, each convolved by itself.
 
     Returns:
         ``[b, *spatial / stride, c_out]``.
     """
     window = kernel.shape[:-2]
-    if all(k == 1 for k in window) and stride == 1 and padding is None:
+    if all(k == 1 for k in window) and stride == 1 and padding is None and groups == 1:
         return dense(x, kernel.reshape(kernel.shape[-2:]), bias)
     x = x.astype(kernel.dtype)
-    if len(window) == 3 and _on_cpu():
+    if len(window) == 3 and _on_cpu() and groups == 1:
         y = _convolution_3d_by_2d(x, kernel, stride, padding)
     else:
-        y = _convolution(x, kernel, stride, padding)
+        y = _convolution(x, kernel, stride, padding, groups)
     return y if bias is None else y + bias
 
 
@@ -90,11 +96,13 @@ def _pads(window: tuple[int, ...], padding: tuple[int, int] | None) -> list[tupl
     return [((k - 1) // 2, (k - 1) // 2) if padding is None else padding for k in window]
 
 
-def _convolution(x: Array, kernel: Array, stride: int, padding: tuple[int, int] | None) -> Array:
+def _convolution(x: Array, kernel: Array, stride: int, padding: tuple[int, int] | None, groups: int = 1) -> Array:
     spatial = "DHW"[3 - (x.ndim - 2) :]
     layout = ("N" + spatial + "C", spatial + "IO", "N" + spatial + "C")
     pads = _pads(kernel.shape[:-2], padding)
-    return jax.lax.conv_general_dilated(x, kernel, (stride,) * len(spatial), pads, dimension_numbers=layout)
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride,) * len(spatial), pads, dimension_numbers=layout, feature_group_count=groups
+    )
 
 
 def _convolution_3d_by_2d(x: Array, kernel: Array, stride: int, padding: tuple[int, int] | None) -> Array:
