@@ -168,7 +168,7 @@ def squared_gradient(critic: Critic, x: Array) -> tuple[Array, Array]:
     """The critic's logits and the squared norm of their gradient, ``|d critic(x) / dx|^2``, from one pass.
 
     Args:
-        critic: ``[b, ...] -> [b]`` or ``[b, *spatial]``, example by example; of patches the gradient of the mean counts.
+        critic: ``[b, ...] -> [b]`` or ``[b, *spatial]``, one example by itself; of patches the mean counts.
         x: where, ``[b, ...]``.
 
     Returns:

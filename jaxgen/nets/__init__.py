@@ -1,9 +1,22 @@
 """Networks as pure functions: ``Net(init, apply)``."""
 
 from jaxgen.nets.classifier import classifier
+from jaxgen.nets.conditioner import conditioner
+from jaxgen.nets.discriminator import dcgan_discriminator, residual_discriminator
 from jaxgen.nets.dit import dit
+from jaxgen.nets.generator import dcgan_generator, residual_generator
+from jaxgen.nets.interval import interval
+from jaxgen.nets.masked_mlp import masked_mlp
 from jaxgen.nets.mlp import mlp
 from jaxgen.nets.rrdb import rrdb_encoder
+from jaxgen.nets.spectral import spectral_norm
 from jaxgen.nets.unet import unet
 
-__all__ = ["classifier", "dit", "mlp", "rrdb_encoder", "unet"]
+__all__ = [
+    "classifier",
+    "conditioner", "dit",
+    "interval",
+    "masked_mlp", "mlp",
+    "rrdb_encoder",
+    "unet",
+]

@@ -6,7 +6,7 @@ from typing import cast
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxgen.nets import layers, residual, resampling
+from jaxgen.nets import layers, resampling, residual
 from jaxgen.nets.embedding import ClassEmbedding
 from jaxgen.nets.fixup import SLOPE, FixupBlock, he_init
 from jaxgen.types import Array, Key, Net, Params
