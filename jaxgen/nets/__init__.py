@@ -1,5 +1,6 @@
 """Networks as pure functions: ``Net(init, apply)``."""
 
+from jaxgen.nets.autoencoder import decoder, encoder
 from jaxgen.nets.classifier import classifier
 from jaxgen.nets.conditioner import conditioner
 from jaxgen.nets.discriminator import dcgan_discriminator, residual_discriminator
@@ -14,9 +15,18 @@ from jaxgen.nets.unet import unet
 
 __all__ = [
     "classifier",
-    "conditioner", "dit",
+    "conditioner",
+    "dcgan_discriminator",
+    "dcgan_generator",
+    "decoder",
+    "dit",
+    "encoder",
     "interval",
-    "masked_mlp", "mlp",
+    "masked_mlp",
+    "mlp",
+    "residual_discriminator",
+    "residual_generator",
     "rrdb_encoder",
+    "spectral_norm",
     "unet",
 ]
