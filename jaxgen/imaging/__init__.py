@@ -1,4 +1,4 @@
-"""Pure image operators: signed distance maps, augmentation, intensities, overlapping tiles."""
+"""Pure image operators: signed distance maps, augmentation, noise, intensities, overlapping tiles."""
 
 from jaxgen.imaging.augment import random_crop, random_flip, random_quarter_turn
 from jaxgen.imaging.distance import (
@@ -16,16 +16,19 @@ from jaxgen.imaging.intensity import (
     random_gamma,
     to_unit_range,
 )
+from jaxgen.imaging.noise import coarse_noise, mask_blocks, simplex_noise
 from jaxgen.imaging.tiles import Tiling, blend_tiles, extract_tiles, tile_window, tiling
 
 __all__ = [
     "Tiling",
     "blend_tiles",
+    "coarse_noise",
     "distance_transform",
     "extract_tiles",
     "from_unit_range",
     "gradient_norm",
     "inner_boundary",
+    "mask_blocks",
     "mask_from_distance",
     "percentile_range",
     "random_brightness",
@@ -35,6 +38,7 @@ __all__ = [
     "random_gamma",
     "random_quarter_turn",
     "signed_distance",
+    "simplex_noise",
     "tile_window",
     "tiling",
     "to_unit_range",

@@ -154,3 +154,46 @@ def discretised_gaussian(
     gap = jnp.where(edge, -1, jnp.where(far, gap, log_below - log_above))  # an edge's is not used, but has a gradient
     value = log_above + jnp.where(edge, 0, jnp.log(-jnp.expm1(gap)))
     return _reduce(-value, reduce)
+
+
+def discretised_logistic(
+    mean: Array, x: Array, scale, *, bins: int = 256, low: float = -1.0, high: float = 1.0, reduce: str = "sum"
+) -> Array:
+    """Negative log-probability of data of `bins` values under a logistic law cut into as many cells.
+
+    As `discretised_gaussian`, with the distribution function ``1 / (1 + exp(-(x - mean) / scale))``: a cell from u to v
+    (in scales from the mean) has the mass ``s(v) s(-u) (1 - e^(u - v))``, s the logistic function, of which no digit is
+    lost anywhere.
+
+    Args:
+        mean: ``[b, *spatial, c]``.
+        x: targets of the same shape, at (or near) those values.
+        scale: of the logistic law, positive, anything that broadcasts against x; its standard deviation is
+            ``pi / sqrt(3)`` times as large.
+        bins: the number of values, at least 2.
+        low: the least of them.
+        high: the greatest.
+        reduce: ``"sum"`` or ``"mean"`` over all but the first axis.
+
+    Returns:
+        Float32 ``[b]``, nats.
+
+    Raises:
+        ValueError: if `reduce` is unknown.
+
+    Reference:
+        Salimans et al. 2017, "PixelCNN++", eq. 2, for a mixture of one part; the factored form of the mass is ours.
+
+    Example:
+        >>> value = discretised_logistic(jnp.zeros((1, 1)), jnp.ones((1, 1)), 1.0, bins=2)  # values -1 and 1
+        >>> round(float(value[0]), 4)
+        0.6931
+    """
+    mean, x = _float(mean), _float(x)
+    half = (high - low) / (bins - 1) / 2
+    off = (x - mean) / scale
+    width = half / scale
+    below = jnp.where(x < low + half, 0, jax.nn.softplus(off - width))  # -log s(-u), and 0 where u is -infinity
+    above = jnp.where(x > high - half, 0, jax.nn.softplus(-off - width))  # -log s(v), and 0 where v is infinity
+    inside = (x >= low + half) & (x <= high - half)
+    return _reduce(below + above - jnp.where(inside, jnp.log(-jnp.expm1(-2 * width)), 0), reduce)
