@@ -4,59 +4,11 @@ Features are plain arrays ``[n, d]``: those of any network, or pixels. The numbe
 feature space and the number of examples, on which the Frechet distance depends.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxgen.metrics.bootstrap import Estimate
-
-
-class Statistics(NamedTuple):
-    """The first two moments of a set of features, in float64.
-
-    Attributes:
-        mean: ``[d]``.
-        covariance: ``[d, d]``, unbiased.
-        number: of examples.
-    """
-
-    mean: np.ndarray
-    covariance: np.ndarray
-    number: int
-
-
-def statistics(batches: Iterable[ArrayLike]) -> Statistics:
-    """Mean and covariance of features that come batch by batch, in memory that does not grow with their number.
-
-    Args:
-        batches: arrays ``[n, d]``, such as ``[features]`` or a generator.
-
-    Returns:
-        The moments, as `frechet_distance` takes them.
-
-    Raises:
-        ValueError: if there are fewer than two examples.
-
-    Reference:
-        Chan, Golub & LeVeque 1983, "Algorithms for computing the sample variance", for joining two parts.
-
-    Example:
-        >>> whole = statistics([[[0.0], [2.0]], [[4.0]]])
-        >>> whole.mean.tolist(), whole.covariance.tolist(), whole.number
-        ([2.0], [[4.0]], 3)
-    """
-    count, mean, scatter = 0, np.zeros(()), np.zeros(())
-    for batch in batches:
-        x = np.asarray(batch, np.float64)
-        centre = x.mean(0)
-        off, shift, total = x - centre, centre - mean, count + len(x)
-        scatter = scatter + off.T @ off + np.outer(shift, shift) * (count * len(x) / total)
-        mean, count = mean + shift * (len(x) / total), total
-    if count < 2:
-        raise ValueError(f"{count} examples have no covariance: at least 2 are needed")
-    return Statistics(mean, scatter / (count - 1), count)
+from jaxgen.metrics.streaming import Statistics, statistics
 
 
 def frechet_distance(a: ArrayLike | Statistics, b: ArrayLike | Statistics) -> float:
