@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxgen.memory_pages import more_memory_pages
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -31,13 +33,15 @@ def parser(summary: str) -> argparse.ArgumentParser:
 def set_threads(count: int) -> None:
     """Let JAX and PyTorch use so many threads: call it before either is imported.
 
-    The process is bound to as many processors, which both respect; fewer threads on more processors would not be.
+    The process is bound to as many processors, which both respect; fewer threads on more processors would not be. Both
+    sides get the huge memory pages that the runner asks for.
 
     Raises:
         SystemExit: if there are not so many processors.
     """
     if "jax" in sys.modules or "torch" in sys.modules:
         raise RuntimeError("set_threads must be called before jax or torch is imported")
+    more_memory_pages()
     allowed = sorted(os.sched_getaffinity(0))
     if count > len(allowed):
         raise SystemExit(f"--threads {count}: only {len(allowed)} processors may be used here")

@@ -161,7 +161,9 @@ def main() -> None:
     parser = common.parser("DDIM, DPM-Solver++ and Heun beside diffusers, on the same weights.")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5, help="turns of each measurement")
-    parser.add_argument("--case", choices=tuple(CASES), action="append", help="may be given several times (default: all)")
+    parser.add_argument(
+        "--case", choices=tuple(CASES), action="append", help="may be given several times (default: all)"
+    )
     arguments = parser.parse_args()
     common.peer_present()
     common.set_threads(arguments.threads)

@@ -13,8 +13,8 @@ from benchmarks import common
 
 
 def main() -> None:
-    parser = common.parser("Time by kind of operation in a train step of flow_sdf's small preset.")
-    parser.add_argument("--stage", choices=("unet", "flow_sdf"), default="flow_sdf")
+    parser = common.parser("Time by kind of operation in a train step of a small preset.")
+    parser.add_argument("--stage", choices=("unet", "flow_sdf", "ddpm"), default="flow_sdf")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--single", action="store_true", help="list single operations, not kinds")
     arguments = parser.parse_args()
@@ -27,7 +27,10 @@ def main() -> None:
 
     caching.enable()
     log = common.Log("trace", arguments)
-    made = workload.trainer(workload.small(quick=arguments.quick), arguments.stage)
+    if arguments.stage == "ddpm":
+        made = workload.diffusion_trainer(quick=arguments.quick)
+    else:
+        made = workload.trainer(workload.small(quick=arguments.quick), arguments.stage)
     state, steps = made.state, 2 if arguments.quick else 5
     for _ in range(2):
         state, metrics = made.step(state, made.batch)

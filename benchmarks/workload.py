@@ -1,4 +1,4 @@
-"""The work that is measured: the stages of ``flow_sdf --preset small`` as a run trains them."""
+"""The work that is measured: the stages of ``flow_sdf`` and ``ddpm``, preset ``small``, as a run trains them."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import flow_sdf
+from experiments import ddpm, flow_sdf
 from jaxgen.train import Stage, init_state, make_train_step
 from jaxgen.train.state import run_once
 from jaxgen.types import Batch
@@ -52,9 +52,21 @@ class Trainer(NamedTuple):
 
 def trainer(config: flow_sdf.FlowSDFConfig, name: str, *, prepare: bool = False, donate: bool = True) -> Trainer:
     """The train step of a stage, with or without augmentation."""
-    stage, batch = make_stage(config, name), make_batch(config, config.batch_size)
+    return _trainer(make_stage(config, name), make_batch(config, config.batch_size), config.ema_decay, prepare, donate)
+
+
+def diffusion_trainer(*, quick: bool) -> Trainer:
+    """The train step of ``ddpm --preset small``, or of its smoke preset if `quick`."""
+    config = ddpm.EXPERIMENT.presets["smoke" if quick else "small"]
+    stage = ddpm.EXPERIMENT.stages[-1].build(config, {"channels": 1, "classes": []}, {})
+    shape = (config.batch_size, config.size, config.size, 1)
+    image = np.random.default_rng(0).uniform(-1, 1, shape)
+    return _trainer(stage, {"image": jnp.asarray(image, jnp.float32)}, config.ema_decay, False, True)
+
+
+def _trainer(stage: Stage, batch: Batch, ema_decay: float, prepare: bool, donate: bool) -> Trainer:
     step = make_train_step(
-        stage.model, stage.optimizers, ema_decay=config.ema_decay, prepare=stage.prepare if prepare else None
+        stage.model, stage.optimizers, ema_decay=ema_decay, prepare=stage.prepare if prepare else None
     )
     init = jax.jit(
         lambda batch: init_state(stage.model, stage.optimizers, jax.random.key(0), batch), compiler_options=run_once()

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from jaxgen import __version__
 from jaxgen.config import Parser, RunConfig, add_options, choose_preset, nearest, override
 from jaxgen.errors import UserError
+from jaxgen.memory_pages import more_memory_pages
 
 _HELP = f"""usage: jaxgen COMMAND ...
 
@@ -92,7 +93,7 @@ def run_module(experiment: Any, argv: Sequence[str] | None = None) -> int:
     file = getattr(module, "__file__", None)
     reference = experiment.name if built_in or argv is not None or file is None else file
     if argv is None:
-        _more_memory_pages()
+        more_memory_pages()
     return _guard(lambda context: _run(arguments, context, experiment=experiment, reference=reference))
 
 
@@ -182,26 +183,8 @@ def _command(argv: list[str], context: _Context, process: bool) -> int:
         raise UserError(f"there is no command {argv[0]!r}{hint} (commands: {', '.join(commands)})")
     wants_help = "--help" in argv or "-h" in argv
     if process and not wants_help and argv[0] in ("run", "apply", "sample", "eval"):
-        _more_memory_pages()
+        more_memory_pages()
     return commands[argv[0]](argv[1:], context)
-
-
-def _more_memory_pages() -> None:
-    """Start again with huge memory pages on a Linux CPU: large temporary buffers are page-faulted anew each step.
-
-    The setting is read when a process starts, hence the new start; it finds the setting made and goes on.
-    """
-    accelerator = any(map(os.path.exists, ("/dev/nvidia0", "/dev/accel0", "/dev/vfio/0", "/dev/kfd")))
-    on_cpu = os.environ.get("JAX_PLATFORMS", "").lower() == "cpu" or not accelerator
-    if sys.platform != "linux" or not on_cpu or "GLIBC_TUNABLES" in os.environ or "PYTEST_VERSION" in os.environ:
-        return
-    if not getattr(sys, "orig_argv", None) or not sys.executable:
-        return
-    os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _prepare_jax(use_cache: bool) -> None:
