@@ -1,0 +1,59 @@
+"""The small convolutional networks inside the layers of an image flow."""
+
+from typing import cast
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxgen.nets import layers
+from jaxgen.types import Array, Key, Net, Params
+
+
+class _Conditioner(nn.Module):
+    out_channels: int
+    width: int
+
+    @nn.compact
+    def __call__(self, x: Array, condition: Array | None) -> Array:
+        as_image = condition is not None and condition.ndim == x.ndim
+        h = layers.Conv(self.width)(jnp.concatenate([x, condition.astype(x.dtype)], -1) if as_image else x)
+        if condition is not None and not as_image:
+            shift = layers.Dense(self.width)(condition)
+            h = h + shift.reshape(shift.shape[0], *((1,) * (x.ndim - 2)), self.width)
+        h = layers.Conv(self.width, width=1)(nn.silu(h))
+        return layers.Conv(self.out_channels, kernel_init=nn.initializers.zeros)(nn.silu(h))
+
+
+def conditioner(out_channels: int, *, width: int = 64) -> Net:
+    """Three convolutions, of 3, 1 and 3 pixels, with SiLU between them; its spatial rank is that of its input.
+
+    ``apply(params, x, condition=None)`` maps `x` ``[b, *spatial, c]`` to ``[b, *spatial, out_channels]``. A `condition`
+    ``[b, e]`` is added to the hidden channels, one ``[b, *spatial, e]`` stands beside x. The last layer starts at zero,
+    so that a coupling starts as the identity. What is None at `init` must be None at `apply`.
+
+    Args:
+        out_channels: channels of the result.
+        width: hidden channels.
+
+    Returns:
+        A `Net`.
+
+    Reference:
+        Kingma & Dhariwal 2018, "Glow", arXiv 1807.03039, section 3.3 and table 1, for the form of the network.
+
+    Example:
+        >>> import jax
+        >>> net, x = conditioner(4, width=8), jnp.ones((1, 6, 6, 2))
+        >>> net.apply(net.init(jax.random.key(0), x), x).shape
+        (1, 6, 6, 4)
+    """
+    module = _Conditioner(out_channels, width)
+
+    def init(key: Key, x: Array, condition: Array | None = None) -> Params:
+        return module.init(key, x, condition)["params"]
+
+    def apply(params: Params, x: Array, condition: Array | None = None, *, key: Key | None = None) -> Array:
+        del key
+        return cast(Array, module.apply({"params": params}, x, condition))
+
+    return Net(init, apply)
