@@ -42,8 +42,6 @@ def differentiable_augment(
         >>> x = jnp.ones((2, 8, 8, 1))
         >>> differentiable_augment(jax.random.key(0), x).shape
         (2, 8, 8, 1)
-        >>> bool((differentiable_augment(jax.random.key(0), x, brightness=0, contrast=0, translation=0, cutout=0) == x).all())
-        True
     """
     rank = x.ndim - 2
     light_key, contrast_key, move_key, cut_key = draws.split(key, 4)
@@ -72,7 +70,7 @@ def _translate(key: Key, x: Array, share: float, fill: float) -> Array:
 
 
 def _box(key: Key, x: Array, share: float) -> Array:
-    """True within a box about a centre uniform over the pixels; the box may reach over the edge: ``[b, *spatial, 1]``."""
+    """True within a box about a centre uniform over the pixels; the box may reach over the edge."""
     size = x.shape[1:-1]
     uniform = draws.uniform(key, (x.shape[0], len(size)))
     inside = jnp.ones((x.shape[0], *size, 1), bool)
