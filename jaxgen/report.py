@@ -61,6 +61,7 @@ def page(folder: runs.RunFolder) -> str:
         + _chips(chips)
         + "</header>",
         _unfinished(run),
+        _warnings(run),
         _section("Results", _metric_table(run)),
         _section("Figures", "".join(_figures(run))),
         _section("Training", _curves({run.name: run})),
@@ -212,6 +213,17 @@ def _unfinished(run: _Run) -> str:
     last = run.log[-1] if run.log else {}
     where = f" It is at step {number(last.get('step'))} of stage {_e(last.get('stage', ''))}." if last else ""
     return f"<div class='warn'><b>This run is not finished.</b>{where} Go on with<pre>{_e(_resume(run))}</pre></div>"
+
+
+def _warnings(run: _Run) -> str:
+    """What training warned of, such as a discriminator that wins."""
+    found = [
+        f"<div class='warn'><b>Stage {_e(row.get('stage', ''))}, step {number(row.get('step'))}:</b> "
+        f"{_e(row['warning'])}</div>"
+        for row in run.log
+        if "warning" in row
+    ]
+    return "".join(found)
 
 
 def _resume(run: _Run) -> str:

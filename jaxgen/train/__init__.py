@@ -10,8 +10,10 @@ from jaxgen.train.sharding import Parallel, data_parallel, make_mesh
 from jaxgen.train.stage import Stage, Trained
 from jaxgen.train.state import TrainState, init_state
 from jaxgen.train.step import make_many_steps, make_train_step
+from jaxgen.train.watch import Adviser, Watch, critic_wins, falls, stays_low
 
 __all__ = [
+    "Adviser",
     "Checkpointer",
     "Diverged",
     "Feed",
@@ -24,10 +26,13 @@ __all__ = [
     "Stage",
     "TrainState",
     "Trained",
+    "Watch",
     "catch_signals",
     "checkpoint_steps",
+    "critic_wins",
     "data_parallel",
     "decay_at",
+    "falls",
     "fingerprint",
     "init_state",
     "load_params",
@@ -36,6 +41,7 @@ __all__ = [
     "make_optimizer",
     "make_schedule",
     "make_train_step",
+    "stays_low",
     "train_stage",
     "update_ema",
 ]

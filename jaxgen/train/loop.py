@@ -106,6 +106,7 @@ class _Sent(NamedTuple):
     steps: int
     metrics: jax.Array
     examples: np.ndarray
+    measured: Mapping[str, float]
 
 
 def train_stage(
@@ -184,6 +185,9 @@ class _Run:
         self.sums: dict[str, float] = {}
         self.count = 0
         self.crc = 0
+        self.advisers = () if stage.watch is None else stage.watch.advisers
+        self.memories = [adviser.memory for adviser in self.advisers]
+        self.watched: Mapping[str, np.ndarray] = {}
         self.seen: list[np.ndarray] = []
         self.names: list[str] = []
         self.programs: dict[int, Any] = {}
@@ -223,6 +227,8 @@ class _Run:
         """The newest checkpoint's state, else a new one."""
         stage, parallel = self.stage, self.parallel
         batch = next(self.feed) if arrays is None else _rows(arrays, self.feed.indices(1)[0])
+        if stage.watch is not None and stage.watch.examples:
+            self.watched = self.first_examples(stage.watch.examples, arrays)
         self.feed.seek(0)
         seed, stream = self.config.seed, zlib.crc32(stage.name.encode())
 
@@ -245,8 +251,38 @@ class _Run:
         self.feed.seek(restored.position)
         self.sums, self.count = restored.progress["sums"], restored.progress["count"]
         self.crc = restored.progress["examples"]
+        self.memories = restored.progress.get("watch", self.memories)
         self.reporter.message(f"{stage.name}: going on from the checkpoint of step {self.step}")
         return restored.state
+
+    def first_examples(self, count: int, arrays: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+        """The first `count` examples of this process's order."""
+        self.feed.seek(0)
+        batches = [_rows(arrays, self.feed.indices(1)[0]) if arrays else dict(next(self.feed))]
+        while sum(len(next(iter(batch.values()))) for batch in batches) < count:
+            batches.append(_rows(arrays, self.feed.indices(1)[0]) if arrays else dict(next(self.feed)))
+        return {name: np.concatenate([batch[name] for batch in batches])[:count] for name in batches[0]}
+
+    def measure(self, state: Any) -> Mapping[str, float]:
+        """The numbers of the stage's watch where they are due; at once, for the next call takes the state's memory."""
+        watch = self.stage.watch
+        if watch is None or jax.process_index() != 0:
+            return {}
+        if self.step < self.stage.steps and not self.due(self.config.log_every * watch.every):
+            return {}
+        params = jax.tree.map(lambda x: x.addressable_data(0), self.parallel.collect(state).ema)
+        stream = zlib.crc32(f"{self.stage.name} watch".encode())
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.config.seed), stream), self.step)
+        return {name: float(value) for name, value in watch.measure(params, key, self.watched).items()}
+
+    def advise(self, numbers: Mapping[str, float], step: int) -> dict[str, str]:
+        """What the watch's advisers have to say of a line of the log."""
+        read = [adviser.read(memory, numbers) for adviser, memory in zip(self.advisers, self.memories, strict=True)]
+        self.memories = [memory for memory, _ in read]
+        warnings = [warning for _, warning in read if warning is not None]
+        for warning in warnings:
+            self.reporter.message(f"{self.stage.name}: warning at step {step}: {warning}")
+        return {"warning": "; ".join(warnings)} if warnings else {}
 
     def next_count(self) -> int:
         """How many steps the next call makes."""
@@ -308,7 +344,7 @@ class _Run:
         state, metrics = self.program(state, arrays, inputs, count)(state, arrays, inputs)
         self.step += count
         self.last_count = count
-        self.sent.append(_Sent(self.step, count, metrics, examples))
+        self.sent.append(_Sent(self.step, count, metrics, examples, self.measure(state)))
         return state
 
     def settle(self, remaining: int) -> None:
@@ -344,6 +380,8 @@ class _Run:
             {"stage": self.stage.name, "step": done.step}
             | loss
             | means
+            | dict(done.measured)
+            | self.advise(means | dict(done.measured), done.step)
             | {
                 "examples": f"{self.examples():08x}",
                 "images_per_second": round(self.count * self.config.batch_size / seconds, 3),
@@ -378,7 +416,12 @@ class _Run:
         self.checkpointer.save(
             self.parallel.collect(state),
             position=self.feed.position,
-            progress={"sums": self.sums, "count": self.count, "examples": self.examples()},
+            progress={
+                "sums": self.sums,
+                "count": self.count,
+                "examples": self.examples(),
+                "watch": self.memories,
+            },
             constants=self.constants,
             config=dataclasses.asdict(config) if dataclasses.is_dataclass(config) else {},
         )

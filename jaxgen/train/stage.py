@@ -6,6 +6,7 @@ import optax
 
 from jaxgen.train.state import TrainState
 from jaxgen.train.step import Prepare
+from jaxgen.train.watch import Watch
 from jaxgen.types import Model, Params
 
 
@@ -18,6 +19,7 @@ class Stage(NamedTuple):
         optimizers: one for each group of parameters that an objective trains.
         steps: how many steps to train.
         prepare: ``prepare(key [b], batch) -> batch``, scaling and augmentation on the device; None for neither.
+        watch: what to measure and look out for at lines of the log; None for nothing.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Stage(NamedTuple):
     optimizers: dict[str, optax.GradientTransformation]
     steps: int
     prepare: Prepare | None = None
+    watch: Watch | None = None
 
 
 class Trained(NamedTuple):
