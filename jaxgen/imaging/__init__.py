@@ -1,6 +1,7 @@
 """Pure image operators: signed distance maps, augmentation, noise, intensities, overlapping tiles."""
 
 from jaxgen.imaging.augment import random_crop, random_flip, random_quarter_turn
+from jaxgen.imaging.differentiable_augment import differentiable_augment
 from jaxgen.imaging.distance import (
     distance_transform,
     gradient_norm,
@@ -23,6 +24,7 @@ __all__ = [
     "Tiling",
     "blend_tiles",
     "coarse_noise",
+    "differentiable_augment",
     "distance_transform",
     "extract_tiles",
     "from_unit_range",

@@ -69,7 +69,7 @@ def critic_wins(name: str = "accuracy/critic", *, above: float = 0.97, lines: in
             return {"row": row, "said": False}, None
         return {"row": row, "said": True}, (
             f"the discriminator wins: {name} has been above {above:g} for {lines} lines of the log; the generator "
-            "learns little from it. Raise the gradient penalty, augment more, or give the discriminator fewer parameters"
+            "learns little from it. Raise the gradient penalty, augment more, or shrink the discriminator"
         )
 
     return Adviser({"row": 0, "said": False}, read)
@@ -136,7 +136,7 @@ def stays_low(name: str, *, below: float, lines: int = 5, skip: int = 0) -> Advi
             return {"seen": seen, "row": row, "said": False}, None
         return {"seen": seen, "row": row, "said": True}, (
             f"modes are missing: {name} is {numbers[name]:.3g}, below {below:g} for {lines} measurements; the "
-            "generator draws few kinds of examples. Raise the gradient penalty, lower the learning rate, or train longer"
+            "generator draws few kinds of examples. Raise the gradient penalty, lower the learning rate or train longer"
         )
 
     return Adviser({"seen": 0, "row": 0, "said": False}, read)
