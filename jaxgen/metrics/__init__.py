@@ -1,5 +1,6 @@
 """Numbers that judge masks, probabilities, scores, and sets of samples."""
 
+from jaxgen.metrics.authenticity import authenticity
 from jaxgen.metrics.bootstrap import Estimate, Interval, bootstrap_interval
 from jaxgen.metrics.calibration import Reliability, brier_score, expected_calibration_error, reliability_curve
 from jaxgen.metrics.distribution import (
@@ -9,11 +10,13 @@ from jaxgen.metrics.distribution import (
     pairwise_iou,
 )
 from jaxgen.metrics.diversity import pairwise_similarity
+from jaxgen.metrics.features import Extractor, Features, extract, frechet
 from jaxgen.metrics.fidelity import frechet_distance, frechet_distance_infinity
 from jaxgen.metrics.image_quality import ms_ssim, psnr, ssim
 from jaxgen.metrics.kernel_distance import kernel_distance, maximum_mean_discrepancy
 from jaxgen.metrics.likelihood import bits_per_dimension, dequantise
 from jaxgen.metrics.memorisation import copying_test, memorisation_ratio, nearest_neighbours
+from jaxgen.metrics.modes import ModeCoverage, mode_coverage
 from jaxgen.metrics.overlap import dice, iou
 from jaxgen.metrics.precision_recall import density_coverage, precision_recall
 from jaxgen.metrics.ranking import auroc, average_precision
@@ -24,18 +27,27 @@ from jaxgen.metrics.segmentation import (
     hausdorff95,
     surface_dice,
 )
+from jaxgen.metrics.straightness import straightness
+from jaxgen.metrics.streaming import Statistics, load_statistics, merge, save_statistics, statistics
+from jaxgen.metrics.two_sample import classifier_test
 from jaxgen.metrics.wasserstein import sliced_wasserstein, wasserstein_along
 
 __all__ = [
     "Estimate",
+    "Extractor",
+    "Features",
     "Interval",
+    "ModeCoverage",
     "Reliability",
+    "Statistics",
     "auroc",
+    "authenticity",
     "average_precision",
     "average_surface_distance",
     "bits_per_dimension",
     "bootstrap_interval",
     "brier_score",
+    "classifier_test",
     "component_count",
     "component_count_error",
     "copying_test",
@@ -43,16 +55,21 @@ __all__ = [
     "dequantise",
     "dice",
     "expected_calibration_error",
+    "extract",
+    "frechet",
     "frechet_distance",
     "frechet_distance_infinity",
     "generalized_energy_distance",
     "hausdorff95",
     "iou",
     "kernel_distance",
+    "load_statistics",
     "matched_iou",
     "maximum_dice_matching",
     "maximum_mean_discrepancy",
     "memorisation_ratio",
+    "merge",
+    "mode_coverage",
     "ms_ssim",
     "nearest_neighbours",
     "pairwise_iou",
@@ -60,8 +77,11 @@ __all__ = [
     "precision_recall",
     "psnr",
     "reliability_curve",
+    "save_statistics",
     "sliced_wasserstein",
     "ssim",
+    "statistics",
+    "straightness",
     "surface_dice",
     "wasserstein_along",
 ]
