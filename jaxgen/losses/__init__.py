@@ -1,9 +1,34 @@
 """Losses: pure functions that return one value an example. They need nothing but JAX."""
 
 from jaxgen.losses import weights
+from jaxgen.losses.adversarial import (
+    Adversarial,
+    gradient_penalty,
+    hinge,
+    least_squares,
+    minimax,
+    non_saturating,
+    r1,
+    r2,
+    relativistic,
+    squared_gradient,
+    wasserstein,
+)
+from jaxgen.losses.autoencoding import (
+    codebook_loss,
+    free_bits,
+    gaussian_divergence,
+    gaussian_kl,
+    importance_weighted_bound,
+    negative_elbo,
+    straight_through,
+)
 from jaxgen.losses.diffusion import denoising, hybrid, split_variance
-from jaxgen.losses.likelihood import bernoulli, categorical, discretised_gaussian, gaussian
+from jaxgen.losses.interpolants import bridge_matching
+from jaxgen.losses.likelihood import bernoulli, categorical, discretised_gaussian, discretised_logistic, gaussian
 from jaxgen.losses.matching import flow_matching, logit_normal, uniform_time
+from jaxgen.losses.mean_flow import adaptively_weighted, interval_times, mean_flow
+from jaxgen.losses.perceptual import perceptual_distance
 from jaxgen.losses.score_matching import (
     denoising_score_matching,
     implicit_score_matching,
@@ -14,27 +39,51 @@ from jaxgen.losses.times import low_discrepancy, noise_levels, spread_time, unif
 from jaxgen.losses.variational import Bound, continuous_bound, discrete_bound, step_bound
 
 __all__ = [
+    "Adversarial",
     "Bound",
+    "adaptively_weighted",
     "bernoulli",
+    "bridge_matching",
     "categorical",
+    "codebook_loss",
     "continuous_bound",
     "denoising",
     "denoising_score_matching",
     "discrete_bound",
     "discretised_gaussian",
+    "discretised_logistic",
     "flow_matching",
+    "free_bits",
     "gaussian",
+    "gaussian_divergence",
+    "gaussian_kl",
+    "gradient_penalty",
+    "hinge",
     "hybrid",
     "implicit_score_matching",
+    "importance_weighted_bound",
+    "interval_times",
+    "least_squares",
     "likelihood_weight",
     "logit_normal",
     "low_discrepancy",
+    "mean_flow",
+    "minimax",
+    "negative_elbo",
     "noise_levels",
+    "non_saturating",
+    "perceptual_distance",
+    "r1",
+    "r2",
+    "relativistic",
     "sliced_score_matching",
     "split_variance",
     "spread_time",
+    "squared_gradient",
     "step_bound",
+    "straight_through",
     "uniform_log_snr",
     "uniform_time",
+    "wasserstein",
     "weights",
 ]
