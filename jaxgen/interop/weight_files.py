@@ -42,7 +42,7 @@ class _Storage(NamedTuple):
 
     key: str
     kind: str
-    count: int
+    size: int
 
 
 class _Tensor(NamedTuple):
@@ -178,8 +178,8 @@ def _read_legacy(path: Path) -> dict[str, np.ndarray]:
         for key in _pickle(file):
             storage = unpickler.storages[str(key)]
             count = int.from_bytes(file.read(8), sys.byteorder)
-            if count != storage.count:
-                raise ValueError(f"storage {key} holds {count} numbers where {storage.count} are announced")
+            if count != storage.size:
+                raise ValueError(f"storage {key} holds {count} numbers where {storage.size} are announced")
             dtype = _DTYPES[storage.kind]
             held[storage.key] = np.frombuffer(file.read(count * dtype.itemsize), dtype)
     return _arrays(content, unpickler.storages, lambda storage: held[storage.key])

@@ -1,7 +1,7 @@
 """Numbers that judge masks, probabilities, scores, and sets of samples."""
 
 from jaxgen.metrics.authenticity import authenticity
-from jaxgen.metrics.bootstrap import Estimate, Interval, bootstrap_interval
+from jaxgen.metrics.bootstrap import Estimate, Interval, bootstrap_interval, jackknife_error
 from jaxgen.metrics.calibration import Reliability, brier_score, expected_calibration_error, reliability_curve
 from jaxgen.metrics.distribution import (
     generalized_energy_distance,
@@ -62,6 +62,7 @@ __all__ = [
     "generalized_energy_distance",
     "hausdorff95",
     "iou",
+    "jackknife_error",
     "kernel_distance",
     "load_statistics",
     "matched_iou",

@@ -88,3 +88,40 @@ def bootstrap_interval(
         values[i] = statistic(*(array[c] for array, c in zip(arrays, chosen, strict=True)))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(statistic(*arrays)), float(low), float(high))
+
+
+def jackknife_error(statistic: Callable[..., float], *samples, groups: int = 10, seed: int = 0) -> float:
+    """The standard error of a statistic of sets, by leaving out a group of cases of each at a time.
+
+    ``sqrt((g - 1) / g sum_i (s_i - mean s)^2)`` with s_i the statistic without group i. No case is ever repeated, so
+    that it serves where `bootstrap_interval` misleads: for the Fréchet distance, and for smooth statistics in general.
+
+    Args:
+        statistic: ``statistic(*samples) -> number``, on NumPy arrays.
+        samples: arrays ``[n, ...]``, drawn apart from each other.
+        groups: how many; the statistic is computed as often.
+        seed: of the groups.
+
+    Returns:
+        The standard error.
+
+    Raises:
+        ValueError: if there are fewer than two groups, or fewer cases than groups.
+
+    Reference:
+        Efron and Stein, "The Jackknife Estimate of Variance", 1981; Shao and Wu, "A General Theory for Jackknife
+        Variance Estimation", 1989, for groups.
+
+    Example:
+        >>> scores = np.array([0.8, 0.7, 0.9, 0.75, 0.85])
+        >>> error = jackknife_error(np.mean, scores, groups=5)
+        >>> bool(np.isclose(error, scores.std(ddof=1) / np.sqrt(5)))
+        True
+    """
+    arrays = [np.asarray(sample) for sample in samples]
+    if groups < 2 or min(len(array) for array in arrays) < groups:
+        raise ValueError(f"needs two groups or more and as many cases; got {groups}, {[len(a) for a in arrays]}")
+    rng = np.random.default_rng(seed)
+    group = [rng.permutation(len(array)) % groups for array in arrays]
+    found = [statistic(*(a[g != i] for a, g in zip(arrays, group, strict=True))) for i in range(groups)]
+    return float(np.sqrt((groups - 1) / groups * np.sum((found - np.mean(found)) ** 2)))

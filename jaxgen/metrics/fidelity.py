@@ -4,6 +4,8 @@ Features are plain arrays ``[n, d]``: those of any network, or pixels. The numbe
 feature space and the number of examples, on which the Frechet distance depends.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -36,15 +38,7 @@ def frechet_distance(a: ArrayLike | Statistics, b: ArrayLike | Statistics) -> fl
         >>> round(frechet_distance(x, x + 3), 6)
         18.0
     """
-    one, two = (s if isinstance(s, Statistics) else statistics([s]) for s in (a, b))
-    if one.mean.shape != two.mean.shape:
-        raise ValueError(f"features of widths {one.mean.shape[0]} and {two.mean.shape[0]} cannot be compared")
-    # tr (C_a C_b)^(1/2) is the sum of the singular values of R_b R_a, where R R' = C: no root of a product of two
-    # nearly singular matrices is ever taken.
-    roots = _root(one.covariance), _root(two.covariance)
-    cross = np.linalg.svd(roots[1].T @ roots[0], compute_uv=False).sum()
-    gap = np.sum((one.mean - two.mean) ** 2)
-    return float(max(gap + np.trace(one.covariance) + np.trace(two.covariance) - 2 * cross, 0.0))
+    return _distance(_rooted(a), _rooted(b))
 
 
 def frechet_distance_infinity(
@@ -81,16 +75,38 @@ def frechet_distance_infinity(
     values = np.asarray(samples, np.float64)
     if points < 3 or not 0 < least < 1 or len(values) < 10:
         raise ValueError(f"needs 3 points, a share in (0, 1) and 10 samples; got {points}, {least}, {len(values)}")
-    fixed = reference if isinstance(reference, Statistics) else statistics([reference])
+    fixed = _rooted(reference)
     rng = np.random.default_rng(seed)
     sizes = np.linspace(max(2, least * len(values)), len(values), points).round().astype(int)
-    found = np.array([frechet_distance(values[rng.permutation(len(values))[:n]], fixed) for n in sizes])
+    found = np.array([_distance(_rooted(values[rng.permutation(len(values))[:n]]), fixed) for n in sizes])
     design = np.stack([np.ones(points), 1 / sizes], axis=1)
     line, *_ = np.linalg.lstsq(design, found, rcond=None)
     spread = np.sum((found - design @ line) ** 2) / (points - 2)
     return Estimate(float(line[0]), float(np.sqrt(spread * np.linalg.inv(design.T @ design)[0, 0])))
 
 
-def _root(covariance: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(np.maximum(values, 0))
+class _Rooted(NamedTuple):
+    mean: np.ndarray  # [d]
+    root: np.ndarray  # [d, k] with root root^T the covariance
+
+
+def _rooted(features: ArrayLike | Statistics) -> _Rooted:
+    """The mean and a root of the covariance: of fewer examples than features, the examples themselves."""
+    if not isinstance(features, Statistics):
+        x = np.asarray(features, np.float64)
+        if x.ndim == 2 and 2 <= len(x) < x.shape[1]:
+            mean = x.mean(0)
+            return _Rooted(mean, (x - mean).T / np.sqrt(len(x) - 1))
+        features = statistics([x])
+    values, vectors = np.linalg.eigh(features.covariance)
+    return _Rooted(features.mean, vectors * np.sqrt(np.maximum(values, 0)))
+
+
+def _distance(one: _Rooted, two: _Rooted) -> float:
+    if one.mean.shape != two.mean.shape:
+        raise ValueError(f"features of widths {one.mean.shape[0]} and {two.mean.shape[0]} cannot be compared")
+    # tr (C_a C_b)^(1/2) is the sum of the singular values of R_b' R_a, where R R' = C: no root of a product of two
+    # nearly singular matrices is ever taken.
+    cross = np.linalg.svd(two.root.T @ one.root, compute_uv=False).sum()
+    gap = np.sum((one.mean - two.mean) ** 2)
+    return float(max(gap + np.sum(one.root**2) + np.sum(two.root**2) - 2 * cross, 0.0))

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from jaxgen.metrics.bootstrap import bootstrap_interval
+from jaxgen.metrics.bootstrap import bootstrap_interval, jackknife_error
+from jaxgen.metrics.fidelity import frechet_distance
 
 
 def test_the_interval_of_a_mean_is_that_of_its_standard_error():
@@ -43,3 +44,18 @@ def test_a_function_of_the_seed():
     assert bootstrap_interval(np.mean, x, resamples=50) != bootstrap_interval(np.mean, x, resamples=50, seed=1)
     with pytest.raises(ValueError, match="level"):
         bootstrap_interval(np.mean, x, level=95)
+
+
+def test_the_jackknife_finds_the_spread_of_a_distance_over_new_draws():
+    """Frechet distances of 60 pairs of sets: their standard deviation, and what each pair says of it."""
+    rng = np.random.default_rng(0)
+    pairs = [(rng.normal(size=(200, 3)), 0.7 + 1.3 * rng.normal(size=(150, 3))) for _ in range(60)]
+    spread = np.std([frechet_distance(*pair) for pair in pairs], ddof=1)
+    errors = np.array([jackknife_error(frechet_distance, *pair) for pair in pairs])
+    ratio = np.sqrt(np.mean(errors**2)) / spread
+    assert abs(ratio - 1) < 4 / np.sqrt(2 * 59) + 0.05, "of a standard deviation from 60 draws; and a bias upwards"
+
+
+def test_the_jackknife_needs_cases():
+    with pytest.raises(ValueError, match="needs two groups"):
+        jackknife_error(np.mean, np.zeros(5))

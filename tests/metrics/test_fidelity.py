@@ -71,3 +71,13 @@ def test_the_extrapolation_of_an_exact_line():
     found = frechet_distance_infinity(x, Statistics(np.array([3.0, 4.0]), np.zeros((2, 2)), 100))
     assert found.value == pytest.approx(25)
     assert found.standard_error == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("n", "m"), [(12, 9), (12, 90), (90, 9)])
+def test_few_examples_give_the_distance_of_their_covariances(n, m):
+    """Fewer examples than features take another road, without the roots of eigenvalues that should be 0.
+
+    On the road of the statistics these are about 1e-8, the root of float64's precision.
+    """
+    a, b = RNG.normal(size=(n, 20)), 1 + 2 * RNG.normal(size=(m, 20))
+    assert frechet_distance(a, b) == pytest.approx(frechet_distance(statistics([a]), statistics([b])), rel=1e-7)
