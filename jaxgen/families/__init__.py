@@ -10,17 +10,21 @@ from jaxgen.families.adversarial_autoencoder import (
 from jaxgen.families.autoencoder import autoencoder_model, denoising_autoencoder_model
 from jaxgen.families.classifier import classifier_model
 from jaxgen.families.cnf import cnf_model
+from jaxgen.families.dequantisation import Dequantiser, uniform_dequantiser, variational_dequantiser
 from jaxgen.families.diffusion import LearnedVariance, diffusion_model
 from jaxgen.families.flow_matching import flow_matching_model
+from jaxgen.families.flows import glow, masked_autoregressive_flow, neural_spline_flow, real_nvp
 from jaxgen.families.gan import gan_model
 from jaxgen.families.interpolant import interpolant_model
 from jaxgen.families.latent_autoencoder import latent_autoencoder_model
 from jaxgen.families.mean_flow import mean_flow_model
+from jaxgen.families.normalizing_flow import flow_model
 from jaxgen.families.reflow import reflow_model
 from jaxgen.families.vae import bernoulli_likelihood, gaussian_likelihood, logistic_likelihood, vae_model
 from jaxgen.families.vector_quantised import vector_quantised_model
 
 __all__ = [
+    "Dequantiser",
     "LearnedVariance",
     "adversarial_autoencoder_model",
     "autoencoder_model",
@@ -30,17 +34,24 @@ __all__ = [
     "denoising_autoencoder_model",
     "diffusion_model",
     "flow_matching_model",
+    "flow_model",
     "gan_model",
     "gaussian_likelihood",
+    "glow",
     "interpolant_model",
     "latent_autoencoder_model",
     "logistic_likelihood",
+    "masked_autoregressive_flow",
     "mean_flow_model",
+    "neural_spline_flow",
     "normal_prior",
+    "real_nvp",
     "reflow_model",
     "ring_prior",
     "semi_supervised_adversarial_autoencoder_model",
     "swiss_roll_prior",
+    "uniform_dequantiser",
     "vae_model",
+    "variational_dequantiser",
     "vector_quantised_model",
 ]
