@@ -1,4 +1,4 @@
-"""The command line: ``jaxgen list | run | apply | sample | eval | report | info``.
+"""The command line: ``jaxgen list | run | apply | sample | eval | compare | report | info``.
 
 Nothing heavy is imported until a command needs it, so that help and errors in flags come at once.
 """
@@ -28,6 +28,7 @@ Deep generative models for medical imaging, in pure JAX. Version {__version__}.
   jaxgen apply RUN INPUT --out DIR   use a trained run on new images
   jaxgen sample RUN [--n N]          draw samples from a trained run
   jaxgen eval RUN [--data D]         evaluate a trained run, on other data too
+  jaxgen compare REAL GENERATED      how alike two sets of images are: Frechet distance and others
   jaxgen report RUN [RUN ...]        rebuild the page of a run, or compare several
   jaxgen info                        versions, devices, memory, caches
 
@@ -169,6 +170,7 @@ def _command(argv: list[str], context: _Context, process: bool) -> int:
         "apply": _apply,
         "sample": _sample,
         "eval": _eval,
+        "compare": _compare,
         "report": _report,
         "info": _info,
     }
@@ -182,7 +184,7 @@ def _command(argv: list[str], context: _Context, process: bool) -> int:
         hint = nearest(argv[0], commands)
         raise UserError(f"there is no command {argv[0]!r}{hint} (commands: {', '.join(commands)})")
     wants_help = "--help" in argv or "-h" in argv
-    if process and not wants_help and argv[0] in ("run", "apply", "sample", "eval"):
+    if process and not wants_help and argv[0] in ("run", "apply", "sample", "eval", "compare"):
         more_memory_pages()
     return commands[argv[0]](argv[1:], context)
 
@@ -408,6 +410,73 @@ def _eval(argv: list[str], context: _Context) -> int:
     return 0
 
 
+_COMPARE_EPILOG = """REAL and GENERATED are folders of images, patterns such as 'a/*.png', or .npz or .npy files (an
+array called images, samples, volumes or arr_0, [n, height, width, channels]). The same number of images is taken
+of each, since the Frechet distance falls with it.
+
+features:
+  pixels       the pixels, at a small size: says whether brightness and coarse shapes agree
+  random       random directions in the space of pixels
+  inception    Inception of 2015, as the published FID: --weights pt_inception-2015-12-05-6726825d.pth
+  radimagenet  ResNet-50 trained on radiologic images: --weights ResNet50.pt
+  medicalnet   3-D ResNet for volumes (MedicalNet): --weights resnet_50_23dataset.pth
+
+Files of weights are read without PyTorch, and never run code.
+
+examples:
+  jaxgen compare real/ runs/ddpm/samples/samples.npz
+  jaxgen compare real/ fake/ --features inception --weights pt_inception-2015-12-05-6726825d.pth --out fid.json
+"""
+
+
+def _compare(argv: list[str], context: _Context) -> int:
+    parser = Parser(
+        prog="jaxgen compare",
+        description="How alike two sets of images are: Frechet and kernel distances, precision, recall, density,\n"
+        "coverage, and the accuracy of a classifier that tells them apart.",
+        epilog=_COMPARE_EPILOG,
+    )
+    parser.add_argument("real", metavar="REAL", help="real images")
+    parser.add_argument("generated", metavar="GENERATED", help="generated images")
+    parser.add_argument("--features", default="pixels", metavar="NAME", help="what is compared [default: pixels]")
+    parser.add_argument("--weights", metavar="FILE", help="weights of the feature network")
+    parser.add_argument("--size", type=_positive, metavar="N", help="bring all images to N pixels an axis first")
+    parser.add_argument(
+        "--range",
+        type=_number,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="values of black and white [default: 0 255 for 8 bits, -1 1 for such numbers]",
+    )
+    parser.add_argument(
+        "--n", type=_positive, metavar="N", help="images of each set at most [default: the smaller set]"
+    )
+    parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="of the images taken [default: 0]")
+    parser.add_argument("--out", metavar="FILE", help="write the numbers and how they were made as .json")
+    parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next time")
+    given = parser.parse(argv)
+    for name in ("real", "generated", "weights", "out"):
+        _not_empty(getattr(given, name), name.upper() if name in ("real", "generated") else f"--{name}")
+    if given.range is not None and not given.range[0] < given.range[1]:
+        raise UserError(f"--range: black must be below white, got {given.range[0]:g} and {given.range[1]:g}")
+    _prepare_jax(not given.no_cache)
+    from jaxgen import compare
+
+    compare.compare(
+        given.real,
+        given.generated,
+        features=given.features,
+        weights=given.weights,
+        size=given.size,
+        value_range=tuple(given.range) if given.range is not None else None,
+        most=given.n,
+        seed=given.seed,
+        out=Path(given.out) if given.out else None,
+        say=context.say,
+    )
+    return 0
+
+
 def _report(argv: list[str], context: _Context) -> int:
     parser = Parser(
         prog="jaxgen report", description="Rebuild the page of a run; with several runs, a page that compares them."
@@ -447,6 +516,19 @@ def _info(argv: list[str], context: _Context) -> int:
 
 def _whole(text: str) -> int:
     return _bounded(text, 0, 2**32 - 1)
+
+
+def _number(text: str) -> float:
+    import argparse
+    import math
+
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}")
+    return value
 
 
 def _positive(text: str) -> int:

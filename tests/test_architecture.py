@@ -30,6 +30,7 @@ FLOORS = [
     ["jaxgen.runs", "jaxgen.charts", "jaxgen.report", "jaxgen.caching"],
     ["jaxgen.runner"],
     ["jaxgen.apply", "jaxgen.info"],
+    ["jaxgen.compare"],
     ["jaxgen.cli"],
     ["experiments"],
 ]

@@ -1,0 +1,150 @@
+"""``jaxgen compare``: its table, its record, and every way in which it can go wrong."""
+
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from jaxgen.cli import main
+from jaxgen.metrics import frechet_distance
+
+RNG = np.random.default_rng(0)
+REAL = RNG.integers(0, 200, (60, 6, 6), np.uint8)
+
+
+@pytest.fixture
+def command(capsys):
+    def run(*argv):
+        code = main(["compare", *map(str, argv), "--no-cache"])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def sets(tmp_path):
+    """Real images as files, generated ones in an npz: brighter, and more of them."""
+    (tmp_path / "real").mkdir()
+    for i, image in enumerate(REAL):
+        PIL.Image.fromarray(image).save(tmp_path / "real" / f"{i:02}.png")
+    fake = RNG.integers(50, 250, (80, 6, 6, 1), np.uint8)
+    np.savez(tmp_path / "fake.npz", samples=fake)
+    return tmp_path / "real", tmp_path / "fake.npz"
+
+
+def refused(command, *argv):
+    code, out, err = command(*argv)
+    assert code == 2
+    assert err.startswith("jaxgen: error: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in out + err
+    return err
+
+
+def test_the_table_and_its_record(command, sets, tmp_path):
+    out = tmp_path / "found.json"
+    code, said, _ = command(*sets, "--out", out, "--seed", 3)
+    assert code == 0
+    for word in ("60 of 60 real, 60 of 80 generated", "Frechet distance", "Kernel", "Coverage", "p = 0.005", "95 %"):
+        assert word in said
+    held = json.loads(out.read_text())
+    assert held["protocol"] == {
+        "features": "pixels",
+        "weights": "none",
+        "resize": "none",
+        "shape": [6, 6, 1],
+        "real": 60,
+        "generated": 60,
+    }
+    metrics = held["metrics"]
+    assert (
+        metrics["Frechet distance"]["low"] < metrics["Frechet distance"]["value"] < metrics["Frechet distance"]["high"]
+    )
+    assert metrics["Density"]["low"] is None
+    assert metrics["Classifier accuracy"]["value"] > 0.8
+
+
+def test_the_distance_is_that_of_the_images_in_the_files(command, sets, tmp_path):
+    """50 grey levels are 0.392 of the range from -1 to 1."""
+    np.save(tmp_path / "brighter.npy", np.stack([REAL + 50] * 1))
+    np.savez(tmp_path / "b.npz", train_images=REAL[:30] + 50, test_images=REAL[30:] + 50)
+    out = tmp_path / "found.json"
+    assert command(sets[0], tmp_path / "b.npz", "--out", out)[0] == 0
+    expected = 36 * (2 * 50 / 255) ** 2
+    assert json.loads(out.read_text())["metrics"]["Frechet distance"]["value"] == pytest.approx(expected, rel=1e-4)
+    x = REAL.reshape(60, -1) / 127.5 - 1
+    assert frechet_distance(x, x + 2 * 50 / 255) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_same_command_gives_the_same_numbers_and_a_set_equals_itself(command, sets):
+    assert command(*sets, "--n", 30)[1] == command(*sets, "--n", 30)[1]
+    _, said, _ = command(sets[0], sets[0], "--features", "random", "--n", 60)
+    frechet = next(line for line in said.splitlines() if line.startswith("Frechet distance"))
+    assert float(frechet.split()[2]) < 1e-6
+
+
+def test_colour_sizes_and_ranges(command, sets, tmp_path):
+    colour = tmp_path / "colour"
+    colour.mkdir()
+    for i, image in enumerate(REAL):
+        PIL.Image.fromarray(np.repeat(np.repeat(np.stack([image] * 3, -1), 2, 0), 2, 1)).save(colour / f"{i}.png")
+    assert "--size" in refused(command, sets[0], colour)
+    code, said, _ = command(sets[0], colour, "--size", 6, "--features", "random")
+    assert code == 0
+    assert "made grey" in said
+    assert float(next(line for line in said.splitlines() if line.startswith("Frechet")).split()[2]) < 1e-4
+    np.save(tmp_path / "counts.npy", REAL.astype(np.float32))
+    assert "--range LOW HIGH" in refused(command, sets[0], tmp_path / "counts.npy")
+    code, said, _ = command(sets[0], tmp_path / "counts.npy", "--range", 0, 255)
+    assert float(next(line for line in said.splitlines() if line.startswith("Frechet")).split()[2]) < 1e-6
+    np.save(tmp_path / "unit.npy", REAL[..., None] / 127.5 - 1)
+    code, said, _ = command(sets[0], tmp_path / "unit.npy")
+    assert float(next(line for line in said.splitlines() if line.startswith("Frechet")).split()[2]) < 1e-6
+
+
+def test_volumes(command, tmp_path):
+    volumes = RNG.integers(0, 256, (2, 24, 6, 7, 8, 1), np.uint8)
+    for name, x in zip("ab", volumes, strict=True):
+        np.savez(tmp_path / f"{name}.npz", volumes=x)
+    code, said, _ = command(tmp_path / "a.npz", tmp_path / "b.npz")
+    assert code == 0
+    assert "6 x 7 x 8 x 1" in said
+    assert "falls with n" in said
+    assert "far too large" in said, "336 features of 24 volumes"
+
+
+def test_mistakes_are_named_with_what_to_do(command, sets, tmp_path):
+    real, fake = sets
+    assert "no such file or folder" in refused(command, real, tmp_path / "none")
+    assert "choose one of pixels" in refused(command, real, fake, "--features", "vgg")
+    assert "needs --weights FILE" in refused(command, real, fake, "--features", "inception")
+    assert "leave --weights out" in refused(command, real, fake, "--weights", "a.pth")
+    assert "no such file" in refused(command, real, fake, "--features", "radimagenet", "--weights", "none.pth")
+    assert "must be a number" in refused(command, real, fake, "--range", "a", "1")
+    assert "black must be below white" in refused(command, real, fake, "--range", "1", "0")
+    assert "folder" in refused(command, real, fake, "--out", tmp_path)
+    assert "give 20 or more" in refused(command, real, fake, "--n", 5)
+    assert "did you mean '--size'" in refused(command, real, fake, "--sizes", 5)
+    np.savez(tmp_path / "other.npz", things=REAL)
+    assert "it holds things" in refused(command, real, tmp_path / "other.npz")
+    np.savez(tmp_path / "flat.npz", images=REAL.reshape(60, 36))
+    assert "no set of images" in refused(command, real, tmp_path / "flat.npz")
+    np.save(tmp_path / "objects.npy", np.array([{}, {}]), allow_pickle=True)
+    assert "cannot be read" in refused(command, real, tmp_path / "objects.npy")
+    (tmp_path / "text.npz").write_text("no archive")
+    assert "cannot be read" in refused(command, real, tmp_path / "text.npz")
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for i in range(30):
+        PIL.Image.fromarray(REAL[i, : 5 + i % 2]).save(mixed / f"{i:02}.png")
+    assert "bring them to one" in refused(command, mixed, mixed)
+    assert command(mixed, mixed, "--size", 6)[0] == 0
+
+
+def test_help(command):
+    code, said, _ = command("--help")
+    assert code == 0
+    assert "pt_inception-2015-12-05" in said
+    assert "--features" in said
