@@ -21,7 +21,7 @@ from jaxgen.bijections import (
     reverse,
     scan_chain,
 )
-from jaxgen.nets import conditioner, masked_mlp, mlp
+from jaxgen.nets import conditioner, dense_conditioner, masked_mlp
 from jaxgen.types import Net
 
 
@@ -33,8 +33,8 @@ def _couplings(
     count = transform.parameters
     pair = chain(
         first,
-        coupling(mlp(count * (d - d // 2), widths=widths), transform),
-        coupling(mlp(count * (d // 2), widths=widths), transform, swap=True),
+        coupling(dense_conditioner(count * (d - d // 2), widths=widths), transform),
+        coupling(dense_conditioner(count * (d // 2), widths=widths), transform, swap=True),
     )
     return chain(actnorm(), scan_chain(pair, layers // 2))
 

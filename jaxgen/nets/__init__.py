@@ -2,7 +2,7 @@
 
 from jaxgen.nets.autoencoder import decoder, encoder
 from jaxgen.nets.classifier import classifier
-from jaxgen.nets.conditioner import conditioner
+from jaxgen.nets.conditioner import conditioner, dense_conditioner
 from jaxgen.nets.discriminator import dcgan_discriminator, residual_discriminator
 from jaxgen.nets.dit import dit
 from jaxgen.nets.generator import dcgan_generator, residual_generator
@@ -16,6 +16,7 @@ from jaxgen.nets.unet import unet
 __all__ = [
     "classifier",
     "conditioner",
+    "dense_conditioner",
     "dcgan_discriminator",
     "dcgan_generator",
     "decoder",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen import bijections as bj
-from jaxgen.nets import conditioner, masked_mlp, mlp
+from jaxgen.nets import conditioner, dense_conditioner, masked_mlp
 from jaxgen.train.state import run_once
 
 AFFINE, SPLINE = bj.affine(), bj.rational_quadratic(bins=5, bound=2.0)
@@ -15,7 +15,7 @@ VECTOR, IMAGE, VOLUME = (4,), (4, 4, 2), (2, 2, 2, 1)
 
 def half(transform, features=4, *, swap=False, net=None):
     moved = features // 2 if swap else features - features // 2
-    return bj.coupling(net or mlp(transform.parameters * moved, widths=(7,)), transform, swap=swap)
+    return bj.coupling(net or dense_conditioner(transform.parameters * moved, widths=(7,)), transform, swap=swap)
 
 
 def conv_half(channels):
@@ -29,7 +29,7 @@ SMALLER_LAYER = bj.chain(bj.actnorm(), conv_half(16))
 BIJECTIONS = {
     "elementwise affine": (bj.elementwise(AFFINE), IMAGE, None),
     "elementwise spline": (bj.elementwise(SPLINE), VECTOR, None),
-    "elementwise, conditional": (bj.elementwise(AFFINE, mlp(8, widths=(5,))), VECTOR, (3,)),
+    "elementwise, conditional": (bj.elementwise(AFFINE, dense_conditioner(8, widths=(5,))), VECTOR, (3,)),
     "affine coupling": (half(AFFINE), VECTOR, None),
     "affine coupling, swapped": (half(AFFINE, 5, swap=True), (5,), None),
     "affine coupling, conditional": (
@@ -45,7 +45,9 @@ BIJECTIONS = {
     ),
     "spline coupling": (half(SPLINE), VECTOR, None),
     "spline coupling, every other": (
-        bj.coupling(mlp(4 * SPLINE.parameters, widths=(7,)), SPLINE, mask=bj.masks.alternating(4, flip=True)),
+        bj.coupling(
+            dense_conditioner(4 * SPLINE.parameters, widths=(7,)), SPLINE, mask=bj.masks.alternating(4, flip=True)
+        ),
         VECTOR,
         None,
     ),
