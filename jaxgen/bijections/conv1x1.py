@@ -9,6 +9,9 @@ import jax.scipy.linalg as linalg
 from jaxgen.bijections.bijection import Bijection, lift
 from jaxgen.types import Array, Key, Params
 
+# The default precision of an accelerator's products is too low for what must be inverted.
+_PRECISION = jax.lax.Precision.HIGHEST
+
 
 def conv1x1() -> Bijection:
     """Mix the channels of every pixel: ``y = W x`` with ``W = L (U + diag(exp(s)))``.
@@ -51,7 +54,7 @@ def conv1x1() -> Bijection:
     def forward(params: Params, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         x = lift(x)
         lower, upper = factors(params, x.dtype)
-        return _mix(x, lower @ upper), log_determinant(params, x)
+        return _mix(x, jnp.matmul(lower, upper, precision=_PRECISION)), log_determinant(params, x)
 
     def inverse(params: Params, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         y = lift(y)
@@ -64,4 +67,4 @@ def conv1x1() -> Bijection:
 
 
 def _mix(x: Array, matrix: Array) -> Array:
-    return (x.reshape(-1, x.shape[-1]) @ matrix.T).reshape(x.shape)
+    return jnp.matmul(x.reshape(-1, x.shape[-1]), matrix.T, precision=_PRECISION).reshape(x.shape)
