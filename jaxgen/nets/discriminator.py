@@ -6,7 +6,7 @@ from typing import cast
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxgen.nets import layers, resampling, residual
+from jaxgen.nets import layers, ops, resampling, residual
 from jaxgen.nets.embedding import ClassEmbedding
 from jaxgen.nets.fixup import SLOPE, FixupBlock, he_init
 from jaxgen.types import Array, Key, Net, Params
@@ -43,12 +43,13 @@ class _Residual(nn.Module):
     expansion: int
     group_width: int
     smooth: bool
+    fold: int
     patch: bool
     classes: int | None
 
     @nn.compact
     def __call__(self, x: Array, label: Array | None) -> Array:
-        h = layers.Conv(self.channels[0], width=1)(x)
+        h = layers.Conv(self.channels[0], width=1)(ops.space_to_depth(x, self.fold) if self.fold > 1 else x)
         for level, width in enumerate(self.channels):
             if level > 0:
                 h = resampling.halve(h) if self.smooth else residual.average(h)
@@ -120,6 +121,7 @@ def residual_discriminator(
     expansion: int = 2,
     group_width: int = 16,
     smooth: bool = True,
+    fold: int = 1,
     patch: bool = False,
     classes: int | None = None,
 ) -> Net:
@@ -135,6 +137,7 @@ def residual_discriminator(
         expansion: how much wider a block is inside.
         group_width: channels a group of its middle convolution.
         smooth: halve the resolution with the weights 1, 3, 3, 1; otherwise by the mean of two pixels.
+        fold: fold blocks of so many pixels along each axis into channels first.
         patch: one logit a patch of the image, as in PatchGAN.
         classes: the number of labels; None for no labels.
 
@@ -155,4 +158,4 @@ def residual_discriminator(
         >>> net.apply(net.init(jax.random.key(0), x), x).shape
         (2,)
     """
-    return _net(_Residual(tuple(channels), blocks, expansion, group_width, smooth, patch, classes))
+    return _net(_Residual(tuple(channels), blocks, expansion, group_width, smooth, fold, patch, classes))

@@ -7,16 +7,17 @@ from typing import cast
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxgen.nets import layers, resampling, residual
+from jaxgen.nets import layers, ops, resampling, residual
 from jaxgen.nets.embedding import ClassEmbedding
 from jaxgen.nets.fixup import FixupBlock
 from jaxgen.nets.spade import shrink
 from jaxgen.types import Array, Key, Net, Params
 
 
-def _coarsest(shape: Sequence[int], halvings: int) -> tuple[int, ...]:
-    if not shape[:-1] or any(n % 2**halvings for n in shape[:-1]):
-        raise ValueError(f"spatial axes must be multiples of {2**halvings} for so many levels, got {tuple(shape[:-1])}")
+def _coarsest(shape: Sequence[int], halvings: int, fold: int = 1) -> tuple[int, ...]:
+    multiple = fold * 2**halvings
+    if not shape[:-1] or any(n % multiple for n in shape[:-1]):
+        raise ValueError(f"spatial axes must be multiples of {multiple} for so many levels, got {tuple(shape[:-1])}")
     return tuple(n // 2**halvings for n in shape[:-1])
 
 
@@ -58,12 +59,13 @@ class _Residual(nn.Module):
     expansion: int
     group_width: int
     smooth: bool
+    fold: int
     classes: int | None
     label_features: int
 
     @nn.compact
     def __call__(self, z: Array, label: Array | None, condition: Array | None) -> Array:
-        coarsest = _coarsest(self.shape, len(self.channels) - 1)
+        coarsest = tuple(n // self.fold for n in _coarsest(self.shape, len(self.channels) - 1, self.fold))
         embedding = None
         if self.classes is not None:
             embedding = ClassEmbedding(self.classes, self.label_features)(cast(Array, label))
@@ -79,7 +81,8 @@ class _Residual(nn.Module):
             h = _see(h, condition, width)
             for _ in range(self.blocks):
                 h = FixupBlock(self.blocks * len(self.channels), self.expansion, self.group_width)(h, embedding)
-        return layers.Conv(self.shape[-1], width=1)(h)
+        h = layers.Conv(self.fold ** len(coarsest) * self.shape[-1], width=1)(h)
+        return ops.depth_to_space(h, self.fold) if self.fold > 1 else h
 
 
 def _net(module: nn.Module) -> Net:
@@ -148,6 +151,7 @@ def residual_generator(
     expansion: int = 2,
     group_width: int = 16,
     smooth: bool = True,
+    fold: int = 1,
     classes: int | None = None,
     label_features: int = 64,
 ) -> Net:
@@ -165,6 +169,7 @@ def residual_generator(
         expansion: how much wider a block is inside.
         group_width: channels a group of its middle convolution.
         smooth: double the resolution by linear interpolation; otherwise by repeating pixels.
+        fold: the last level answers blocks of so many pixels along each axis.
         classes: the number of labels; None for no labels.
         label_features: width of a label's embedding.
 
@@ -184,5 +189,7 @@ def residual_generator(
         >>> net.apply(net.init(jax.random.key(0), z), z).shape
         (2, 8, 8, 1)
     """
-    module = _Residual(tuple(shape), tuple(channels), blocks, expansion, group_width, smooth, classes, label_features)
+    module = _Residual(
+        tuple(shape), tuple(channels), blocks, expansion, group_width, smooth, fold, classes, label_features
+    )
     return _net(module)

@@ -139,6 +139,18 @@ def test_a_label_that_does_not_exist_gives_nan(name):
     assert np.isfinite(out[1]).all()
 
 
+def test_folding_answers_and_sees_blocks_of_pixels():
+    generator, critic = residual_generator((8, 16, 1), fold=2, **SMALL), residual_discriminator(fold=2, **SMALL)
+    z = normal(2, 5)
+    params = jax.eval_shape(generator.init, jax.random.key(0), z)
+    assert params["basis"].shape == (2, 4, 8)
+    x = jax.eval_shape(generator.apply, params, z)
+    assert x.shape == (2, 8, 16, 1)
+    params = jax.eval_shape(critic.init, jax.random.key(0), x)
+    assert params["Conv_0"]["kernel"].shape == (1, 1, 4, 8)
+    assert jax.eval_shape(critic.apply, params, x).shape == (2,)
+
+
 @pytest.mark.parametrize("name", GENERATORS)
 def test_sizes_that_cannot_be_halved_are_refused(name):
     with pytest.raises(ValueError, match="multiples of"):

@@ -1,0 +1,183 @@
+"""What the experiments with a GAN share: options, networks, training, and how it is watched."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import _images as images
+from jaxgen.config import option
+from jaxgen.errors import UserError
+from jaxgen.families import gan_model
+from jaxgen.imaging import differentiable_augment
+from jaxgen.losses import adversarial as losses
+from jaxgen.metrics import density_coverage
+from jaxgen.nets import (
+    dcgan_discriminator,
+    dcgan_generator,
+    residual_discriminator,
+    residual_generator,
+    spectral_norm,
+)
+from jaxgen.train import Stage, Watch, critic_wins, falls, make_optimizer, stays_low
+from jaxgen.types import Model, Net
+
+GAMES: dict[str, Callable[[], losses.Adversarial]] = {
+    "relativistic": losses.relativistic,
+    "non_saturating": losses.non_saturating,
+    "hinge": losses.hinge,
+    "least_squares": losses.least_squares,
+    "wasserstein": losses.wasserstein,
+    "minimax": losses.minimax,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GANConfig(images.ImageConfig):
+    """The options of an image-generation experiment with a generator and a critic."""
+
+    loss: Literal["relativistic", "non_saturating", "hinge", "least_squares", "wasserstein", "minimax"] = option(
+        "relativistic", "what the two play for", group="method"
+    )
+    r1: float = option(1.0, "weight gamma of half the critic's squared gradient at real images", ge=0, group="method")
+    r2: float = option(1.0, "the same at generated images", ge=0, group="method")
+    gradient_penalty: float = option(
+        0.0, "weight of gradient norms other than 1 between the two (wasserstein: 10)", ge=0, group="method"
+    )
+    spectral: bool = option(False, "spectral normalisation of the critic", group="method")
+    critic_steps: int = option(1, "updates of the critic a step", ge=1, le=100, group="method")
+    augment: bool = option(True, "differentiable augmentation of all the critic sees", group="method")
+
+    network: Literal["residual", "dcgan"] = option("residual", "kind of both networks", group="network")
+    channels: images.Widths = option(
+        (64, 48, 24), "widths from the coarsest level to the finest, of both networks", ge=2, group="network"
+    )
+    blocks: int = option(1, "residual blocks a level (residual)", ge=1, le=16, group="network")
+    expansion: int = option(2, "how much wider a block is inside (residual)", ge=1, le=8, group="network")
+    group_width: int = option(
+        1024, "channels a group of the blocks' middle convolution (residual)", ge=1, group="network"
+    )
+    fold: int = option(2, "blocks of so many pixels are one for the networks (residual)", ge=1, le=16, group="network")
+    latent: int = option(64, "numbers in a latent vector", ge=1, le=4096, group="network")
+    momentum: float = option(0.0, "Adam's decay of the first moment", ge=0, lt=1, group="training")
+
+    watch_every: int = option(5, "measure coverage at every so many lines of the log", ge=1, group="judging")
+    watch_images: int = option(128, "images drawn to measure it, and real ones beside them", ge=8, group="judging")
+
+    def __post_init__(self) -> None:
+        """Check every field, and those that must fit each other."""
+        super().__post_init__()
+        levels = len(self.channels)
+        multiple = 2**levels if self.network == "dcgan" else self.fold * 2 ** (levels - 1)
+        if self.size % multiple:
+            raise UserError(f"--size must be a multiple of {multiple} with so many --channels, got {self.size}")
+
+
+def networks(config: GANConfig, constants: Mapping[str, Any], classes: int | None = None) -> tuple[Net, Net]:
+    """The generator and the critic."""
+    shape = (config.size, config.size, constants["channels"])
+    wide_first, fine_first = config.channels, config.channels[::-1]
+    if config.network == "dcgan":
+        generator = dcgan_generator(shape, channels=wide_first, classes=classes)
+        critic = dcgan_discriminator(channels=fine_first, classes=classes)
+    else:
+        options: dict[str, Any] = {
+            "blocks": config.blocks,
+            "expansion": config.expansion,
+            "group_width": config.group_width,
+            "fold": config.fold,
+            "classes": classes,
+        }
+        generator = residual_generator(shape, channels=wide_first, **options)
+        critic = residual_discriminator(channels=fine_first, **options)
+    return generator, spectral_norm(critic) if config.spectral else critic
+
+
+def make_model(config: GANConfig, constants: Mapping[str, Any], classes: int | None = None) -> Model:
+    """The GAN; with `classes` one of labelled images."""
+    generator, critic = networks(config, constants, classes)
+    return gan_model(
+        generator,
+        critic,
+        (config.size, config.size, constants["channels"]),
+        latent=config.latent,
+        adversarial=GAMES[config.loss](),
+        r1=config.r1,
+        r2=config.r2,
+        gradient_penalty=config.gradient_penalty,
+        critic_steps=config.critic_steps,
+        augment=differentiable_augment if config.augment else None,
+        classes=classes,
+    )
+
+
+def make_stage(config: GANConfig, constants, trained, classes: int | None = None) -> Stage:
+    """The stage that trains both, watched through the judge's eyes."""
+    model = make_model(config, constants, classes)
+    optimizers = {
+        group: make_optimizer(
+            config.learning_rate,
+            warmup_steps=config.warmup_steps,
+            steps=config.steps * (config.critic_steps if group == "critic" else 1),
+            schedule=config.schedule,
+            clip=config.gradient_clip,
+            weight_decay=config.weight_decay,
+            name=config.optimizer,
+            b1=config.momentum,
+            b2=0.99,
+        )
+        for group in ("generator", "critic")
+    }
+    watch = make_watch(config, constants, trained, model)
+    return Stage("gan", model, optimizers, config.steps, images.prepare_images(config), watch)
+
+
+def make_watch(config: GANConfig, constants, trained, model: Model) -> Watch:
+    """Coverage of training images in the judge's features, and how many of its classes are drawn."""
+    judge: list[images.Judge] = []
+    real: list[np.ndarray] = []
+    draw = jax.jit(lambda params, keys: model.sample(params, keys, len(keys)))
+    classes = len(constants["classes"])
+
+    def measure(params, key, examples) -> dict[str, float]:
+        if not judge:
+            judge.append(images.Judge(config, constants, trained))
+            real.append(judge[0].features(examples["image"].astype(np.float32) / 127.5 - 1))
+        keys = jax.random.split(key, config.watch_images)
+        drawn = images.in_chunks(lambda keys: draw(params, keys), len(keys), config.chunk, keys)
+        numbers = {"coverage": float(density_coverage(real[0], judge[0].features(drawn))[1])}
+        if classes:
+            share = np.bincount(judge[0].classes(drawn), minlength=classes) / len(drawn)
+            numbers["classes_drawn"] = float(np.sum(share >= 0.1 / classes))
+        return numbers
+
+    advisers = [critic_wins(), falls("coverage", at_least=0.3), stays_low("coverage", below=0.05, skip=8)]
+    if classes:
+        advisers.append(falls("classes_drawn", at_least=2, below=0.6))
+    return Watch(measure, tuple(advisers), config.watch_every, config.watch_images)
+
+
+def draw_images(config: GANConfig, constants, trained, key, n: int, label: np.ndarray | None = None) -> np.ndarray:
+    """Images ``[n, h, w, c]`` of the averaged generator, clipped to [-1, 1]; with labels ``[n]`` of those classes."""
+    model = make_model(config, constants, None if label is None else len(constants["classes"]))
+    params = trained["gan"]
+    draw = jax.jit(lambda params, keys, *label: jnp.clip(model.sample(params, keys, len(keys), *label), -1, 1))
+    keys = jax.random.split(key, n)
+    arrays = (keys,) if label is None else (keys, label)
+    return images.in_chunks(lambda *arrays: draw(params, *arrays), n, config.chunk, *arrays)
+
+
+def between(config: GANConfig, constants, trained, key, rows: int, columns: int, label=None) -> np.ndarray:
+    """Images along lines between latent vectors, ``[rows, columns, h, w, c]``; with a label a row of one class."""
+    classes = None if label is None else len(constants["classes"])
+    generator, _ = networks(config, constants, classes)
+    ends = jax.random.normal(key, (rows, 2, 1, config.latent))
+    angle = np.linspace(0, np.pi / 2, columns)[None, :, None].astype(np.float32)
+    z = (np.cos(angle) * ends[:, 0] + np.sin(angle) * ends[:, 1]).reshape(rows * columns, -1)
+    extra = {} if label is None else {"label": jnp.repeat(jnp.asarray(label), columns)}
+    params = trained["gan"]["generator"]
+    drawn = jax.jit(lambda z, extra: jnp.clip(generator.apply(params, z, **extra), -1, 1))(z, extra)
+    return np.asarray(drawn).reshape(rows, columns, *drawn.shape[1:])

@@ -1,0 +1,123 @@
+"""The GAN experiments: from the command line to the files they leave, and their full presets by shape."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import _adversarial as adversarial
+from experiments import conditional_gan, gan
+from jaxgen.cli import main
+from jaxgen.errors import UserError
+
+MODULES = {"gan": gan, "conditional_gan": conditional_gan}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Two classes of 20-pixel images: bright discs, and dark ones."""
+    path = tmp_path_factory.mktemp("data") / "discs.npz"
+    rng = np.random.default_rng(0)
+    label = np.arange(60) % 2
+    centre = rng.uniform(7, 13, (60, 2, 1, 1))
+    distance = np.sqrt(((np.indices((20, 20))[None] - centre) ** 2).sum(1))
+    disc = np.where(distance < 5, np.where(label, 220, 90)[:, None, None], 10)
+    np.savez(path, images=(disc + rng.integers(0, 10, disc.shape)).astype(np.uint8), labels=label)
+    return path
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_smoke_preset_on_images_of_the_user(name, data, tmp_path):
+    run = tmp_path / "run"
+    flags = ["--samples", "8", "--chunk", "8"]
+    assert main(["run", name, "--preset", "smoke", "--data", str(data), "--workdir", str(run), *flags]) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    numbers = [v for entry in metrics.values() if isinstance(entry, dict) for v in entry.values()]
+    assert np.isfinite(numbers).all()
+    assert set(metrics) == {name, "gaussian", "held-out images", "images"}
+    assert ("accuracy" in metrics[name]) == (name == "conditional_gan")
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    lines = [line for line in lines if line["stage"] == "gan"]
+    assert [("coverage" in line, "classes_drawn" in line) for line in lines] == [(False, False), (True, True)] * 3
+    for line in lines:
+        assert 0 <= line["accuracy/critic"] <= 1
+        assert line["penalty/critic"] > 0
+        assert {"grad_norm/generator", "grad_norm/critic", "loss/generator", "loss/critic"} <= set(line)
+    assert main(["sample", str(run), "--n", "3"]) == 0
+    (drawn,) = run.glob("samples*/samples.npz")
+    assert np.load(drawn)["images"].shape == (3, 16, 16, 1)
+
+
+def test_a_conditional_gan_asks_for_labels(tmp_path, capsys):
+    path = tmp_path / "plain.npz"
+    np.savez(path, images=np.zeros((40, 16, 16), np.uint8) + np.arange(40, dtype=np.uint8)[:, None, None])
+    flags = ["--preset", "smoke", "--data", str(path), "--workdir", str(tmp_path / "r")]
+    assert main(["run", "conditional_gan", *flags]) == 2
+    assert "labels" in capsys.readouterr().err
+
+
+def test_configurations_that_do_not_fit():
+    with pytest.raises(UserError, match="--size must be a multiple of 8"):
+        dataclasses.replace(gan.SMALL, size=36)
+    with pytest.raises(UserError, match="--size must be a multiple of 8"):
+        dataclasses.replace(gan.SMALL, network="dcgan", size=36)
+
+
+def block(c, expansion=2, group_width=16):
+    """Parameters of a residual block: 1x1, 3x3 in groups, 1x1, each with its biases."""
+    wide = expansion * c
+    return (c * wide + wide) + (9 * group_width * wide + wide) + (wide * c + c)
+
+
+def test_the_full_preset_is_r3gan_s_network_for_64_pixels():
+    """Widths 768, 768, 768, 768, 384 from 4 to 64 pixels, two blocks a level, counted by hand."""
+    config = gan.FULL
+    generator, critic = adversarial.networks(config, {"channels": 3})
+    z = jax.ShapeDtypeStruct((1, config.latent), jnp.float32)
+    params = jax.eval_shape(generator.init, jax.random.key(0), z)
+    x = jax.eval_shape(generator.apply, params, z)
+    assert x.shape == (1, 64, 64, 3)
+    blocks = 2 * (4 * block(768) + block(384))
+    ends = (4 * 4 * 768 + 64 * 768 + 768) + (768 * 384 + 384) + (384 * 3 + 3)
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == blocks + ends
+    params = jax.eval_shape(critic.init, jax.random.key(0), x)
+    ends = (3 * 384 + 384) + (384 * 768 + 768) + (4 * 4 * 768 + 1)
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == blocks + ends
+
+
+GAMES = [("relativistic", {}), ("hinge", {"r1": 0.0, "r2": 0.0, "spectral": True, "network": "dcgan"})]
+GAMES += [("wasserstein", {"r1": 0.0, "r2": 0.0, "gradient_penalty": 10.0, "critic_steps": 2})]
+
+
+@pytest.mark.parametrize(
+    ("preset", "precision", "game"), [("small", "float32", 0), ("small", "bfloat16", 1), ("small", "float32", 2)]
+)
+@pytest.mark.parametrize("name", MODULES)
+def test_presets_and_losses_trace_a_training_step(name, preset, precision, game):
+    check_trace(MODULES[name].EXPERIMENT, preset, precision, *GAMES[game])
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_full_preset_traces_a_training_step(name):
+    check_trace(MODULES[name].EXPERIMENT, "full", "bfloat16", *GAMES[0])
+
+
+def check_trace(experiment, preset, precision, loss, options):
+    config = dataclasses.replace(experiment.presets[preset], precision=precision, loss=loss, **options)
+    dtype = jnp.dtype(precision)
+    batch = {
+        "image": jax.ShapeDtypeStruct((2, config.size, config.size, 1), dtype),
+        "label": jax.ShapeDtypeStruct((2,), jnp.int32),
+    }
+    stage = experiment.stages[-1].build(config, {"channels": 1, "classes": ["a", "b", "c"]}, {})
+    model = stage.model
+    params = jax.eval_shape(model.init, jax.random.key(0), batch)
+    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), params)
+    keys = jax.random.split(jax.random.key(0), 2)
+    assert len(model.objectives) == config.critic_steps + 1
+    for objective in model.objectives[-2:]:
+        loss, _ = jax.eval_shape(objective.loss, params, keys, batch)
+        assert (loss.shape, loss.dtype) == ((2,), jnp.float32)
