@@ -4,10 +4,11 @@
     jaxgen run denoising_autoencoder --cells 4                # another coarseness
     jaxgen run denoising_autoencoder --data DATA              # your images: denoising only
 
-Two networks are trained on healthy images: one on white noise, and one on coarse noise (or simplex noise, or blocks
-left out). Both are judged on white noise, beside Gaussian and median filters whose width is chosen on validation images,
-and on four kinds of lesions, beside an intensity threshold, a map of z-scores and principal components. Vincent et al.
-2008; Kascenas et al. 2022, "Denoising autoencoders for unsupervised anomaly detection in brain MRI".
+Two networks are trained on healthy images: one on white noise, one on coarse noise (or simplex noise, or blocks left
+out). Both are judged on white noise, beside Gaussian and median filters whose width is chosen on validation images;
+and on four kinds of lesions, beside an intensity threshold, a map of z-scores and principal components.
+
+Vincent et al. 2008; Kascenas et al. 2022, "Denoising autoencoders for unsupervised anomaly detection in brain MRI".
 """
 
 import dataclasses

@@ -26,8 +26,8 @@ def _each(draw: Callable[[Key], Array], key: Key, n: int) -> Array:
 def coarse_noise(key: Key, shape: Sequence[int], cells: int | Sequence[int]) -> Array:
     """Normal numbers on a small grid, enlarged by linear interpolation and rolled by a random shift.
 
-    The deviation is 1 at the nodes of the grid and less between them: in the mean over an image the variance is
-    about ``(2/3)^rank``. Where the roll joins two borders there is a seam.
+    The deviation is 1 at the nodes of the grid and less between them: in the mean over a large image the variance comes
+    near ``(2/3)^rank``. Where the roll joins two borders there is a seam.
 
     Args:
         key: one key, or keys ``[b]``.
@@ -157,7 +157,7 @@ def simplex_noise(
     pixels = jnp.stack(jnp.meshgrid(*(jnp.arange(n, dtype=jnp.float32) for n in spatial), indexing="ij"), -1)
     amplitude = persistence ** np.arange(octaves)
     amplitude = (amplitude / np.sqrt(np.sum(amplitude**2))).astype(np.float32)
-    frequency = (2.0 ** np.arange(octaves) / wavelength).astype(np.float32)
+    frequency = jnp.asarray(2.0 ** np.arange(octaves), jnp.float32) / wavelength
 
     def channel(key: Key) -> Array:
         seed_key, place_key = jax.random.split(key)
@@ -169,7 +169,7 @@ def simplex_noise(
             return total + size * _octave(rate * pixels + place, seed), None
 
         start = jnp.zeros(tuple(spatial))
-        return jax.lax.scan(add, start, (seeds, places, jnp.asarray(amplitude), jnp.asarray(frequency)))[0]
+        return jax.lax.scan(add, start, (seeds, places, jnp.asarray(amplitude), frequency))[0]
 
     return _each(lambda k: jnp.moveaxis(jax.vmap(channel)(jax.random.split(k, channels)), 0, -1), key, b)
 
