@@ -16,9 +16,10 @@ class _Conditioner(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, condition: Array | None) -> Array:
-        as_image = condition is not None and condition.ndim == x.ndim
-        h = layers.Conv(self.width)(jnp.concatenate([x, condition.astype(x.dtype)], -1) if as_image else x)
-        if condition is not None and not as_image:
+        if condition is not None and condition.ndim == x.ndim:
+            x, condition = jnp.concatenate([x, condition.astype(x.dtype)], axis=-1), None
+        h = layers.Conv(self.width)(x)
+        if condition is not None:
             shift = layers.Dense(self.width)(condition)
             h = h + shift.reshape(shift.shape[0], *((1,) * (x.ndim - 2)), self.width)
         h = layers.Conv(self.width, width=1)(nn.silu(h))
