@@ -112,3 +112,82 @@ def test_equals_torchcfm():
     # Exact plans between equal weights are permutation matrices, whatever pairs torchcfm then samples from them.
     plan = peer.OTPlanSampler(method="exact").get_map(torch.tensor(noise), torch.tensor(x))
     np.testing.assert_array_equal(_order(noise, transport(noise, x)), plan.argmax(0))
+
+
+def _sinkhorn(cost, regularisation, iterations=2000):
+    """The plan by alternating scalings, in float64."""
+    kernel = np.exp(-(cost - cost.min()) / regularisation)
+    b = len(cost)
+    u, v = np.ones(b), np.ones(b)
+    for _ in range(iterations):
+        u = 1 / (b * kernel @ v)
+        v = 1 / (b * kernel.T @ u)
+    return u[:, None] * kernel * v
+
+
+def _squares(noise, x):
+    b = len(x)
+    return ((x.reshape(b, 1, -1) - noise.reshape(1, b, -1)).astype(np.float64) ** 2).sum(-1)
+
+
+@pytest.mark.parametrize("regularisation", [2.0, 20.0])
+def test_the_entropic_plan(regularisation):
+    noise, x = _batch(12)
+    plan = jax.jit(couplings.entropic_plan, static_argnums=(2, 3))(noise, x, regularisation, 1000)
+    np.testing.assert_allclose(plan, _sinkhorn(_squares(noise, x), regularisation), atol=1e-6)
+    for axis in (0, 1):
+        np.testing.assert_allclose(plan.sum(axis), 1 / 12, rtol=1e-4)
+
+
+def test_the_entropic_plan_keeps_to_labels():
+    noise, x = _batch(12)
+    labels = np.arange(12) % 3
+    plan = np.asarray(couplings.entropic_plan(noise, x, 5.0, labels=labels))
+    assert (plan[labels[:, None] != labels] == 0).all()
+    one = labels == 1
+    np.testing.assert_allclose(plan[one][:, one], _sinkhorn(_squares(noise[one], x[one]), 5.0) / 3, atol=1e-5)
+    np.testing.assert_allclose(plan.sum(0), 1 / 12, rtol=1e-4)
+
+
+def test_an_entropic_coupling_draws_from_the_rows_of_its_plan():
+    noise, x = _batch(5)
+    plan = np.asarray(couplings.entropic_plan(noise, x, 8.0))
+    rows = plan / plan.sum(1, keepdims=True)
+    keys = jax.random.split(jax.random.key(0), 4000)
+    drawn = jax.jit(jax.vmap(lambda key: couplings.entropic(8.0)(noise, x, key=key)))(keys)
+    frequency = (np.asarray(drawn)[:, :, None] == noise[None, None]).reshape(4000, 5, 5, -1).all(-1).mean(0)
+    assert rows.max() < 0.99
+    assert (np.abs(frequency - rows) <= 4 * np.sqrt(rows * (1 - rows) / 4000) + 1e-9).all()
+
+
+def test_an_entropic_coupling_lies_between_the_others():
+    noise, x = _batch(16)
+    near = x[::-1] + 0.01 * noise
+    sharp = couplings.entropic(0.2, 200)(near, x, key=jax.random.key(0))
+    np.testing.assert_array_equal(sharp, transport(near, x))
+    plan = couplings.entropic_plan(noise, x, 1e6)
+    np.testing.assert_allclose(plan, 1 / 16**2, rtol=1e-3)
+
+
+def test_an_entropic_coupling_gives_examples_keys_of_their_own():
+    noise, x = _batch(8)
+    coupling = couplings.entropic(50.0)
+    keys = jax.random.split(jax.random.key(0), 8)
+    first = coupling(noise, x, key=keys)
+    other = coupling(noise, x, key=keys.at[0].set(jax.random.key(9)))
+    np.testing.assert_array_equal(first[1:], other[1:])
+    with pytest.raises(ValueError, match="give it a key"):
+        coupling(noise, x)
+    with pytest.raises(ValueError, match="above 0"):
+        couplings.entropic(0.0)
+
+
+@pytest.mark.peers
+def test_the_entropic_plan_is_torchcfm_s():
+    """And POT's, which torchcfm asks."""
+    torch = pytest.importorskip("torch")
+    peer = pytest.importorskip("torchcfm.optimal_transport")
+    noise, x = _batch(24)
+    sampler = peer.OTPlanSampler(method="sinkhorn", reg=10.0)
+    plan = sampler.get_map(torch.tensor(noise), torch.tensor(x))  # a row for each noise
+    np.testing.assert_allclose(couplings.entropic_plan(noise, x, 10.0, 2000), plan.T, atol=1e-6)
