@@ -63,13 +63,22 @@ def networks(config: CodeConfig, constants: Mapping[str, Any], *, answers: int =
 
 
 def optimizers(
-    config: CodeConfig, *groups: str, faster: Mapping[str, float] | None = None
+    config: CodeConfig,
+    *groups: str,
+    faster: Mapping[str, float] | None = None,
+    updates: Mapping[str, int] | None = None,
 ) -> dict[str, optax.GradientTransformation]:
-    """An optimizer for each group; `faster` multiplies the learning rate of some."""
+    """An optimizer for each group.
+
+    `faster` multiplies the learning rate of some; `updates` says which have more than one update a step, so that their
+    schedules end with the training.
+    """
     made = {}
     for name in groups:
+        n = (updates or {}).get(name, 1)
         rate = config.learning_rate * (faster or {}).get(name, 1.0)
-        made[name] = images.optimizers(dataclasses.replace(config, learning_rate=rate))["net"]
+        changed = dataclasses.replace(config, learning_rate=rate, warmup_steps=n * config.warmup_steps)
+        made[name] = images.optimizers(changed, n * config.steps)["net"]
     return made
 
 

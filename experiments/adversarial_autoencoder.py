@@ -39,6 +39,7 @@ class AdversarialConfig(reconstruction.CodeConfig):
     prior: Literal["normal", "ring", "swiss_roll"] = option(
         "normal", "law that the codes shall have; the last two are of codes of 2 numbers", group="method"
     )
+    penalty: float = option(0.1, "weight of the critic's squared gradient", ge=0, group="method")
     adversarial_weight: float = option(0.1, "of passing for the prior, beside the squared error", ge=0, group="method")
     critic_widths: tuple[int, ...] = option((128, 128), "hidden layers of the critic", ge=4, group="network")
     critic_rate: float = option(1.0, "learning rate of the critic over that of the others", gt=0, group="training")
@@ -58,13 +59,17 @@ def _prior(config: AdversarialConfig):
 def _model(config: AdversarialConfig, constants: Mapping[str, Any]) -> Model:
     critic = mlp(1, widths=config.critic_widths)
     return adversarial_autoencoder_model(
-        *reconstruction.networks(config, constants), critic, _prior(config), weight=config.adversarial_weight
+        *reconstruction.networks(config, constants),
+        critic,
+        _prior(config),
+        penalty=config.penalty,
+        weight=config.adversarial_weight,
     )
 
 
 def _build(config: AdversarialConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
     optimizers = reconstruction.optimizers(
-        config, "encoder", "decoder", "critic", faster={"critic": config.critic_rate}
+        config, "encoder", "decoder", "critic", faster={"critic": config.critic_rate}, updates={"encoder": 2}
     )
     return Stage("aae", _model(config, constants), optimizers, config.steps, images.prepare_images(config))
 

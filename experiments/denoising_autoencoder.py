@@ -64,7 +64,7 @@ class DenoisingConfig(UNetConfig):
     left_out: float = option(0.25, "share of the blocks left out", ge=0, le=1, group="method")
     phantoms: int = option(2000, "healthy phantoms to train on", ge=8, group="data")
     lesions: int = option(200, "phantoms of each kind of lesion to judge on", ge=2, group="judging")
-    foreground_only: bool = option(True, "noise and loss only where an image is above its floor", group="method")
+    foreground_only: bool = option(True, "noise only where an image is above its floor", group="method")
 
 
 def _phantoms(config: DenoisingConfig, n: int, part: int, lesion: str | None = None) -> dict[str, np.ndarray]:
@@ -137,7 +137,6 @@ def _stage(stage: str):
         model = denoising_autoencoder_model(
             network(config, constants),
             _corrupt(config, noise),
-            weight=_foreground if config.foreground_only else None,
         )
         return Stage(stage, model, images.optimizers(config), config.steps, _prepare(config))
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxgen import draws
 from jaxgen.families.autoencoder import Corrupt, squared_error
-from jaxgen.losses.adversarial import Adversarial, non_saturating
+from jaxgen.losses.adversarial import Adversarial, non_saturating, r1, r2
 from jaxgen.losses.likelihood import categorical
 from jaxgen.types import Array, Batch, Info, Key, Model, Net, Objective, Params
 
@@ -91,7 +91,7 @@ def swiss_roll_prior(turns: float = 2.0, radius: float = 4.0, deviation: float =
 
 
 def _criticise(
-    losses: Adversarial, critic: Net, params: Params, drawn: Array, found: Array
+    losses: Adversarial, penalty: float, critic: Net, params: Params, drawn: Array, found: Array
 ) -> tuple[Array, dict[str, Array]]:
     """The critic's loss, and how often it is right, given draws of the prior and codes."""
     real, generated = critic.apply(params, drawn), critic.apply(params, found)
@@ -99,7 +99,11 @@ def _criticise(
     if losses.boundary is not None:
         at = losses.boundary
         right["critic_right"] = 0.5 * (jnp.mean(real > at) + jnp.mean(generated < at))
-    return losses.critic(real, generated), right
+    value = losses.critic(real, generated)
+    if penalty:
+        answer = lambda z: critic.apply(params, z)  # noqa: E731
+        value += 0.5 * penalty * (r1(answer, drawn) + r2(answer, found))
+    return value, right
 
 
 def _pass(losses: Adversarial, critic: Net, params: Params, drawn: Array, found: Array) -> Array:
@@ -114,6 +118,7 @@ def adversarial_autoencoder_model(
     prior: Prior,
     *,
     losses: Adversarial | None = None,
+    penalty: float = 0.0,
     weight: float = 1.0,
     corrupt: Corrupt | None = None,
     data: str = "image",
@@ -121,7 +126,8 @@ def adversarial_autoencoder_model(
     """An adversarial autoencoder of ``batch[data]``: codes from which it is had back, with the law of the prior.
 
     Three objectives a step: encoder and decoder on ``mean |decoder(encoder(x)) - x|^2``; the critic on telling codes
-    from draws of the prior; the encoder on passing for the prior.
+    from draws of the prior; the encoder on passing for the prior. A schedule of the encoder's optimizer counts two
+    updates a step.
 
     Args:
         encoder: ``apply(params, x [b, *shape]) -> [b, d]``; the code is a function of x.
@@ -129,6 +135,8 @@ def adversarial_autoencoder_model(
         critic: ``apply(params, z [b, d]) -> [b]`` or ``[b, 1]``, logits.
         prior: ``(key, n) -> [n, d]``: `normal_prior`, `ring_prior`, `swiss_roll_prior` or any other law.
         losses: of critic and encoder; None for `jaxgen.losses.adversarial.non_saturating`, the paper's.
+        penalty: gamma, the weight of the critic's squared gradient, ``gamma / 2 (r1 + r2)`` at draws and codes: it
+            keeps the game from going in circles. The paper has none.
         weight: of passing for the prior, beside the reconstruction.
         corrupt: ``(key [b], x) -> x``, applied before the encoder where x is to be had back; None leaves x alone.
         data: the entry of the batch to model.
@@ -170,7 +178,7 @@ def adversarial_autoencoder_model(
         return params["critic"], prior(key, x.shape[0]).astype(z.dtype), z
 
     def criticise(params: Params, key: Key, batch: Batch) -> tuple[Array, Info]:
-        return _criticise(losses, critic, *against(params, key, batch))
+        return _criticise(losses, penalty, critic, *against(params, key, batch))
 
     def pass_for_prior(params: Params, key: Key, batch: Batch) -> tuple[Array, Info]:
         return weight * _pass(losses, critic, *against(params, key, batch)), {}
@@ -197,6 +205,7 @@ def semi_supervised_adversarial_autoencoder_model(
     classes: int,
     *,
     losses: Adversarial | None = None,
+    penalty: float = 0.0,
     weight: float = 1.0,
     label_weight: float = 1.0,
     corrupt: Corrupt | None = None,
@@ -218,6 +227,7 @@ def semi_supervised_adversarial_autoencoder_model(
         prior: of styles, ``(key, n) -> [n, d]``.
         classes: how many.
         losses: of critics and encoder; None for `jaxgen.losses.adversarial.non_saturating`, the paper's.
+        penalty: gamma, the weight of the critics' squared gradients, as of `adversarial_autoencoder_model`.
         weight: of passing for the priors.
         label_weight: of the cross-entropy of labelled examples.
         corrupt: ``(key [b], x) -> x``, before the encoder in every objective: it keeps the few labels from being learnt
@@ -274,13 +284,13 @@ def semi_supervised_adversarial_autoencoder_model(
     def criticise(params: Params, key: Key, batch: Batch) -> tuple[Array, Info]:
         prior_key, encode_key = draws.split(key, 2)
         _, z = encode(params, encode_key, batch[data])
-        return _criticise(losses, critic, params["critic"], prior(prior_key, len(z)).astype(z.dtype), z)
+        return _criticise(losses, penalty, critic, params["critic"], prior(prior_key, len(z)).astype(z.dtype), z)
 
     def criticise_classes(params: Params, key: Key, batch: Batch) -> tuple[Array, Info]:
         class_key, encode_key = draws.split(key, 2)
         y = jax.nn.softmax(encode(params, encode_key, batch[data])[0])
         drawn = random_classes(class_key, len(y)).astype(y.dtype)
-        return _criticise(losses, class_critic, params["class_critic"], drawn, y)
+        return _criticise(losses, penalty, class_critic, params["class_critic"], drawn, y)
 
     def learn_encoder(params: Params, key: Key, batch: Batch) -> tuple[Array, Info]:
         prior_key, class_key, encode_key = draws.split(key, 3)
