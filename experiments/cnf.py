@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
