@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
@@ -184,6 +185,10 @@ def _score(law: PlanarSet, x: np.ndarray, log_density: np.ndarray) -> dict[str, 
     }
 
 
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(energy_distance(jnp.asarray(a), jnp.asarray(b)))
+
+
 def _scatter(law: PlanarSet, sets: Mapping[str, np.ndarray]) -> Figure:
     canvas = Canvas(figsize=(2.6 * len(sets), 2.8), layout="constrained")
     for axes, (name, points) in zip(canvas.subplots(1, len(sets), squeeze=False)[0], sets.items(), strict=True):
@@ -229,14 +234,14 @@ def _evaluate(config: CNFConfig, constants, trained, splits, key) -> Evaluation:
         sets[name], evaluations = flow.draw(key, len(fresh))
         ways[name], bend = flow.way(key)
         metrics[name] = _score(law, fresh, flow.log_prob(fresh)) | {
-            "energy_distance": float(energy_distance(sets[name], fresh)),
+            "energy_distance": _distance(sets[name], fresh),
             "straightness": bend,
             "evaluations": evaluations,
         }
     rng = np.random.default_rng(config.seed)
     sets["gaussian"] = rng.multivariate_normal(constants["mean"], constants["covariance"], len(fresh)).astype("float32")
     metrics["gaussian"] = _score(law, fresh, _gaussian_log_prob(constants, fresh)) | {
-        "energy_distance": float(energy_distance(sets["gaussian"], fresh))
+        "energy_distance": _distance(sets["gaussian"], fresh)
     }
     metrics["entropy"] = constants["entropy"]
     figures = {

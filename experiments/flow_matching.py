@@ -148,11 +148,12 @@ def _bits(config: FlowMatchingConfig, constants, trained, splits, key) -> dict[s
     data_key, probe_key, other_key = jax.random.split(key, 3)
     test = dequantised.whole_numbers(config, constants, splits.test, config.likelihood_images)
     x = np.asarray(dequantise(jax.random.split(data_key, len(test)), jnp.asarray(test)))
-    model = _flow(config, constants)
+    density = _flow(config, constants).log_prob
+    assert density is not None
 
     @jax.jit
     def log_prob(params, keys, x):
-        return model.log_prob(params, keys, x, rtol=config.tolerance, atol=config.tolerance)
+        return density(params, keys, x, rtol=config.tolerance, atol=config.tolerance)
 
     keys = jax.random.split(probe_key, len(x))
     flow = images.in_chunks(lambda k, x: log_prob(trained["flow"], k, x), len(x), min(config.chunk, 24), keys, x)
