@@ -77,7 +77,7 @@ def _measure(config: CNFConfig, splits: Splits) -> dict[str, Any]:
     return {
         "mean": points.mean(0).tolist(),
         "covariance": np.cov(points.T).tolist(),
-        "entropy": planar_set(config.data).entropy(500),
+        "entropy": planar_set(config.data).entropy(250),
     }
 
 
@@ -298,6 +298,7 @@ EXPERIMENT = Experiment(
             fresh=128,
             batch_size=32,
             widths=(16,),
+            solver="midpoint",
             solver_steps=2,
             tolerance=1e-3,
             steps_per_call=5,
