@@ -1,0 +1,116 @@
+"""The autoencoders' experiments: from the command line to the files they leave, and their full presets by shape."""
+
+import dataclasses
+import importlib
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import _reconstruction as reconstruction
+from experiments import adversarial_autoencoder, autoencoder, denoising_autoencoder, vae
+from jaxgen.cli import main
+from jaxgen.errors import UserError
+
+MODULES = (autoencoder, denoising_autoencoder, vae, adversarial_autoencoder)
+NAMES = [module.EXPERIMENT.name for module in MODULES]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Two classes of 20-pixel images: bright discs, and dark ones."""
+    path = tmp_path_factory.mktemp("data") / "discs.npz"
+    rng = np.random.default_rng(0)
+    label = np.arange(60) % 2
+    centre = rng.uniform(7, 13, (60, 2, 1, 1))
+    distance = np.sqrt(((np.indices((20, 20))[None] - centre) ** 2).sum(1))
+    disc = np.where(distance < 5, np.where(label, 220, 90)[:, None, None], 10)
+    np.savez(path, images=(disc + rng.integers(0, 10, disc.shape)).astype(np.uint8), labels=label)
+    return path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_smoke_preset_on_images_of_the_user(name, data, tmp_path):
+    run = tmp_path / "run"
+    flags = ["--samples", "8", "--chunk", "8"]
+    assert main(["run", name, "--preset", "smoke", "--data", str(data), "--workdir", str(run), *flags]) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    numbers = [v for entry in metrics.values() if isinstance(entry, dict) for v in entry.values()]
+    assert numbers
+    assert np.isfinite(numbers).all()
+    assert (run / "report.html").stat().st_size > 20_000
+    if name == "adversarial_autoencoder":
+        assert main(["sample", str(run), "--n", "3"]) == 0
+        (drawn,) = run.glob("samples*/samples.npz")
+        assert np.load(drawn)["images"].shape == (3, 16, 16, 1)
+
+
+def test_lesions_are_looked_for_in_the_phantoms(tmp_path):
+    run = tmp_path / "run"
+    flags = ["--steps", "2", "--workdir", str(run)]
+    assert main(["run", "denoising_autoencoder", "--preset", "smoke", *flags]) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    detectors = ["intensity", "z-scores", "pca-32", "pca-128", "white noise", "coarse noise"]
+    assert all(0 < metrics[name][f"ap_{kind}"] <= 1 for name in detectors for kind in ("L1", "L2", "L3", "L4"))
+
+
+def test_configurations_that_do_not_fit():
+    with pytest.raises(UserError, match="--size must"):
+        dataclasses.replace(autoencoder.SMALL, size=20)
+    with pytest.raises(UserError, match="--attention must"):
+        dataclasses.replace(autoencoder.SMALL, attention=(4,))
+    with pytest.raises(UserError, match="--code 2"):
+        dataclasses.replace(adversarial_autoencoder.SMALL, prior="ring")
+
+
+@pytest.mark.parametrize(("preset", "precision"), [("small", "float32"), ("full", "bfloat16")])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_preset_traces_a_training_step(name, preset, precision):
+    module = importlib.import_module(f"experiments.{name}")
+    config = dataclasses.replace(module.EXPERIMENT.presets[preset], precision=precision)
+    dtype = jnp.dtype(precision)
+    batch = {"image": jax.ShapeDtypeStruct((2, config.size, config.size, 1), dtype)}
+    constants = {"channels": 1, "classes": [], "value_range": [[0], [255]]}
+    for spec in module.EXPERIMENT.stages:
+        if spec.name == "judge":
+            continue
+        stage = spec.build(config, constants, {})
+        params = jax.eval_shape(stage.model.init, jax.random.key(0), batch)
+        params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), params)
+        for objective in stage.model.objectives:
+            assert set(objective.groups) <= set(stage.optimizers)
+            keys = jax.random.split(jax.random.key(0), 2)
+            loss, _ = jax.eval_shape(objective.loss, params, keys, batch)
+            assert loss.shape == (2,)
+            assert loss.dtype == jnp.float32 or objective.groups == ("warm_up",)
+
+
+@pytest.mark.parametrize("likelihood", ["logistic", "bernoulli"])
+def test_other_likelihoods_of_the_vae(likelihood):
+    config = dataclasses.replace(vae.SMOKE, likelihood=likelihood)
+    stage = vae.EXPERIMENT.stages[1].build(config, {"channels": 1}, {})
+    batch = {"image": jax.ShapeDtypeStruct((2, 16, 16, 1), jnp.uint8)}
+    prepared = jax.eval_shape(stage.prepare, jax.random.split(jax.random.key(0), 2), batch)
+    params = jax.eval_shape(stage.model.init, jax.random.key(0), prepared)
+    assert set(params) == set(stage.optimizers)
+
+
+def test_principal_components_are_those_of_the_covariance():
+    rng = np.random.default_rng(0)
+    train = (rng.normal(size=(60, 3)) * [3.0, 2.0, 1.0]) @ rng.normal(size=(3, 16)) * 0.05
+    for x in (train.reshape(60, 4, 4, 1), train[:10].reshape(10, 4, 4, 1)):  # by either Gram matrix
+        found = reconstruction.principal_components(x, 2)
+        flat = x.reshape(len(x), -1)
+        want = np.linalg.svd(flat - flat.mean(0), full_matrices=False)[2][:2]
+        np.testing.assert_allclose(np.abs(np.sum(found.axes.T * want, 1)), 1, rtol=1e-6)
+        restored = flat.mean(0) + (flat - flat.mean(0)) @ want.T @ want
+        np.testing.assert_allclose(found.reconstruct(x).reshape(len(x), -1), restored.clip(-1, 1), atol=1e-6)
+
+
+def test_best_dice_is_the_largest_over_thresholds():
+    rng = np.random.default_rng(0)
+    score, mask = rng.normal(size=(3, 5, 5)), rng.uniform(size=(3, 5, 5)) < 0.3
+    candidates = [2 * (mask & (score >= t)).sum() / (mask.sum() + (score >= t).sum()) for t in score.ravel()]
+    assert denoising_autoencoder.best_dice(score, mask) == pytest.approx(max(candidates))
