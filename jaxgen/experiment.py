@@ -74,10 +74,12 @@ class StageSpec(NamedTuple):
         name: its name, and that of its folder of checkpoints.
         build: ``build(config, constants, trained) -> jaxgen.train.Stage``; `trained` holds the averaged parameters of
             the earlier stages by name.
+        wanted: ``wanted(config)``, whether a configuration trains this stage at all; None for always.
     """
 
     name: str
     build: Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any]
+    wanted: Callable[[Any], bool] | None = None
 
 
 class Experiment(NamedTuple):
@@ -115,6 +117,18 @@ class Experiment(NamedTuple):
     spatial_dims: int = 2
     baseline: str = ""
     examples: Callable[[Any, Mapping[str, Any], Any], Any] | None = None
+
+
+def stages_of(experiment: Experiment, config: Any) -> list[StageSpec]:
+    """The stages that a configuration trains, in order.
+
+    Example:
+        >>> two = (StageSpec("first", print), StageSpec("second", print, lambda config: config["both"]))
+        >>> experiment = Experiment("x", "", "", {}, print, print, two, print)
+        >>> [stage.name for stage in stages_of(experiment, {"both": False})]
+        ['first']
+    """
+    return [stage for stage in experiment.stages if stage.wanted is None or stage.wanted(config)]
 
 
 def names() -> list[str]:

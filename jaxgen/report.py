@@ -95,8 +95,12 @@ def compare(folders: Sequence[runs.RunFolder]) -> str:
     return _document("Comparison · " + ", ".join(found), body)
 
 
+MOST_COLUMNS = 6
+"""With more methods than this a table has one row a method, else one column."""
+
+
 def table(metrics: Mapping[str, Any], describe: Mapping[str, Any] | None = None, baseline: str = "") -> str:
-    """The metrics as a table for the terminal, the best of each row marked with a star.
+    """The metrics as a table for the terminal, the best method of each marked with a star; many methods are rows.
 
     Args:
         metrics: ``{method: {metric: number}}``, with plain numbers as facts.
@@ -122,6 +126,9 @@ def table(metrics: Mapping[str, Any], describe: Mapping[str, Any] | None = None,
     star = any(cell.endswith("*") for row in rows for cell in row)
     if star:  # so that digits stay in line whether marked or not
         rows = [[row[0], *(c if c.endswith("*") else c + " " for c in row[1:])] for row in rows]
+    if len(methods) > MOST_COLUMNS:
+        rows[0] = ["method", *(name.strip() for name in rows[0][1:])]
+        rows = [list(column) for column in zip(*rows, strict=True)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     if methods:
@@ -288,31 +295,43 @@ def _metric_table(run: _Run) -> str:
     methods, facts = _methods(run.metrics, run.baseline)
     content = ""
     if methods:
-        note = {run.baseline: "<small>baseline</small>"}
-        head = "".join(f"<th scope='col'>{_e(name.replace('_', ' '))}{note.get(name, '')}</th>" for name in methods)
-        rows = []
-        for name in _metric_names(methods):
-            values = [methods[method].get(name) for method in methods]
-            rows.append(_metric_row(name, values, run.describe))
+        heads = [
+            f"{_e(name.replace('_', ' '))}{'<small>baseline</small>' * (name == run.baseline)}" for name in methods
+        ]
+        names = _metric_names(methods)
+        cells = [_metric_cells(name, [methods[m].get(name) for m in methods], run.describe) for name in names]
+        labels = [_metric_head(name, run.describe) for name in names]
+        if len(methods) > MOST_COLUMNS:
+            corner, heads, labels = "Method", labels, heads
+            cells = [list(row) for row in zip(*cells, strict=True)]
+        else:
+            corner = "Metric"
+        head = "".join(f"<th scope='col'>{text}</th>" for text in heads)
+        rows = "".join(
+            f"<tr><th scope='row'>{label}</th>{''.join(row)}</tr>" for label, row in zip(labels, cells, strict=True)
+        )
         content = (
-            "<div class='scroll'><table class='wide'><thead><tr><th scope='col'>Metric</th>"
-            f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+            f"<div class='scroll'><table class='wide'><thead><tr><th scope='col'>{corner}</th>"
+            f"{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         )
     if facts:
         content += _pairs({_label(name, run.describe): number(value) for name, value in facts.items()})
     return content
 
 
-def _metric_row(name: str, values: Sequence[Any], describe: Mapping[str, Any]) -> str:
-    best = _best(name, values, describe)
+def _metric_head(name: str, describe: Mapping[str, Any]) -> str:
     arrow = {"higher": " ↑", "lower": " ↓"}.get(_direction(name, describe), "")
     text = str(describe.get(name, {}).get("help", ""))
-    cells = "".join(
+    note = f"<small>{_e(text)}</small>" if text else ""
+    return f"{_e(_label(name, describe))}<span class='soft'>{arrow}</span>{note}"
+
+
+def _metric_cells(name: str, values: Sequence[Any], describe: Mapping[str, Any]) -> list[str]:
+    best = _best(name, values, describe)
+    return [
         f"<td class='best'><span>{_e(number(v))}</span></td>" if i in best else f"<td>{_e(number(v))}</td>"
         for i, v in enumerate(values)
-    )
-    note = f"<small>{_e(text)}</small>" if text else ""
-    return f"<tr><th scope='row'>{_e(_label(name, describe))}<span class='soft'>{arrow}</span>{note}</th>{cells}</tr>"
+    ]
 
 
 def _pairs(entries: Mapping[str, Any], changed: Iterable[str] = ()) -> str:
@@ -471,7 +490,8 @@ def _comparison_table(found: Mapping[str, _Run]) -> str:
         if method != before and method:
             body.append(f"<tr><th scope='rowgroup' colspan='{len(found) + 1}'><b>{_e(method)}</b></th></tr>")
         before = method
-        body.append(_metric_row(name, values, describe))
+        cells = "".join(_metric_cells(name, values, describe))
+        body.append(f"<tr><th scope='row'>{_metric_head(name, describe)}</th>{cells}</tr>")
     return (
         "<div class='scroll'><table class='wide'><thead><tr><th scope='col'>Metric</th>"
         f"{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"

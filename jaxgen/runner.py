@@ -25,7 +25,7 @@ from jaxgen import report, runs
 from jaxgen.config import RunConfig, choose_preset, diff, flag, from_dict, to_dict
 from jaxgen.data.pipeline import Feed
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Experiment, find, is_file
+from jaxgen.experiment import Evaluation, Experiment, find, is_file, stages_of
 from jaxgen.train import Reporter, load_params, train_stage
 
 EVALUATE, SAMPLE, APPLY = 1, 2, 3
@@ -151,7 +151,7 @@ def open_trained(path: Path | str) -> tuple[runs.RunFolder, Experiment, RunConfi
     folder, experiment, _, config = open_config(path)
     constants = runs.read_json(folder.constants)
     trained: dict[str, Any] = {}
-    for spec in experiment.stages:
+    for spec in stages_of(experiment, config):
         if not folder.checkpoints(spec.name).is_dir():
             raise UserError(f"{path}: its stage {spec.name!r} is not trained yet; go on with `{resume(folder)}`")
         saved = load_params(folder.checkpoints(spec.name))
@@ -403,7 +403,7 @@ def _train_stages(
         process_count=jax.process_count(),
         workers=config.workers,
     )
-    for spec in experiment.stages:
+    for spec in stages_of(experiment, config):
         stage = spec.build(config, constants, trained)
         result = train_stage(stage, feed, config, folder.path, constants, reporter)
         clock.stage(spec.name, result.timings)
