@@ -446,7 +446,7 @@ def _compare(argv: list[str], context: _Context) -> int:
         type=_number,
         nargs=2,
         metavar=("LOW", "HIGH"),
-        help="values of black and white [default: 0 255 for 8 bits, -1 1 for such numbers]",
+        help="values of black and white [default: 0 255 for 8 bits]; samples from -1 to 1 stay as they are",
     )
     parser.add_argument(
         "--n", type=_positive, metavar="N", help="images of each set at most [default: the smaller set]"

@@ -15,7 +15,16 @@ from jaxgen.data.images import convert_channels, resize
 from jaxgen.errors import UserError
 from jaxgen.interop import inception, resnet
 from jaxgen.metrics.bootstrap import Estimate, jackknife_error
-from jaxgen.metrics.features import Extractor, Features, extract, frechet, pixels, protocol, random_projection
+from jaxgen.metrics.features import (
+    Extractor,
+    Features,
+    Protocol,
+    extract,
+    frechet,
+    pixels,
+    protocol,
+    random_projection,
+)
 from jaxgen.metrics.fidelity import frechet_distance, frechet_distance_infinity
 from jaxgen.metrics.kernel_distance import kernel_distance
 from jaxgen.metrics.precision_recall import density_coverage, precision_recall
@@ -72,7 +81,8 @@ def compare(
         features: one of `FEATURES`.
         weights: the file of weights, for those that need one.
         size: bring images to that many pixels along each axis first.
-        value_range: what goes to -1 and 1; None for 0 and 255 of 8-bit images, or -1 and 1 of such numbers.
+        value_range: what goes to -1 and 1; None for 0 and 255 of 8-bit images. Numbers that fill -1 to 1, as the
+            samples of jaxgen do, stay as they are.
         most: images of each set at most; else as many as the smaller set has.
         seed: of which images are taken, and of the metrics' subsets.
         out: a ``.json`` file for the numbers, or None.
@@ -95,7 +105,7 @@ def compare(
     extractor = _extractor(features, weights, chosen[0].shape)
     say(f"images    {len(chosen[0])} of {len(sets[0])} real, {len(chosen[1])} of {len(sets[1])} generated")
     if len(chosen[0].shape) == 4 and features in ("inception", "radimagenet"):
-        rows, record = _of_planes(extractor, chosen)
+        rows, record = of_planes(extractor, chosen)
     else:
         found = [extract(extractor, s) for s in chosen]
         rows, record = table(*found, seed=seed), protocol(*found)
@@ -182,7 +192,7 @@ class Images:
         channels: int | None = None,
     ):
         self.name, self._items, self._size, self._channels = name, items, size, channels
-        self._range = value_range or _range(name, self._raw(0) if isinstance(items, list) else np.asarray(items))
+        self._range = _range(name, self._raw(0) if isinstance(items, list) else np.asarray(items), value_range)
         self.shape = self[0:1].shape[1:]
 
     def _raw(self, i: int) -> np.ndarray:
@@ -194,7 +204,7 @@ class Images:
 
     def __getitem__(self, part: slice) -> np.ndarray:
         low, high = self._range
-        found = []
+        found: list[np.ndarray] = []
         for i in range(*part.indices(len(self))):
             x = convert_channels(self._raw(i), self._channels)
             x = x if self._size is None else resize(x, (self._size,) * (x.ndim - 1))
@@ -216,11 +226,13 @@ class Images:
         return Images(self.name, self._items, self._range, self._size, channels)
 
 
-def _range(name: str, x: np.ndarray) -> tuple[float, float]:
+def _range(name: str, x: np.ndarray, given: tuple[float, float] | None) -> tuple[float, float]:
+    if x.dtype.kind == "f" and -1 <= x.min() < 0 and x.max() <= 1:
+        return -1.0, 1.0  # as jaxgen's samples
+    if given is not None:
+        return given
     if x.dtype == np.uint8:
         return 0.0, 255.0
-    if x.dtype.kind == "f" and -1 <= x.min() < 0 and x.max() <= 1:
-        return -1.0, 1.0
     raise UserError(f"{name}: {x.dtype} from {x.min()} to {x.max()}; say what is black and white: --range LOW HIGH")
 
 
@@ -239,13 +251,12 @@ def _alike(sets: list[Images], say: Callable[[str], None]) -> list[Images]:
 
 def _extractor(features: str, weights: str | None, shape: tuple[int, ...]) -> Extractor:
     if weights is not None:
-        read = {"inception": inception.extractor, "radimagenet": resnet.radimagenet, "medicalnet": resnet.medicalnet}
-        found = read[features](weights)
         if features == "medicalnet" and (len(shape) != 4 or shape[-1] != 1):
             raise UserError("--features medicalnet is for volumes of one channel; use radimagenet for images")
         if features != "medicalnet" and shape[-1] not in (1, 3):
             raise UserError(f"--features {features} is for grey or colour images, not {shape[-1]} channels")
-        return found
+        read = {"inception": inception.extractor, "radimagenet": resnet.radimagenet, "medicalnet": resnet.medicalnet}
+        return read[features](weights)
     if features == "random":
         if math.prod(shape) > 2**20:
             raise UserError(f"--features random: images {shape} are too large; make them smaller: --size N")
@@ -300,8 +311,18 @@ _READINGS = {
 }
 
 
-def _of_planes(extractor: Extractor, sets: Sequence[Images]) -> tuple[list[Row], object]:
-    """Frechet and kernel distances of slices in three planes; slices of a volume are not independent: no intervals."""
+def of_planes(extractor: Extractor, sets: Sequence[Images]) -> tuple[list[Row], Protocol]:
+    """Frechet and kernel distances of the slices of volumes in three planes, and their means.
+
+    There are no intervals, since the slices of a volume are not independent.
+
+    Args:
+        extractor: of images.
+        sets: real and generated volumes.
+
+    Returns:
+        The rows, and the record of the slices.
+    """
     volumes = [s[:] for s in sets]
     found = {name: [extract_slices(extractor, v, axis) for v in volumes] for axis, name in enumerate(PLANES)}
     rows = []

@@ -5,9 +5,12 @@ import json
 import numpy as np
 import PIL.Image
 import pytest
+from safetensors.numpy import save_file
 
+from jaxgen import compare
 from jaxgen.cli import main
 from jaxgen.metrics import frechet_distance
+from jaxgen.metrics.features import pixels
 
 RNG = np.random.default_rng(0)
 REAL = RNG.integers(0, 200, (60, 6, 6), np.uint8)
@@ -68,7 +71,6 @@ def test_the_table_and_its_record(command, sets, tmp_path):
 
 def test_the_distance_is_that_of_the_images_in_the_files(command, sets, tmp_path):
     """50 grey levels are 0.392 of the range from -1 to 1."""
-    np.save(tmp_path / "brighter.npy", np.stack([REAL + 50] * 1))
     np.savez(tmp_path / "b.npz", train_images=REAL[:30] + 50, test_images=REAL[30:] + 50)
     out = tmp_path / "found.json"
     assert command(sets[0], tmp_path / "b.npz", "--out", out)[0] == 0
@@ -113,6 +115,60 @@ def test_volumes(command, tmp_path):
     assert "6 x 7 x 8 x 1" in said
     assert "falls with n" in said
     assert "far too large" in said, "336 features of 24 volumes"
+
+
+def residual_network(path, rng):
+    """A file of a 3-D residual network of 10 layers, as MedicalNet's, with random weights."""
+    tensors = {}
+
+    def layer(convolution, norm, into, out, width):
+        shape = (out, into, width, width, width)
+        tensors[f"{convolution}.weight"] = rng.standard_normal(shape, np.float32) * np.sqrt(2 / np.prod(shape[1:]))
+        for name, x in zip(("weight", "bias", "running_mean", "running_var"), (1, 0, 0, 1), strict=True):
+            tensors[f"{norm}.{name}"] = np.full(out, x, np.float32)
+
+    layer("conv1", "bn1", 1, 64, 7)
+    into = 64
+    for stage in range(4):
+        width, block = 64 * 2**stage, f"layer{stage + 1}.0"
+        layer(f"{block}.conv1", f"{block}.bn1", into, width, 3)
+        layer(f"{block}.conv2", f"{block}.bn2", width, width, 3)
+        if stage:
+            layer(f"{block}.downsample.0", f"{block}.downsample.1", into, width, 1)
+        into = width
+    save_file({f"module.{name}": x for name, x in tensors.items()}, path)
+
+
+@pytest.mark.slow
+def test_volumes_in_the_features_of_a_network(command, tmp_path):
+    weights, rng = tmp_path / "resnet_10.safetensors", np.random.default_rng(0)
+    residual_network(weights, rng)
+    np.save(tmp_path / "a.npy", rng.integers(0, 256, (20, 8, 8, 8), np.uint8))
+    out = tmp_path / "found.json"
+    options = ("--features", "medicalnet", "--weights", weights)
+    code, said, _ = command(tmp_path / "a.npy", tmp_path / "a.npy", *options, "--out", out)
+    assert code == 0
+    held = json.loads(out.read_text())
+    assert held["protocol"]["features"] == "medicalnet"
+    assert len(held["protocol"]["weights"]) == 12
+    assert held["metrics"]["Frechet distance"]["value"] < 1e-6
+    assert held["metrics"]["Coverage"]["value"] == 1
+    assert "features  medicalnet, weights " in said
+    np.save(tmp_path / "flat.npy", REAL)
+    flat = [tmp_path / "flat.npy"] * 2
+    assert "for volumes of one channel" in refused(command, *flat, *options)
+
+
+def test_slices_of_volumes_in_three_planes():
+    """What --features inception does with volumes, with a feature space that needs no weights."""
+    rng = np.random.default_rng(0)
+    sets = [compare.Images("x", rng.integers(0, 256, (5, 8, 8, 8, 1), np.uint8), None, None) for _ in range(2)]
+    rows, record = compare.of_planes(pixels(2), sets)
+    values = {row.name: row.value for row in rows}
+    planes = [values[f"Frechet distance, {name}"] for name in ("xy", "xz", "yz")]
+    assert values["Frechet distance, mean of planes"] == pytest.approx(np.mean(planes))
+    assert len(set(planes)) == 3
+    assert (record.real, record.shape) == (5 * 4, (8, 8, 1))
 
 
 def test_mistakes_are_named_with_what_to_do(command, sets, tmp_path):

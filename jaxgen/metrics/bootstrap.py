@@ -123,5 +123,5 @@ def jackknife_error(statistic: Callable[..., float], *samples, groups: int = 10,
         raise ValueError(f"needs two groups or more and as many cases; got {groups}, {[len(a) for a in arrays]}")
     rng = np.random.default_rng(seed)
     group = [rng.permutation(len(array)) % groups for array in arrays]
-    found = [statistic(*(a[g != i] for a, g in zip(arrays, group, strict=True))) for i in range(groups)]
+    found = np.array([statistic(*(a[g != i] for a, g in zip(arrays, group, strict=True))) for i in range(groups)])
     return float(np.sqrt((groups - 1) / groups * np.sum((found - np.mean(found)) ** 2)))

@@ -8,6 +8,7 @@ and sets whose records differ are not compared.
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+from typing import Protocol as Interface
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,18 @@ from jaxgen import draws
 from jaxgen.errors import UserError
 from jaxgen.metrics.fidelity import frechet_distance
 from jaxgen.types import Array, Key, Params
+
+
+class ImageSet(Interface):
+    """Images that are read when they are asked for: anything with a length that slices."""
+
+    def __len__(self) -> int:
+        """How many images."""
+        ...
+
+    def __getitem__(self, part: slice, /) -> Any:
+        """Some of them, ``[b, *spatial, c]``."""
+        ...
 
 
 class Extractor(NamedTuple):
@@ -105,7 +118,7 @@ def fingerprint(params: Params) -> str:
     return digest.hexdigest()[:12]
 
 
-def extract(extractor: Extractor, images: Sequence[Any] | np.ndarray | Array, *, batch: int = 32) -> Features:
+def extract(extractor: Extractor, images: ImageSet | np.ndarray | Array, *, batch: int = 32) -> Features:
     """Features of a set of images, computed batch by batch, in bounded memory.
 
     Args:
@@ -133,7 +146,8 @@ def extract(extractor: Extractor, images: Sequence[Any] | np.ndarray | Array, *,
         part = np.asarray(images[start : start + size], np.float32)
         shape = part.shape[1:]
         whole = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)]) if len(part) < size else part
-        values = np.asarray(apply(extractor.params, jnp.asarray(whole)), np.float32)
+        with jax.default_matmul_precision("highest"):  # so that features do not depend on the device
+            values = np.asarray(apply(extractor.params, jnp.asarray(whole)), np.float32)
         if values.ndim != 2 or len(values) != size:
             raise ValueError(f"{extractor.name} gave features of shape {values.shape} for {size} images, not [b, d]")
         found.append(values[: len(part)])

@@ -100,7 +100,7 @@ def extract_slices(
     Raises:
         ValueError: see `slices`.
     """
-    return extract(extractor, _Slices(volumes, axis, share, step), batch=batch)  # type: ignore[arg-type]
+    return extract(extractor, _Slices(volumes, axis, share, step), batch=batch)
 
 
 def by_planes(

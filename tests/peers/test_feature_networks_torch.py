@@ -1,17 +1,15 @@
 """Feature networks beside PyTorch's on the same random weights, through files that PyTorch wrote."""
 
-import importlib.util
-import sys
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.errors import UserError
 from jaxgen.interop import inception, resnet
 from jaxgen.metrics.features import extract
 from jaxgen.nets.inception import WIDTHS
+from tests.peers.fidelity_import import import_fidelity
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peers
@@ -43,19 +41,8 @@ def channels_last(x):
 
 @pytest.fixture(scope="module")
 def fidelity():
-    """torch-fidelity's network; its package cannot be imported where torchvision is not installed, its module can."""
-    spec = importlib.util.find_spec("torch_fidelity")
-    if spec is None:
-        pytest.skip("torch-fidelity is not installed")
-    before = sys.modules.get("torch_fidelity")
-    package = types.ModuleType("torch_fidelity")
-    package.__path__ = list(spec.submodule_search_locations)
-    sys.modules["torch_fidelity"] = package
-    module = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
-    if before is None:
-        del sys.modules["torch_fidelity"]
-    else:
-        sys.modules["torch_fidelity"] = before
+    """The network of torch-fidelity."""
+    module = import_fidelity("feature_extractor_inceptionv3")
     with pytest.MonkeyPatch.context() as patch:  # no weights can be had here: keep those that it starts with
         patch.setattr(module, "load_state_dict_from_url", lambda *a, **k: {})
         patch.setattr(nn.Module, "load_state_dict", lambda *a, **k: None)
@@ -77,8 +64,6 @@ def test_inception_gives_the_features_of_torch_fidelity(fidelity, tmp_path, size
 
 
 def test_inception_of_another_network_is_refused(fidelity, tmp_path):
-    from jaxgen.errors import UserError
-
     state = dict(fidelity.state_dict())
     torch.save({**state, "fc.weight": torch.zeros(1000, 2048)}, tmp_path / "torchvision.pth")
     with pytest.raises(UserError, match="another Inception"):
