@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from matplotlib.figure import Figure as Canvas
@@ -17,7 +18,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Figure, Metric
 from jaxgen.metrics import psnr, ssim
 from jaxgen.nets import decoder, encoder
-from jaxgen.types import Net
+from jaxgen.types import Array, Net
 
 Widths = tuple[int, ...]
 MOST_TRAIN = 2000
@@ -138,12 +139,15 @@ def held_images(config: images.ImageConfig, constants: Mapping[str, Any], splits
     return Held(train["image"], test["image"], test.get("label") if constants["classes"] else None)
 
 
+@jax.jit
+def _likeness(restored: Array, x: Array) -> tuple[Array, Array]:
+    return jnp.mean(psnr(restored, x, data_range=2.0)), jnp.mean(ssim(restored, x, data_range=2.0))
+
+
 def likeness(restored: np.ndarray, x: np.ndarray) -> dict[str, float]:
     """Metrics of images had back, the mean over them."""
-    return {
-        "psnr": float(np.mean(psnr(restored, x, data_range=2.0))),
-        "ssim": float(np.mean(ssim(restored, x, data_range=2.0))),
-    }
+    peak, similarity = _likeness(jnp.asarray(restored, jnp.float32), jnp.asarray(x, jnp.float32))
+    return {"psnr": float(peak), "ssim": float(similarity)}
 
 
 DESCRIBE = {

@@ -10,7 +10,7 @@ Makhzani et al. 2015, "Adversarial autoencoders", arXiv 1511.05644.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
@@ -25,6 +25,7 @@ from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.families import adversarial_autoencoder_model, normal_prior, ring_prior, swiss_roll_prior
+from jaxgen.families.adversarial_autoencoder import Prior
 from jaxgen.metrics import maximum_mean_discrepancy
 from jaxgen.nets import mlp
 from jaxgen.train import Stage
@@ -51,8 +52,8 @@ class AdversarialConfig(reconstruction.CodeConfig):
             raise UserError(f"--prior {self.prior} is a law in the plane: give --code 2, not {self.code}")
 
 
-def _prior(config: AdversarialConfig):
-    planar = {"ring": ring_prior, "swiss_roll": swiss_roll_prior}
+def _prior(config: AdversarialConfig) -> Prior:
+    planar: dict[str, Callable[[], Prior]] = {"ring": ring_prior, "swiss_roll": swiss_roll_prior}
     return normal_prior(config.code) if config.prior == "normal" else planar[config.prior]()
 
 

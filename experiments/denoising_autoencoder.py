@@ -81,8 +81,9 @@ def _load(config: DenoisingConfig) -> Splits:
     if config.data != PHANTOM:
         return load(config.data, seed=config.seed, wants=("image",), spatial=2)
     few = max(8, config.phantoms // 10)
-    parts = [ArraySource(_phantoms(config, n, part)) for part, n in enumerate((config.phantoms, few, few))]
-    return Splits(*parts, name=PHANTOM, origin="computed", licence="CC0-1.0")
+    counts = (config.phantoms, few, few)
+    train, validation, test = (ArraySource(_phantoms(config, n, part)) for part, n in enumerate(counts))
+    return Splits(train, validation, test, name=PHANTOM, origin="computed", licence="CC0-1.0")
 
 
 def _measure(config: DenoisingConfig, splits: Splits) -> dict[str, Any]:
@@ -203,7 +204,10 @@ def _anomalies(config: DenoisingConfig, train: np.ndarray, restorers) -> tuple[d
             raw = detect(x)
             raw = raw - raw.min()
             score = _cleaned(raw, x)
-            found = {f"ap_{kind}": float(average_precision(score, mask)), f"dice_{kind}": best_dice(score, mask)}
+            found = {
+                f"ap_{kind}": float(average_precision(jnp.asarray(score), jnp.asarray(mask))),
+                f"dice_{kind}": best_dice(score, mask),
+            }
             metrics[name] = metrics.get(name, {}) | found
             high = float(np.quantile(score[score > 0], 0.999)) if (score > 0).any() else 1.0
             shown.setdefault(name, []).extend(2 * np.clip(score[:2, ..., None] / high, 0, 1) - 1)

@@ -126,13 +126,14 @@ def _bits(config: VAEConfig, constants, trained, splits, key) -> dict[str, dict[
     bound = jax.jit(lambda keys, x: log_prob(params, keys, x, draws_of_code=config.bound_draws))
     x = test.astype(np.float32) / 127.5 - 1 if discrete else continuous
     nats = images.in_chunks(bound, len(x), config.chunk, jax.random.split(bound_key, len(x)), x)
-    fitted = [
-        np.asarray(dequantise(jax.random.fold_in(fit_key, i), _bytes(config, constants, part, judging.MOST_TRAIN)))
+    most = judging.MOST_TRAIN
+    train, validation = (
+        np.asarray(dequantise(jax.random.fold_in(fit_key, i), jnp.asarray(_bytes(config, constants, part, most))))
         for i, part in enumerate((splits.train, splits.validation))
-    ]
+    )
     found = {
         "vae": bits_per_dimension(jnp.asarray(nats), test[0].size, bins=None if discrete else 256),
-        "gaussian": bits_per_dimension(jnp.asarray(gaussian_log_prob(*fitted, continuous)), test[0].size),
+        "gaussian": bits_per_dimension(jnp.asarray(gaussian_log_prob(train, validation, continuous)), test[0].size),
     }
     return {name: {"bits": e.value, "bits_error": e.standard_error} for name, e in found.items()}
 

@@ -112,7 +112,7 @@ def latent_autoencoder_model(
             raise ValueError("this model is unconditional: leave cond out")
         return decoder.apply(params["decoder"], draws.normal(key, (n, *code)))
 
-    objectives = (Objective(("encoder", "decoder"), reconstruct),)
+    objectives: tuple[Objective, ...] = (Objective(("encoder", "decoder"), reconstruct),)
     if discriminator is not None:
         objectives += (Objective("discriminator", criticise),)
     return Model(init, objectives, sample)

@@ -27,7 +27,7 @@ def vector_quantised_model(
     Returns:
         A `Model` with the groups ``"encoder"``, ``"decoder"`` and ``"codebook"``, learned together; it logs the
         perplexity, how many entries are in use. The indices of an image are
-        ``quantise(params["codebook"]["entries"], encoded).index``; a law of them is another model's work, so
+        ``quantise(params["codebook"]["entries"], encoded).number``; a law of them is another model's work, so
         ``sample`` raises `TypeError`.
 
     Reference:

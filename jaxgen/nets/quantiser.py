@@ -13,11 +13,11 @@ class Quantised(NamedTuple):
 
     Attributes:
         codes: the nearest entry of the codebook for each vector, ``[b, *spatial, c]``.
-        index: its number, int32 ``[b, *spatial]``.
+        number: its number, int32 ``[b, *spatial]``.
     """
 
     codes: Array
-    index: Array
+    number: Array
 
 
 def init_codebook(key: Key, encoded: Array, count: int) -> Array:
@@ -58,7 +58,7 @@ def quantise(codebook: Array, encoded: Array) -> Quantised:
 
     Example:
         >>> found = quantise(jnp.array([[0.0], [1.0]]), jnp.array([[0.8], [-3.0]]))
-        >>> found.codes.ravel().tolist(), found.index.tolist()
+        >>> found.codes.ravel().tolist(), found.number.tolist()
         ([1.0, 0.0], [1, 0])
     """
     flat, book = (a.astype(jnp.float32) for a in (encoded, codebook))

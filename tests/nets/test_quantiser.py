@@ -11,7 +11,7 @@ def test_the_nearest_entry():
     book, x = RNG.normal(size=(7, 3)), RNG.normal(size=(2, 4, 5, 3))
     found = quantise(jnp.asarray(book, jnp.float32), jnp.asarray(x, jnp.float32))
     nearest = np.linalg.norm(x[..., None, :] - book, axis=-1).argmin(-1)
-    np.testing.assert_array_equal(found.index, nearest)
+    np.testing.assert_array_equal(found.number, nearest)
     np.testing.assert_allclose(found.codes, book[nearest], rtol=1e-6)
 
 
