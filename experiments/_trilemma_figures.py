@@ -29,8 +29,8 @@ def standings(points: Mapping[str, tuple[float, float, float | None]]) -> dict[s
     return {name: (float(q), float(s), float(b)) for name, (q, s, b) in zip(points, rows, strict=True)}
 
 
-def triangle(points: Mapping[str, tuple[float, float, float | None]]) -> Figure:
-    """The families as triangles: the further out at a corner, the better."""
+def triangle(points: Mapping[str, tuple[float, float, float | None]], kinds: Mapping[str, str]) -> Figure:
+    """The families as triangles: the further out at a corner, the better; `kinds` say what their likelihoods are."""
     columns = min(3, len(points))
     height = -(-len(points) // columns)
     canvas = Canvas(figsize=(2.9 * columns, 2.9 * height), layout="constrained")
@@ -42,7 +42,7 @@ def triangle(points: Mapping[str, tuple[float, float, float | None]]) -> Figure:
         axes.fill(*(np.array(place)[:, None] * rim).T, color=colour, alpha=0.35)
         axes.fill(*(np.array(place)[:, None] * rim).T, fill=False, edgecolor=colour, linewidth=1.5)
         frechet, speed, bits = points[name]
-        notes = (f"{frechet:.3g}", f"{speed:.3g}/s", "none" if bits is None else f"{bits:.2f} bits")
+        notes = (f"{frechet:.3g}", f"{speed:.3g}/s", "none" if bits is None else f"{bits:.2f} bits, {kinds[name]}")
         for corner, (x, y), note in zip(CORNERS, 1.22 * rim, notes, strict=True):
             axes.text(x, y, f"{corner}\n{note}", ha="center", va="center", fontsize=7)
         axes.set(xlim=(-1.55, 1.55), ylim=(-1.05, 1.55), aspect="equal")

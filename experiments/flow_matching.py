@@ -21,7 +21,6 @@ from experiments import _images as images
 from experiments import _judging as judging
 from experiments import _picture_grids as pictures
 from experiments._unet import UNetConfig, network
-from experiments.score_sde import gaussian_log_prob
 from jaxgen import couplings
 from jaxgen.cli import run_module
 from jaxgen.config import option
@@ -29,7 +28,7 @@ from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.families import flow_matching_model, mean_flow_model, reflow_model
 from jaxgen.losses import logit_normal, uniform_time
 from jaxgen.metrics import straightness
-from jaxgen.metrics.likelihood import bits_per_dimension, dequantise
+from jaxgen.metrics.likelihood import bits_per_dimension
 from jaxgen.nets import interval
 from jaxgen.paths import rectified
 from jaxgen.samplers import euler, from_velocity, grids, heun, midpoint, runge_kutta4, sample
@@ -146,8 +145,7 @@ def _bend(config: FlowMatchingConfig, constants, params, key) -> float:
 def _bits(config: FlowMatchingConfig, constants, trained, splits, key) -> dict[str, dict[str, float]]:
     """Bits per dimension of test images, of the flow and of the Gaussian."""
     data_key, probe_key, other_key = jax.random.split(key, 3)
-    test = dequantised.whole_numbers(config, constants, splits.test, config.likelihood_images)
-    x = np.asarray(dequantise(jax.random.split(data_key, len(test)), jnp.asarray(test)))
+    x = dequantised.test_images(config, constants, splits, data_key, config.likelihood_images)
     density = _flow(config, constants).log_prob
     assert density is not None
 
@@ -157,17 +155,9 @@ def _bits(config: FlowMatchingConfig, constants, trained, splits, key) -> dict[s
 
     keys = jax.random.split(probe_key, len(x))
     flow = images.in_chunks(lambda k, x: log_prob(trained["flow"], k, x), len(x), min(config.chunk, 24), keys, x)
-    train, validation = (
-        np.asarray(
-            dequantise(
-                jax.random.fold_in(other_key, i),
-                jnp.asarray(dequantised.whole_numbers(config, constants, part, judging.MOST_TRAIN)),
-            )
-        )
-        for i, part in enumerate((splits.train, splits.validation))
-    )
-    nats = {"flow matching": flow, "gaussian": gaussian_log_prob(train, validation, x)}
-    found = {name: bits_per_dimension(jnp.asarray(values), test[0].size) for name, values in nats.items()}
+    gaussian = dequantised.fitted_gaussian_log_prob(config, constants, splits, other_key, x)
+    nats = {"flow matching": flow, "gaussian": gaussian}
+    found = {name: bits_per_dimension(jnp.asarray(values), x[0].size) for name, values in nats.items()}
     return {name: {"bits": e.value, "bits_error": e.standard_error} for name, e in found.items()}
 
 

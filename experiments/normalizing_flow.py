@@ -23,7 +23,6 @@ from experiments import _dequantised as dequantised
 from experiments import _images as images
 from experiments import _judging as judging
 from experiments import _picture_grids as pictures
-from experiments.score_sde import gaussian_log_prob
 from jaxgen.bijections import affine, chain, coupling, masks
 from jaxgen.cli import run_module
 from jaxgen.config import option
@@ -227,7 +226,7 @@ def _evaluate(config: NormalizingFlowConfig, constants, trained, splits, key) ->
     )
     d = test[0][0].size
     flow = bits_per_dimension(jnp.asarray(log_prob(likelihood_key, *test)), d, bins=None)
-    gaussian = bits_per_dimension(jnp.asarray(gaussian_log_prob(train, validation, continuous)), d)
+    gaussian = bits_per_dimension(jnp.asarray(dequantised.gaussian_log_prob(train, validation, continuous)), d)
     for name, estimate in ((f"flow at {1.0:g}", flow), ("gaussian", gaussian)):
         metrics[name] |= {"bits": estimate.value, "bits_error": estimate.standard_error}
     areas, odd, bits = _anomalies(config, log_prob, splits, constants, test, likelihood_key)

@@ -8,7 +8,6 @@ bound and beside that of a Gaussian with a few principal directions. Song et al.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import _denoisers as denoisers
+from experiments import _dequantised as dequantised
 from experiments import _images as images
 from experiments import _judging as judging
 from experiments import _picture_grids as pictures
@@ -25,7 +25,7 @@ from experiments._unet import network
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
-from jaxgen.data import Source, Subset, resized
+from jaxgen.data import Subset, resized
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.families import diffusion_model
 from jaxgen.imaging.augment import random_flip
@@ -115,19 +115,11 @@ def _drawing(config: ScoreSDEConfig, constants, trained, name: str):
     return lambda key, n: images.in_chunks(lambda keys: draw(params, keys), n, config.chunk, jax.random.split(key, n))
 
 
-def _whole_numbers(config: ScoreSDEConfig, constants, source: Source, most: int) -> np.ndarray:
-    """Images as bytes."""
-    chosen = np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).round().astype(int))
-    return resized(Subset(source, chosen), config.size, constants["value_range"], dtype=np.uint8).arrays["image"]
-
-
 def _likelihoods(config: ScoreSDEConfig, constants, trained, splits, key) -> dict[str, dict[str, float]]:
     """Bits per dimension of test images: by the probability flow, by the bound, and of the Gaussian."""
     path = denoisers.make_path(config)
-    test = _whole_numbers(config, constants, splits.test, config.likelihood_images)
     flow_key, bound_key, data_key = jax.random.split(key, 3)
-    data_keys = jax.random.split(data_key, len(test))
-    x = np.asarray(dequantise(data_keys, jnp.asarray(test)))
+    x = dequantised.test_images(config, constants, splits, data_key, config.likelihood_images)
 
     @jax.jit
     def flow(params, keys, x):
@@ -149,45 +141,13 @@ def _likelihoods(config: ScoreSDEConfig, constants, trained, splits, key) -> dic
         return jax.lax.fori_loop(0, config.bound_draws, once, jnp.zeros(len(x))) / config.bound_draws
 
     params, chunk = trained["score"]["net"], min(config.chunk, 24)
-    train, validation = (
-        np.asarray(
-            dequantise(
-                jax.random.fold_in(key, i), jnp.asarray(_whole_numbers(config, constants, part, judging.MOST_TRAIN))
-            )
-        )
-        for i, part in enumerate((splits.train, splits.validation))
-    )
     nats = {
         name: images.in_chunks(lambda *a, f=function: f(params, *a), len(x), chunk, jax.random.split(k, len(x)), x)
         for name, function, k in (("probability flow", flow, flow_key), ("variational bound", bound, bound_key))
     }
-    nats["gaussian"] = gaussian_log_prob(train, validation, x)
-    estimates = {name: bits_per_dimension(jnp.asarray(values), test[0].size) for name, values in nats.items()}
+    nats["gaussian"] = dequantised.fitted_gaussian_log_prob(config, constants, splits, key, x)
+    estimates = {name: bits_per_dimension(jnp.asarray(values), x[0].size) for name, values in nats.items()}
     return {name: {"bits": e.value, "bits_error": e.standard_error} for name, e in estimates.items()}
-
-
-def gaussian_log_prob(train: np.ndarray, validation: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """The log-density ``[b]`` of a normal law with a few principal directions and equal variance in all others.
-
-    The number of directions is the one under which the validation images are most likely. Tipping & Bishop 1999,
-    "Probabilistic principal component analysis", eq. 7 and 8.
-    """
-    flat = [a.reshape(len(a), -1).astype(np.float64) for a in (train, validation, x)]
-    mean, d = flat[0].mean(0), flat[0].shape[1]
-    _, singular, directions = np.linalg.svd(flat[0] - mean, full_matrices=False)
-    variance = singular**2 / len(train)
-
-    def log_density(a: np.ndarray, q: int) -> np.ndarray:
-        rest = max(variance[q:].sum() / (d - q), 1e-8)
-        off = a - mean
-        along = off @ directions[:q].T
-        square = (along**2 / variance[:q]).sum(1) + ((off**2).sum(1) - (along**2).sum(1)) / rest
-        return -0.5 * (square + np.log(variance[:q]).sum() + (d - q) * math.log(rest) + d * math.log(2 * math.pi))
-
-    most = int((variance > 1e-8).sum()) - 1
-    candidates = np.unique(np.clip([1, 2, 4, 8, 16, 32, 64, 128, 256], 1, max(1, min(most, d - 1))))
-    best = max(candidates, key=lambda q: log_density(flat[1], q).mean())
-    return log_density(flat[2], best)
 
 
 def _evaluate(config: ScoreSDEConfig, constants, trained, splits, key) -> Evaluation:

@@ -28,14 +28,13 @@ from experiments import _judging as judging
 from experiments import _picture_grids as pictures
 from experiments._trilemma_families import FAMILIES, Point, fitting_width, parameters
 from experiments._trilemma_figures import against, triangle
-from experiments.score_sde import gaussian_log_prob
 from jaxgen.cli import run_module
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.flops import count_flops
 from jaxgen.metrics import density_coverage, frechet_distance, precision_recall
-from jaxgen.metrics.likelihood import bits_per_dimension, dequantise
+from jaxgen.metrics.likelihood import bits_per_dimension
 from jaxgen.train import Stage, init_state, make_optimizer, make_train_step
 from jaxgen.types import Model
 
@@ -181,14 +180,14 @@ def _quality(real: judging.Real, judge: images.Judge, sets: list[np.ndarray]) ->
 def _bits(config: TrilemmaConfig, constants, name: str, params, splits, key) -> dict[str, float]:
     """Bits per dimension of dequantised test images, and half the width of a 95 % interval."""
     family, model = FAMILIES[name], _model(config, constants, name)
-    if family.likelihood == "none":
+    if model.log_prob is None:
         return {}
+    density = model.log_prob
     data_key, probe_key = jax.random.split(key)
-    test = dequantised.whole_numbers(config, constants, splits.test, config.likelihood_images)
-    x = np.asarray(dequantise(jax.random.split(data_key, len(test)), jnp.asarray(test)))
-    log_prob = jax.jit(lambda keys, x: model.log_prob(params, keys, x, **family.options))
+    x = dequantised.test_images(config, constants, splits, data_key, config.likelihood_images)
+    log_prob = jax.jit(lambda keys, x: density(params, keys, x, **family.options))
     nats = images.in_chunks(log_prob, len(x), min(config.chunk, 32), jax.random.split(probe_key, len(x)), x)
-    found = bits_per_dimension(jnp.asarray(nats), test[0].size)
+    found = bits_per_dimension(jnp.asarray(nats), x[0].size)
     return {"bits": found.value, "bits_interval": 1.96 * found.standard_error}
 
 
@@ -229,7 +228,8 @@ def _evaluate(config: TrilemmaConfig, constants, trained, splits, key) -> Evalua
     rates = {label: row["images_per_second"] for label, row in timings.items()}
     figures = {
         "triangle": triangle(
-            {label: (metrics[label]["frechet"], rates[label], metrics[label].get("bits")) for label in best.values()}
+            {label: (metrics[label]["frechet"], rates[label], metrics[label].get("bits")) for label in best.values()},
+            {label: FAMILIES[name].likelihood for name, label in best.items()},
         ),
         "quality_against_speed": against(
             {label: (rates[label], metrics[label]["frechet"]) for label in rates},
@@ -257,23 +257,14 @@ def _evaluate(config: TrilemmaConfig, constants, trained, splits, key) -> Evalua
 
 def _gaussian_bits(config: TrilemmaConfig, constants, splits, key) -> dict[str, float]:
     data_key, fit_key = jax.random.split(key)
-    test = dequantised.whole_numbers(config, constants, splits.test, config.likelihood_images)
-    x = np.asarray(dequantise(jax.random.split(data_key, len(test)), jnp.asarray(test)))
-    train, validation = (
-        np.asarray(
-            dequantise(
-                jax.random.fold_in(fit_key, i),
-                jnp.asarray(dequantised.whole_numbers(config, constants, part, judging.MOST_TRAIN)),
-            )
-        )
-        for i, part in enumerate((splits.train, splits.validation))
-    )
-    found = bits_per_dimension(jnp.asarray(gaussian_log_prob(train, validation, x)), test[0].size)
+    x = dequantised.test_images(config, constants, splits, data_key, config.likelihood_images)
+    nats = dequantised.fitted_gaussian_log_prob(config, constants, splits, fit_key, x)
+    found = bits_per_dimension(jnp.asarray(nats), x[0].size)
     return {"bits": found.value, "bits_interval": 1.96 * found.standard_error}
 
 
 def _sample(config: TrilemmaConfig, constants, trained, splits, key, n) -> Evaluation:
-    drawn = {}
+    drawn: dict[str, np.ndarray] = {}
     for name in config.families:
         point = _points(config, _shape(config, constants), name, constants["plan"][name]["width"])[-1]
         drawn[name] = _Drawer(point, trained[name]).images(key, n, min(n, config.chunk))

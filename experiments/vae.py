@@ -18,15 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments import _dequantised as dequantised
 from experiments import _images as images
 from experiments import _judging as judging
 from experiments import _picture_grids as pictures
 from experiments import _reconstruction as reconstruction
-from experiments.score_sde import gaussian_log_prob
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
-from jaxgen.data import Source, Subset, resized
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.families import bernoulli_likelihood, gaussian_likelihood, logistic_likelihood, vae_model
 from jaxgen.families.vae import Likelihood, posterior
@@ -107,16 +106,11 @@ def _draw(config: VAEConfig, constants, trained, key, n: int) -> np.ndarray:
     return images.in_chunks(draw, n, config.chunk, jax.random.split(key, n))
 
 
-def _bytes(config: VAEConfig, constants, source: Source, most: int) -> np.ndarray:
-    chosen = np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).round().astype(int))
-    return resized(Subset(source, chosen), config.size, constants["value_range"], dtype=np.uint8).arrays["image"]
-
-
 def _bits(config: VAEConfig, constants, trained, splits, key) -> dict[str, dict[str, float]]:
     """Bits per dimension of test images: the bound of the model, and the likelihood of a Gaussian; empty for coins."""
     if config.likelihood == "bernoulli":
         return {}
-    test = _bytes(config, constants, splits.test, config.likelihood_images)
+    test = dequantised.whole_numbers(config, constants, splits.test, config.likelihood_images)
     data_key, bound_key, fit_key = jax.random.split(key, 3)
     continuous = np.asarray(dequantise(jax.random.split(data_key, len(test)), jnp.asarray(test)))
     discrete = config.likelihood == "logistic"
@@ -126,14 +120,10 @@ def _bits(config: VAEConfig, constants, trained, splits, key) -> dict[str, dict[
     bound = jax.jit(lambda keys, x: log_prob(params, keys, x, draws_of_code=config.bound_draws))
     x = test.astype(np.float32) / 127.5 - 1 if discrete else continuous
     nats = images.in_chunks(bound, len(x), config.chunk, jax.random.split(bound_key, len(x)), x)
-    most = judging.MOST_TRAIN
-    train, validation = (
-        np.asarray(dequantise(jax.random.fold_in(fit_key, i), jnp.asarray(_bytes(config, constants, part, most))))
-        for i, part in enumerate((splits.train, splits.validation))
-    )
+    gaussian = dequantised.fitted_gaussian_log_prob(config, constants, splits, fit_key, continuous)
     found = {
         "vae": bits_per_dimension(jnp.asarray(nats), test[0].size, bins=None if discrete else 256),
-        "gaussian": bits_per_dimension(jnp.asarray(gaussian_log_prob(train, validation, continuous)), test[0].size),
+        "gaussian": bits_per_dimension(jnp.asarray(gaussian), test[0].size),
     }
     return {name: {"bits": e.value, "bits_error": e.standard_error} for name, e in found.items()}
 

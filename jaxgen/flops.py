@@ -39,8 +39,8 @@ def _count(jaxpr: Jaxpr) -> float:
         name, given = equation.primitive.name, equation.params
         if name == "dot_general":
             (contracted, _), _ = given["dimension_numbers"]
-            summed = prod(equation.invars[0].aval.shape[axis] for axis in contracted)
-            total += 2.0 * summed * prod(equation.outvars[0].aval.shape)
+            summed = prod(_shape(equation.invars[0])[axis] for axis in contracted)
+            total += 2.0 * summed * prod(_shape(equation.outvars[0]))
         elif name == "conv_general_dilated":
             total += _convolution(equation)
         elif name == "scan":
@@ -56,13 +56,17 @@ def _count(jaxpr: Jaxpr) -> float:
 
 
 def _convolution(equation: Any) -> float:
-    kernel = equation.invars[1].aval.shape
+    kernel = _shape(equation.invars[1])
     spec = equation.params["dimension_numbers"].rhs_spec
     window, c_in = prod(kernel[axis] for axis in spec[2:]), kernel[spec[1]]
-    out = prod(equation.outvars[0].aval.shape)
+    out = prod(_shape(equation.outvars[0]))
     # Of a dilated input, as in the gradient of a strided convolution, all but one in so many are zeros.
     dilation = prod(equation.params["lhs_dilation"])
     return 2.0 * window * c_in * out / dilation
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    return variable.aval.shape
 
 
 def _inside(value: Any) -> list[Jaxpr]:

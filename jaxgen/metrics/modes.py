@@ -65,7 +65,7 @@ def mode_coverage(
         raise ValueError(f"points of shape {x.shape} and centres of shape {m.shape}: [n, d] and [m, d] are wanted")
     share = np.full(len(m), 1 / len(m)) if weights is None else np.asarray(weights, np.float64)
     if share.shape != m.shape[:1] or (share <= 0).any() or abs(share.sum() - 1) > 1e-6:
-        raise ValueError(f"weights of {len(m)} modes must be as many positive numbers that sum to 1, got {weights}")
+        raise ValueError(f"weights of {len(m)} modes must be as many positive numbers that sum to 1, got {weights!r}")
     distance = np.sqrt(((x[:, None] - m[None]) ** 2).sum(-1))
     nearest = distance.argmin(1)
     near = distance.min(1) <= within * deviation

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from experiments import _dequantised as dequantised
 from experiments import _images as images
 from experiments import ddpm, guidance, image_to_image, score_sde
 from experiments._unet import network
@@ -127,7 +128,7 @@ def test_the_gaussian_s_log_density_is_that_of_its_directions():
     mixing = rng.normal(size=(3, 8))
     draw = lambda n: (rng.normal(size=(n, 3)) @ mixing + 0.1 * rng.normal(size=(n, 8))).reshape(n, 2, 4, 1)  # noqa: E731
     train, validation, x = draw(4000), draw(500), draw(5)
-    found = score_sde.gaussian_log_prob(train, validation, x)
+    found = dequantised.gaussian_log_prob(train, validation, x)
     flat = train.reshape(-1, 8)
     fitted = scipy.stats.multivariate_normal(flat.mean(0), np.cov(flat.T, bias=True))
     np.testing.assert_allclose(found, fitted.logpdf(x.reshape(-1, 8)), atol=0.2)
