@@ -18,8 +18,8 @@ def spectral_radius(kernel: Array, *, squarings: int = 8) -> Array:
 
     Args:
         kernel: ``[..., c_in, c_out]``; all axes but the last count as one.
-        squarings: of the Gram matrix. The value is never too large; for random matrices up to 1024 channels 8
-            leave less than 0.1 %.
+        squarings: of the Gram matrix. The value is never too large; of random kernels of up to 256
+            by 256 channels 8 leave less than 0.1 %.
 
     Returns:
         A float32 scalar.
