@@ -270,7 +270,9 @@ def _sample(config: NormalizingFlowConfig, constants, trained, splits, key, n) -
 
 SMALL = NormalizingFlowConfig(
     size=32,
-    steps=2500,
+    couplings=4,
+    width=32,
+    steps=1500,
     batch_size=32,
     learning_rate=1e-3,
     warmup_steps=200,
@@ -285,7 +287,7 @@ SMOKE = dataclasses.replace(
     steps=6,
     batch_size=4,
     size=16,
-    levels=2,
+    levels=1,
     couplings=2,
     width=8,
     samples=16,
