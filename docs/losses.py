@@ -12,8 +12,8 @@ import jaxgen.losses
 PAGE = Path(__file__).with_suffix(".md")
 HEAD = """# Losses
 
-`jaxgen.losses` needs nothing but JAX. Each loss is a pure function that returns one value an example, float32; the mean of
-them is what to differentiate. Written from the docstrings by `python docs/losses.py`; the examples run as tests.
+`jaxgen.losses` needs nothing but JAX. Each loss is a pure function that returns one value an example, float32; the mean
+is what to differentiate. Written from the docstrings by `python docs/losses.py`; the examples run as tests.
 """
 
 
