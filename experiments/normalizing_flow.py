@@ -1,7 +1,7 @@
 """Glow: a normalizing flow of images, its likelihood in bits, and what that says of anomalies.
 
     jaxgen run normalizing_flow                                # phantom brains at 32 pixels, computed
-    jaxgen run normalizing_flow --data DATA --conditional true # your images, class by class
+    jaxgen run normalizing_flow --data DATA --conditional      # your images, class by class
     jaxgen run normalizing_flow --preset full --data DATA      # the paper's flow for 64 pixels
 
 Bits per dimension of test images stand beside those of a Gaussian with a few principal directions. As an anomaly score

@@ -136,9 +136,13 @@ def test_inverts_both_ways_and_its_log_determinant_is_that_of_the_jacobian(name)
         np.testing.assert_allclose(log_det, expected, atol=1e-8)
 
 
-LEARNED = [
-    name for name in BIJECTIONS if name not in ("squeeze", "squeeze of volumes", "permutation", "reverse", "sigmoid")
-]
+LEARNED = (
+    "elementwise, conditional",
+    "affine coupling, image condition",
+    "spline coupling",
+    "autoregressive spline, conditional",
+    "multiscale",
+)
 
 
 @pytest.mark.parametrize("name", LEARNED)
@@ -158,7 +162,7 @@ def test_gradients_reach_every_parameter(name):
         assert np.abs(gradient).max() > 0, jax.tree_util.keystr(path)
 
 
-@pytest.mark.parametrize("name", ["affine coupling", "autoregressive spline, conditional", "multiscale"])
+@pytest.mark.parametrize("name", ["affine coupling", "autoregressive spline, conditional"])
 def test_networks_in_bfloat16_still_invert_in_float32(name):
     bijection, params, x, condition = setting(name)
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)

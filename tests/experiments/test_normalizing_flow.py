@@ -1,0 +1,82 @@
+"""Normalizing flows from the command line: of images, and of points whose entropy is known."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import normalizing_flow, planar_flow
+from jaxgen.cli import main
+from jaxgen.errors import UserError
+
+
+def metrics(run):
+    return json.loads((run / "metrics.json").read_text())
+
+
+def test_smoke_preset_on_images_of_the_user(tmp_path):
+    data, run = tmp_path / "squares.npz", tmp_path / "run"
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 20, (40, 16, 16)).astype(np.uint8)
+    images[::2, 4:12, 4:12] += 150
+    np.savez(data, images=images, labels=np.arange(40) % 2)
+    flags = ["--samples", "8", "--chunk", "8", "--conditional", "--judge-steps", "2"]
+    assert (
+        main(["run", "normalizing_flow", "--preset", "smoke", "--data", str(data), "--workdir", str(run), *flags]) == 0
+    )
+    found = metrics(run)
+    assert {"likelihood", "complexity corrected", "typicality", "gaussian", "flow at 1"} <= set(found)
+    assert np.isfinite([found["flow at 1"]["bits"], found["gaussian"]["bits"]]).all()
+    assert (run / "report.html").stat().st_size > 20_000
+
+
+def test_smoke_preset_of_points(tmp_path):
+    run = tmp_path / "run"
+    assert main(["run", "planar_flow", "--preset", "smoke", "--data", "checkerboard", "--workdir", str(run)]) == 0
+    found = metrics(run)
+    assert found["entropy"] == pytest.approx(np.log(8), abs=1e-3)
+    assert found["flow"]["gap"] > 0
+
+
+@pytest.mark.parametrize("flow", ["spline", "autoregressive_spline", "real_nvp", "autoregressive"])
+def test_every_flow_of_points_starts_near_the_normal_law(flow):
+    config = planar_flow.PlanarFlowConfig(flow=flow, layers=2, widths=(8,), bins=4)
+    model = planar_flow._model(config)
+    x = jax.random.normal(jax.random.key(0), (16, 2))
+    params = model.init(jax.random.key(1), {"points": x})
+    standard = (x - x.mean(0)) / x.std(0)
+    expected = -0.5 * jnp.sum(standard**2, -1) - np.log(2 * np.pi) - jnp.sum(jnp.log(x.std(0)))
+    np.testing.assert_allclose(model.log_prob(params, None, x), expected, atol=1e-3)
+
+
+def test_the_full_preset_is_the_paper_s_flow():
+    """By shape alone: 4 scales of 48 steps with 512 hidden channels for 64 pixels (Kingma & Dhariwal 2018, table 4)."""
+    config = normalizing_flow.EXPERIMENT.presets["full"]
+    assert (config.size, config.levels, config.couplings, config.width) == (64, 4, 48, 512)
+    model = normalizing_flow._model(config, {"channels": 3, "classes": []})
+    params = jax.eval_shape(model.init, jax.random.key(0), {"image": jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)})
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == COUNT
+
+
+COUNT = 112_827_732
+
+
+def test_odd_images_are_bytes_of_the_same_shape():
+    whole = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 1)).astype(np.uint8)
+    odd = normalizing_flow.odd_images(whole, 0)
+    assert all(x.shape == whole.shape and x.dtype == np.uint8 for x in odd.values())
+    assert np.ptp(odd["empty"], axis=(1, 2)).max() == 0
+    assert (odd["blurred"].std() < whole.std()) & (odd["bright disc"] == 255).any((1, 2, 3)).all()
+    np.testing.assert_array_equal(odd["negative"], 255 - whole)
+    with pytest.raises(UserError, match="--size must be a multiple of 8"):
+        normalizing_flow.NormalizingFlowConfig(size=20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["eight_gaussians", "moons", "spirals", "checkerboard"])
+def test_a_spline_flow_is_within_a_twentieth_of_a_nat_of_the_entropy(name, tmp_path):
+    assert main(["run", "planar_flow", "--data", name, "--workdir", str(tmp_path / "run")]) == 0
+    found = metrics(tmp_path / "run")["flow"]
+    assert found["gap"] + 2 * found["gap_error"] < 0.05
