@@ -113,11 +113,11 @@ def moons(deviation: float = 0.1) -> PlanarSet:
         >>> moons().draw(np.random.default_rng(0), 3)[0].shape
         (3, 2)
     """
-    angle = np.pi * (np.arange(400) + 0.5) / 400
+    angle = np.pi * (np.arange(100) + 0.5) / 100
     upper = np.stack([np.cos(angle) - 0.5, np.sin(angle) - 0.25], axis=-1)
     centres = np.concatenate([upper, -upper])
     modes = np.array([[-0.5, 0.55], [0.5, -0.55]])
-    return _of_components(centres, deviation, modes, np.repeat([0, 1], 400))
+    return _of_components(centres, deviation, modes, np.repeat([0, 1], 100))
 
 
 def spirals(turns: float = 1.5, deviation: float = 0.1) -> PlanarSet:
@@ -137,10 +137,10 @@ def spirals(turns: float = 1.5, deviation: float = 0.1) -> PlanarSet:
     fine = np.linspace(0.1, 1, 20_001)
     curve = 2 * fine[:, None] * np.stack([np.cos(2 * np.pi * turns * fine), np.sin(2 * np.pi * turns * fine)], axis=-1)
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=-1))])
-    even = length[-1] * (np.arange(600) + 0.5) / 600
+    even = length[-1] * (np.arange(200) + 0.5) / 200
     arm = np.stack([np.interp(even, length, curve[:, k]) for k in (0, 1)], axis=-1)
-    modes = np.stack([arm[300], -arm[300]])
-    return _of_components(np.concatenate([arm, -arm]), deviation, modes, np.repeat([0, 1], 600))
+    modes = np.stack([arm[100], -arm[100]])
+    return _of_components(np.concatenate([arm, -arm]), deviation, modes, np.repeat([0, 1], 200))
 
 
 def checkerboard(side: int = 4, width: float = 1.0) -> PlanarSet:
