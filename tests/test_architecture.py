@@ -105,3 +105,15 @@ def test_the_command_line_starts_without_jax():
     code = "import sys, jaxgen.cli; print([m for m in ('jax', 'numpy', 'matplotlib', 'flax') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_losses_need_nothing_but_jax():
+    import subprocess
+    import sys
+
+    others = ("flax", "optax", "diffrax", "equinox", "chex", "orbax", "grain", "scipy.stats", "matplotlib", "torch")
+    code = f"""import sys
+for name in {others!r}: sys.modules[name] = None  # as if it were not installed
+import jaxgen.losses
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -7,7 +7,6 @@ losses take the mean. Both sides' losses are to be minimised.
 from collections.abc import Callable
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
@@ -15,6 +14,11 @@ from jaxgen import draws
 from jaxgen.types import Array, Key
 
 Critic = Callable[[Array], Array]
+
+
+def _require_equal_shapes(real: Array, generated: Array) -> None:
+    if real.shape != generated.shape:
+        raise ValueError(f"real of shape {real.shape} and generated of shape {generated.shape} are no pairs")
 
 
 class Adversarial(NamedTuple):
@@ -40,7 +44,7 @@ def _pair(generator, critic, boundary: float | None) -> Adversarial:
 
     def per_example(loss):
         def value(real: Array, generated: Array) -> Array:
-            chex.assert_equal_shape([real, generated])
+            _require_equal_shapes(real, generated)
             return _each(loss(real.astype(jnp.float32), generated.astype(jnp.float32)))
 
         return value
@@ -247,7 +251,7 @@ def gradient_penalty(critic: Critic, key: Key, real: Array, generated: Array) ->
         >>> gradient_penalty(lambda x: 3 * x[:, 0], jax.random.key(0), x, x).tolist()
         [4.0]
     """
-    chex.assert_equal_shape([real, generated])
+    _require_equal_shapes(real, generated)
     u = draws.uniform(key, (real.shape[0], *(1,) * (real.ndim - 1)))
     between = u * real.astype(jnp.float32) + (1 - u) * generated.astype(jnp.float32)
     square = squared_gradient(critic, between)[1]
