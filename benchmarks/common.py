@@ -17,8 +17,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxgen.memory_pages import more_memory_pages
-
 ROOT = Path(__file__).parents[1]
 
 
@@ -33,15 +31,13 @@ def parser(summary: str) -> argparse.ArgumentParser:
 def set_threads(count: int) -> None:
     """Let JAX and PyTorch use so many threads: call it before either is imported.
 
-    The process is bound to as many processors, which both respect; fewer threads on more processors would not be. Both
-    sides get the huge memory pages that the runner asks for.
+    The process is bound to as many processors, which both respect; fewer threads on more processors would not be.
 
     Raises:
         SystemExit: if there are not so many processors.
     """
     if "jax" in sys.modules or "torch" in sys.modules:
         raise RuntimeError("set_threads must be called before jax or torch is imported")
-    more_memory_pages()
     allowed = sorted(os.sched_getaffinity(0))
     if count > len(allowed):
         raise SystemExit(f"--threads {count}: only {len(allowed)} processors may be used here")
@@ -107,6 +103,14 @@ def interleave(calls: Mapping[str, Callable[[], Any]], rounds: int, warm: int = 
                 timings[name].wall.append(wall)
                 timings[name].cpu.append(cpu)
     return timings
+
+
+def relative(a: Any, b: Any) -> float:
+    """How far two arrays of one shape are apart: the norm of the difference over that of the second."""
+    import numpy as np
+
+    a, b = np.asarray(a), np.asarray(b)
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
 def _version(package: str) -> str | None:

@@ -3,6 +3,8 @@
 import tempfile
 from typing import Any, NamedTuple
 
+from benchmarks import common
+
 SIZES = {"quick": ((8, 16), 16, 2), "full": ((64, 128, 256), 64, 2)}
 """Widths, pixels along one side, batch: the full one has 18 million parameters."""
 
@@ -64,5 +66,4 @@ def relative(ours: Any, theirs: Any) -> float:
     """The norm of the difference over the norm, of our ``[b, h, w, c]`` and their ``[b, c, h, w]``."""
     import numpy as np
 
-    a, b = np.asarray(ours).transpose(0, 3, 1, 2), theirs.numpy()
-    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+    return common.relative(np.asarray(ours).transpose(0, 3, 1, 2), theirs.numpy())

@@ -152,13 +152,6 @@ def _load(peer: Peer, params: Any) -> Any:
     return loaded
 
 
-def _relative(a: Any, b: Any) -> float:
-    import numpy as np
-
-    a, b = np.asarray(a), np.asarray(b)
-    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
-
-
 def _case(case: str, layers: int, peer: Peer, batch: int, rounds: int, log: common.Log) -> None:
     import jax
     import jax.numpy as jnp
@@ -212,13 +205,13 @@ def _case(case: str, layers: int, peer: Peer, batch: int, rounds: int, log: comm
         log_prob = -0.5 * (y**2).sum(-1) - math.log(2 * math.pi) + log_det
     same_noise = jax.random.normal(key, (batch, 2))
     errors = [
-        _relative(model.log_prob(params, None, jnp.asarray(x)), log_prob),
-        _relative(sampler(params, key), their_samples(torch.from_numpy(np.array(same_noise)))),
+        common.relative(model.log_prob(params, None, jnp.asarray(x)), log_prob),
+        common.relative(sampler(params, key), their_samples(torch.from_numpy(np.array(same_noise)))),
     ]
     params, state, _ = step(params, state, x)
     params, state, ours = step(params, state, x)
     their_step()
-    errors.append(_relative(ours, their_step().detach()))
+    errors.append(common.relative(ours, their_step().detach()))
     if not max(errors) < TOLERANCE:
         raise SystemExit(f"{case}: densities, samples, losses differ from {peer.name}'s by {errors}")
 

@@ -125,12 +125,6 @@ def _nchw(x: Any, memory_format: Any) -> Any:
     return torch.from_numpy(np.asarray(x).transpose(0, 3, 1, 2).copy()).contiguous(memory_format=memory_format)
 
 
-def _relative(a: Any, b: Any) -> float:
-    import numpy as np
-
-    return float(np.linalg.norm(np.asarray(a) - np.asarray(b)) / np.linalg.norm(np.asarray(b)))
-
-
 def check(config: Any, stage: str, module: Any) -> dict[str, float]:
     """Compare outputs, gradients and one optimizer step on the same batch, noise and times.
 
@@ -206,9 +200,9 @@ def check(config: Any, stage: str, module: Any) -> dict[str, float]:
 
     after = {name: p.detach() - before[name] for name, p in module.named_parameters()}
     errors = {
-        "output": _relative(np.asarray(out).transpose(0, 3, 1, 2), expected),
-        "gradient": _relative(flat(peer.named_like_torch(module, grads)), flat(expected_grads)),
-        "update": _relative(flat(peer.named_like_torch(module, updates)), flat(after)),
+        "output": common.relative(np.asarray(out).transpose(0, 3, 1, 2), expected),
+        "gradient": common.relative(flat(peer.named_like_torch(module, grads)), flat(expected_grads)),
+        "update": common.relative(flat(peer.named_like_torch(module, updates)), flat(after)),
     }
     for name, error in errors.items():
         if not error < TOLERANCE[name]:

@@ -11,9 +11,9 @@ import numpy as np
 from experiments import _images as images
 from experiments import _judging as judging
 from jaxgen import draws
-from jaxgen.data import Source, Splits, Subset, resized
+from jaxgen.data import Source, Splits
 from jaxgen.imaging.augment import random_flip
-from jaxgen.metrics.likelihood import dequantise
+from jaxgen.metrics.likelihood import bits_per_dimension, dequantise
 
 
 def prepare(config: images.ImageConfig):
@@ -29,14 +29,19 @@ def prepare(config: images.ImageConfig):
 
 def whole_numbers(config: images.ImageConfig, constants: Mapping[str, Any], source: Source, most: int) -> np.ndarray:
     """At most so many images of a split as bytes, ``[n, h, w, c]``."""
-    chosen = np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).round().astype(int))
-    return resized(Subset(source, chosen), config.size, constants["value_range"], dtype=np.uint8).arrays["image"]
+    return images.real_images(config, constants, source, most, np.uint8)["image"]
 
 
 def test_images(config: images.ImageConfig, constants: Mapping[str, Any], splits: Splits, key, most: int) -> np.ndarray:
     """At most so many dequantised test images, ``[n, h, w, c]``."""
     test = whole_numbers(config, constants, splits.test, most)
     return np.asarray(dequantise(jax.random.split(key, len(test)), jnp.asarray(test)))
+
+
+def bits(nats: np.ndarray, dimensions: int, bins: int | None = 256) -> dict[str, float]:
+    """Log-densities ``[b]`` as the metrics ``bits`` per dimension and ``bits_error``, its standard error."""
+    found = bits_per_dimension(jnp.asarray(nats), dimensions, bins=bins)
+    return {"bits": found.value, "bits_error": found.standard_error}
 
 
 def fitted_gaussian_log_prob(

@@ -65,12 +65,18 @@ def example_images(config: ImageConfig, constants: Mapping[str, Any], splits: Sp
     return resized(splits.train, config.size, constants["value_range"], dtype=np.uint8)
 
 
-def real_images(config: ImageConfig, constants: Mapping[str, Any], source: Source, most: int | None = None) -> dict:
-    """Images of a split in [-1, 1], ``image [n, h, w, c]`` and ``label [n]`` if there are any; at most `most`."""
+def real_images(
+    config: ImageConfig,
+    constants: Mapping[str, Any],
+    source: Source,
+    most: int | None = None,
+    dtype: type[np.floating] | type[np.uint8] = np.float32,
+) -> dict:
+    """At most so many images of a split: ``image [n, h, w, c]`` in [-1, 1] or bytes, ``label [n]`` if any."""
     chosen = np.arange(len(source))
     if most is not None and most < len(source):
         chosen = np.linspace(0, len(source) - 1, most).round().astype(int)
-    return resized(Subset(source, chosen), config.size, constants["value_range"]).arrays
+    return resized(Subset(source, chosen), config.size, constants["value_range"], dtype=dtype).arrays
 
 
 def prepare_images(config: ImageConfig):

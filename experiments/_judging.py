@@ -8,7 +8,7 @@ import numpy as np
 from experiments import _images as images
 from experiments import _picture_grids as pictures
 from jaxgen.data import Splits
-from jaxgen.experiment import Figure, Metric
+from jaxgen.experiment import Evaluation, Figure, Metric
 from jaxgen.metrics import (
     copying_test,
     density_coverage,
@@ -44,11 +44,10 @@ class Real:
         self.train_features = judge.features(self.train)
 
 
-def score(real: Real, judge: images.Judge, samples: np.ndarray) -> dict[str, float]:
-    """Metrics of a set of samples against the training images."""
+def fidelity(real: Real, judge: images.Judge, samples: np.ndarray) -> dict[str, float]:
+    """Metrics of a set of samples against the training images, in the judge's features."""
     features = judge.features(samples)
     precision, recall = precision_recall(real.train_features, features)
-    pixels = _flat(samples), _flat(real.train), _flat(real.held_out)
     _, coverage = density_coverage(real.train_features, features)
     return {
         "frechet": float(frechet_distance(real.train_features, features)),
@@ -56,9 +55,24 @@ def score(real: Real, judge: images.Judge, samples: np.ndarray) -> dict[str, flo
         "precision": float(precision),
         "recall": float(recall),
         "coverage": float(coverage),
+    }
+
+
+def score(real: Real, judge: images.Judge, samples: np.ndarray) -> dict[str, float]:
+    """`fidelity`, and in pixels how near the samples are to the training images."""
+    pixels = _flat(samples), _flat(real.train), _flat(real.held_out)
+    return {
+        **fidelity(real, judge, samples),
         "neighbour_ratio": memorisation_ratio(*pixels),
         "copying": copying_test(*pixels).closer,
     }
+
+
+def sampled(drawn: np.ndarray, caption: str, **arrays: np.ndarray) -> Evaluation:
+    """What ``jaxgen sample`` leaves of images ``[n, h, w, c]``: a picture of the first of them, and the arrays."""
+    shown = pictures.grid(drawn[:64], caption)
+    n = len(drawn)
+    return Evaluation({"images": n}, {"samples": shown}, f"{n} images", arrays={"images": drawn, **arrays})
 
 
 def _flat(x: np.ndarray) -> np.ndarray:

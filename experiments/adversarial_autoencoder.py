@@ -139,8 +139,7 @@ DESCRIBE = {
 
 def _sample(config: AdversarialConfig, constants, trained, splits, key, n) -> Evaluation:
     drawn = _draw(config, constants, trained, key, n)
-    shown = pictures.grid(drawn[:64], "Images decoded from draws of the prior.")
-    return Evaluation({"images": n}, {"samples": shown}, f"{n} images", arrays={"images": drawn})
+    return judging.sampled(drawn, "Images decoded from draws of the prior.")
 
 
 SMALL = AdversarialConfig(

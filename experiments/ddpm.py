@@ -113,8 +113,7 @@ def _evaluate(config: DDPMConfig, constants, trained, splits, key) -> Evaluation
 
 def _sample(config: DDPMConfig, constants, trained, splits, key, n) -> Evaluation:
     drawn = _draw(config, constants, trained, key, n)
-    shown = pictures.grid(drawn[:64], "Images drawn by the model.")
-    return Evaluation({"images": n}, {"samples": shown}, f"{n} images", arrays={"images": drawn})
+    return judging.sampled(drawn, "Images drawn by the model.")
 
 
 SMALL = DDPMConfig(

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments import _dequantised as dequantised
@@ -28,7 +27,6 @@ from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.families import flow_matching_model, mean_flow_model, reflow_model
 from jaxgen.losses import logit_normal, uniform_time
 from jaxgen.metrics import straightness
-from jaxgen.metrics.likelihood import bits_per_dimension
 from jaxgen.nets import interval
 from jaxgen.paths import rectified
 from jaxgen.samplers import euler, from_velocity, grids, heun, midpoint, runge_kutta4, sample
@@ -124,9 +122,8 @@ def _build_few(config: FlowMatchingConfig, constants: Mapping[str, Any], trained
 
 
 def _draw(config: FlowMatchingConfig, model: Model, params, key, n: int) -> np.ndarray:
-    draw = jax.jit(lambda params, key: model.sample(params, key, min(config.chunk, n)))
-    parts = -(-n // config.chunk)
-    return np.concatenate([np.asarray(draw(params, k)) for k in jax.random.split(key, parts)])[:n]
+    draw = jax.jit(lambda keys: model.sample(params, keys, len(keys)))
+    return images.in_chunks(draw, n, config.chunk, jax.random.split(key, n))
 
 
 def _bend(config: FlowMatchingConfig, constants, params, key) -> float:
@@ -157,8 +154,7 @@ def _bits(config: FlowMatchingConfig, constants, trained, splits, key) -> dict[s
     flow = images.in_chunks(lambda k, x: log_prob(trained["flow"], k, x), len(x), min(config.chunk, 24), keys, x)
     gaussian = dequantised.fitted_gaussian_log_prob(config, constants, splits, other_key, x)
     nats = {"flow matching": flow, "gaussian": gaussian}
-    found = {name: bits_per_dimension(jnp.asarray(values), x[0].size) for name, values in nats.items()}
-    return {name: {"bits": e.value, "bits_error": e.standard_error} for name, e in found.items()}
+    return {name: dequantised.bits(values, x[0].size) for name, values in nats.items()}
 
 
 def _evaluate(config: FlowMatchingConfig, constants, trained, splits, key) -> Evaluation:
@@ -222,8 +218,7 @@ DESCRIBE = {
 
 def _sample(config: FlowMatchingConfig, constants, trained, splits, key, n) -> Evaluation:
     drawn = _draw(config, _flow(config, constants), trained["flow"], key, n)
-    shown = pictures.grid(drawn[:64], "Images drawn by flow matching.")
-    return Evaluation({"images": n}, {"samples": shown}, f"{n} images", arrays={"images": drawn})
+    return judging.sampled(drawn, "Images drawn by flow matching.")
 
 
 SMALL = FlowMatchingConfig(

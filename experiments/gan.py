@@ -52,8 +52,7 @@ def _evaluate(config: adversarial.GANConfig, constants: Mapping[str, Any], train
 
 def _sample(config: adversarial.GANConfig, constants, trained, splits, key, n) -> Evaluation:
     drawn = adversarial.draw_images(config, constants, trained, key, n)
-    shown = pictures.grid(drawn[:64], "Images drawn by the generator.")
-    return Evaluation({"images": n}, {"samples": shown}, f"{n} images", arrays={"images": drawn})
+    return judging.sampled(drawn, "Images drawn by the generator.")
 
 
 SMALL = adversarial.GANConfig(

@@ -217,8 +217,9 @@ def _sample(config: GuidanceConfig, constants, trained, splits, key, n) -> Evalu
     scale = config.scales[min(1, len(config.scales) - 1)]
     drawn = _Sampler(config, constants, trained)("classifier-free", scale, key, label)
     names = ", ".join(constants["classes"])
-    shown = pictures.grid(drawn[:64], f"Images of the classes {names} in turn, classifier-free guidance {scale:g}.")
-    return Evaluation({"images": n}, {"samples": shown}, f"{n} images", arrays={"images": drawn, "labels": label})
+    return judging.sampled(
+        drawn, f"Images of the classes {names} in turn, classifier-free guidance {scale:g}.", labels=label
+    )
 
 
 SMALL = GuidanceConfig(

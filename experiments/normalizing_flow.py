@@ -26,7 +26,7 @@ from experiments import _picture_grids as pictures
 from jaxgen.bijections import affine, chain, coupling, masks
 from jaxgen.cli import run_module
 from jaxgen.config import option
-from jaxgen.data import Source, Subset, resized
+from jaxgen.data import Source
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, StageSpec
 from jaxgen.families import Dequantiser, flow_model, glow, uniform_dequantiser, variational_dequantiser
@@ -37,7 +37,7 @@ from jaxgen.medical.likelihood_anomaly import (
     typicality_score,
 )
 from jaxgen.metrics import auroc
-from jaxgen.metrics.likelihood import bits_per_dimension, dequantise
+from jaxgen.metrics.likelihood import dequantise
 from jaxgen.nets import conditioner
 from jaxgen.train import Stage
 from jaxgen.types import Model
@@ -142,9 +142,8 @@ def _log_prob(config: NormalizingFlowConfig, constants, trained):
 
 def _whole_numbers(config: NormalizingFlowConfig, constants, source: Source, most: int):
     """At most so many images as bytes, and their labels (zeros where there are none)."""
-    chosen = np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).round().astype(int))
-    arrays = resized(Subset(source, chosen), config.size, constants["value_range"], dtype=np.uint8).arrays
-    return arrays["image"], arrays.get("label", np.zeros(len(chosen), np.int32))
+    arrays = images.real_images(config, constants, source, most, np.uint8)
+    return arrays["image"], arrays.get("label", np.zeros(len(arrays["image"]), np.int32))
 
 
 def odd_images(whole: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -214,21 +213,13 @@ def _evaluate(config: NormalizingFlowConfig, constants, trained, splits, key) ->
 
     log_prob = _log_prob(config, constants, trained)
     test = _whole_numbers(config, constants, splits.test, config.likelihood_images)
-    train, validation, continuous = (
-        np.asarray(dequantise(jax.random.fold_in(data_key, i), jnp.asarray(whole)))
-        for i, whole in enumerate(
-            (
-                dequantised.whole_numbers(config, constants, splits.train, judging.MOST_TRAIN),
-                dequantised.whole_numbers(config, constants, splits.validation, judging.MOST_TRAIN),
-                test[0],
-            )
-        )
-    )
+    continuous = np.asarray(dequantise(jax.random.fold_in(data_key, 2), jnp.asarray(test[0])))
+    fitted = dequantised.fitted_gaussian_log_prob(config, constants, splits, data_key, continuous)
     d = test[0][0].size
-    flow = bits_per_dimension(jnp.asarray(log_prob(likelihood_key, *test)), d, bins=None)
-    gaussian = bits_per_dimension(jnp.asarray(dequantised.gaussian_log_prob(train, validation, continuous)), d)
-    for name, estimate in ((f"flow at {1.0:g}", flow), ("gaussian", gaussian)):
-        metrics[name] |= {"bits": estimate.value, "bits_error": estimate.standard_error}
+    flow = dequantised.bits(log_prob(likelihood_key, *test), d, bins=None)
+    gaussian = dequantised.bits(fitted, d)
+    metrics["flow at 1"] |= flow
+    metrics["gaussian"] |= gaussian
     areas, odd, bits = _anomalies(config, log_prob, splits, constants, test, likelihood_key)
     metrics |= areas
     metrics |= {"images": real.count, "likelihood_images": len(test[0])}
@@ -243,7 +234,7 @@ def _evaluate(config: NormalizingFlowConfig, constants, trained, splits, key) ->
         "likelihoods": _histograms(bits),
     }
     headline = (
-        f"{flow.value:.3f} +- {flow.standard_error:.3f} bits per dimension, Gaussian {gaussian.value:.3f}; Frechet "
+        f"{flow['bits']:.3f} +- {flow['bits_error']:.3f} bits per dimension, Gaussian {gaussian['bits']:.3f}; Frechet "
         f"distance {metrics[first]['frechet']:.3g}, Gaussian {metrics['gaussian']['frechet']:.3g}. Blurred images as "
         f"anomalies: AUROC {plain['auroc_blurred']:.2f} by likelihood, {corrected['auroc_blurred']:.2f} corrected for "
         "complexity."
@@ -264,8 +255,7 @@ DESCRIBE = {
 
 def _sample(config: NormalizingFlowConfig, constants, trained, splits, key, n) -> Evaluation:
     drawn = _drawing(config, constants, trained)(key, n, config.temperature)
-    shown = pictures.grid(drawn[:64], f"Images drawn at temperature {config.temperature:g}.")
-    return Evaluation({"images": n}, {"samples": shown}, f"{n} images", arrays={"images": drawn})
+    return judging.sampled(drawn, f"Images drawn at temperature {config.temperature:g}.")
 
 
 SMALL = NormalizingFlowConfig(

@@ -276,8 +276,7 @@ def _describe(measures: Mapping[str, Mapping[str, Any]]) -> dict[str, Metric]:
 def _sample(config: SamplerSpeedConfig, constants, trained, splits, key, n) -> Evaluation:
     name, evaluations = config.samplers[0], config.evaluations[-1]
     drawn, _ = _draw(config, constants, trained, name, evaluations, key, n)
-    shown = pictures.grid(drawn[:64], f"Images drawn by {name} in {evaluations} evaluations.")
-    return Evaluation({"images": n}, {"samples": shown}, f"{n} images", arrays={"images": drawn})
+    return judging.sampled(drawn, f"Images drawn by {name} in {evaluations} evaluations.")
 
 
 SMALL = SamplerSpeedConfig(

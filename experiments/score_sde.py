@@ -30,7 +30,7 @@ from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.families import diffusion_model
 from jaxgen.imaging.augment import random_flip
 from jaxgen.losses import variational
-from jaxgen.metrics.likelihood import bits_per_dimension, dequantise
+from jaxgen.metrics.likelihood import dequantise
 from jaxgen.preconditioning import precondition
 from jaxgen.samplers import clip, denoiser, grids, likelihood, sample
 from jaxgen.samplers.probability_flow import probability_flow
@@ -146,8 +146,7 @@ def _likelihoods(config: ScoreSDEConfig, constants, trained, splits, key) -> dic
         for name, function, k in (("probability flow", flow, flow_key), ("variational bound", bound, bound_key))
     }
     nats["gaussian"] = dequantised.fitted_gaussian_log_prob(config, constants, splits, key, x)
-    estimates = {name: bits_per_dimension(jnp.asarray(values), x[0].size) for name, values in nats.items()}
-    return {name: {"bits": e.value, "bits_error": e.standard_error} for name, e in estimates.items()}
+    return {name: dequantised.bits(values, x[0].size) for name, values in nats.items()}
 
 
 def _evaluate(config: ScoreSDEConfig, constants, trained, splits, key) -> Evaluation:
@@ -188,8 +187,7 @@ DESCRIBE = {
 
 def _sample(config: ScoreSDEConfig, constants, trained, splits, key, n) -> Evaluation:
     drawn = _drawing(config, constants, trained, COMPARED[0])(key, n)
-    shown = pictures.grid(drawn[:64], "Images drawn by predictor and corrector.")
-    return Evaluation({"images": n}, {"samples": shown}, f"{n} images", arrays={"images": drawn})
+    return judging.sampled(drawn, "Images drawn by predictor and corrector.")
 
 
 SMALL = ScoreSDEConfig(

@@ -33,8 +33,6 @@ from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.flops import count_flops
-from jaxgen.metrics import density_coverage, frechet_distance, precision_recall
-from jaxgen.metrics.likelihood import bits_per_dimension
 from jaxgen.train import Stage, init_state, make_optimizer, make_train_step
 from jaxgen.types import Model
 
@@ -139,21 +137,21 @@ class _Drawer:
     """Draws by one point, in batches of any size; a program is compiled once a size."""
 
     def __init__(self, point: Point, params: Any) -> None:
-        self._draw = jax.jit(lambda key, n: jnp.clip(point.model.sample(params, key, n), -1, 1), static_argnums=1)
+        self._draw = jax.jit(lambda keys: jnp.clip(point.model.sample(params, keys, len(keys)), -1, 1))
 
     def images(self, key, n: int, chunk: int) -> np.ndarray:
         """``[n, h, w, c]``."""
-        keys = jax.random.split(key, -(-n // chunk))
-        return np.concatenate([np.asarray(self._draw(k, chunk)) for k in keys])[:n]
+        return images.in_chunks(self._draw, n, chunk, jax.random.split(key, n))
 
     def speed(self, key, batches: tuple[int, ...]) -> dict[str, float]:
         """Images a second at the best of some batches, compilation left out."""
         best = {"images_per_second": 0.0, "batch": 0}
         for batch in batches:
-            self._draw(key, batch).block_until_ready()
+            turns = jax.random.split(key, (3, batch))
+            self._draw(turns[0]).block_until_ready()
             began = time.perf_counter()
-            for k in jax.random.split(key, 2):
-                self._draw(k, batch).block_until_ready()
+            for keys in turns[1:]:
+                self._draw(keys).block_until_ready()
             rate = 2 * batch / (time.perf_counter() - began)
             if rate > best["images_per_second"]:
                 best = {"images_per_second": rate, "batch": batch}
@@ -162,33 +160,36 @@ class _Drawer:
 
 def _quality(real: judging.Real, judge: images.Judge, sets: list[np.ndarray]) -> dict[str, float]:
     """Means over independent sets of samples, and half the width of a 95 % interval of the Frechet distance."""
-    rows = []
-    for drawn in sets:
-        features = judge.features(drawn)
-        precision, recall = precision_recall(real.train_features, features)
-        coverage = density_coverage(real.train_features, features)[1]
-        frechet = frechet_distance(real.train_features, features)
-        rows.append([float(value) for value in (frechet, precision, recall, coverage)])
-    table = np.array(rows)
-    found = dict(zip(("frechet", "precision", "recall", "coverage"), table.mean(0).tolist(), strict=True))
+    rows = [judging.fidelity(real, judge, drawn) for drawn in sets]
+    found = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
     if len(sets) > 1:
-        error = float(table[:, 0].std(ddof=1) / np.sqrt(len(sets)))
+        error = float(np.std([row["frechet"] for row in rows], ddof=1) / np.sqrt(len(sets)))
         found["frechet_interval"] = float(student_t.ppf(0.975, len(sets) - 1)) * error
     return found
 
 
+def _interval(nats: np.ndarray, dimensions: int) -> dict[str, float]:
+    """Bits per dimension, and half the width of a 95 % interval."""
+    found = dequantised.bits(nats, dimensions)
+    return {"bits": found["bits"], "bits_interval": 1.96 * found["bits_error"]}
+
+
 def _bits(config: TrilemmaConfig, constants, name: str, params, splits, key) -> dict[str, float]:
-    """Bits per dimension of dequantised test images, and half the width of a 95 % interval."""
-    family, model = FAMILIES[name], _model(config, constants, name)
-    if model.log_prob is None:
+    """`_interval` of dequantised test images; empty for a family without a likelihood."""
+    family, density = FAMILIES[name], _model(config, constants, name).log_prob
+    if density is None:
         return {}
-    density = model.log_prob
     data_key, probe_key = jax.random.split(key)
     x = dequantised.test_images(config, constants, splits, data_key, config.likelihood_images)
     log_prob = jax.jit(lambda keys, x: density(params, keys, x, **family.options))
     nats = images.in_chunks(log_prob, len(x), min(config.chunk, 32), jax.random.split(probe_key, len(x)), x)
-    found = bits_per_dimension(jnp.asarray(nats), x[0].size)
-    return {"bits": found.value, "bits_interval": 1.96 * found.standard_error}
+    return _interval(nats, x[0].size)
+
+
+def _gaussian_bits(config: TrilemmaConfig, constants, splits, key) -> dict[str, float]:
+    data_key, fit_key = jax.random.split(key)
+    x = dequantised.test_images(config, constants, splits, data_key, config.likelihood_images)
+    return _interval(dequantised.fitted_gaussian_log_prob(config, constants, splits, fit_key, x), x[0].size)
 
 
 def _evaluate(config: TrilemmaConfig, constants, trained, splits, key) -> Evaluation:
@@ -255,14 +256,6 @@ def _evaluate(config: TrilemmaConfig, constants, trained, splits, key) -> Evalua
     return Evaluation(metrics, figures, headline, DESCRIBE, timings=timings)
 
 
-def _gaussian_bits(config: TrilemmaConfig, constants, splits, key) -> dict[str, float]:
-    data_key, fit_key = jax.random.split(key)
-    x = dequantised.test_images(config, constants, splits, data_key, config.likelihood_images)
-    nats = dequantised.fitted_gaussian_log_prob(config, constants, splits, fit_key, x)
-    found = bits_per_dimension(jnp.asarray(nats), x[0].size)
-    return {"bits": found.value, "bits_interval": 1.96 * found.standard_error}
-
-
 def _sample(config: TrilemmaConfig, constants, trained, splits, key, n) -> Evaluation:
     drawn: dict[str, np.ndarray] = {}
     for name in config.families:
@@ -275,9 +268,7 @@ def _sample(config: TrilemmaConfig, constants, trained, splits, key, n) -> Evalu
 DESCRIBE = {
     "frechet": Metric("Frechet distance", "lower", "to the training images, in the judge's features; mean of the sets"),
     "frechet_interval": Metric("+-", "", "half the 95 % interval over independent sets of samples from one training"),
-    "precision": judging.DESCRIBE["precision"],
-    "recall": judging.DESCRIBE["recall"],
-    "coverage": judging.DESCRIBE["coverage"],
+    **{name: judging.DESCRIBE[name] for name in ("kernel", "precision", "recall", "coverage")},
     "bits": Metric("Bits per dimension", "lower", "of test images; a bound for the vae, estimates by random probes"),
     "bits_interval": Metric("+- bits", "", "half the 95 % interval over test images"),
     "evaluations": Metric("Evaluations", "", "of the network, an image"),

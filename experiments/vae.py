@@ -30,7 +30,7 @@ from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.families import bernoulli_likelihood, gaussian_likelihood, logistic_likelihood, vae_model
 from jaxgen.families.vae import Likelihood, posterior
 from jaxgen.imaging.augment import random_flip
-from jaxgen.metrics import bits_per_dimension, dequantise
+from jaxgen.metrics import dequantise
 from jaxgen.train import Stage
 from jaxgen.types import Model
 
@@ -121,11 +121,10 @@ def _bits(config: VAEConfig, constants, trained, splits, key) -> dict[str, dict[
     x = test.astype(np.float32) / 127.5 - 1 if discrete else continuous
     nats = images.in_chunks(bound, len(x), config.chunk, jax.random.split(bound_key, len(x)), x)
     gaussian = dequantised.fitted_gaussian_log_prob(config, constants, splits, fit_key, continuous)
-    found = {
-        "vae": bits_per_dimension(jnp.asarray(nats), test[0].size, bins=None if discrete else 256),
-        "gaussian": bits_per_dimension(jnp.asarray(gaussian), test[0].size),
+    return {
+        "vae": dequantised.bits(nats, test[0].size, bins=None if discrete else 256),
+        "gaussian": dequantised.bits(gaussian, test[0].size),
     }
-    return {name: {"bits": e.value, "bits_error": e.standard_error} for name, e in found.items()}
 
 
 def _evaluate(config: VAEConfig, constants, trained, splits, key) -> Evaluation:
@@ -195,8 +194,7 @@ DESCRIBE = {
 
 def _sample(config: VAEConfig, constants, trained, splits, key, n) -> Evaluation:
     drawn = _draw(config, constants, trained, key, n)
-    shown = pictures.grid(drawn[:64], "Images drawn by the model.")
-    return Evaluation({"images": n}, {"samples": shown}, f"{n} images", arrays={"images": drawn})
+    return judging.sampled(drawn, "Images drawn by the model.")
 
 
 SMALL = VAEConfig(

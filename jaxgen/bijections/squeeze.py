@@ -3,7 +3,7 @@
 import math
 
 from jaxgen.bijections.bijection import Bijection, no_change, without_parameters
-from jaxgen.types import Array
+from jaxgen.imaging.folding import depth_to_space, space_to_depth
 
 
 def squeeze(block: int = 2) -> Bijection:
@@ -23,24 +23,9 @@ def squeeze(block: int = 2) -> Bijection:
         >>> squeeze().forward({}, jnp.zeros((1, 4, 4, 3)))[0].shape
         (1, 2, 2, 12)
     """
-
-    def fold(x: Array) -> tuple[Array, Array]:
-        b, *spatial, c = x.shape
-        rank = len(spatial)
-        if any(n % block for n in spatial):
-            raise ValueError(f"spatial shape {tuple(spatial)} must be a multiple of the block {block} along every axis")
-        split = x.reshape(b, *(m for n in spatial for m in (n // block, block)), c)
-        order = (0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1)
-        return split.transpose(order).reshape(b, *(n // block for n in spatial), block**rank * c), no_change(x)
-
-    def unfold(y: Array) -> tuple[Array, Array]:
-        b, *spatial, c = y.shape
-        rank = len(spatial)
-        split = y.reshape(b, *spatial, *((block,) * rank), c // block**rank)
-        order = (0, *(axis for i in range(rank) for axis in (1 + i, 1 + rank + i)), 2 * rank + 1)
-        return split.transpose(order).reshape(b, *(n * block for n in spatial), c // block**rank), no_change(y)
-
-    return without_parameters(fold, unfold)
+    return without_parameters(
+        lambda x: (space_to_depth(x, block), no_change(x)), lambda y: (depth_to_space(y, block), no_change(y))
+    )
 
 
 def squeezed_shape(shape: tuple[int, ...], block: int = 2) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from jaxgen import draws
+from jaxgen.families.labels import Labels
 from jaxgen.losses.diffusion import denoising, hybrid, split_variance
 from jaxgen.losses.matching import uniform_time
 from jaxgen.paths import Path
@@ -99,23 +100,16 @@ def diffusion_model(
     if guide is not None and classes is None:
         raise ValueError("guide steers towards a class: give the number of classes")
 
-    null_label = 0 if classes is None else classes
-
-    def null(n: int) -> Array:
-        return jnp.full((n,), null_label, jnp.int32)
+    labels = Labels(classes, drop_label)
 
     def init(key: Key, batch: Batch) -> Params:
         x = batch[data]
-        label = {} if classes is None else {"label": null(x.shape[0])}
-        return {"net": net.init(key, x, jnp.zeros(x.shape[:1]), **label)}
+        return {"net": net.init(key, x, jnp.zeros(x.shape[:1]), **labels.null(x.shape[0]))}
 
     def loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Info]:
         x = batch[data]
         loss_key, label_key, dropout_key = draws.split(key, 3)
-        label = {}
-        if classes is not None:
-            dropped = draws.bernoulli(label_key, drop_label, x.shape[:1])
-            label["label"] = jnp.where(dropped, null_label, batch["label"])
+        label = labels.training(label_key, batch)
 
         def predict(x_t: Array, t: Array) -> Array:
             return net.apply(params["net"], x_t, t, key=dropout_key, **label)
@@ -127,35 +121,24 @@ def diffusion_model(
             ), {}
         return denoising(predict, path, loss_key, x, time=time, prediction=prediction, target=target, weight=weight), {}
 
-    def answer(params: Params, x: Array, t: Array, label: Array | None) -> Array:
-        return net.apply(params["net"], x, t, **({} if label is None else {"label": label}))
-
-    def denoise(params: Params, x: Array, t: Array, label: Array | None) -> Array:
+    def denoise(params: Params, x: Array, t: Array, label: dict[str, Array]) -> Array:
         def predict(x: Array, t: Array) -> Array:
-            out = answer(params, x, t, label)
-            return out if variance is None else split_variance(out)[0]
+            answer = net.apply(params["net"], x, t, **label)
+            return answer if variance is None else split_variance(answer)[0]
 
         return denoiser(predict, path, prediction)(x, t)
 
-    def checked(n: int, cond: Array | None) -> Array | None:
-        if classes is None:
-            if cond is not None:
-                raise ValueError("this model is unconditional: leave cond out, or give the number of classes")
-            return None
-        if cond is not None and cond.shape != (n,):
-            raise ValueError(f"labels of shape {cond.shape} for {n} images: give one an image")
-        return null(n) if cond is None else cond
-
     def draw(params: Params, key: Key, n: int, cond: Array | None = None) -> Array:
-        label = checked(n, cond)
+        label = labels.asked(n, cond)
         noise_key, step_key = draws.split(key, 2)
         start = path.sigma(jnp.asarray(path.t_noise, jnp.float32)) * draws.normal(noise_key, (n, *shape))
 
         def fraction(x: Array, t: Array) -> Array:
-            return split_variance(answer(params, x, t, label))[1]
+            return split_variance(net.apply(params["net"], x, t, **label))[1]
 
-        if guide is not None and label is not None and cond is not None:
-            chosen = guide(lambda x, t, label: denoise(params, x, t, label), label, null(n))
+        if guide is not None and cond is not None:
+            null = labels.null(n)["label"]
+            chosen = guide(lambda x, t, label: denoise(params, x, t, {"label": label}), cond, null)
         else:
             chosen = lambda x, t: denoise(params, x, t, label)  # noqa: E731
         return sample(step if isinstance(step, Step) else step(fraction), chosen, step_key, start, grid)
@@ -163,7 +146,7 @@ def diffusion_model(
     def log_prob(params: Params, key: Key, x: Array, cond: Array | None = None, **options: Any) -> Array:
         from jaxgen.samplers import likelihood  # diffrax takes a second to load, and training does without
 
-        label = checked(x.shape[0], cond)
+        label = labels.asked(x.shape[0], cond)
         options = {"trace": "hutchinson", **options}
         return likelihood.log_prob(lambda x, t: denoise(params, x, t, label), path, key, x, **options)
 

@@ -55,5 +55,5 @@ class Labels(NamedTuple):
         if self.classes is None:
             raise ValueError("this model is unconditional: leave cond out, or give the number of classes")
         if cond.shape != (n,):
-            raise ValueError(f"labels of shape {cond.shape} for {n} examples: give one an example")
+            raise ValueError(f"labels of shape {cond.shape} for {n} images: give one an image")
         return {"label": cond}

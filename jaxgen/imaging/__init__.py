@@ -9,6 +9,7 @@ from jaxgen.imaging.distance import (
     mask_from_distance,
     signed_distance,
 )
+from jaxgen.imaging.folding import depth_to_space, space_to_depth
 from jaxgen.imaging.intensity import (
     from_unit_range,
     percentile_range,
@@ -24,6 +25,7 @@ __all__ = [
     "Tiling",
     "blend_tiles",
     "coarse_noise",
+    "depth_to_space",
     "differentiable_augment",
     "distance_transform",
     "extract_tiles",
@@ -41,6 +43,7 @@ __all__ = [
     "random_quarter_turn",
     "signed_distance",
     "simplex_noise",
+    "space_to_depth",
     "tile_window",
     "tiling",
     "to_unit_range",

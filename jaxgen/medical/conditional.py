@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 
-from jaxgen.nets import ops
+from jaxgen.imaging.folding import space_to_depth
 from jaxgen.types import Array, Key, Net, Params
 
 
@@ -48,7 +48,7 @@ def conditional_net(encoder: Net, denoiser: Net, *, patch: int = 1) -> Condition
     """
 
     def fold(image: Array) -> Array:
-        return ops.space_to_depth(image, patch) if patch > 1 else image
+        return space_to_depth(image, patch) if patch > 1 else image
 
     def init(key: Key, image: Array, x: Array) -> Params:
         encoder_key, denoiser_key = jax.random.split(key)

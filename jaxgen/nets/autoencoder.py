@@ -7,7 +7,8 @@ from typing import cast
 
 import flax.linen as nn
 
-from jaxgen.nets import layers, ops, residual
+from jaxgen.imaging.folding import depth_to_space, space_to_depth
+from jaxgen.nets import layers, residual
 from jaxgen.nets.attention import SelfAttention
 from jaxgen.types import Array, Key, Net, Params
 
@@ -34,7 +35,7 @@ class _Encoder(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         norm = functools.partial(layers.GroupNorm, self.groups)
-        h = layers.Conv(self.channels[0])(ops.space_to_depth(x, self.patch) if self.patch > 1 else x)
+        h = layers.Conv(self.channels[0])(space_to_depth(x, self.patch) if self.patch > 1 else x)
         for level, width in enumerate(self.channels):
             h = _level(h, width, self.blocks, level in self.attention, self.head_width, norm)
             if level < len(self.channels) - 1:
@@ -68,7 +69,7 @@ class _Decoder(nn.Module):
             if level > 0:
                 h = residual.Upsample(self.channels[level - 1])(h)
         h = layers.Conv(self.features * self.patch ** (h.ndim - 2))(nn.silu(norm()(h)))
-        return ops.depth_to_space(h, self.patch) if self.patch > 1 else h
+        return depth_to_space(h, self.patch) if self.patch > 1 else h
 
 
 def encoder(

@@ -9,7 +9,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxgen import draws
-from jaxgen.nets import layers, ops, residual
+from jaxgen.imaging.folding import space_to_depth
+from jaxgen.nets import layers, residual
 from jaxgen.nets.attention import SelfAttention
 from jaxgen.nets.embedding import embed_time
 from jaxgen.types import Array, Key, Net, Params
@@ -32,7 +33,7 @@ class _Classifier(nn.Module):
         embedding = None if t is None else embed_time(t, x, 2 * (first // 2), 4 * first)
         norm = functools.partial(layers.GroupNorm, self.groups)
         count = itertools.count()
-        h = layers.Conv(first)(ops.space_to_depth(x, self.patch) if self.patch > 1 else x)
+        h = layers.Conv(first)(space_to_depth(x, self.patch) if self.patch > 1 else x)
         for level, width in enumerate(self.channels):
             for _ in range(self.blocks):
                 i = next(count)

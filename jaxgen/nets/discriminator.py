@@ -6,7 +6,8 @@ from typing import cast
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxgen.nets import layers, ops, resampling, residual
+from jaxgen.imaging.folding import space_to_depth
+from jaxgen.nets import layers, resampling, residual
 from jaxgen.nets.embedding import ClassEmbedding
 from jaxgen.nets.fixup import SLOPE, FixupBlock, he_init
 from jaxgen.types import Array, Key, Net, Params
@@ -49,7 +50,7 @@ class _Residual(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, label: Array | None) -> Array:
-        h = layers.Conv(self.channels[0], width=1)(ops.space_to_depth(x, self.fold) if self.fold > 1 else x)
+        h = layers.Conv(self.channels[0], width=1)(space_to_depth(x, self.fold) if self.fold > 1 else x)
         for level, width in enumerate(self.channels):
             if level > 0:
                 h = resampling.halve(h) if self.smooth else residual.average(h)

@@ -6,6 +6,7 @@ from typing import cast
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxgen.imaging.folding import depth_to_space, space_to_depth
 from jaxgen.nets import layers, ops
 from jaxgen.nets.attention import MultiHeadAttention
 from jaxgen.nets.embedding import LabelEmbedding, embed_time, sinusoidal
@@ -94,7 +95,7 @@ class _DiT(nn.Module):
     @nn.compact
     def __call__(self, x: Array, t: Array | None, vector: Array | None, label: Array | None) -> Array:
         rank = x.ndim - 2
-        folded = ops.space_to_depth(x, self.patch)
+        folded = space_to_depth(x, self.patch)
         b, *grid, c = folded.shape
         h = layers.Dense(self.width)(folded.reshape(b, -1, c))
         h = h + sincos_positions(grid, self.width).astype(h.dtype)
@@ -122,7 +123,7 @@ class _DiT(nn.Module):
         shift, scale = _modulation(embeddings[0], 2, self.width)
         h = ops.layer_norm(h, 1 + scale, shift)
         h = layers.Dense(self.out_channels * self.patch**rank, kernel_init=nn.initializers.zeros)(h)
-        return ops.depth_to_space(h.reshape(b, *grid, -1), self.patch)
+        return depth_to_space(h.reshape(b, *grid, -1), self.patch)
 
 
 def dit(

@@ -7,7 +7,8 @@ from typing import cast
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxgen.nets import layers, ops, resampling, residual
+from jaxgen.imaging.folding import depth_to_space
+from jaxgen.nets import layers, resampling, residual
 from jaxgen.nets.embedding import ClassEmbedding
 from jaxgen.nets.fixup import FixupBlock
 from jaxgen.nets.spade import shrink
@@ -82,7 +83,7 @@ class _Residual(nn.Module):
             for _ in range(self.blocks):
                 h = FixupBlock(self.blocks * len(self.channels), self.expansion, self.group_width)(h, embedding)
         h = layers.Conv(self.fold ** len(coarsest) * self.shape[-1], width=1)(h)
-        return ops.depth_to_space(h, self.fold) if self.fold > 1 else h
+        return depth_to_space(h, self.fold) if self.fold > 1 else h
 
 
 def _net(module: nn.Module) -> Net:

@@ -9,7 +9,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxgen import draws
-from jaxgen.nets import layers, ops, residual
+from jaxgen.imaging.folding import depth_to_space, space_to_depth
+from jaxgen.nets import layers, residual
 from jaxgen.nets.attention import SelfAttention, SpatialTransformer
 from jaxgen.nets.embedding import LabelEmbedding, embed_time, sinusoidal
 from jaxgen.types import Array, Key, Net, Params
@@ -68,7 +69,7 @@ class _UNet(nn.Module):
             return SelfAttention(self.head_width, norm)(h) if level in self.attention else h
 
         if self.patch > 1:
-            x = ops.space_to_depth(x, self.patch)
+            x = space_to_depth(x, self.patch)
         h = layers.Conv(self.channels[0])(x)
         if features is not None:
             h = h + features
@@ -108,7 +109,7 @@ class _UNet(nn.Module):
         h = nn.silu(norm()(h))
         rank = x.ndim - 2
         h = layers.Conv(self.out_channels * self.patch**rank, kernel_init=nn.initializers.zeros)(h)
-        return ops.depth_to_space(h, self.patch) if self.patch > 1 else h
+        return depth_to_space(h, self.patch) if self.patch > 1 else h
 
     def _middle_attends(self) -> bool:
         if self.middle_attention is None:

@@ -47,7 +47,7 @@ def _with_costs(field: Field, x: Array, probes: Array | None) -> tuple[Array, Ar
 
 
 def carry(
-    velocity: Any, x: Array, t0: float, t1: float, *, probes: Array | None = None, costs: bool = False, **options: Any
+    velocity: Any, x: Array, t0: Any, t1: Any, *, probes: Array | None = None, costs: bool = False, **options: Any
 ) -> Carried:
     """Carry points along ``dx/dt = velocity(x, t)`` and integrate the divergence, in one solve.
 

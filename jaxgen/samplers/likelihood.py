@@ -6,10 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgen import divergence
 from jaxgen.paths import Path, change_path
 from jaxgen.paths import log_snr as path_log_snr
-from jaxgen.samplers.ode import explicit, solve_ode
+from jaxgen.samplers.continuous_flow import carry, draw_probes, normal_log_prob
 from jaxgen.types import Array, Denoise, Key
 
 # The variance-preserving path whose time is the logarithm of its noise-to-signal ratio sigma / alpha.
@@ -81,37 +80,18 @@ def log_prob(
         >>> round(float(value[0]), 3), round(-math.log(2 * math.pi), 3)
         (-1.838, -1.838)
     """
-    if trace not in ("exact", "hutchinson"):
-        raise ValueError(f"unknown trace {trace!r}: choose exact or hutchinson")
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     ends = -0.5 * path_log_snr(path, jnp.asarray([path.t_data, path.t_noise], dtype))
     first, last = jnp.clip(ends, math.log(ratios[0]), math.log(ratios[1]))
     on_levels = change_path(denoise, path, _LEVELS)
-    probe: tuple[Array, ...] = ()
-    if trace == "hutchinson":
-        if key is None:
-            raise ValueError("random probes need a key")
-        probe = (divergence.draw_probes(key, x.shape, probes, gaussian=gaussian, dtype=dtype),)
 
-    def field(y: Array, u: Array) -> Array:
+    def velocity(y: Array, u: Array) -> Array:
         c = _LEVELS.alpha(u)
         return c * (c * y - on_levels(y.astype(x.dtype), u).astype(dtype))
 
-    y = _LEVELS.alpha(first) * x.astype(dtype)
-    pure, held = explicit(field, y, first)
-
-    def velocity(params: Any, state: Any, u: Array) -> Any:
-        held, probe = params
-        if probe:
-            return divergence.estimate(lambda y: pure(held, y, u), state[0], probe[0])
-        return divergence.exact(lambda y: pure(held, y, u), state[0])
-
-    start = (y, jnp.zeros(x.shape[0], dtype))
-    y, gained = solve_ode(
-        velocity, (held, probe), start, first, last, solver=solver, steps=steps, rtol=rtol, atol=atol, **options
-    )
-    d, scale = x[0].size, _LEVELS.sigma(last)
-    square = jnp.sum((y / scale) ** 2, tuple(range(1, y.ndim)))
-    return (
-        -0.5 * square - d * (0.5 * math.log(2 * math.pi) + jnp.log(scale)) + gained + d * jnp.log(_LEVELS.alpha(first))
-    )
+    start = _LEVELS.alpha(first) * x.astype(dtype)
+    options |= {"solver": solver, "steps": steps, "rtol": rtol, "atol": atol}
+    drawn = draw_probes(key, x, trace, probes, gaussian)
+    carried = carry(velocity, start, first, last, probes=drawn, **options)
+    shrunk = x[0].size * jnp.log(_LEVELS.alpha(first))
+    return normal_log_prob(carried.x, _LEVELS.sigma(last)) + carried.gained + shrunk

@@ -20,19 +20,6 @@ from jaxgen.errors import UserError
 NAMES = ("ddpm", "guidance", "image_to_image", "score_sde")
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Two classes of 20-pixel images: bright discs, and dark ones."""
-    path = tmp_path_factory.mktemp("data") / "discs.npz"
-    rng = np.random.default_rng(0)
-    label = np.arange(60) % 2
-    centre = rng.uniform(7, 13, (60, 2, 1, 1))
-    distance = np.sqrt(((np.indices((20, 20))[None] - centre) ** 2).sum(1))
-    disc = np.where(distance < 5, np.where(label, 220, 90)[:, None, None], 10)
-    np.savez(path, images=(disc + rng.integers(0, 10, disc.shape)).astype(np.uint8), labels=label)
-    return path
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_smoke_preset_on_images_of_the_user(name, data, tmp_path):
     run = tmp_path / "run"

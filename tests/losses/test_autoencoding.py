@@ -6,7 +6,6 @@ import scipy.stats
 
 from jaxgen.losses import (
     codebook_loss,
-    discretised_logistic,
     free_bits,
     gaussian_divergence,
     gaussian_kl,
@@ -101,30 +100,3 @@ def test_perceptual_distance_is_its_formula():
 def test_perceptual_distance_has_a_gradient_where_features_are_zero():
     slope = jax.grad(lambda x: perceptual_distance(lambda a: (jax.nn.relu(a),), x, jnp.ones((1, 2, 3)))[0])
     assert np.isfinite(slope(-jnp.ones((1, 2, 3)))).all()
-
-
-def test_a_discretised_logistic_law_is_a_probability():
-    """The cells' masses sum to 1 and are differences of the distribution function, also far out in the tails."""
-    values = np.linspace(-1, 1, 16)
-    for mean, scale in ((0.1, 0.3), (-2.0, 0.1), (0.4, 1e-3)):
-        got = -np.asarray(discretised_logistic(np.full((16, 1), mean), values[:, None], scale, bins=16))
-        edges = np.concatenate([[-np.inf], values[:-1] + 1 / 15, [np.inf]])
-        below, above = (edges[:-1] - mean) / scale, (edges[1:] - mean) / scale
-        flip = below > 0
-        below, above = np.where(flip, -above, below), np.where(flip, -below, above)
-        log_above = scipy.stats.logistic.logcdf(above)
-        want = log_above + np.log1p(-np.exp(scipy.stats.logistic.logcdf(below) - log_above))
-        np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-5)
-        np.testing.assert_allclose(np.exp(got).sum(), 1, rtol=1e-4)
-
-
-def test_a_discretised_logistic_law_has_gradients_everywhere():
-    def cost(mean, log_scale, x):
-        return discretised_logistic(mean[None, None], x[None, None], jnp.exp(log_scale))[0]
-
-    grid = [(m, s, x) for m in (-50.0, 0.3, 50.0) for s in (-6.0, 0.0) for x in (-1.0, 1 / 255, 1.0)]
-    gradients = jax.jit(jax.vmap(jax.grad(cost, (0, 1))))(*map(jnp.array, zip(*grid, strict=True)))
-    assert all(bool(jnp.isfinite(g).all()) for g in gradients)
-    for (mean, _, x), slope in zip(grid, gradients[0], strict=True):
-        inside = abs(mean - x) < 1 / 255 or (x == -1 and mean < x) or (x == 1 and mean > x)
-        assert inside or slope * (mean - x) > 0, (mean, x)  # it pulls the mean towards the data

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxgen.losses import bernoulli, categorical, discretised_gaussian, gaussian
+from jaxgen.losses import bernoulli, categorical, discretised_gaussian, discretised_logistic, gaussian
 
 RNG = np.random.default_rng(0)
 
@@ -53,24 +53,33 @@ def test_unknown_reduction():
         bernoulli(jnp.zeros((1, 1)), jnp.zeros((1, 1)), reduce="none")
 
 
-def test_a_discretised_normal_is_a_probability():
+DISCRETISED = pytest.mark.parametrize(
+    ("loss", "law"),
+    [(discretised_gaussian, scipy.stats.norm), (discretised_logistic, scipy.stats.logistic)],
+    ids=["normal", "logistic"],
+)
+
+
+@DISCRETISED
+def test_a_discretised_law_is_a_probability(loss, law):
     """The cells' masses sum to 1 and are differences of the distribution function, also far out in the tails."""
     values = np.linspace(-1, 1, 16)
     for mean, scale in ((0.1, 0.3), (-2.0, 0.1), (0.4, 1e-3)):
-        got = -np.asarray(discretised_gaussian(np.full((16, 1), mean), values[:, None], scale, bins=16))
+        got = -np.asarray(loss(np.full((16, 1), mean), values[:, None], scale, bins=16))
         edges = np.concatenate([[-np.inf], values[:-1] + 1 / 15, [np.inf]])
         below, above = (edges[:-1] - mean) / scale, (edges[1:] - mean) / scale
         flip = below > 0
         below, above = np.where(flip, -above, below), np.where(flip, -below, above)
-        log_above = scipy.stats.norm.logcdf(above)
-        want = log_above + np.log1p(-np.exp(scipy.stats.norm.logcdf(below) - log_above))
+        log_above = law.logcdf(above)
+        want = log_above + np.log1p(-np.exp(law.logcdf(below) - log_above))
         np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-5)
         np.testing.assert_allclose(np.exp(got).sum(), 1, rtol=1e-4)
 
 
-def test_a_discretised_normal_has_gradients_everywhere():
+@DISCRETISED
+def test_a_discretised_law_has_gradients_everywhere(loss, law):
     def cost(mean, log_scale, x):
-        return discretised_gaussian(mean[None, None], x[None, None], jnp.exp(log_scale))[0]
+        return loss(mean[None, None], x[None, None], jnp.exp(log_scale))[0]
 
     grid = [(m, s, x) for m in (-50.0, 0.3, 50.0) for s in (-6.0, 0.0) for x in (-1.0, 1 / 255, 1.0)]
     gradients = jax.jit(jax.vmap(jax.grad(cost, (0, 1))))(*map(jnp.array, zip(*grid, strict=True)))

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.imaging.folding import space_to_depth
 from jaxgen.medical.conditional import conditional_net
 from jaxgen.nets import ops, unet
 from jaxgen.types import Net
@@ -28,7 +29,7 @@ def test_the_parts_make_the_whole(patch):
     params = net.init(jax.random.key(0), IMAGE, X)
     chex.assert_trees_all_equal(params, net.init(jax.random.key(0), IMAGE, X))
     params = jax.tree.map(lambda p: p + 0.1 * np.random.default_rng(p.size).normal(size=p.shape), params)
-    folded = ops.space_to_depth(IMAGE, patch) if patch > 1 else IMAGE
+    folded = space_to_depth(IMAGE, patch) if patch > 1 else IMAGE
     features = net.encode(params, IMAGE)
     np.testing.assert_array_equal(features, encoder.apply(params["encoder"], folded))
     want = denoiser.apply(params["denoiser"], X, 0.3, None, features)

@@ -119,21 +119,6 @@ def test_attention_against_its_definition():
         np.testing.assert_allclose(got[i, :, h], want, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("spatial", [(6,), (4, 6), (2, 4, 6)])
-def test_space_to_depth(spatial):
-    x = normal(2, *spatial, 3)
-    folded = ops.space_to_depth(x, 2)
-    assert folded.shape == (2, *(n // 2 for n in spatial), 3 * 2 ** len(spatial))
-    np.testing.assert_array_equal(ops.depth_to_space(folded, 2), x)
-    corner = x[(0, *(slice(0, 2) for _ in spatial))]  # one block becomes the channels of one pixel
-    np.testing.assert_array_equal(folded[(0, *(0 for _ in spatial))], corner.ravel())
-
-
-def test_space_to_depth_refuses_what_does_not_divide():
-    with pytest.raises(ValueError, match=r"\(4, 5\) must be a multiple of the block 2"):
-        ops.space_to_depth(normal(1, 4, 5, 1), 2)
-
-
 @pytest.mark.parametrize("form", ["cpu", "accelerator"])
 def test_the_dtype_is_that_of_the_parameters(form):
     """A cast network stays cast although losses give it float32 noise."""

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.imaging.folding import depth_to_space, space_to_depth
 from jaxgen.nets import ops, unet
 from jaxgen.nets.layers import group_count
 from jaxgen.types import Net
@@ -155,7 +156,7 @@ def test_patches_fold_pixels_into_channels():
     net, (x, t, *_) = small(patch=2), inputs()
     params = perturbed(net.init(jax.random.key(0), x, t))
     inner = compiled(unet(2 * 4, channels=(WIDTH,), blocks=1, groups=4))
-    want = ops.depth_to_space(inner.apply(params, ops.space_to_depth(x, 2), t), 2)
+    want = depth_to_space(inner.apply(params, space_to_depth(x, 2), t), 2)
     np.testing.assert_allclose(net.apply(params, x, t), want, rtol=1e-5, atol=1e-6)
 
 
