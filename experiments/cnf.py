@@ -277,8 +277,8 @@ def _sample(config: CNFConfig, constants, trained, splits, key, n) -> Evaluation
 
 
 SMALL = CNFConfig(
-    steps=5000,
-    batch_size=512,
+    steps=2000,
+    batch_size=256,
     learning_rate=3e-3,
     ema_decay=0.998,
     steps_per_call=50,
