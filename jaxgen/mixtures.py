@@ -254,3 +254,55 @@ def gaussian(mean, covariance) -> Mixture:
         [[1.0, 0.0], [0.0, 4.0]]
     """
     return mixture([1.0], [mean], [covariance])
+
+
+def ideal_denoiser(path: Path, examples: Array | np.ndarray, bandwidth: float = 0.0) -> Denoise:
+    """The exact denoiser of a finite set of examples, each blurred by a normal law of deviation h: a perfect prior.
+
+    ``x0_hat = sum_i w_i x_i + g (x_t - alpha sum_i w_i x_i)`` with ``w_i ~ exp(-|x_t - alpha x_i|^2 / 2 v)``,
+    ``v = sigma^2 + alpha^2 h^2`` and ``g = alpha h^2 / v``. It is the `Mixture.denoiser` of one equal part an example,
+    for images: nothing of size d squared is made.
+
+    Args:
+        path: the path.
+        examples: ``[n, *shape]``.
+        bandwidth: h, in units of the data; 0 for the examples alone, which a sampler then ends on exactly.
+
+    Returns:
+        ``(x_t [b, *shape], t) -> E[x0 | x_t]``, of the dtype of x_t, with t a scalar or one an example ``[b]``.
+
+    Raises:
+        ValueError: when it is called, if x_t has not the shape of the examples.
+
+    Reference:
+        Parzen 1962, "On estimation of a probability density function and mode", for the law; Karras et al. 2022,
+        "Elucidating the design space of diffusion-based generative models", appendix B.3, for the denoiser of a finite
+        set.
+
+    Example:
+        >>> from jaxgen.paths import edm
+        >>> denoise = ideal_denoiser(edm(), np.array([[-1.0], [1.0]]))
+        >>> denoise(jnp.array([[0.0], [0.9]]), 0.1).round(3).tolist()
+        [[0.0], [1.0]]
+    """
+    kept = np.asarray(examples).reshape(len(examples), -1)
+    # Distances are differences of large numbers: they are taken from the mean of the examples, where these are small.
+    centre = kept.mean(0)
+    offsets = kept - centre
+    squares = np.sum(np.square(offsets, dtype=np.float64), -1)
+
+    def denoise(x: Array, t: Array) -> Array:
+        if x.shape[1:] != examples.shape[1:]:
+            raise ValueError(f"x_t of shape {x.shape} beside examples of shape {examples.shape}: they must be alike")
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        least = jnp.finfo(dtype).eps ** 2  # where there is neither noise nor bandwidth, the nearest example alone
+        a, s = (jnp.reshape(jnp.asarray(part(t), dtype), (-1, 1)) for part in (path.alpha, path.sigma))
+        offset = x.reshape(len(x), -1).astype(dtype) - a * jnp.asarray(centre, dtype)
+        across = jnp.matmul(offset, jnp.asarray(offsets, dtype).T, precision="highest")
+        variance = jnp.maximum(s**2 + (a * bandwidth) ** 2, least)
+        share = jax.nn.softmax((a * across - 0.5 * a**2 * jnp.asarray(squares, dtype)) / variance, -1)
+        mean = jnp.matmul(share, jnp.asarray(offsets, dtype), precision="highest")
+        x0 = jnp.asarray(centre, dtype) + mean + a * bandwidth**2 / variance * (offset - a * mean)
+        return x0.reshape(x.shape).astype(x.dtype)
+
+    return denoise

@@ -99,3 +99,31 @@ def test_the_flow_of_a_normal_law_solves_its_equation_and_carries_the_law():
 def test_what_is_no_mixture_is_refused(weights, means, covariances, match):
     with pytest.raises(ValueError, match=match):
         mixtures.mixture(weights, means, covariances)
+
+
+@pytest.mark.parametrize("bandwidth", [0.3, 1e-3])
+@pytest.mark.parametrize("path", PATHS)
+def test_the_ideal_denoiser_is_that_of_a_mixture_of_equal_parts(path, bandwidth):
+    examples = np.random.default_rng(1).normal(1, 1, (5, 2, 3, 1))
+    law = mixtures.mixture([1] * 5, examples.reshape(5, 6), [bandwidth**2 * np.eye(6)] * 5)
+    with jax.enable_x64(True):
+        times = jnp.linspace(path.t_noise, path.t_data, 6)[1:-1]
+        x = path.sigma(times)[:, None] * np.random.default_rng(2).normal(size=(4, 6)) + path.alpha(times)[:, None]
+        denoise = mixtures.ideal_denoiser(path, examples, bandwidth)
+        ours = denoise(x.reshape(4, 2, 3, 1), times)
+        want = jnp.stack([law.denoiser(path)(x[i], t) for i, t in enumerate(times)])
+        np.testing.assert_allclose(ours.reshape(4, 6), want, rtol=1e-9, atol=1e-9)
+        one = denoise(x.reshape(4, 2, 3, 1), times[1])[1]
+        np.testing.assert_allclose(one, ours[1], rtol=1e-9, atol=1e-12)
+
+
+def test_the_ideal_denoiser_of_images_is_finite_at_both_ends_and_ends_on_an_example():
+    examples = np.random.default_rng(0).uniform(-1, 1, (9, 8, 8, 1)).astype(np.float32)
+    for path in PATHS:
+        denoise = jax.jit(mixtures.ideal_denoiser(path, examples))
+        noised = path.alpha(path.t_data) * examples[:3]
+        np.testing.assert_allclose(denoise(noised, jnp.float32(path.t_data)), examples[:3], atol=1e-6)
+        x = path.sigma(path.t_noise) * jax.random.normal(jax.random.key(0), (3, 8, 8, 1))
+        assert jnp.isfinite(denoise(x, jnp.float32(path.t_noise))).all()
+    with pytest.raises(ValueError, match="must be alike"):
+        mixtures.ideal_denoiser(PATHS[0], examples)(jnp.zeros((1, 8, 8, 2)), 0.5)
