@@ -83,41 +83,6 @@ def optimizers(
     return made
 
 
-class Principal(NamedTuple):
-    """Principal components: the linear autoencoder of least squared error.
-
-    Attributes:
-        mean: ``[d]``.
-        axes: ``[d, code]``, orthonormal columns.
-    """
-
-    mean: np.ndarray
-    axes: np.ndarray
-
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        """Codes ``[n, code]`` of images ``[n, *shape]``."""
-        return (x.reshape(len(x), -1) - self.mean) @ self.axes
-
-    def reconstruct(self, x: np.ndarray) -> np.ndarray:
-        """Images had back from their codes, within [-1, 1]."""
-        flat = self.mean + self.encode(x) @ self.axes.T
-        return np.clip(flat, -1, 1).reshape(x.shape).astype(np.float32)
-
-
-def principal_components(train: np.ndarray, code: int) -> Principal:
-    """The first principal components of images ``[n, *shape]``; at most n - 1 of them."""
-    flat = train.reshape(len(train), -1).astype(np.float64)
-    mean = flat.mean(0)
-    flat = flat - mean
-    # From the smaller of the two Gram matrices: images have more pixels than there are images.
-    values, vectors = np.linalg.eigh(flat @ flat.T if len(flat) <= flat.shape[1] else flat.T @ flat)
-    kept = np.argsort(values)[::-1][: min(code, len(flat) - 1, flat.shape[1])]
-    axes = vectors[:, kept]
-    if len(flat) <= flat.shape[1]:
-        axes = flat.T @ axes / np.sqrt(np.maximum(values[kept], 1e-12))
-    return Principal(mean, axes)
-
-
 class Held(NamedTuple):
     """The images of an evaluation, in [-1, 1].
 

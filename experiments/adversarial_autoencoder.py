@@ -26,6 +26,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.families import adversarial_autoencoder_model, normal_prior, ring_prior, swiss_roll_prior
 from jaxgen.families.adversarial_autoencoder import Prior
+from jaxgen.medical.anomaly import principal_components
 from jaxgen.metrics import maximum_mean_discrepancy
 from jaxgen.nets import mlp
 from jaxgen.train import Stage
@@ -92,7 +93,7 @@ def _evaluate(config: AdversarialConfig, constants, trained, splits, key) -> Eva
 
     draw_key, prior_key = jax.random.split(key)
     drawn = _draw(config, constants, trained, draw_key, real.count)
-    principal = reconstruction.principal_components(held.train, config.code)
+    principal = principal_components(held.train, config.code)
     codes = encode(held.test)
     restored = {"aae": decode(codes), "pca": principal.reconstruct(held.test)}
     sets = {

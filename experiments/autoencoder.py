@@ -15,6 +15,7 @@ from experiments import _reconstruction as reconstruction
 from jaxgen.cli import run_module
 from jaxgen.experiment import Evaluation, Experiment, StageSpec
 from jaxgen.families import autoencoder_model
+from jaxgen.medical.anomaly import principal_components
 from jaxgen.train import Stage
 
 
@@ -35,7 +36,7 @@ def _evaluate(config: AutoencoderConfig, constants, trained, splits, key) -> Eva
     params = trained["autoencoder"]
     encode = lambda x: reconstruction.in_chunks(config, lambda x: encoder.apply(params["encoder"], x), x)  # noqa: E731
     decode = lambda z: reconstruction.in_chunks(config, lambda z: decoder.apply(params["decoder"], z), z)  # noqa: E731
-    principal = reconstruction.principal_components(held.train, config.code)
+    principal = principal_components(held.train, config.code)
     codes = encode(held.test)
     restored = {"autoencoder": decode(codes), "pca": principal.reconstruct(held.test)}
     metrics: dict[str, Any] = {name: reconstruction.likeness(x, held.test) for name, x in restored.items()}

@@ -35,12 +35,14 @@ from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, StageSpec
 from jaxgen.families import denoising_autoencoder_model
 from jaxgen.imaging.augment import random_flip
 from jaxgen.imaging.noise import coarse_noise, mask_blocks, simplex_noise
-from jaxgen.metrics import average_precision
+from jaxgen.medical import anomaly
 from jaxgen.train import Stage
 from jaxgen.types import Array, Key
 
 PHANTOM = "brain2d"
 COMPONENTS = (32, 128)
+FLOOR = -0.98
+"""What is above it is foreground: a hundredth of the range."""
 GAUSSIANS = (0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0)
 MEDIANS = (3, 5, 7)
 
@@ -101,7 +103,7 @@ def _images(config: DenoisingConfig, constants: Mapping[str, Any], source) -> Ar
 
 def _foreground(x):
     """Where any channel is more than a hundredth of the range above its floor: ``[b, *spatial, 1]``."""
-    return (x > -0.98).any(-1, keepdims=True)
+    return (x > FLOOR).any(-1, keepdims=True)
 
 
 def _corrupt(config: DenoisingConfig, name: str) -> Callable[[Key, Array], Array]:
@@ -163,31 +165,13 @@ def _tuned(make: Callable, widths, noisy: np.ndarray, clean: np.ndarray) -> tupl
     return lambda x: make(x, best), best
 
 
-def best_dice(score: np.ndarray, mask: np.ndarray) -> float:
-    """The largest Dice over all thresholds, pooled over pixels; the threshold is chosen on what it is judged on."""
-    order = np.argsort(-score.ravel(), kind="stable")
-    hit = np.cumsum(mask.ravel()[order])
-    return float((2 * hit / (np.arange(1, len(hit) + 1) + hit[-1])).max())
-
-
 def _detectors(config: DenoisingConfig, train: np.ndarray, restorers: Mapping[str, Callable]) -> dict[str, Callable]:
     """Scores of pixels ``[n, h, w]`` of images ``[n, h, w, c]``: the networks, and what they must beat."""
-    mean, deviation = train.mean(0), train.std(0) + 0.04
-    found: dict[str, Callable] = {
-        "intensity": lambda x: x.mean(-1),
-        "z-scores": lambda x: (np.abs(x - mean) / deviation).mean(-1),
-    }
-    for count in COMPONENTS:
-        principal = reconstruction.principal_components(train, min(count, len(train) - 1))
-        found[f"pca-{count}"] = lambda x, p=principal: np.abs(x - p.reconstruct(x)).mean(-1)
+    found: dict[str, Callable] = {"intensity": anomaly.intensity, "z-scores": anomaly.z_map(train)}
+    found |= {f"pca-{count}": anomaly.principal_residual(train, count) for count in COMPONENTS}
     for name, restore in restorers.items():
-        found[name] = lambda x, restore=restore: np.abs(x - restore(x)).mean(-1)
+        found[name] = lambda x, restore=restore: anomaly.absolute_residual(x, restore(x))
     return found
-
-
-def _cleaned(score: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """A median over 3 x 3 pixels, and nothing outside of the foreground."""
-    return ndimage.median_filter(score, (1, 3, 3)) * _foreground(x)[..., 0]
 
 
 def _anomalies(config: DenoisingConfig, train: np.ndarray, restorers) -> tuple[dict[str, dict[str, float]], Figure]:
@@ -202,12 +186,9 @@ def _anomalies(config: DenoisingConfig, train: np.ndarray, restorers) -> tuple[d
             shown["lesion"].append(2.0 * mask[j][..., None] - 1)
         for name, detect in detectors.items():
             raw = detect(x)
-            raw = raw - raw.min()
-            score = _cleaned(raw, x)
-            found = {
-                f"ap_{kind}": float(average_precision(jnp.asarray(score), jnp.asarray(mask))),
-                f"dice_{kind}": best_dice(score, mask),
-            }
+            score = anomaly.clean(raw - raw.min(), anomaly.foreground(x, FLOOR))
+            judged = anomaly.judge(score, mask)
+            found = {f"ap_{kind}": judged.average_precision, f"dice_{kind}": judged.best_dice}
             metrics[name] = metrics.get(name, {}) | found
             high = float(np.quantile(score[score > 0], 0.999)) if (score > 0).any() else 1.0
             shown.setdefault(name, []).extend(2 * np.clip(score[:2, ..., None] / high, 0, 1) - 1)

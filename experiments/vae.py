@@ -30,6 +30,7 @@ from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.families import bernoulli_likelihood, gaussian_likelihood, logistic_likelihood, vae_model
 from jaxgen.families.vae import Likelihood, posterior
 from jaxgen.imaging.augment import random_flip
+from jaxgen.medical.anomaly import principal_components
 from jaxgen.metrics import dequantise
 from jaxgen.train import Stage
 from jaxgen.types import Model
@@ -144,7 +145,7 @@ def _evaluate(config: VAEConfig, constants, trained, splits, key) -> Evaluation:
 
     draw_key, bits_key, prior_key = jax.random.split(key, 3)
     drawn = _draw(config, constants, trained, draw_key, real.count)
-    principal = reconstruction.principal_components(held.train, config.code)
+    principal = principal_components(held.train, config.code)
     codes = encode(held.test)
     restored = {"vae": decode(codes), "pca": principal.reconstruct(held.test)}
     sets = {

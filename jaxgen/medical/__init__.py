@@ -1,1 +1,1 @@
-"""Medical systems built from the floors below: segmentation so far."""
+"""Medical systems built from the floors below."""

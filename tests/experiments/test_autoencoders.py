@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import _reconstruction as reconstruction
 from experiments import adversarial_autoencoder, autoencoder, denoising_autoencoder, vae
 from jaxgen.cli import main
 from jaxgen.errors import UserError
+from jaxgen.medical.anomaly import principal_components
 
 MODULES = (autoencoder, denoising_autoencoder, vae, adversarial_autoencoder)
 NAMES = [module.EXPERIMENT.name for module in MODULES]
@@ -88,16 +88,9 @@ def test_principal_components_are_those_of_the_covariance():
     rng = np.random.default_rng(0)
     train = (rng.normal(size=(60, 3)) * [3.0, 2.0, 1.0]) @ rng.normal(size=(3, 16)) * 0.05
     for x in (train.reshape(60, 4, 4, 1), train[:10].reshape(10, 4, 4, 1)):  # by either Gram matrix
-        found = reconstruction.principal_components(x, 2)
+        found = principal_components(x, 2)
         flat = x.reshape(len(x), -1)
         want = np.linalg.svd(flat - flat.mean(0), full_matrices=False)[2][:2]
         np.testing.assert_allclose(np.abs(np.sum(found.axes.T * want, 1)), 1, rtol=1e-6)
         restored = flat.mean(0) + (flat - flat.mean(0)) @ want.T @ want
         np.testing.assert_allclose(found.reconstruct(x).reshape(len(x), -1), restored.clip(-1, 1), atol=1e-6)
-
-
-def test_best_dice_is_the_largest_over_thresholds():
-    rng = np.random.default_rng(0)
-    score, mask = rng.normal(size=(3, 5, 5)), rng.uniform(size=(3, 5, 5)) < 0.3
-    candidates = [2 * (mask & (score >= t)).sum() / (mask.sum() + (score >= t).sum()) for t in score.ravel()]
-    assert denoising_autoencoder.best_dice(score, mask) == pytest.approx(max(candidates))

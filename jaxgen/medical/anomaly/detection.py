@@ -1,0 +1,180 @@
+"""How well maps find lesions: average precision, Dice and area under the ROC curve, with intervals over cases."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen.medical.anomaly.scoring import dice_threshold
+from jaxgen.metrics import Interval, auroc, average_precision, bootstrap_interval
+from jaxgen.types import Array
+
+
+class Detection(NamedTuple):
+    """What is said of one method on one set of cases.
+
+    Attributes:
+        average_precision: of pixels, all cases together.
+        average_precision_case: the mean over the cases that have a lesion.
+        best_dice: all cases together, at the threshold that is best on these very cases: an upper bound.
+        dice: all cases together, at the threshold given (of validation images); NaN without one.
+        dice_case: the mean over the cases that have a lesion, at the same threshold.
+        auroc: of pixels, all cases together.
+    """
+
+    average_precision: float
+    average_precision_case: float
+    best_dice: float
+    dice: float
+    dice_case: float
+    auroc: float
+
+
+@jax.jit
+def _ranked(score: Array, mask: Array) -> tuple[Array, Array]:
+    """The area under the ROC curve of all pixels together, and average precision case by case."""
+    return auroc(score, mask), jax.lax.map(lambda pair: average_precision(*pair), (score, mask))
+
+
+def _flat(score, mask) -> tuple[np.ndarray, np.ndarray]:
+    score, mask = np.asarray(score, np.float32), np.asarray(mask) != 0
+    if score.shape != mask.shape:
+        raise ValueError(f"scores of {score.shape} for masks of {mask.shape}")
+    return score.reshape(len(score), -1), mask.reshape(len(mask), -1)
+
+
+def judge(score, mask, *, threshold: float | None = None) -> Detection:
+    """Judge maps of anomalies by masks of lesions.
+
+    Args:
+        score: ``[n, *spatial]``, higher where more anomalous; not NaN.
+        mask: lesions, nonzero, of the same shape.
+        threshold: scores at or above it are lesion; from validation images (`scoring.dice_threshold`,
+            `scoring.healthy_threshold`). None leaves Dice at a threshold out.
+
+    Returns:
+        The `Detection`.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Example:
+        >>> found = judge(np.array([[0.1, 0.9, 0.8, 0.7]]), np.array([[0, 1, 0, 1]]), threshold=0.85)
+        >>> found.best_dice, round(found.dice, 3)
+        (0.8, 0.667)
+    """
+    flat, lesion = _flat(score, mask)
+    ill = lesion.any(1)
+    area, by_case = jax.device_get(_ranked(jnp.asarray(flat), jnp.asarray(lesion)))
+    dice = dice_case = float("nan")
+    if threshold is not None:
+        above = flat >= threshold
+        hit, size = (above & lesion).sum(1), above.sum(1) + lesion.sum(1)
+        dice = float(2 * hit.sum() / max(size.sum(), 1))
+        dice_case = float(np.mean(2 * hit[ill] / size[ill])) if ill.any() else float("nan")
+    return Detection(
+        average_precision=float(average_precision(jnp.asarray(flat), jnp.asarray(lesion))),
+        average_precision_case=float(by_case[ill].mean()) if ill.any() else float("nan"),
+        best_dice=dice_threshold(flat, lesion)[1],
+        dice=dice,
+        dice_case=dice_case,
+        auroc=float(area),
+    )
+
+
+class CaseCounts(NamedTuple):
+    """Pixels of each case at each level of the score, the highest level first: all that pooled metrics need.
+
+    Attributes:
+        lesion: pixels of lesions ``[n, levels]``.
+        healthy: other pixels ``[n, levels]``.
+    """
+
+    lesion: np.ndarray
+    healthy: np.ndarray
+
+
+def case_counts(score, mask, *, levels: int = 512) -> CaseCounts:
+    """Count the pixels of each case between levels of the score that part the lesions' pixels evenly.
+
+    Args:
+        score: ``[n, *spatial]``.
+        mask: lesions, nonzero, of the same shape.
+        levels: how many; average precision made from them errs by less than one in so many.
+
+    Returns:
+        The `CaseCounts`.
+
+    Raises:
+        ValueError: if the shapes differ, or there is no lesion.
+
+    Example:
+        >>> case_counts(np.array([[0.1, 0.9, 0.8, 0.7]]), np.array([[0, 1, 0, 1]])).healthy.tolist()
+        [[0.0, 1.0, 1.0]]
+    """
+    flat, lesion = _flat(score, mask)
+    if not lesion.any():
+        raise ValueError("no case has a lesion: there is nothing to find")
+    wanted = np.linspace(0, 1, levels)
+    edges = np.unique(np.quantile(flat[lesion], wanted, method="lower"))
+    level = len(edges) - np.searchsorted(edges, flat, side="right")
+    n, width = len(flat), len(edges) + 1
+    place = level + width * np.arange(n)[:, None]
+
+    def count(chosen: np.ndarray) -> np.ndarray:
+        return np.bincount(place[chosen], minlength=n * width).reshape(n, width).astype(np.float64)
+
+    return CaseCounts(count(lesion), count(~lesion))
+
+
+def _average_precision(lesion: np.ndarray, healthy: np.ndarray) -> float:
+    here = lesion.sum(0)
+    hit = np.cumsum(here)
+    return float(np.sum(here * hit / np.maximum(hit + np.cumsum(healthy.sum(0)), 1)) / max(hit[-1], 1))
+
+
+def average_precision_interval(counts: CaseCounts, *, resamples: int = 500, seed: int = 0) -> Interval:
+    """Average precision of pixels, all cases together, with a 95 % bootstrap interval over cases.
+
+    Args:
+        counts: of `case_counts`.
+        resamples: how many draws of cases.
+        seed: of the draws.
+
+    Returns:
+        The `Interval`.
+
+    Example:
+        >>> counts = case_counts(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([[0, 1], [1, 0]]))
+        >>> average_precision_interval(counts, resamples=10)
+        Interval(value=1.0, low=1.0, high=1.0)
+    """
+    return bootstrap_interval(_average_precision, *counts, resamples=resamples, seed=seed)
+
+
+def average_precision_gain(counts: CaseCounts, than: CaseCounts, *, resamples: int = 500, seed: int = 0) -> Interval:
+    """How much larger one method's average precision is than another's on the same cases, drawing cases in pairs.
+
+    Args:
+        counts: of `case_counts`, of the one.
+        than: of the other, the same cases in the same order.
+        resamples: how many draws of cases.
+        seed: of the draws.
+
+    Returns:
+        The difference with its 95 % `Interval`.
+
+    Raises:
+        ValueError: if the numbers of cases differ.
+
+    Example:
+        >>> counts = case_counts(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([[0, 1], [1, 0]]))
+        >>> average_precision_gain(counts, counts, resamples=10).value
+        0.0
+    """
+
+    def gain(lesion: np.ndarray, healthy: np.ndarray, other: np.ndarray, rest: np.ndarray) -> float:
+        return _average_precision(lesion, healthy) - _average_precision(other, rest)
+
+    return bootstrap_interval(gain, *counts, *than, resamples=resamples, seed=seed)

@@ -1,0 +1,62 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen.medical.anomaly import detection as judging
+from jaxgen.metrics import auroc, average_precision
+
+
+def cases(n=12, side=16, noise=1.0, seed=0):
+    """Discs of lesion that score higher, one a case; the last case is healthy."""
+    rng = np.random.default_rng(seed)
+    centre = rng.uniform(4, side - 4, (n, 2, 1, 1))
+    mask = np.square(np.indices((side, side))[None] - centre).sum(1) < 9
+    mask[-1] = False
+    return 2 * mask + noise * rng.normal(size=mask.shape), mask
+
+
+def test_every_number_of_a_table_is_what_it_says():
+    score, mask = cases()
+    found = judging.judge(score, mask, threshold=1.5)
+    pairs = [(jnp.asarray(s, jnp.float32), jnp.asarray(m)) for s, m in zip(score, mask, strict=True)]
+    whole = jnp.asarray(score, jnp.float32), jnp.asarray(mask)
+    assert found.average_precision == pytest.approx(float(average_precision(*whole)), abs=1e-6)
+    assert found.auroc == pytest.approx(float(auroc(*whole)), abs=1e-6)
+    by_case = [float(average_precision(*pair)) for pair in pairs[:-1]]
+    assert found.average_precision_case == pytest.approx(np.mean(by_case), abs=1e-6)
+    above = score >= 1.5
+    assert found.dice == pytest.approx(2 * (above & mask).sum() / (above.sum() + mask.sum()))
+    dices = [2 * (a & m).sum() / (a.sum() + m.sum()) for a, m in zip(above[:-1], mask[:-1], strict=True)]
+    assert found.dice_case == pytest.approx(np.mean(dices))
+    assert found.best_dice >= found.dice
+    assert np.isnan(judging.judge(score, mask).dice)
+
+
+def test_counts_by_case_hold_all_pixels_and_give_average_precision():
+    score, mask = cases()
+    counts = judging.case_counts(score, mask)
+    np.testing.assert_array_equal(counts.lesion.sum(1), mask.sum((1, 2)))
+    np.testing.assert_array_equal(counts.healthy.sum(1), (~mask).sum((1, 2)))
+    exact = judging.judge(score, mask).average_precision
+    assert judging.average_precision_interval(counts, resamples=2).value == pytest.approx(exact, abs=1e-6)
+    coarse = judging.average_precision_interval(judging.case_counts(score, mask, levels=64), resamples=2).value
+    assert abs(coarse - exact) < 1 / 64
+    with pytest.raises(ValueError, match="nothing to find"):
+        judging.case_counts(score, np.zeros_like(mask))
+    with pytest.raises(ValueError, match="masks of"):
+        judging.judge(score, mask[:3])
+
+
+def test_intervals_are_over_cases_and_pairs_are_kept():
+    score, mask = cases(n=40)
+    counts = judging.case_counts(score, mask)
+    interval = judging.average_precision_interval(counts)
+    assert interval.low < interval.value < interval.high
+    twice = judging.case_counts(np.concatenate([score] * 4), np.concatenate([mask] * 4))
+    narrow = judging.average_precision_interval(twice)
+    assert narrow.high - narrow.low == pytest.approx((interval.high - interval.low) / 2, rel=0.25)
+    # The same noise for both: the difference is far surer than either alone.
+    worse = judging.case_counts(score - 0.3 * mask, mask)
+    gain = judging.average_precision_gain(counts, worse)
+    assert gain.low > 0
+    assert gain.high - gain.low < 0.5 * (interval.high - interval.low)
