@@ -115,6 +115,19 @@ def test_prevalence_and_place_of_lesions(kind):
         assert abs(covered - area - steiner) < 0.02 * area
 
 
+@pytest.mark.parametrize("radius", [2, 4, 8, 12])
+def test_lesions_of_one_radius_lie_in_the_head(radius):
+    lesion = LESIONS["L1"].of_radius(radius)
+    for i in range(60):
+        head = draw_head(generator("brain2d", 5, i), 64)
+        spot = place_lesion(generator("brain2d lesion", 5, i), head, lesion, 64)
+        assert spot.axes[0] * spot.axes[1] == pytest.approx(radius**2)
+        if i < 8:
+            example = brain2d(5, i, lesion=lesion)
+            assert (example["tissue"][example["mask"] == 1] > 0).all()
+            assert abs(example["mask"].sum() / (math.pi * radius**2) - 1) < 0.6 / radius
+
+
 def test_lesions_are_all_over_the_head():
     places = []
     for i in range(300):

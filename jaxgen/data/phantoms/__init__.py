@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from jaxgen.data.phantoms.ambiguous import READER_LAW, READER_SCALES, ambig2d
-from jaxgen.data.phantoms.brain import CLASS_NAMES, CONTRASTS, LESIONS, TISSUES, brain2d, brain_classes
+from jaxgen.data.phantoms.brain import CLASS_NAMES, CONTRASTS, LESIONS, TISSUES, Lesion, brain2d, brain_classes
 from jaxgen.data.phantoms.cells import cells2d
 from jaxgen.data.phantoms.glands import glands2d
 
@@ -16,6 +16,7 @@ __all__ = [
     "CLASS_NAMES",
     "CONTRASTS",
     "LESIONS",
+    "Lesion",
     "PHANTOMS",
     "READER_LAW",
     "READER_SCALES",

@@ -27,11 +27,19 @@ class Lesion(NamedTuple):
         value: what is added to the tissue ("bright"), or what replaces it (`constant`).
         radius: the least and the largest, in pixels of an image of 64.
         constant: whether `value` replaces the tissue.
+
+    Example:
+        >>> LESIONS["L1"].of_radius(12)
+        Lesion(value=0.3, radius=(12, 12), constant=False)
     """
 
     value: float
     radius: tuple[float, float]
     constant: bool = False
+
+    def of_radius(self, radius: float) -> "Lesion":
+        """The same kind of lesion, all of one radius; up to 12 there is room for it in every head."""
+        return self._replace(radius=(radius, radius))
 
 
 LESIONS = {
@@ -169,7 +177,8 @@ def brain2d(
         index: of the example; the same subject with any lesion or contrast.
         size: side of the image in pixels, 16 or more.
         contrast: which of `CONTRASTS` is ``image``.
-        lesion: one of `LESIONS`, or None. It changes all contrasts alike.
+        lesion: one of `LESIONS`, or None. It changes all contrasts alike. ``LESIONS["L1"].of_radius(8)`` is of one
+            size.
 
     Returns:
         ``image [size, size, 1]`` float32, about 0 to 1; ``t1``, ``t2`` and ``t1b``, the contrasts; ``healthy``, the
