@@ -196,3 +196,12 @@ def block_end(x: Array) -> Array:
     Without it XLA recomputes the norm and the modulation of the next block inside several of its consumers.
     """
     return jax.lax.optimization_barrier(x) if _on_cpu() else x
+
+
+def unroll(layers: int) -> int:
+    """How many of so many equal layers with convolutions one turn of a `jax.lax.scan` over them should hold.
+
+    All of them on CPU: inside of a loop the gradients of convolutions took XLA three to five times as long there (Glow,
+    8 steps a scale). Elsewhere one, which compiles sooner.
+    """
+    return layers if _on_cpu() else 1
