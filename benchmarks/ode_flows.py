@@ -29,7 +29,7 @@ COLUMNS = {
 }
 
 
-def _net() -> Any:
+def velocity_net() -> Any:
     """The velocity, on x and t itself, side by side."""
     import jax.numpy as jnp
 
@@ -47,7 +47,7 @@ def _net() -> Any:
     )
 
 
-def _module(params: Any) -> Any:
+def torch_module(params: Any) -> Any:
     """The same in PyTorch."""
     import numpy as np
     import torch
@@ -103,17 +103,17 @@ def _training(net: Any, params: Any, x: Any, steps: int, *, likelihood: bool) ->
     from jaxgen.train import init_state, make_many_steps, make_train_step
 
     path, b = rectified(), len(x)
-    module, rng = _module(params), np.random.default_rng(1)
+    module, rng = torch_module(params), np.random.default_rng(1)
     matcher = torchcfm.conditional_flow_matching.ConditionalFlowMatcher(sigma=0.0)
     theirs_x, euler_steps = torch.tensor(x), 10
 
-    def their_log_prob(module: Any, x: Any) -> Any:
-        return _their_log_prob(torchdiffeq, module, x, euler_steps, None, train=True)
+    def peer_log_prob(module: Any, x: Any) -> Any:
+        return their_log_prob(torchdiffeq, module, x, euler_steps, None, train=True)
 
     if likelihood:
         model = cnf_model(net, (2,), solver="euler", steps=euler_steps, data="x")
         ours = model.objectives[0].loss({"net": params}, jax.random.key(0), {"x": jnp.asarray(x)})[0].mean()
-        theirs = -their_log_prob(module, theirs_x).mean()
+        theirs = -peer_log_prob(module, theirs_x).mean()
     else:
         model = flow_matching_model(net, path, (2,), euler(path), grids.uniform(path, 2), data="x")
         noise, t = rng.standard_normal((b, 2)).astype(np.float32), rng.random(b).astype(np.float32)
@@ -133,7 +133,7 @@ def _training(net: Any, params: Any, x: Any, steps: int, *, likelihood: bool) ->
         held[0], metrics = many(held[0], batch, indices)
         jax.block_until_ready(metrics)
 
-    trained = _module(params)
+    trained = torch_module(params)
     parameters = list(trained.parameters())
     averages = [p.detach().clone() for p in parameters]
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
@@ -142,7 +142,7 @@ def _training(net: Any, params: Any, x: Any, steps: int, *, likelihood: bool) ->
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
             if likelihood:
-                loss = -their_log_prob(trained, theirs_x).mean()
+                loss = -peer_log_prob(trained, theirs_x).mean()
             else:
                 t, x_t, u_t = matcher.sample_location_and_conditional_flow(torch.randn_like(theirs_x), theirs_x)
                 loss = ((trained(torch.cat([x_t, t[:, None]], -1)) - u_t) ** 2).mean()
@@ -155,8 +155,10 @@ def _training(net: Any, params: Any, x: Any, steps: int, *, likelihood: bool) ->
     return _Case(name, our_steps, their_steps, error)
 
 
-def _their_log_prob(torchdiffeq: Any, module: Any, x: Any, steps: int, probe: Any, *, train: bool = False) -> Any:
-    """From data (t=1) to noise (t=0), by as many Euler steps; the trace exact where there is no probe."""
+def their_log_prob(
+    torchdiffeq: Any, module: Any, x: Any, steps: int, probe: Any, *, train: bool = False, method: str = "euler"
+) -> Any:
+    """From data (t=1) to noise (t=0), by as many steps; the trace exact where there is no probe."""
     import math
 
     import torch
@@ -178,7 +180,7 @@ def _their_log_prob(torchdiffeq: Any, module: Any, x: Any, steps: int, probe: An
         return (value, trace) if train else (value.detach(), trace.detach())
 
     times = torch.linspace(1, 0, steps + 1)
-    states, traces = torchdiffeq.odeint(rates, (x, torch.zeros(len(x))), times, method="euler")
+    states, traces = torchdiffeq.odeint(rates, (x, torch.zeros(len(x))), times, method=method)
     return -0.5 * (states[-1] ** 2).sum(-1) - math.log(2 * math.pi) + traces[-1]
 
 
@@ -196,7 +198,7 @@ def _cases(net: Any, params: Any, batch: int, *, quick: bool) -> list[_Case]:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((batch, 2)).astype(np.float32)
     probe = rng.choice([-1.0, 1.0], (batch, 2)).astype(np.float32)
-    module, theirs_x, path = _module(params), torch.tensor(x), rectified()
+    module, theirs_x, path = torch_module(params), torch.tensor(x), rectified()
     velocity = _velocity(module)
     steps = 10 if quick else 100
     made = [_training(net, params, x, 5 if quick else 50, likelihood=False)]
@@ -239,7 +241,7 @@ def _cases(net: Any, params: Any, batch: int, *, quick: bool) -> list[_Case]:
         given = None if probes is None else torch.tensor(probes)
         peers[f"log-likelihood, {half} Euler steps, {name}"] = (
             ours,
-            lambda given=given: _their_log_prob(torchdiffeq, module, theirs_x, half, given),
+            lambda given=given: their_log_prob(torchdiffeq, module, theirs_x, half, given),
         )
     for name, (ours, theirs) in peers.items():
         error = _relative(ours(params, x), theirs())
@@ -257,7 +259,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
     import torchdiffeq
 
     torch.manual_seed(0)
-    net = _net()
+    net = velocity_net()
     params = net.init(jax.random.key(0), jnp.zeros((1, 2)), jnp.zeros(1))
     about = {
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
