@@ -11,7 +11,7 @@ from jaxgen.losses.diffusion import denoising, hybrid, split_variance
 from jaxgen.losses.matching import uniform_time
 from jaxgen.paths import Path
 from jaxgen.samplers import denoiser, sample
-from jaxgen.types import Array, Batch, Denoise, Info, Key, Model, Net, Objective, Params, Step
+from jaxgen.types import Array, Batch, Denoise, Info, Key, Model, Net, NoiseLaw, Objective, Params, Step
 
 
 class LearnedVariance(NamedTuple):
@@ -39,6 +39,7 @@ def diffusion_model(
     target: str | None = None,
     weight: Callable[[Array], Array] | None = None,
     time: Callable[[Path, Key, int], Array] = uniform_time,
+    noise: NoiseLaw | None = None,
     data: str = "image",
     classes: int | None = None,
     drop_label: float = 0.1,
@@ -64,6 +65,8 @@ def diffusion_model(
         target: the space of the error; None for that of the prediction.
         weight: ``w(t [b]) -> [b]``, one of `jaxgen.losses.weights`; None weighs all times alike.
         time: the law of the training times.
+        noise: what is mixed in, such as `jaxgen.imaging.noise.simplex_noise`; None for white noise. Give it to the step
+            as well, if that draws noise.
         data: the entry of the batch to model.
         classes: the number of labels in ``batch["label"]``, integers ``[b]``; None for no labels.
         drop_label: the probability that training replaces a label by the null label.
@@ -79,8 +82,8 @@ def diffusion_model(
         `jaxgen.samplers.likelihood.log_prob` of the unguided model, its trace by random probes unless told otherwise.
 
     Raises:
-        ValueError: if `guide` is given without `classes`; when sampling, if labels are given without `classes` or are
-            not one an image.
+        ValueError: if `guide` is given without `classes`, or both `noise` and `variance`; when sampling, if labels are
+            given without `classes` or are not one an image.
 
     Reference:
         Ho et al. 2020, "Denoising diffusion probabilistic models", eq. 14; Ho & Salimans 2022, "Classifier-free
@@ -99,6 +102,8 @@ def diffusion_model(
     """
     if guide is not None and classes is None:
         raise ValueError("guide steers towards a class: give the number of classes")
+    if noise is not None and variance is not None:
+        raise ValueError("the bound of a learned variance is that of white noise: leave noise or variance out")
 
     labels = Labels(classes, drop_label)
 
@@ -119,7 +124,9 @@ def diffusion_model(
             return hybrid(
                 predict, path, loss_key, x, variance.grid, prediction=prediction, weight=weight, **options
             ), {}
-        return denoising(predict, path, loss_key, x, time=time, prediction=prediction, target=target, weight=weight), {}
+        drawn = None if noise is None else noise(draws.fold_in(loss_key, 1), x.shape)
+        options = {"prediction": prediction, "target": target, "weight": weight}
+        return denoising(predict, path, loss_key, x, noise=drawn, time=time, **options), {}
 
     def denoise(params: Params, x: Array, t: Array, label: dict[str, Array]) -> Array:
         def predict(x: Array, t: Array) -> Array:
@@ -131,7 +138,7 @@ def diffusion_model(
     def draw(params: Params, key: Key, n: int, cond: Array | None = None) -> Array:
         label = labels.asked(n, cond)
         noise_key, step_key = draws.split(key, 2)
-        start = path.sigma(jnp.asarray(path.t_noise, jnp.float32)) * draws.normal(noise_key, (n, *shape))
+        start = path.sigma(jnp.asarray(path.t_noise, jnp.float32)) * (noise or draws.normal)(noise_key, (n, *shape))
 
         def fraction(x: Array, t: Array) -> Array:
             return split_variance(net.apply(params["net"], x, t, **label))[1]

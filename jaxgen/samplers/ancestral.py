@@ -7,10 +7,12 @@ import jax.numpy as jnp
 from jaxgen import draws
 from jaxgen.paths import Path
 from jaxgen.samplers.steps import Sample, ddim, remaining_noise, start
-from jaxgen.types import Array, Denoise, Key, Step
+from jaxgen.types import Array, Denoise, Key, NoiseLaw, Step
 
 
-def ddpm(path: Path, variance: str | Callable[[Array, Array], Array] = "small") -> Step:
+def ddpm(
+    path: Path, variance: str | Callable[[Array, Array], Array] = "small", *, noise: NoiseLaw = draws.normal
+) -> Step:
     """DDPM ancestral sampling, between any two times of any path.
 
     ``x_s = alpha_s (1 - q^2) x0 + q (sigma_s / sigma_t) x_t + spread z`` with ``q = r_s / r_t`` and
@@ -27,6 +29,7 @@ def ddpm(path: Path, variance: str | Callable[[Array, Array], Array] = "small") 
         path: the path.
         variance: ``"small"``, ``"large"``, or ``(x_t, t) -> v`` with values in [0, 1], of a shape that broadcasts
             against x_t. A network that answers x0 and v together is traced twice; the compiler merges what is equal.
+        noise: the law of z, for networks that were trained on another than white noise.
 
     Raises:
         ValueError: if the variance is an unknown word.
@@ -55,7 +58,7 @@ def ddpm(path: Path, variance: str | Callable[[Array, Array], Array] = "small") 
             bound = {"small": sigma_s, "large": sigma_t}[variance]
         spread = jnp.where(sigma_s > 0, bound * jnp.sqrt(1 - q**2), 0)
         mean = path.alpha(s) * (1 - q**2) * x0 + q * sigma_s / sigma_t * x
-        return Sample((mean + spread * draws.normal(key, x.shape)).astype(x.dtype))
+        return Sample((mean + spread * noise(key, x.shape)).astype(x.dtype))
 
     return Step(start, step)
 

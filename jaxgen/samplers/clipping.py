@@ -26,7 +26,9 @@ def clip(denoise: Denoise, low=-1.0, high=1.0) -> Denoise:
     return lambda x, t: jnp.clip(denoise(x, t), low, high)
 
 
-def dynamic_threshold(denoise: Denoise, quantile: float = 0.995, maximum: float = float("inf")) -> Denoise:
+def dynamic_threshold(
+    denoise: Denoise, quantile: float = 0.995, maximum: float = float("inf"), *, channelwise: bool = False
+) -> Denoise:
     """Clip each x0 to a range of its own and bring that back to [-1, 1]: ``clip(x0, -m, m) / m``.
 
     m is the quantile of ``|x0|`` over an example's values, but at least 1 and at most `maximum`. Guidance of large
@@ -36,13 +38,15 @@ def dynamic_threshold(denoise: Denoise, quantile: float = 0.995, maximum: float 
         denoise: the denoiser; its data lie in [-1, 1].
         quantile: in [0, 1].
         maximum: the largest m; 1 makes it plain clipping.
+        channelwise: whether each channel ``[b, *spatial]`` has an m of its own, as images of several contrasts need.
 
     Returns:
         A denoiser.
 
     Reference:
         Saharia et al. 2022, "Photorealistic text-to-image diffusion models with deep language understanding", section
-        2.3.
+        2.3; channel by channel: Sanchez et al. 2022, "What is healthy? Generative counterfactual diffusion for lesion
+        localization" (dynamic normalisation).
 
     Example:
         >>> dynamic_threshold(lambda x, t: x, quantile=1.0)(jnp.array([[-4.0, 2.0], [0.5, 0.1]]), 0.5)[0].tolist()
@@ -51,8 +55,9 @@ def dynamic_threshold(denoise: Denoise, quantile: float = 0.995, maximum: float 
 
     def denoise_within(x: Array, t: Array) -> Array:
         x0 = denoise(x, t)
-        size = jnp.abs(x0).reshape(len(x0), -1).astype(jnp.promote_types(x0.dtype, jnp.float32))
-        m = jnp.clip(jnp.quantile(size, quantile, axis=1), 1, maximum).reshape((-1,) + (1,) * (x0.ndim - 1))
+        axes = tuple(range(1, x0.ndim - 1 if channelwise else x0.ndim))
+        size = jnp.abs(x0).astype(jnp.promote_types(x0.dtype, jnp.float32))
+        m = jnp.clip(jnp.quantile(size, quantile, axis=axes, keepdims=True), 1, maximum)
         return (jnp.clip(x0, -m, m) / m).astype(x0.dtype)
 
     return denoise_within

@@ -17,7 +17,7 @@ from jax import lax
 
 from jaxgen import draws
 from jaxgen.paths import Path, convert
-from jaxgen.types import Array, Denoise, Key, Step
+from jaxgen.types import Array, Denoise, Key, NoiseLaw, Step
 
 
 class Sample(NamedTuple):
@@ -213,7 +213,7 @@ def remaining_noise(path: Path, t, s) -> Array:
     return jnp.asarray(path.sigma(s) * path.alpha(t) / (path.sigma(t) * path.alpha(s)))
 
 
-def ddim(path: Path, eta: float = 0.0) -> Step:
+def ddim(path: Path, eta: float = 0.0, *, noise: NoiseLaw = draws.normal) -> Step:
     """DDIM: holds x0 and the noise found at x_t fixed over the step, and renews a part of the noise.
 
     ``x_s = alpha_s x0 + sqrt(sigma_s^2 - c^2) (x_t - alpha_t x0) / sigma_t + c z``, with
@@ -226,6 +226,7 @@ def ddim(path: Path, eta: float = 0.0) -> Step:
     Args:
         path: the path.
         eta: how much of the noise is new; c is at most sigma_s, so that eta may exceed 1.
+        noise: the law of the new noise, for networks that were trained on another than white noise.
 
     Reference:
         Song, Meng & Ermon 2021, "Denoising diffusion implicit models", eq. 12 and 16.
@@ -239,10 +240,10 @@ def ddim(path: Path, eta: float = 0.0) -> Step:
 
     def step(denoise: Denoise, key: Key, state: Sample, t: Array, s: Array) -> Sample:
         x0 = denoise(state.x, t)
-        noise = (state.x - path.alpha(t) * x0) / path.sigma(t)
+        z = (state.x - path.alpha(t) * x0) / path.sigma(t)
         if eta:
             renewed = jnp.minimum(eta**2 * (1 - remaining_noise(path, t, s) ** 2), 1)
-            noise = jnp.sqrt(1 - renewed) * noise + jnp.sqrt(renewed) * draws.normal(key, state.x.shape)
-        return Sample((path.alpha(s) * x0 + path.sigma(s) * noise).astype(state.x.dtype))
+            z = jnp.sqrt(1 - renewed) * z + jnp.sqrt(renewed) * noise(key, state.x.shape)
+        return Sample((path.alpha(s) * x0 + path.sigma(s) * z).astype(state.x.dtype))
 
     return Step(start, step)

@@ -27,6 +27,13 @@ def test_dynamic_threshold_example_by_example(maximum):
     assert float(jnp.abs(got).max()) <= 1
 
 
+def test_dynamic_threshold_channel_by_channel():
+    got = dynamic_threshold(identity, 0.9, channelwise=True)(X * jnp.array([1.0, 3.0]), 0.3)
+    for c, scale in enumerate((1, 3)):
+        alone = dynamic_threshold(identity, 0.9)(scale * X[..., c : c + 1], 0.3)
+        np.testing.assert_allclose(got[..., c : c + 1], alone, rtol=1e-6)
+
+
 def test_types_stay_and_a_maximum_of_one_is_plain_clipping():
     assert dynamic_threshold(identity)(X.astype(jnp.bfloat16), 0.3).dtype == jnp.bfloat16
     np.testing.assert_array_equal(dynamic_threshold(identity, maximum=1.0)(X, 0.3), clip(identity)(X, 0.3))
