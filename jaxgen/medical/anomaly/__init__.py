@@ -1,6 +1,7 @@
 """Anomalies: models of healthy images, and what they make of an image that is not."""
 
 from jaxgen.medical.anomaly.baselines import Detector, intensity, principal_components, principal_residual, z_map
+from jaxgen.medical.anomaly.counterfactual import Pair, classifier_free_pair, dynamic_normalisation, translate
 from jaxgen.medical.anomaly.detection import (
     CaseCounts,
     Detection,
@@ -9,6 +10,8 @@ from jaxgen.medical.anomaly.detection import (
     case_counts,
     judge,
 )
+from jaxgen.medical.anomaly.partial_diffusion import SIMPLEX_DEVIATION, coarse_law, partial_diffusion, simplex_law
+from jaxgen.medical.anomaly.patch_diffusion import box_masks, patch_diffusion, patch_diffusion_model, stitching_weights
 from jaxgen.medical.anomaly.scoring import (
     absolute_residual,
     clean,
@@ -26,22 +29,34 @@ __all__ = [
     "CaseCounts",
     "Detection",
     "Detector",
+    "Pair",
+    "SIMPLEX_DEVIATION",
     "absolute_residual",
     "average_precision_gain",
     "average_precision_interval",
+    "box_masks",
     "case_counts",
+    "classifier_free_pair",
     "clean",
+    "coarse_law",
     "dice_threshold",
+    "dynamic_normalisation",
     "erode",
     "foreground",
     "healthy_threshold",
     "intensity",
     "judge",
     "median_filter",
+    "partial_diffusion",
+    "patch_diffusion",
+    "patch_diffusion_model",
     "perceptual_residual",
     "principal_components",
     "principal_residual",
     "remove_small",
+    "simplex_law",
     "squared_residual",
+    "stitching_weights",
+    "translate",
     "z_map",
 ]

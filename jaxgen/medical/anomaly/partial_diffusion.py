@@ -1,0 +1,141 @@
+"""AnoDDPM: an image is noised half-way and denoised by a model of healthy images; what does not come back is anomalous.
+
+The level is a bandwidth. Detail finer than where the noise's spectrum drowns the image's is made up anew, coarser
+detail is copied: white noise drowns the finest detail first, so that large lesions survive it; coarse and simplex noise
+reach them. The noise's law is a function ``(key, shape) -> noise``, the same one in training
+(`jaxgen.families.diffusion_model`), on the way up (here) and on the way down (``ddim(path, eta, noise=law)``).
+"""
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxgen import draws
+from jaxgen.imaging.noise import coarse_noise, simplex_noise
+from jaxgen.paths import Path, perturb
+from jaxgen.samplers import sample
+from jaxgen.types import Array, Denoise, Key, NoiseLaw, Step
+
+SIMPLEX_DEVIATION = 0.515
+"""Of the simplex noise of the published code, which is not scaled to 1."""
+
+
+def simplex_law(
+    wavelength: float = 64.0, *, octaves: int = 6, persistence: float = 0.8, deviation: float = 1.0
+) -> NoiseLaw:
+    """The law of simplex noise; its defaults are those of AnoDDPM but for the deviation.
+
+    Args:
+        wavelength: of the first octave, in pixels.
+        octaves: how many, each of half the wavelength of the one before.
+        persistence: the amplitude of an octave relative to the one before.
+        deviation: of the noise; `SIMPLEX_DEVIATION` is faithful to the published code.
+
+    Returns:
+        The law.
+
+    Reference:
+        Wyatt et al. 2022, "AnoDDPM: anomaly detection with denoising diffusion probabilistic models using simplex
+        noise", section 3.
+
+    Example:
+        >>> import jax
+        >>> simplex_law(16.0)(jax.random.key(0), (2, 16, 16, 1)).shape
+        (2, 16, 16, 1)
+    """
+    drawn = functools.partial(simplex_noise, octaves=octaves, persistence=persistence, wavelength=wavelength)
+    return lambda key, shape: deviation * drawn(key, shape)
+
+
+def coarse_law(cells: int) -> NoiseLaw:
+    """The law of coarse noise, scaled to variance 1: normal numbers on a small grid, enlarged linearly.
+
+    `jaxgen.imaging.noise.coarse_noise` has deviation 1 at the nodes alone; its mean variance over the image is divided
+    out.
+
+    Args:
+        cells: nodes of the grid along each axis.
+
+    Returns:
+        The law.
+
+    Reference:
+        Kascenas et al. 2022, "Denoising autoencoders for unsupervised anomaly detection in brain MRI", for the noise.
+
+    Example:
+        >>> import jax
+        >>> bool(abs(coarse_law(4)(jax.random.key(0), (64, 32, 32, 1)).std() - 1) < 0.05)
+        True
+    """
+
+    def law(key: Key, shape: tuple[int, ...]) -> Array:
+        variance = 1.0
+        for n in shape[1:-1]:
+            weights = _enlargement(n, cells)
+            variance *= float((weights**2).sum() / n)
+        return coarse_noise(key, shape, cells) / variance**0.5
+
+    return law
+
+
+@functools.lru_cache(maxsize=32)
+def _enlargement(n: int, cells: int) -> np.ndarray:
+    """The matrix ``[n, cells]`` of linear enlargement, as `jax.image.resize` has it."""
+    place = np.clip((np.arange(n) + 0.5) * cells / n - 0.5, 0, cells - 1)
+    return np.maximum(1 - np.abs(place[:, None] - np.arange(cells)), 0)
+
+
+def partial_diffusion(
+    step: Step,
+    path: Path,
+    denoise: Denoise,
+    key: Key,
+    x: Array,
+    grid: Array,
+    *,
+    noise: NoiseLaw = draws.normal,
+    repeats: int = 1,
+) -> Array:
+    """Noise images up to the grid's first time and sample from there, several times each, as one batch.
+
+    ``x_level = alpha x + sigma n``, then the steps of the grid. A grid that begins at the data end (a level of 0) gives
+    the images back, to the bit.
+
+    Args:
+        step: ``ddim(path)``, or ``ddim(path, 1.0, noise=law)`` and ``ddpm(path, noise=law)`` for ancestral steps.
+        path: the path.
+        denoise: of healthy images, for this law of noise.
+        key: one key, or keys ``[b]``.
+        x: images ``[b, *spatial, c]``, in the range that the denoiser was trained on.
+        grid: times ``[steps + 1]`` that begin at the level: ``grids.uniform(path, steps, start=level)``. One step is a
+            single call of the denoiser.
+        noise: the law of the noise.
+        repeats: how many draws of noise an image.
+
+    Returns:
+        Healthy versions ``[repeats, b, *spatial, c]``; their mean over the first axis makes the surest residual.
+
+    Reference:
+        Wyatt et al. 2022, "AnoDDPM", algorithm 1 and section 3.
+
+    Example:
+        >>> import jax
+        >>> from jaxgen.paths import variance_preserving
+        >>> from jaxgen.samplers import ddim, grids
+        >>> path, x = variance_preserving(), jnp.ones((2, 4, 4, 1))
+        >>> grid = grids.uniform(path, 3, start=0.25)
+        >>> partial_diffusion(ddim(path), path, lambda x, t: 0 * x, jax.random.key(0), x, grid, repeats=5).shape
+        (5, 2, 4, 4, 1)
+    """
+    b = x.shape[0]
+    if key.ndim == 0:
+        key = draws.split(key, b)
+    # Repeats lie outside of the batch: all draws of an image come from its own key.
+    keys = draws.split(key, repeats).reshape(repeats * b)
+    many = jnp.broadcast_to(x, (repeats, *x.shape)).reshape(repeats * b, *x.shape[1:])
+    noise_keys, step_keys = draws.split(keys, 2)
+    noised = perturb(path, many, noise(noise_keys, many.shape).astype(x.dtype), grid[0]).astype(x.dtype)
+    restored = sample(step, denoise, step_keys, noised, grid)
+    return lax.select(jnp.broadcast_to(grid[0] == path.t_data, many.shape), many, restored).reshape(repeats, *x.shape)
