@@ -170,5 +170,5 @@ def filtered_backprojection(
 
     padded = jnp.pad(filtered, ((0, 0), (1, 1), (0, 0)))
     start = jnp.zeros((size, size, sinogram.shape[0]), sinogram.dtype)
-    total, _ = jax.lax.scan(add, start, (padded, angles), unroll=4)
+    total, _ = jax.lax.scan(add, start, (padded, angles))
     return jnp.moveaxis(total, -1, 0)[..., None]

@@ -331,7 +331,7 @@ def _backproject(geometry: Geometry, y: Array, angles: Array, size: int) -> Arra
             total = total + weight[..., None] * values.at[nearest + k + taps].get(mode="promise_in_bounds")
         return total, None
 
-    total, _ = lax.scan(add, jnp.zeros((size, size, b), y.dtype), (views, angles.astype(y.dtype)), unroll=4)
+    total, _ = lax.scan(add, jnp.zeros((size, size, b), y.dtype), (views, angles.astype(y.dtype)))
     return jnp.moveaxis(total, -1, 0)
 
 

@@ -1,0 +1,102 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen.imaging.fan_beam import fan_beam_geometry, fan_beam_operator
+from jaxgen.imaging.filtered_backprojection import (
+    angular_steps,
+    cosine,
+    filter_projections,
+    filtered_backprojection,
+    hann,
+    ramp,
+    shepp_logan,
+)
+from jaxgen.imaging.projection import Geometry
+from jaxgen.imaging.radon import radon_operator
+from jaxgen.metrics import psnr
+from tests.imaging.ellipses import Disc, draw
+
+SIZE = 64
+
+
+def smooth(size=SIZE):
+    """Three blurred blobs within the inscribed circle, largest value 1."""
+    x, y = np.meshgrid(np.linspace(-1, 1, size), np.linspace(-1, 1, size))
+    blobs = [(0.0, 0.0, 0.35, 1.0), (0.35, -0.2, 0.12, 0.8), (-0.3, 0.3, 0.1, -0.5)]
+    image = sum(w * np.exp(-((x - a) ** 2 + (y - b) ** 2) / (2 * s**2)) for a, b, s, w in blobs)
+    return jnp.asarray(image / image.max(), jnp.float32)[None, ..., None]
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "least"),
+    [(SIZE, ramp, 40), (65, ramp, 40), (SIZE, shepp_logan, 40), (SIZE, cosine, 35), (SIZE, hann, 35)],
+)
+def test_180_views_of_a_smooth_image(size, window, least):
+    x, angles = smooth(size), np.arange(180) * np.pi / 180
+    found = filtered_backprojection(radon_operator(size, angles).forward(x), angles, size, window=window)
+    assert float(psnr(found, x, data_range=1.0)[0]) > least
+    assert abs(float(jnp.mean(found - x))) < 2e-3, "a ramp sampled in frequency darkens the whole image"
+
+
+def test_a_fan_over_a_full_circle():
+    discs = sum(draw(Disc(20 * np.cos(a), 20 * np.sin(a), 6, 6), SIZE) for a in (0, 2, 4))
+    x, angles = jnp.asarray(discs, jnp.float32)[None, ..., None], np.arange(240) * 2 * np.pi / 240
+    sizes = {"source_distance": 110.0, "detector_distance": 60.0}
+    sinogram = fan_beam_operator(SIZE, angles, **sizes).forward(x)
+    found = filtered_backprojection(sinogram, angles, SIZE, geometry=fan_beam_geometry(**sizes))
+    assert float(psnr(found, x, data_range=1.0)[0]) > 30
+    as_if_parallel = filtered_backprojection(sinogram, angles, SIZE)
+    assert float(psnr(as_if_parallel, x, data_range=1.0)[0]) < 22
+
+
+@pytest.mark.parametrize("spacing", [0.7, 1.5])
+def test_other_distances_of_the_detectors(spacing):
+    x, angles = smooth(), np.arange(120) * np.pi / 120
+    sinogram = radon_operator(SIZE, angles, spacing=spacing).forward(x)
+    found = filtered_backprojection(sinogram, angles, SIZE, geometry=Geometry(spacing=spacing))
+    assert float(psnr(found, x, data_range=1.0)[0]) > 35
+
+
+def test_views_in_any_order_over_any_turn_weigh_alike():
+    x, angles = smooth(), np.arange(60) * np.pi / 60
+    operator = radon_operator(SIZE, angles)
+    expected = filtered_backprojection(operator.forward(x), angles, SIZE)
+    mixed = np.random.default_rng(0).permutation(angles) - np.pi * (np.arange(60) % 3)
+    found = filtered_backprojection(radon_operator(SIZE, mixed).forward(x), mixed, SIZE)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_steps_of_uneven_views_and_of_a_limited_angle():
+    steps = angular_steps(jnp.array([0.0, 0.1, 0.4, 1.0]), 2.0)
+    np.testing.assert_allclose(steps, [0.55, 0.2, 0.45, 0.8], atol=1e-6)
+    np.testing.assert_allclose(angular_steps(jnp.arange(10) * 0.05), 0.05, rtol=1e-3)
+    np.testing.assert_allclose(angular_steps(jnp.array([0.3])), [np.pi], rtol=1e-6)
+
+
+def test_the_kernel_has_the_mean_of_a_ramp():
+    impulse = jnp.zeros(513).at[256].set(1.0)
+    kernel = filter_projections(impulse)
+    assert abs(float(kernel.sum())) < 1e-3
+    for window in (shepp_logan, cosine, hann):
+        assert 0 < float(filter_projections(impulse, window)[256]) < 0.25
+
+
+def test_batches_and_gradients():
+    angles = np.arange(7) * np.pi / 7
+    y = jax.random.normal(jax.random.key(0), (3, 7, 20))
+    found = jax.jit(lambda y: filtered_backprojection(y, angles, 14))(y)
+    assert found.shape == (3, 14, 14, 1)
+    np.testing.assert_allclose(filtered_backprojection(y[1:2], angles, 14)[0], found[1], atol=1e-5)
+    gradient = jax.grad(lambda y: jnp.sum(filtered_backprojection(y, angles, 14) ** 2))(y)
+    assert (np.abs(gradient).max((1, 2)) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("sinogram", "message"),
+    [(jnp.zeros((1, 20, 7)), "7 angles"), (jnp.zeros((7, 20)), "7 angles"), (jnp.zeros((1, 7, 20), complex), "real")],
+)
+def test_sinograms_that_do_not_fit(sinogram, message):
+    with pytest.raises(ValueError, match=message):
+        filtered_backprojection(sinogram, np.arange(7.0), 14)
