@@ -10,6 +10,15 @@ from jaxgen.medical.anomaly.detection import (
     case_counts,
     judge,
 )
+from jaxgen.medical.anomaly.gan_inversion import inversion_model, inversion_score
+from jaxgen.medical.anomaly.latent_likelihood import (
+    Healthy,
+    calibrate,
+    gated_residual,
+    heal,
+    latent_divergence,
+    unlikely,
+)
 from jaxgen.medical.anomaly.partial_diffusion import SIMPLEX_DEVIATION, coarse_law, partial_diffusion, simplex_law
 from jaxgen.medical.anomaly.patch_diffusion import box_masks, patch_diffusion, patch_diffusion_model, stitching_weights
 from jaxgen.medical.anomaly.scoring import (
@@ -24,17 +33,20 @@ from jaxgen.medical.anomaly.scoring import (
     remove_small,
     squared_residual,
 )
+from jaxgen.medical.anomaly.synthetic import paste_anomalies
 
 __all__ = [
     "CaseCounts",
     "Detection",
     "Detector",
+    "Healthy",
     "Pair",
     "SIMPLEX_DEVIATION",
     "absolute_residual",
     "average_precision_gain",
     "average_precision_interval",
     "box_masks",
+    "calibrate",
     "case_counts",
     "classifier_free_pair",
     "clean",
@@ -43,11 +55,17 @@ __all__ = [
     "dynamic_normalisation",
     "erode",
     "foreground",
+    "gated_residual",
+    "heal",
     "healthy_threshold",
     "intensity",
+    "inversion_model",
+    "inversion_score",
     "judge",
+    "latent_divergence",
     "median_filter",
     "partial_diffusion",
+    "paste_anomalies",
     "patch_diffusion",
     "patch_diffusion_model",
     "perceptual_residual",
@@ -58,5 +76,6 @@ __all__ = [
     "squared_residual",
     "stitching_weights",
     "translate",
+    "unlikely",
     "z_map",
 ]

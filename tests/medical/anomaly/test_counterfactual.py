@@ -107,11 +107,7 @@ def test_with_ideal_priors_the_counterfactual_of_a_lesioned_brain_is_its_twin():
     path = paths.variance_preserving()
     either, healthy = ideal_denoiser(path, np.concatenate([ill, well])), ideal_denoiser(path, well)
     grid = grids.uniform(path, 40, start=0.5)
-    run = jax.jit(
-        lambda decode_ill, x: translate(
-            path, either, lambda x, t: jax.lax.cond(decode_ill, lambda: either(x, t), lambda: healthy(x, t)), x, grid
-        )
-    )
-    np.testing.assert_allclose(run(False, ill), well, atol=1e-4)
-    np.testing.assert_allclose(run(False, well), well, atol=1e-4)
+    run = jax.jit(lambda x: translate(path, either, healthy, x, grid))
+    np.testing.assert_allclose(run(ill), well, atol=1e-4)
+    np.testing.assert_allclose(run(well), well, atol=1e-4)
     assert np.abs(ill - well).max() > 0.1
