@@ -9,7 +9,7 @@ from jaxgen.samplers.clipping import clip, dynamic_threshold
 from jaxgen.samplers.deis import deis
 from jaxgen.samplers.dpm_solver import dpm_solver_1s, dpm_solver_2m, dpm_solver_2s, dpm_solver_3m, dpm_solver_3s
 from jaxgen.samplers.driver import sample
-from jaxgen.samplers.editing import invert, lerp, repaint, replacement, sdedit, slerp
+from jaxgen.samplers.editing import invert, lerp, repaint, replacement, sdedit, slerp, time_travel
 from jaxgen.samplers.edm import edm
 from jaxgen.samplers.euler_maruyama import euler_maruyama
 from jaxgen.samplers.langevin import annealed_langevin, predictor_corrector, reverse_diffusion
@@ -53,5 +53,6 @@ __all__ = [
     "sdedit",
     "slerp",
     "start",
+    "time_travel",
     "unipc",
 ]

@@ -208,12 +208,61 @@ def replacement(step: Step, path: Path, known: Array, mask: Array, *, noise: Arr
     return Step(step.init, replaced)
 
 
-def repaint(step: Step, path: Path, known: Array, mask: Array) -> Step:
-    """RePaint: `replacement`, along a grid that goes back up to the noise again and again (`grids.repaint`).
+def time_travel(step: Step, path: Path) -> Step:
+    """Follow a grid that goes back up to the noise again and again (`grids.repaint`).
 
-    Where the grid goes towards the noise, from t to s, the whole state is diffused with no call of the denoiser:
-    ``x_s = (alpha_s / alpha_t) x_t + sqrt(sigma_s^2 - (alpha_s / alpha_t)^2 sigma_t^2) z``. Each time the unknown part
-    comes down again it has seen more of the known one.
+    Where the grid goes towards the noise, from t to s, the state is diffused with no call of the denoiser:
+    ``x_s = (alpha_s / alpha_t) x_t + sqrt(sigma_s^2 - (alpha_s / alpha_t)^2 sigma_t^2) z``. What a denoiser or a step
+    is made to keep (known pixels, measurements) is seen by the rest of the image each time that it comes down again.
+
+    Args:
+        step: a one-step method, best one that draws noise, such as ``ddim(path, eta=1.0)``.
+        path: its path.
+
+    Returns:
+        A step for ``grids.repaint(grid, jump, resamples)``.
+
+    Raises:
+        ValueError: when it starts, if the step keeps a history, which a jump would make wrong.
+
+    Reference:
+        Lugmayr et al. 2022, "RePaint: inpainting using denoising diffusion probabilistic models", section 4.2; Wang, Yu
+        & Zhang 2023, "Zero-shot image restoration using denoising diffusion null-space model", section 3.3, for the
+        name.
+
+    Example:
+        >>> from jaxgen.paths import rectified
+        >>> from jaxgen.samplers import ddim, grids
+        >>> path = rectified()
+        >>> grid = grids.repaint(grids.uniform(path, 4), jump=2, resamples=2)
+        >>> step = time_travel(ddim(path), path)
+        >>> sample(step, lambda x, t: 3 + 0 * x, jax.random.key(0), jnp.ones((1, 2)), grid).tolist()
+        [[3.0, 3.0]]
+    """
+
+    def init(x: Array, grid: Array):
+        state = step.init(x, grid)
+        if len(jax.tree.leaves(state)) != 1:
+            raise ValueError("time travel needs a one-step method: this one keeps a history, which a jump makes wrong")
+        return state
+
+    def move(denoise: Denoise, key: Key, state, t: Array, s: Array):
+        def up(state):
+            ratio = path.alpha(s) / path.alpha(t)
+            added = jnp.sqrt(jnp.maximum(path.sigma(s) ** 2 - (ratio * path.sigma(t)) ** 2, 0))
+            x = ratio * state.x + added * draws.normal(key, state.x.shape)
+            return state._replace(x=x.astype(state.x.dtype))
+
+        towards_noise = (s - t) * (path.t_noise - path.t_data) > 0
+        return lax.cond(towards_noise, up, lambda state: step.step(denoise, key, state, t, s), state)
+
+    return Step(init, move)
+
+
+def repaint(step: Step, path: Path, known: Array, mask: Array) -> Step:
+    """RePaint: `replacement` with `time_travel`, along a grid that goes back up to the noise (`grids.repaint`).
+
+    Each time the unknown part comes down again it has seen more of the known one.
 
     Args:
         step: a one-step method, best one that draws noise, such as ``ddim(path, eta=1.0)``.
@@ -239,22 +288,4 @@ def repaint(step: Step, path: Path, known: Array, mask: Array) -> Step:
         >>> sample(step, lambda x, t: 0 * x, jax.random.key(0), jnp.ones((1, 2)), grid).tolist()
         [[5.0, 0.0]]
     """
-    down = replacement(step, path, known, mask)
-
-    def init(x: Array, grid: Array):
-        state = step.init(x, grid)
-        if len(jax.tree.leaves(state)) != 1:
-            raise ValueError("repaint needs a one-step method: this one keeps a history, which a jump makes wrong")
-        return state
-
-    def move(denoise: Denoise, key: Key, state, t: Array, s: Array):
-        def up(state):
-            ratio = path.alpha(s) / path.alpha(t)
-            added = jnp.sqrt(jnp.maximum(path.sigma(s) ** 2 - (ratio * path.sigma(t)) ** 2, 0))
-            x = ratio * state.x + added * draws.normal(key, state.x.shape)
-            return state._replace(x=x.astype(state.x.dtype))
-
-        towards_noise = (s - t) * (path.t_noise - path.t_data) > 0
-        return lax.cond(towards_noise, up, lambda state: down.step(denoise, key, state, t, s), state)
-
-    return Step(init, move)
+    return time_travel(replacement(step, path, known, mask), path)

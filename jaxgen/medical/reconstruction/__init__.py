@@ -1,0 +1,21 @@
+"""Posterior samplers for linear inverse problems: functions from denoisers to denoisers, or from steps to steps."""
+
+from jaxgen.medical.reconstruction.null_space import ddnm, ddnm_plus
+from jaxgen.medical.reconstruction.posterior_sampling import dps, pseudo_inverse_guidance
+from jaxgen.medical.reconstruction.projection import complex_denoiser, projection, score_mri
+from jaxgen.medical.reconstruction.proximal import diffpir, proximal, renewal
+from jaxgen.medical.reconstruction.residual import residual
+
+__all__ = [
+    "complex_denoiser",
+    "ddnm",
+    "ddnm_plus",
+    "diffpir",
+    "dps",
+    "projection",
+    "proximal",
+    "pseudo_inverse_guidance",
+    "renewal",
+    "residual",
+    "score_mri",
+]
