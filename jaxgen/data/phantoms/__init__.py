@@ -11,11 +11,13 @@ from jaxgen.data.phantoms.ambiguous import READER_LAW, READER_SCALES, ambig2d
 from jaxgen.data.phantoms.brain import CLASS_NAMES, CONTRASTS, LESIONS, TISSUES, Lesion, brain2d, brain_classes
 from jaxgen.data.phantoms.cells import cells2d
 from jaxgen.data.phantoms.glands import glands2d
+from jaxgen.data.phantoms.thorax import ORGANS, ct2d
 
 __all__ = [
     "CLASS_NAMES",
     "CONTRASTS",
     "LESIONS",
+    "ORGANS",
     "Lesion",
     "PHANTOMS",
     "READER_LAW",
@@ -26,6 +28,7 @@ __all__ = [
     "brain2d",
     "brain_classes",
     "cells2d",
+    "ct2d",
     "glands2d",
     "phantom_source",
 ]
@@ -36,6 +39,7 @@ PHANTOMS: Mapping[str, Callable[[int, int, int], dict[str, np.ndarray]]] = Mappi
         "glands2d": glands2d,
         "ambig2d": ambig2d,
         "brain2d": brain2d,
+        "ct2d": ct2d,
         "brain_classes": brain_classes,
         **{f"brain2d_{k}": functools.partial(brain2d, contrast="t2", lesion=kind) for k, kind in LESIONS.items()},
     }
