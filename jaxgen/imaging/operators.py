@@ -13,6 +13,9 @@ import jax.numpy as jnp
 from jaxgen import draws
 from jaxgen.types import Array, Key
 
+_ROUNDING = 10
+"""How many units of rounding of b count as a residual of 0."""
+
 
 class LinearOperator(NamedTuple):
     """A linear map of images and its adjoint, both on batches.
@@ -85,9 +88,9 @@ def conjugate_gradient(
 ) -> Array:
     """Solve ``B x = b`` for each example, B symmetric and positive (semi)definite.
 
-    An example whose residual is at most ``tolerance |b|`` keeps still, so that its answer does not depend on the rest
-    of the batch. Without a tolerance the number of iterations is fixed and the loop can be differentiated in reverse;
-    with one, it ends once every example is done.
+    An example whose residual is at most ``tolerance |b|``, or at the level of rounding, keeps still, so that its answer
+    does not depend on the rest of the batch. Without a tolerance the number of iterations is fixed and the loop can be
+    differentiated in reverse; with one, it ends once every example is done.
 
     Args:
         apply_symmetric: ``B``, on batches ``[n, ...]``.
@@ -110,7 +113,9 @@ def conjugate_gradient(
         x, residual = jnp.zeros_like(b), b
     else:
         x, residual = x0, b - apply_symmetric(x0)
-    enough = tolerance**2 * inner_product(b, b)
+    # Past rounding, the residual is noise; where B is singular that noise would be divided by next to nothing.
+    least = max(tolerance, _ROUNDING * float(jnp.finfo(b.dtype).eps))
+    enough = least**2 * jnp.maximum(inner_product(b, b), inner_product(residual, residual))
 
     def advance(state: tuple[Array, ...]) -> tuple[Array, ...]:
         x, residual, direction, squared = state

@@ -112,3 +112,12 @@ def test_the_norm_is_that_of_each_example():
     np.testing.assert_allclose(bound, np.linalg.norm(matrix, 2, axis=(1, 2)) ** 2, rtol=1e-4)
     nothing = LinearOperator(lambda x: 0 * x, lambda y: 0 * y)
     np.testing.assert_array_equal(squared_norm_bound(nothing, jax.random.key(0), (2, 3, 1)), 0)
+
+
+def test_more_iterations_than_needed_do_no_harm_to_a_singular_system():
+    """A projection is solved in one iteration; what rounding leaves must not be divided by its zeros."""
+    keep = jnp.arange(64) % 3 == 0
+    turn = jnp.asarray(np.linalg.qr(RNG.normal(size=(64, 64)))[0], jnp.float32)
+    b = ((jnp.asarray(RNG.normal(size=(2, 64)), jnp.float32) @ turn) * keep) @ turn.T
+    found = conjugate_gradient(lambda x: ((x @ turn) * keep) @ turn.T, b, iterations=50)
+    np.testing.assert_allclose(found, b, atol=1e-5)
