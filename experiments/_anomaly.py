@@ -1,0 +1,459 @@
+"""What the anomaly experiments share: healthy images to train on, lesions to find, tables, figures, and `apply`.
+
+Phantoms, computed: brain slices in T2 with four kinds of lesions, and the healthy twin of each. Or images of a user:
+with labels, one of which is that of healthy images (judged image by image), with masks of lesions (trained on images
+whose mask is empty), or a folder of one npz a patient with ``volume [contrasts, x, y, z]`` and ``lesion [x, y, z]``.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import _denoisers as denoisers
+from experiments import _images as images
+from experiments import _picture_grids as pictures
+from experiments._unet import network
+from jaxgen.config import option
+from jaxgen.data import ArraySource, Source, Splits, Subset, load, measure_range
+from jaxgen.data.images import fit_shape, resize
+from jaxgen.data.phantoms import LESIONS, Lesion, brain2d
+from jaxgen.errors import UserError
+from jaxgen.experiment import Figure, Metric
+from jaxgen.families import denoising_autoencoder_model
+from jaxgen.imaging.augment import random_flip
+from jaxgen.imaging.noise import coarse_noise
+from jaxgen.medical import anomaly
+from jaxgen.metrics import auroc, average_precision
+from jaxgen.train import Stage
+
+PHANTOM = "brain2d"
+COMPONENTS = (32, 128)
+FLOOR = -0.98
+"""What is above it is foreground: a hundredth of the range."""
+MOST_TRAIN = 2000
+"""Training images that the baselines are fitted to."""
+RESAMPLES = 500
+"""Draws of cases that an interval is made of."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnomalyConfig(denoisers.DenoiserConfig):
+    """The options of every anomaly experiment."""
+
+    data: str = option(
+        PHANTOM, f"data: {PHANTOM} (phantoms in T2), a .npz or folder with labels or masks, or patients", group="data"
+    )
+    healthy: str = option("notumor", "the label of healthy images, where data have labels", group="data")
+    contrast: str = option("FLAIR", "the contrast to use of patients with several", group="data")
+    test_patient: int = option(0, "which patient of a folder is held out for the test", ge=0, group="data")
+    mirror: bool = option(False, "mirror training images left to right at random", group="data")
+    phantoms: int = option(2000, "healthy phantoms to train on", ge=8, group="data")
+
+    channels: tuple[int, ...] = option((16, 32, 64), "widths of the U-Net's levels", ge=4, group="network")
+    attention: tuple[int, ...] | None = option(None, "levels with self-attention, 0 the finest", ge=0, group="network")
+    patch: int = option(1, "fold blocks of so many pixels into channels first", ge=1, le=16, group="network")
+
+    lesions: int = option(200, "phantoms of each kind of lesion to judge on", ge=2, group="judging")
+    chosen_on: int = option(100, "validation images with artificial anomalies, to choose on", ge=2, group="judging")
+    erosion: int = option(0, "layers of pixels taken off the foreground before judging", ge=0, group="judging")
+    median: int = option(3, "width of the median that cleans the maps, odd", ge=1, group="judging")
+    reference_steps: int = option(
+        1000, "training steps of the coarse denoising autoencoder beside; 0 for none", ge=0, group="judging"
+    )
+
+    def __post_init__(self) -> None:
+        """Check every field, and those that must fit each other."""
+        super().__post_init__()
+        if self.median % 2 == 0:
+            raise UserError(f"--median must be odd, got {self.median}")
+
+
+# Data
+
+
+def phantoms(config: AnomalyConfig, n: int, part: int, lesion: Lesion | None = None) -> dict[str, np.ndarray]:
+    """T2 slices of a part of the set, with masks and healthy twins; values 0 to about 1 become -1 to about 1."""
+    draw = functools.partial(brain2d, 4 * config.seed + part, size=config.size, contrast="t2", lesion=lesion)
+    with ThreadPoolExecutor(2) as pool:
+        drawn = list(pool.map(draw, range(n)))
+    stacked = {name: np.stack([example[name] for example in drawn]) for name in ("image", "healthy", "mask")}
+    return stacked | {name: (2 * stacked[name] - 1).astype(np.float32) for name in ("image", "healthy")}
+
+
+def load_data(config: AnomalyConfig) -> Splits:
+    """Train and validation hold healthy images alone, test all there are."""
+    if config.data == PHANTOM:
+        few = max(8, config.phantoms // 10)
+        train, validation, test = (
+            ArraySource({"image": phantoms(config, n, part)["image"]})
+            for part, n in enumerate((config.phantoms, few, few))
+        )
+        return Splits(train, validation, test, name=PHANTOM, origin="computed", licence="CC0-1.0")
+    folder = Path(config.data).expanduser()
+    if folder.is_dir() and _patients(folder):
+        return _load_patients(config, folder)
+    splits = load(config.data, seed=config.seed, wants=("image",), optional=("label", "mask"), spatial=2)
+    example = splits.train[0]
+    if "label" in example:
+        if config.healthy not in splits.label_names:
+            known = ", ".join(splits.label_names)
+            raise UserError(f"--healthy {config.healthy}: {config.data} has no such label; it has {known}")
+        number = splits.label_names.index(config.healthy)
+
+        def healthy(source: Source) -> Source:
+            return Subset(source, [i for i in range(len(source)) if int(source[i]["label"]) == number])
+    elif "mask" in example:
+
+        def healthy(source: Source) -> Source:
+            return Subset(source, [i for i in range(len(source)) if not source[i]["mask"].any()])
+    else:
+        raise UserError(f"--data {config.data}: it has neither labels nor masks, so that nobody knows what is healthy")
+    train, validation = healthy(splits.train), healthy(splits.validation)
+    if not len(train) or not len(validation):
+        raise UserError(f"--data {config.data}: it has no healthy image to learn from")
+    return splits._replace(train=train, validation=validation)
+
+
+def _patients(folder: Path) -> list[Path]:
+    """The files of one patient each, or none."""
+
+    def fits(path: Path) -> bool:
+        with np.load(path, allow_pickle=False) as file:
+            return {"volume", "lesion"} <= set(file.files)
+
+    files = sorted(folder.glob("*.npz"))
+    return files if files and all(fits(path) for path in files) else []
+
+
+def _load_patients(config: AnomalyConfig, folder: Path) -> Splits:
+    """Axial slices with enough brain: healthy ones of all patients but one, and all of that one."""
+    files = _patients(folder)
+    if len(files) < 2 or config.test_patient >= len(files):
+        raise UserError(
+            f"--test-patient {config.test_patient}: {folder} has {len(files)} patients, and needs 2 at least"
+        )
+
+    def slices(path: Path) -> dict[str, np.ndarray]:
+        with np.load(path, allow_pickle=False) as file:
+            volume, lesion = file["volume"], file["lesion"]
+            names = [str(name) for name in file["channels"]] if "channels" in file.files else []
+        if volume.ndim == 4:
+            if config.contrast not in names:
+                raise UserError(
+                    f"--contrast {config.contrast}: {path} has {', '.join(names) or 'no names of contrasts'}"
+                )
+            volume = volume[names.index(config.contrast)]
+        image, mask = np.moveaxis(volume, -1, 0)[..., None], np.moveaxis(lesion, -1, 0)
+        kept = (image > 0).mean((1, 2, 3)) > 0.15
+        return {"image": image[kept], "mask": (mask[kept] > 0).astype(np.uint8)}
+
+    test = slices(files[config.test_patient])
+    rest = [slices(path) for i, path in enumerate(files) if i != config.test_patient]
+    joined = {name: np.concatenate([part[name] for part in rest]) for name in test}
+    well = np.flatnonzero(~joined["mask"].any((1, 2)))
+    # Neighbouring slices are alike: validation slices are a stretch, not every tenth.
+    held = np.isin(np.arange(len(well)) // 8 % 8, [7])
+    train, validation = (ArraySource({n: a[well[part]] for n, a in joined.items()}) for part in (~held, held))
+    return Splits(train, validation, ArraySource(test), name=folder.name, origin=f"folder {folder}")
+
+
+def measure_data(config: AnomalyConfig, splits: Splits) -> dict[str, Any]:
+    """What the range of raw values is, and how many channels there are."""
+    if config.data == PHANTOM:
+        return {"value_range": [[0.0], [1.0]], "channels": 1, "classes": []}
+    bounds = [list(bound) for bound in measure_range(splits.train)]
+    return {"value_range": bounds, "channels": int(splits.train[0]["image"].shape[-1]), "classes": []}
+
+
+def prepared(config: AnomalyConfig, constants: Mapping[str, Any], source: Source, most: int | None = None) -> dict:
+    """Images of one size in [-1, 1] (phantoms are so already) with their labels and masks."""
+    if config.data == PHANTOM:
+        return {"image": source.arrays["image"][:most]}  # type: ignore[attr-defined]
+    return images.real_images(config, constants, source, most)
+
+
+def examples(config: AnomalyConfig, constants: Mapping[str, Any], splits: Splits) -> ArraySource:
+    """What training is fed."""
+    return ArraySource({"image": prepared(config, constants, splits.train)["image"]})
+
+
+def prepare(config: AnomalyConfig):
+    """What is done to a batch on the device."""
+    return lambda key, batch: random_flip(key, batch, axes=(1,), names=("image",)) if config.mirror else batch
+
+
+# The coarse denoising autoencoder that every method is beside
+
+
+def reference_stage(config: AnomalyConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
+    """A network that learns to take coarse noise away (Kascenas et al. 2022)."""
+
+    def corrupt(key, x):
+        noise = 0.4 * coarse_noise(key, x.shape, max(1, config.size // 8))
+        return jnp.where((x > FLOOR).any(-1, keepdims=True), x + noise, x)
+
+    model = denoising_autoencoder_model(network(config, constants), corrupt)
+    steps = config.reference_steps
+    return Stage("reference", model, images.optimizers(config, steps), steps, prepare(config))
+
+
+def restored_by_reference(config: AnomalyConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Callable:
+    """Images as that network restores them."""
+    net, params = network(config, constants), trained["reference"]["net"]
+    apply = jax.jit(net.apply)
+    return lambda x: images.in_chunks(lambda x: apply(params, x), len(x), config.chunk, x)
+
+
+# Judging
+
+
+Found = tuple[np.ndarray, np.ndarray | None]
+Method = Callable[[np.ndarray], Found]
+"""``images [n, h, w, c] -> (map [n, h, w], healthy versions of the images, or None)``."""
+
+
+def by_map(detect: anomaly.Detector) -> Method:
+    """A method that gives a map alone."""
+    return lambda x: (detect(x), None)
+
+
+def by_residual(restore: Callable[[np.ndarray], np.ndarray]) -> Method:
+    """The absolute residual of what a model restores."""
+
+    def method(x: np.ndarray) -> Found:
+        restored = restore(x)
+        return anomaly.absolute_residual(x, restored), restored
+
+    return method
+
+
+class Bench(NamedTuple):
+    """What methods are judged on; all images ``[n, h, w, c]`` in [-1, 1].
+
+    Attributes:
+        train: healthy images for the baselines.
+        validation: healthy images.
+        chosen_on: validation images with artificial anomalies, and their masks.
+        lesions: by the name of a set: images and masks of lesions.
+        twins: the healthy twins of the images of a set, for phantoms.
+        ill: all test images and whether each is ill, where data have labels.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    chosen_on: tuple[np.ndarray, np.ndarray]
+    lesions: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    twins: Mapping[str, np.ndarray]
+    ill: tuple[np.ndarray, np.ndarray] | None = None
+
+
+def bench(config: AnomalyConfig, constants: Mapping[str, Any], splits: Splits) -> Bench:
+    """The images of an evaluation."""
+    train = prepared(config, constants, splits.train, MOST_TRAIN)["image"]
+    validation = prepared(config, constants, splits.validation, config.chosen_on)["image"]
+    artificial = anomaly.paste_anomalies(
+        config.seed, validation, anomaly.foreground(validation, FLOOR), radius=(2 * config.size / 64, config.size / 8)
+    )
+    if config.data == PHANTOM:
+        drawn = {kind: phantoms(config, config.lesions, 3, lesion) for kind, lesion in LESIONS.items()}
+        sets = {kind: (part["image"], part["mask"]) for kind, part in drawn.items()}
+        twins = {kind: part["healthy"] for kind, part in drawn.items()}
+        return Bench(train, validation, artificial, sets, twins)
+    test = prepared(config, constants, splits.test)
+    if "mask" in test:
+        return Bench(train, validation, artificial, {"lesions": (test["image"], test["mask"])}, {})
+    ill = np.asarray(test["label"]) != splits.label_names.index(config.healthy)
+    return Bench(train, validation, artificial, {}, {}, (test["image"], ill))
+
+
+def baselines(train: np.ndarray) -> dict[str, Method]:
+    """What every method must beat."""
+    detectors = {"intensity": anomaly.intensity, "z-scores": anomaly.z_map(train)}
+    detectors |= {f"pca-{count}": anomaly.principal_residual(train, count) for count in COMPONENTS}
+    return {name: by_map(detect) for name, detect in detectors.items()}
+
+
+def cleaned(config: AnomalyConfig, method: Method, x: np.ndarray) -> Found:
+    """A method's map, ready to be judged, and what it restores."""
+    raw, restored = method(x)
+    within = anomaly.erode(anomaly.foreground(x, FLOOR), config.erosion)
+    return anomaly.clean(raw - raw.min(), within, width=config.median), restored
+
+
+def choose(config: AnomalyConfig, candidates: Mapping[Any, Method], chosen_on: tuple[np.ndarray, np.ndarray]) -> dict:
+    """The average precision of each candidate on artificial anomalies."""
+    x, mask = chosen_on
+    return {name: float(average_precision(cleaned(config, m, x)[0], mask)) for name, m in candidates.items()}
+
+
+def of_image(score: np.ndarray) -> np.ndarray:
+    """One number an image: the mean of the highest hundredth of its map."""
+    flat = np.sort(score.reshape(len(score), -1), axis=1)
+    return flat[:, -max(1, flat.shape[1] // 100) :].mean(1)
+
+
+def table(
+    config: AnomalyConfig, bench: Bench, methods: Mapping[str, Method], simple: tuple[str, ...]
+) -> tuple[dict[str, dict[str, float]], dict[str, Figure]]:
+    """Every method on every set: metrics, and figures that show maps and restored images.
+
+    `simple` names the baselines, which come first; gains are over the best of them.
+    """
+    metrics: dict[str, dict[str, float]] = {}
+    maps: dict[str, list[np.ndarray]] = {"image": [x for x, _ in _shown(bench)]}
+    if bench.lesions:
+        maps["lesion"] = [2.0 * mask[..., None] - 1 for _, mask in _shown(bench)]
+    images_: dict[str, list[np.ndarray]] = {"image": maps["image"]}
+    if bench.twins:
+        images_["healthy twin"] = [x for twins in bench.twins.values() for x in twins[:2]]
+    best: dict[str, tuple[float, anomaly.CaseCounts]] = {}
+    for name, method in methods.items():
+        row = metrics.setdefault(name, {})
+        score, _ = cleaned(config, method, bench.chosen_on[0])
+        threshold, _ = anomaly.dice_threshold(score, bench.chosen_on[1])
+        for kind, (x, mask) in bench.lesions.items():
+            score, restored = cleaned(config, method, x)
+            counts = anomaly.case_counts(score, mask)
+            row |= _judged(kind, score, mask, threshold, counts)
+            if name in simple and row[f"ap_{kind}"] > best.get(kind, (-1.0,))[0]:
+                best[kind] = row[f"ap_{kind}"], counts
+            if name not in simple and kind in best:
+                gain = anomaly.average_precision_gain(counts, best[kind][1], resamples=RESAMPLES)
+                row |= {f"gain_{kind}": gain.value, f"gain_low_{kind}": gain.low, f"gain_high_{kind}": gain.high}
+            maps.setdefault(name, []).extend(_bright(score)[:2])
+            if restored is not None:
+                images_.setdefault(name, []).extend(restored[:2])
+                if kind in bench.twins:
+                    row[f"twin_psnr_{kind}"] = twin_psnr(restored, bench.twins[kind], mask)
+        if bench.ill is not None:
+            x, ill = bench.ill
+            score, restored = cleaned(config, method, x)
+            whole = of_image(score)
+            row |= {"auroc_image": float(auroc(whole, ill)), "ap_image": float(average_precision(whole, ill))}
+            maps[name] = list(_bright(score)[_picked(ill)])
+            if restored is not None:
+                images_[name] = list(restored[_picked(ill)])
+    for kind, twins in bench.twins.items():
+        found = twin_psnr(bench.lesions[kind][0], twins, bench.lesions[kind][1])
+        metrics.setdefault("image itself", {})[f"twin_psnr_{kind}"] = found
+    heads = [f"{kind} {j + 1}" for kind in bench.lesions for j in range(2)]
+    return metrics, {
+        "maps": pictures.rows(maps, "The map of each method: bright where it sees an anomaly.", heads=heads),
+        "restored": pictures.rows(images_, "What each method would have the image be.", heads=heads),
+    }
+
+
+def _judged(kind: str, score, mask, threshold: float, counts: anomaly.CaseCounts) -> dict[str, float]:
+    judged = anomaly.judge(score, mask, threshold=threshold)
+    interval = anomaly.average_precision_interval(counts, resamples=RESAMPLES)
+    return {
+        f"ap_{kind}": judged.average_precision,
+        f"ap_low_{kind}": interval.low,
+        f"ap_high_{kind}": interval.high,
+        f"ap_case_{kind}": judged.average_precision_case,
+        f"best_dice_{kind}": judged.best_dice,
+        f"dice_{kind}": judged.dice,
+        f"auroc_{kind}": judged.auroc,
+    }
+
+
+def _picked(ill: np.ndarray) -> np.ndarray:
+    """Some healthy images and some ill ones."""
+    some = np.flatnonzero(ill)
+    return np.concatenate([np.flatnonzero(~ill)[:3], some[:: max(1, len(some) // 5)][:5]])
+
+
+def _shown(bench: Bench) -> list[tuple[np.ndarray, np.ndarray]]:
+    if bench.ill is not None:
+        x, ill = bench.ill
+        return [(x[i], np.zeros(x.shape[1:-1])) for i in _picked(ill)]
+    return [(x[i], mask[i]) for x, mask in bench.lesions.values() for i in range(2)]
+
+
+def _bright(score: np.ndarray) -> np.ndarray:
+    """A map as images in [-1, 1]."""
+    high = float(np.quantile(score[score > 0], 0.999)) if (score > 0).any() else 1.0
+    return 2 * np.clip(score[..., None] / high, 0, 1) - 1
+
+
+def twin_psnr(restored: np.ndarray, twin: np.ndarray, mask: np.ndarray) -> float:
+    """How near the healthy twin a restored image is where the lesion was, dB; the mean over images."""
+    inside = (np.asarray(mask) != 0)[..., None]
+    error = (np.square(restored - twin) * inside).sum((1, 2, 3)) / np.maximum(inside.sum((1, 2, 3)), 1)
+    return float(np.mean(10 * np.log10(4 / np.maximum(error, 1e-10))))
+
+
+def describe(bench_names: tuple[str, ...] = tuple(LESIONS)) -> dict[str, Metric]:
+    """How metrics are shown."""
+    found = {
+        "auroc_image": Metric("AUROC, images", "higher", "ill images above healthy ones"),
+        "ap_image": Metric("AP, images", "higher", "average precision of ill images"),
+    }
+    for kind in (*bench_names, "lesions"):
+        found |= {
+            f"ap_{kind}": Metric(f"AP, {kind}", "higher", "average precision of pixels, all cases together"),
+            f"ap_low_{kind}": Metric(f"AP low, {kind}", "", "lower end of the 95 % bootstrap interval over cases"),
+            f"ap_high_{kind}": Metric(f"AP high, {kind}", "", "upper end of it"),
+            f"ap_case_{kind}": Metric(f"AP a case, {kind}", "higher", "the mean over cases"),
+            f"best_dice_{kind}": Metric(
+                f"Best Dice, {kind}", "higher", "at the best threshold of the test set: a bound"
+            ),
+            f"dice_{kind}": Metric(f"Dice, {kind}", "higher", "at the threshold chosen on artificial anomalies"),
+            f"auroc_{kind}": Metric(f"AUROC, {kind}", "higher", "of pixels"),
+            f"gain_{kind}": Metric(f"AP gain, {kind}", "higher", "over the best simple baseline, on the same cases"),
+            f"gain_low_{kind}": Metric(f"Gain low, {kind}", "", "lower end of its 95 % interval over cases"),
+            f"gain_high_{kind}": Metric(f"Gain high, {kind}", "", "upper end of it"),
+            f"twin_psnr_{kind}": Metric(f"Twin PSNR, {kind}", "higher", "restored to healthy twin in the lesion, dB"),
+        }
+    return found
+
+
+def headline(metrics: Mapping[str, Mapping[str, float]], ours: str, simple: tuple[str, ...]) -> str:
+    """The chosen method beside the best baseline, in one sentence."""
+    row = metrics[ours]
+    if "auroc_image" in row:
+        best = max(simple, key=lambda name: metrics[name]["auroc_image"])
+        return f"Ill images: AUROC {row['auroc_image']:.3f} by {ours}, {metrics[best]['auroc_image']:.3f} by {best}."
+    kinds = [name.removeprefix("ap_case_") for name in row if name.startswith("ap_case_")]
+    parts = (f"{k} {row[f'ap_{k}']:.3f} ({max(metrics[n][f'ap_{k}'] for n in simple):.3f})" for k in kinds)
+    return f"Lesions by {ours}, average precision (best of the baselines): {', '.join(parts)}."
+
+
+# Files of a user
+
+
+def applied(config: AnomalyConfig, constants: Mapping[str, Any], score: Callable):
+    """`jaxgen apply`: the map of anomalies of one image, and what it would be were it healthy.
+
+    ``score(key, x [1, h, w, c]) -> (map [1, h, w], restored [1, h, w, c])``.
+    """
+    low, high = (np.asarray(bound, np.float32) for bound in constants["value_range"])
+
+    def apply(key: jax.Array, image: np.ndarray) -> dict[str, np.ndarray]:
+        if image.shape[-1] != constants["channels"]:
+            raise ValueError(
+                f"the run was trained on {constants['channels']} channels, this image has {image.shape[-1]}"
+            )
+        sides = (config.size, config.size)
+        whole = fit_shape(np.asarray(image, np.float32), sides, "pad", low)
+        x = (2 * (resize(whole, sides) - low) / (high - low) - 1)[None].astype(np.float32)
+        found, restored = (np.asarray(part) for part in score(key, x))
+        found = anomaly.clean(found, anomaly.foreground(x, FLOOR), width=config.median)
+        maps = {"anomaly": found[0], "restored": ((restored[0] + 1) / 2 * (high - low) + low)[..., 0]}
+        return {name: _back(value, whole.shape[:-1], image.shape[:-1]) for name, value in maps.items()}
+
+    return apply
+
+
+def _back(value: np.ndarray, padded: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+    """A map in the size of the image it belongs to, without the padding."""
+    value = resize(value[..., None].astype(np.float32), padded)[..., 0]
+    starts = [(p - n) // 2 for p, n in zip(padded, shape, strict=True)]
+    return value[tuple(slice(s, s + n) for s, n in zip(starts, shape, strict=True))]

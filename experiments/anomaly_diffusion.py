@@ -1,0 +1,304 @@
+"""Partial diffusion: what a model of healthy images does not give back after noise is an anomaly (AnoDDPM).
+
+    jaxgen run anomaly_diffusion                                        # phantom brains in T2, computed
+    jaxgen run anomaly_diffusion --noise white simplex --levels 0.25    # which noise, and how far up
+    jaxgen run anomaly_diffusion --data brain_tumor_mri_128.npz         # labels: `--healthy notumor` against the rest
+    jaxgen run anomaly_diffusion --data PATIENTS                        # a folder of volumes with masks of lesions
+
+One network a kind of noise, trained on healthy images. The level of each is the one that finds artificial anomalies in
+healthy validation images best; no true lesion is looked at. Beside: a coarse-noise denoising autoencoder, principal
+components, z-scores and brightness, on the same cases. With several scales of coarse noise, a plot shows which is best
+for lesions of which size.
+
+Wyatt et al. 2022, "AnoDDPM: anomaly detection with denoising diffusion probabilistic models using simplex noise";
+Kascenas et al. 2022, "Denoising autoencoders for unsupervised anomaly detection in brain MRI", for the coarse noise.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from experiments import _anomaly as shared
+from experiments import _denoisers as denoisers
+from experiments import _images as images
+from experiments import _picture_grids as pictures
+from experiments._unet import network
+from jaxgen import draws
+from jaxgen.cli import run_module
+from jaxgen.config import option
+from jaxgen.data.phantoms import LESIONS
+from jaxgen.errors import UserError
+from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, StageSpec
+from jaxgen.families import diffusion_model
+from jaxgen.medical import anomaly
+from jaxgen.metrics import average_precision
+from jaxgen.samplers import ddim, denoiser, grids
+from jaxgen.train import Stage
+from jaxgen.types import Array, Key, NoiseLaw
+
+Law = Literal["white", "simplex", "coarse32", "coarse16", "coarse8", "coarse4"]
+LAWS: tuple[Law, ...] = ("white", "simplex", "coarse32", "coarse16", "coarse8", "coarse4")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiffusionConfig(shared.AnomalyConfig):
+    """The configuration of `anomaly_diffusion`."""
+
+    noise: tuple[Law, ...] = option(
+        ("white", "coarse16", "coarse8", "coarse4"),
+        "kinds of noise, a network each; coarse8 has 8 nodes along a side",
+        group="method",
+    )
+    wavelength: float = option(16.0, "of the first octave of the simplex noise, pixels", gt=0, group="method")
+    noise_deviation: float = option(1.0, "of the simplex noise; 0.515 is AnoDDPM's", gt=0, group="method")
+    highest: float = option(0.8, "train up to this share of the way to the noise", gt=0, le=1, group="method")
+    levels: tuple[float, ...] = option(
+        (0.1, 0.2, 0.3, 0.45, 0.6), "levels to choose from, shares of the way to the noise", gt=0, le=1, group="method"
+    )
+    sampler_steps: int = option(5, "steps from the level to the image; 1 is a single call", ge=1, group="sampling")
+    eta: float = option(1.0, "new noise in each step: 1 ancestral, 0 none", ge=0, group="sampling")
+    repeats: int = option(1, "draws of noise an image, averaged", ge=1, group="sampling")
+    radii: tuple[float, ...] = option(
+        (2.0, 4.0, 8.0, 12.0), "radii of the study of sizes, pixels of 64", gt=0, group="judging"
+    )
+    radius_images: int = option(40, "phantoms of each radius; 0 leaves the study out", ge=0, group="judging")
+
+    def __post_init__(self) -> None:
+        """Check every field, and those that must fit each other."""
+        super().__post_init__()
+        if len(set(self.noise)) != len(self.noise) or not self.noise:
+            raise UserError(f"--noise must name some kinds of noise, each once, got {' '.join(self.noise)}")
+        if max(self.levels) > self.highest:
+            raise UserError(f"--levels go to {max(self.levels):g}, but training only to --highest {self.highest:g}")
+
+
+def _law(config: DiffusionConfig, name: str) -> NoiseLaw:
+    if name == "white":
+        return draws.normal
+    if name == "simplex":
+        return anomaly.simplex_law(config.wavelength, deviation=config.noise_deviation)
+    return anomaly.coarse_law(min(int(name.removeprefix("coarse")), config.size))
+
+
+def _stage(name: str) -> StageSpec:
+    def build(config: DiffusionConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
+        path = denoisers.make_path(config)
+
+        def time(path, key: Key, n: int) -> Array:
+            return path.t_data + config.highest * (path.t_noise - path.t_data) * (1 - draws.uniform(key, (n,)))
+
+        model = diffusion_model(
+            network(config, constants),
+            path,
+            (config.size, config.size, constants["channels"]),
+            ddim(path),
+            grids.uniform(path, 1),
+            prediction=config.prediction,
+            weight=denoisers.loss_weight(config, path),
+            time=time,
+            noise=None if name == "white" else _law(config, name),
+        )
+        return Stage(name, model, images.optimizers(config), config.steps, shared.prepare(config))
+
+    return StageSpec(name, build, lambda config: name in config.noise)
+
+
+def _restorer(config: DiffusionConfig, constants, trained, name: str) -> Callable[..., np.ndarray]:
+    """``restore(key, x, level)``: partial diffusion; the level is an argument of one compiled program."""
+    net, path, law = network(config, constants), denoisers.make_path(config), _law(config, name)
+
+    @jax.jit
+    def run(params, keys, x, level):
+        denoise = denoiser(lambda x, t: net.apply(params, x, t), path, config.prediction)
+        start = path.t_data + level * (path.t_noise - path.t_data)
+        grid = start + (path.t_data - start) * jnp.linspace(0, 1, config.sampler_steps + 1)
+        step = ddim(path, config.eta, noise=law)
+        restored = anomaly.partial_diffusion(step, path, denoise, keys, x, grid, noise=law, repeats=config.repeats)
+        return jnp.mean(restored, 0)
+
+    params = trained[name]["net"]
+
+    def restore(key: Key, x: np.ndarray, level: float) -> np.ndarray:
+        keys = jax.random.split(key, len(x))
+        return images.in_chunks(lambda k, x: run(params, k, x, jnp.float32(level)), len(x), config.chunk, keys, x)
+
+    return restore
+
+
+def _method(restore: Callable[..., np.ndarray], key: Key, level: float) -> shared.Method:
+    return shared.by_residual(lambda x: restore(key, x, level))
+
+
+def _sizes(config: DiffusionConfig, key: Key, restorers, bench: shared.Bench) -> tuple[dict[str, Any], Figure]:
+    """Which noise is best for lesions of which size; levels from artificial anomalies of the same size."""
+    healthy = bench.validation[: config.radius_images]
+    within = anomaly.foreground(healthy, shared.FLOOR)
+    curves: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in restorers}
+    for radius in config.radii:
+        pixels = radius * config.size / 64
+        artificial = anomaly.paste_anomalies(config.seed, healthy, within, radius=(pixels, pixels))
+        drawn = shared.phantoms(config, config.radius_images, 3, LESIONS["L1"].of_radius(radius))
+        for name, restore in restorers.items():
+            candidates = {level: _method(restore, key, level) for level in config.levels}
+            found = shared.choose(config, candidates, artificial)
+            chosen = candidates[max(found, key=lambda level: found[level])]
+            score, _ = shared.cleaned(config, chosen, drawn["image"])
+            curves[name][0].append(radius)
+            curves[name][1].append(float(average_precision(score, drawn["mask"])))
+    facts: dict[str, Any] = {
+        f"radius {name}": {f"ap_r{r:g}": ap for r, ap in zip(*curve, strict=True)} for name, curve in curves.items()
+    }
+    scales = {name: wave for name in restorers if (wave := _wavelength(config, name)) is not None}
+    if len(scales) > 1:
+        best = [max(scales, key=lambda name: curves[name][1][i]) for i in range(len(config.radii))]
+        waves = [scales[name] for name in best]
+        facts |= {f"best_wavelength_r{r:g}": wave for r, wave in zip(config.radii, waves, strict=True)}
+        order = stats.spearmanr(config.radii, waves).statistic if len(set(waves)) > 1 else 0.0
+        facts["size_correlation"] = float(order)
+    caption = (
+        "Average precision of bright lesions of one radius; each noise at the level that suits artificial anomalies."
+    )
+    return facts, pictures.curves(curves, caption, x="radius of the lesion, pixels of 64", y="average precision")
+
+
+def _wavelength(config: DiffusionConfig, name: str) -> float | None:
+    """Pixels between the nodes of a noise, of an image of 64; None for noise of many scales."""
+    if name == "simplex":
+        return None
+    return 1.0 if name == "white" else 64 / int(name.removeprefix("coarse"))
+
+
+DESCRIBE = {
+    **shared.describe(),
+    "chosen_level": Metric("Level", "", "chosen on artificial anomalies, a share of the way to the noise"),
+    "validation_ap": Metric("AP, artificial", "higher", "of the artificial anomalies that the level is chosen on"),
+}
+
+
+def _evaluate(config: DiffusionConfig, constants, trained, splits, key) -> Evaluation:
+    bench = shared.bench(config, constants, splits)
+    methods = shared.baselines(bench.train)
+    simple = tuple(methods)
+    if "reference" in trained:
+        methods["coarse autoencoder"] = shared.by_residual(shared.restored_by_reference(config, constants, trained))
+    restorers = {name: _restorer(config, constants, trained, name) for name in config.noise}
+    along: dict[str, tuple[list[float], list[float]]] = {}
+    chosen: dict[str, dict[str, float]] = {}
+    for name, restore in restorers.items():
+        candidates = {level: _method(restore, key, level) for level in config.levels}
+        found = shared.choose(config, candidates, bench.chosen_on)
+        level = max(found, key=lambda level: found[level])
+        methods[f"{name} diffusion"] = candidates[level]
+        chosen[f"{name} diffusion"] = {"chosen_level": level, "validation_ap": found[level]}
+        along[name] = list(found), list(found.values())
+    metrics, figures = shared.table(config, bench, methods, simple)
+    for name, row in chosen.items():
+        metrics[name] |= row
+    figures["levels"] = pictures.curves(
+        along,
+        "Average precision of artificial anomalies in healthy validation images: where levels are chosen.",
+        x="level, share of the way to the noise",
+        y="average precision",
+    )
+    if config.data == shared.PHANTOM and config.radius_images:
+        facts, figures["sizes"] = _sizes(config, key, restorers, bench)
+        metrics |= facts
+    best = max(chosen, key=lambda name: chosen[name]["validation_ap"])
+    return Evaluation(metrics, figures, shared.headline(metrics, best, simple), DESCRIBE)
+
+
+def _apply(config: DiffusionConfig, constants, trained):
+    """The first kind of noise at the middle one of the levels."""
+    restore = _restorer(config, constants, trained, config.noise[0])
+    level = sorted(config.levels)[len(config.levels) // 2]
+
+    def score(key, x):
+        restored = restore(key, x, level)
+        return anomaly.absolute_residual(x, restored), restored
+
+    return shared.applied(config, constants, score)
+
+
+SMALL = DiffusionConfig(
+    path="linear",
+    prediction="x0",
+    steps=800,
+    batch_size=8,
+    learning_rate=1e-3,
+    warmup_steps=50,
+    ema_decay=0.995,
+    reference_steps=500,
+    checkpoint_every=200,
+    log_every=20,
+)
+SMOKE = dataclasses.replace(
+    SMALL,
+    steps=4,
+    batch_size=4,
+    size=16,
+    channels=(8,),
+    noise=("coarse8",),
+    levels=(0.2, 0.4),
+    sampler_steps=2,
+    phantoms=40,
+    lesions=4,
+    chosen_on=4,
+    radii=(2.0, 8.0),
+    radius_images=0,
+    reference_steps=2,
+    chunk=8,
+    checkpoint_every=2,
+    log_every=1,
+)
+FULL = DiffusionConfig(
+    data="",
+    size=256,
+    path="linear",
+    prediction="noise",
+    noise=("simplex",),
+    wavelength=64.0,
+    noise_deviation=anomaly.SIMPLEX_DEVIATION,
+    channels=(128, 128, 256, 256, 512, 512),
+    blocks=2,
+    attention=(4, 5),
+    head_width=256,
+    levels=(0.15, 0.2, 0.25, 0.3, 0.4, 0.5),
+    sampler_steps=250,
+    radius_images=0,
+    reference_steps=67_200,
+    steps=300_000,
+    batch_size=1,
+    learning_rate=1e-4,
+    schedule="constant",
+    optimizer="adam",
+    ema_decay=0.9999,
+    chunk=16,
+    precision="bfloat16",
+    checkpoint_every=5000,
+    log_every=100,
+)
+
+EXPERIMENT = Experiment(
+    name="anomaly_diffusion",
+    summary="Anomalies by partial diffusion, with noise of several kinds and levels, beside simple baselines",
+    data="phantom brains in T2, computed, and four kinds of lesions; or images with labels or masks",
+    presets={"smoke": SMOKE, "small": SMALL, "full": FULL},
+    load=shared.load_data,
+    measure=shared.measure_data,
+    stages=(
+        StageSpec("reference", shared.reference_stage, lambda config: config.reference_steps > 0),
+        *(_stage(name) for name in LAWS),
+    ),
+    evaluate=_evaluate,
+    apply=_apply,
+    baseline="pca-128",
+    examples=shared.examples,
+)
+
+if __name__ == "__main__":
+    raise SystemExit(run_module(EXPERIMENT))
