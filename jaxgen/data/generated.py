@@ -11,8 +11,11 @@ from jaxgen.data.phantoms import CLASS_NAMES, phantom_source
 from jaxgen.data.source import ArraySource, Example, Splits
 from jaxgen.errors import UserError
 
-BRAIN_COUNTS = {"train": 2000, "validation": 256, "test": 512}
-GENERATED = {"brain_phantom": "drawn T1 brain slices in four classes: healthy, two kinds of lesion, large ventricles"}
+COUNTS = {"train": 2000, "validation": 256, "test": 512}
+GENERATED = {
+    "brain_phantom": "drawn T1 brain slices in four classes: healthy, two kinds of lesion, large ventricles",
+    "ct_phantom": "drawn CT slices of chests, in Hounsfield units",
+}
 """The names that `load` knows, with one line each; ``name/size`` asks for another size than 64 pixels."""
 
 
@@ -71,14 +74,15 @@ def load_generated(spec: str, options: Options) -> Splits:
     name, _, text = spec.partition("/")
     if text and not (text.isdecimal() and int(text) >= 16):
         raise UserError(f"--data {spec}: {text!r} is no size; write {name}, or {name}/ and a number of pixels from 16")
-    entries = ("image", "mask", "label")
+    phantom = {"brain_phantom": "brain_classes", "ct_phantom": "ct2d"}[name]
+    entries = ("image", "mask", "label") if phantom == "brain_classes" else ("image", "mask")
     for entry in options.wants:
         if entry not in entries:
             raise UserError(f"--data {spec}: has no {entry} (it has {', '.join(entries)}); choose another data set")
     if options.spatial == 3:
         raise UserError(f"--data {spec}: 2-D images where volumes are wanted; choose another data set")
     chosen = tuple(entry for entry in entries if entry in options.wants + options.optional or entry == "image")
-    parts = _drawn(int(text or 64), options.seed, chosen)
+    parts = _drawn(phantom, int(text or 64), options.seed, chosen)
     return Splits(
         *parts,
         name=name,
@@ -89,9 +93,10 @@ def load_generated(spec: str, options: Options) -> Splits:
 
 
 @functools.lru_cache(maxsize=2)
-def _drawn(size: int, seed: int, entries: tuple[str, ...]) -> tuple[DrawnSource, DrawnSource, DrawnSource]:
+def _drawn(
+    phantom: str, size: int, seed: int, entries: tuple[str, ...]
+) -> tuple[DrawnSource, DrawnSource, DrawnSource]:
     train, validation, test = (
-        DrawnSource("brain_classes", n, seed=3 * seed + k, size=size, entries=entries)
-        for k, n in enumerate(BRAIN_COUNTS.values())
+        DrawnSource(phantom, n, seed=3 * seed + k, size=size, entries=entries) for k, n in enumerate(COUNTS.values())
     )
     return train, validation, test

@@ -3,14 +3,14 @@
 ==========================================  ==================================================================
 array (other names)                         shape
 ==========================================  ==================================================================
-``images`` (image, volumes, volume)         [n, *spatial] or [n, *spatial, c]
+``images`` (image, volumes, volume, hu)     [n, *spatial] or [n, *spatial, c]
 ``masks`` (mask, segmentations)             [n, *spatial], or [n, raters, *spatial]
 ``instances``                               [n, *spatial]; the mask is then ``instances > 0``
 ``labels`` (label)                          [n] or [n, 1], numbers or names of classes; [n, classes] of 0 and 1 (entry
                                             "labels" where an image may have several); with a value a voxel, masks
 ``label_names``                             [classes], the name of each number in ``labels``
 ``split``                                   [n] of "train", "validation" (or "val", "valid"), "test"
-``patient`` (patient_id, case_id, subject)  [n]; a patient is in one split only
+``patient`` (patient_id, case_id, tcia_id)  [n]; a patient is in one split only
 ``names`` (name, image_id)                  [n]
 ==========================================  ==================================================================
 
@@ -31,12 +31,12 @@ from jaxgen.data.source import SHARES, ArraySource, Example, Splits, assign_spli
 from jaxgen.errors import UserError
 
 _NAMES = {
-    "image": ("images", "image", "volumes", "volume"),
+    "image": ("images", "image", "volumes", "volume", "hu"),
     "mask": ("masks", "mask", "segmentations", "segmentation"),
     "instances": ("instances",),
     "label": ("labels", "label"),
     "split": ("split", "splits"),
-    "patient": ("patient", "patient_id", "case_id", "subject", "subject_id"),
+    "patient": ("patient", "patient_id", "case_id", "subject", "subject_id", "tcia_id"),
     "names": ("names", "name", "image_id"),
     "label_names": ("label_names", "class_names"),
 }

@@ -1,5 +1,6 @@
 """Filtered back-projection of parallel and fan-beam sinograms."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -144,8 +145,13 @@ def filtered_backprojection(
         1.0
     """
     check_source(geometry, size)
-    angles = checked_angles(angles).astype(sinogram.dtype)
-    sinogram = checked_sinogram(sinogram, angles)
+    angles = checked_angles(angles)
+    sinogram = checked_sinogram(jnp.asarray(sinogram), angles)
+    return _filtered_backprojection(sinogram, angles.astype(sinogram.dtype), size, geometry, window)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))  # else each call outside a jit would compile the loop anew
+def _filtered_backprojection(sinogram: Array, angles: Array, size: int, geometry: Geometry, window: Window) -> Array:
     detectors, curvature = sinogram.shape[2], geometry.curvature
     middle = (detectors - 1) / 2
     steps = angular_steps(angles) / geometry.spacing

@@ -1,0 +1,135 @@
+"""What the CT experiment measures with: views of slices scaled to [-1, 1], sparse or with metal, and their operator.
+
+An image x in [-1, 1] stands for ``u = (x + 1) / 2``: attenuation over that of the brightest value kept, air 0.
+Sinograms are integrals of u in pixels.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen.imaging.hounsfield import WATER
+from jaxgen.imaging.metal import IRON, interpolate_trace, metal_trace, simulate_metal
+from jaxgen.imaging.operators import LinearOperator, squared_norm_bound
+from jaxgen.imaging.projection import Geometry, covering
+from jaxgen.imaging.radon import radon_operator
+from jaxgen.types import Array, Key
+
+AIR = -1000.0
+
+
+class Scan(NamedTuple):
+    """Measured slices.
+
+    Attributes:
+        angles: ``[views]``, radians.
+        y: sinograms ``[n, views, detectors]`` of u.
+        keep: 1 where a ray is measured and to be trusted, of the same shape.
+        ignore: bool ``[n, h, w, 1]``: where the image is not judged, for metal is there.
+    """
+
+    angles: np.ndarray
+    y: np.ndarray
+    keep: np.ndarray
+    ignore: np.ndarray
+
+
+def half_circle(views: int) -> np.ndarray:
+    """Angles evenly over half a circle."""
+    return (np.arange(views) * np.pi / views).astype(np.float32)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def largest_singular_value(size: int, count: int, angles: Array, seen: Array) -> Array:
+    """Of projection onto `count` detectors along the views that are seen."""
+    plain = radon_operator(size, angles, count)
+    kept = seen[:, None].astype(jnp.float32)
+    operator = LinearOperator(lambda x: kept * plain.forward(x), lambda y: plain.adjoint(kept * y))
+    return jnp.sqrt(squared_norm_bound(operator, jax.random.key(0), (1, size, size, 1))[0])
+
+
+def system(size: int, angles: Array, y: Array, keep: Array, scale: Array) -> tuple[LinearOperator, Array]:
+    """The operator of x in [-1, 1], multiplied by `scale`, and what it should give: 0 along rays that do not count."""
+    plain = radon_operator(size, angles, y.shape[2])
+
+    def forward(x: Array) -> Array:
+        return scale * keep * plain.forward(x)
+
+    operator = LinearOperator(forward, lambda y: plain.adjoint(scale * keep * y))
+    return operator, 2 * scale * keep * y - forward(jnp.ones((1, size, size, 1)))
+
+
+@jax.jit
+def _projected(x: Array, angles: Array) -> Array:
+    return radon_operator(x.shape[1], angles).forward((x + 1) / 2)
+
+
+def sparse(x: np.ndarray, views: int, most: int) -> Scan:
+    """A few views of slices ``[n, h, w, 1]`` in [-1, 1], without noise.
+
+    Views that are not there fill it up to `most`, so that one program serves all numbers of views.
+    """
+    angles = np.pad(half_circle(views), (0, most - views))
+    keep = np.zeros((len(x), most, detectors(x.shape[1])), np.float32)
+    keep[:, :views] = 1
+    y = np.concatenate([np.asarray(_projected(x[i : i + 1], angles)) for i in range(len(x))])
+    return Scan(angles, keep * y, keep, np.zeros(x.shape, bool))
+
+
+def implants(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
+    """Two round pieces of metal somewhere in each body, bool ``[n, h, w, 1]``; two of 9 to 17 mm in a body of 40 cm."""
+    size = x.shape[1]
+    grid = np.indices((size, size))
+    masks = np.zeros(x.shape, bool)
+    for mask, image in zip(masks, x, strict=True):
+        body = np.argwhere(image[..., 0] > -0.4)
+        places = body if len(body) else np.array([[size // 2, size // 2]])
+        for _ in range(2):
+            centre = places[rng.integers(len(places))]
+            radius = rng.uniform(0.7, 1.4) * size / 64
+            mask[..., 0] |= np.hypot(*(grid - centre[:, None, None])) <= radius
+    return masks
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4, 5, 6))
+def _measured(
+    key: Key, x: Array, mask: Array, views: int, high: float, pixel: float, photons: float
+) -> tuple[Array, Array]:
+    operator, density = radon_operator(x.shape[1], half_circle(views)), (high - AIR) / 1000
+    hu = AIR + density * 1000 * (x + 1) / 2
+    y = simulate_metal(key, hu, mask, operator, pixel=pixel, metal=IRON, photons=photons)
+    return y / (WATER * pixel / 10 * density), metal_trace(operator, mask)
+
+
+def with_metal(key: Key, x: np.ndarray, views: int, *, high: float, pixel: float, photons: float) -> Scan:
+    """Slices with iron in them, as a scanner measures them, and the rays that miss it.
+
+    Args:
+        key: one key.
+        x: slices in [-1, 1] without metal.
+        views: how many.
+        high: Hounsfield units that x = 1 stands for.
+        pixel: its width in mm.
+        photons: a ray.
+    """
+    mask = implants(np.random.default_rng(np.asarray(jax.random.key_data(key))), x)
+    # A slice at a time: each is a function of its own number alone, and one program serves any number of them.
+    found = [
+        _measured(jax.random.fold_in(key, i)[None], x[i : i + 1], mask[i : i + 1], views, high, pixel, photons)
+        for i in range(len(x))
+    ]
+    y, trace = (np.concatenate([np.asarray(pair[k]) for pair in found]) for k in (0, 1))
+    return Scan(half_circle(views), y, 1.0 - trace, mask)
+
+
+def interpolated(scan: Scan) -> np.ndarray:
+    """Sinograms whose rays that do not count are replaced by lines between their neighbours."""
+    return np.asarray(jax.jit(interpolate_trace)(scan.y, scan.keep == 0))
+
+
+def detectors(size: int) -> int:
+    """How many rays a view has."""
+    return covering(Geometry(), size)

@@ -1,0 +1,470 @@
+"""CT from a few views, or around metal, with a diffusion model of slices as prior; beside FBP and total variation.
+
+    jaxgen run ct_reconstruction                                  # phantom chests, computed: minutes on 2 CPU cores
+    jaxgen run ct_reconstruction --data ct.npz --size 128         # your slices in Hounsfield units: an npz, DICOM, ...
+    jaxgen apply RUN scan.npz --out recon                         # your sinogram: `sinogram`, `angles`
+
+The prior learns slices alone; what is measured enters when it is sampled, so that one network serves any number of
+views. Measurements are made with the operator that reconstructs, as in most papers: real scanners are less kind.
+
+Song, Shen, Xing & Ermon 2022, "Solving inverse problems in medical imaging with score-based generative models"; Chung
+et al. 2023 (DPS); Wang, Yu & Zhang 2023 (DDNM); Zhu et al. 2023 (DiffPIR).
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+
+from experiments import _ct as ct
+from experiments import _denoisers as denoisers
+from experiments import _images as images
+from experiments import _judging as judging
+from experiments import _picture_grids as pictures
+from experiments._unet import network
+from jaxgen import draws
+from jaxgen.cli import run_module
+from jaxgen.config import option
+from jaxgen.data import ArraySource, Splits, resized
+from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, StageSpec
+from jaxgen.families import diffusion_model
+from jaxgen.imaging.augment import random_flip
+from jaxgen.imaging.filtered_backprojection import cosine, filtered_backprojection, hann, ramp, shepp_logan
+from jaxgen.imaging.operators import LinearOperator, pseudo_inverse
+from jaxgen.medical.reconstruction import ddnm, diffpir, dps, projection, renewal
+from jaxgen.medical.reconstruction.total_variation import total_variation
+from jaxgen.metrics import psnr, ssim
+from jaxgen.paths import Path
+from jaxgen.samplers import ddim, grids, reverse_diffusion, sample
+from jaxgen.train import Stage
+from jaxgen.types import Array, Denoise, Step
+
+MethodName = Literal["ddnm", "diffpir", "dps", "projection"]
+METAL = "metal"
+WINDOWS = {"ramp": ramp, "shepp_logan": shepp_logan, "cosine": cosine, "hann": hann}
+TV_WEIGHTS = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CTConfig(denoisers.DenoiserConfig):
+    """The configuration of `ct_reconstruction`."""
+
+    data: str = option(
+        "ct_phantom", "slices in Hounsfield units: a name, a folder, or a .npz (`hu` or `images`)", group="data"
+    )
+    high: float = option(
+        1500.0, "Hounsfield units of the brightest value kept; -1000 is the darkest", gt=0, group="data"
+    )
+
+    views: images.Widths = option((12, 23, 50), "numbers of views to reconstruct from", ge=1, le=4096, group="scan")
+    metal_views: int = option(90, "views of the slices with metal", ge=1, le=4096, group="scan")
+    field: float = option(400.0, "width of an image in mm", gt=0, group="scan")
+    photons: float = option(1e6, "photons a ray, for the slices with metal", gt=1, group="scan")
+
+    methods: tuple[MethodName, ...] = option(
+        ("ddnm", "diffpir", "dps"), "posterior samplers; `jaxgen apply` takes the first", group="sampling"
+    )
+    sampler_steps: int = option(40, "steps from noise to image", ge=4, le=10_000, group="sampling")
+    inner_steps: int = option(8, "conjugate gradients a step, where a method inverts", ge=1, le=100, group="sampling")
+    snr: float = option(0.16, "signal-to-noise ratio of the corrections of `projection`", gt=0, group="sampling")
+
+    cases: int = option(8, "test slices", ge=1, group="judging")
+    tuning: int = option(8, "validation slices that choose every method's setting", ge=1, group="judging")
+    repeats: int = option(3, "samples a slice: their mean and deviation are reported", ge=2, le=256, group="judging")
+    tv_steps: int = option(200, "iterations of total variation", ge=1, group="judging")
+
+
+class Sampler(NamedTuple):
+    """A posterior sampler.
+
+    Attributes:
+        make: ``(config, path, grid, denoise, operator, y, setting) -> (step, denoise)``.
+        settings: to choose from on validation slices.
+    """
+
+    make: Callable[..., tuple[Step, Denoise]]
+    settings: tuple[float, ...]
+
+
+def _ddnm(config, path: Path, grid, denoise, operator: LinearOperator, y, damping):
+    inverse = pseudo_inverse(operator, iterations=config.inner_steps, damping=damping)
+    return ddim(path, eta=1.0), ddnm(denoise, operator, y, inverse)
+
+
+def _diffpir(config, path: Path, grid, denoise, operator: LinearOperator, y, weight):
+    trusted = (float(grid[0]), float(grid[-3]))  # measurements are left out of the last step
+    # A noise of 1 makes the weight that of the noise and of the prior together.
+    options: dict[str, Any] = {"noise": 1.0, "weight": weight, "iterations": config.inner_steps, "interval": trusted}
+    return renewal(path, 1.0), diffpir(denoise, operator, y, path, **options)
+
+
+def _dps(config, path: Path, grid, denoise, operator: LinearOperator, y, scale):
+    return dps(ddim(path, eta=1.0), operator, y, scale), denoise
+
+
+def _projection(config, path: Path, grid, denoise, operator: LinearOperator, y, strength):
+    inverse = pseudo_inverse(operator, iterations=config.inner_steps, damping=1e-3)
+    options: dict[str, Any] = {"strength": strength, "pseudo_inverse": inverse, "snr": config.snr}
+    return projection(reverse_diffusion(path), path, operator, y, **options), denoise
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "ddnm": Sampler(_ddnm, (1e-4, 1e-3, 1e-2)),
+    "diffpir": Sampler(_diffpir, (1e-4, 1e-3, 1e-2)),
+    "dps": Sampler(_dps, (1.0, 3.0, 10.0)),
+    "projection": Sampler(_projection, (0.3, 0.6, 1.0)),
+}
+
+
+def _measure(config: CTConfig, splits: Splits) -> dict[str, Any]:
+    return {"value_range": [[ct.AIR], [config.high]], "channels": 1, "classes": []}
+
+
+def _examples(config: CTConfig, constants: Mapping[str, Any], splits: Splits) -> ArraySource:
+    return resized(splits.train, config.size, constants["value_range"], channels=1, dtype=np.float16)
+
+
+def _prepare(config: CTConfig):
+    def prepare(key, batch):
+        batch = {**batch, "image": batch["image"].astype(jnp.float32)}
+        return random_flip(key, batch, axes=(1,), names=("image",)) if config.mirror else batch
+
+    return prepare
+
+
+def _build(config: CTConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
+    path = denoisers.make_path(config)
+    model = diffusion_model(
+        network(config, constants),
+        path,
+        (config.size, config.size, 1),
+        ddim(path),
+        grids.uniform(path, config.sampler_steps),
+        prediction=config.prediction,
+        weight=denoisers.loss_weight(config, path),
+    )
+    return Stage("prior", model, images.optimizers(config), config.steps, _prepare(config))
+
+
+class Reconstructors:
+    """The ways to reconstruct, each compiled once: a program takes any views, measurements and settings."""
+
+    def __init__(self, config: CTConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]):
+        self.config, self._params = config, trained["prior"]["net"]
+        path = denoisers.make_path(config)
+        grid = np.asarray(grids.uniform(path, config.sampler_steps))
+
+        def posterior(method: str):
+            def run(params, keys, y, keep, angles, scale, setting) -> Array:
+                noise_keys, step_keys = draws.split(keys, 2)
+                operator, target = ct.system(config.size, angles, y, keep, scale)
+                denoise = denoisers.denoise_with(config, constants, params)
+                start = denoisers.starting_noise(path, noise_keys, (len(keys), config.size, config.size, 1))
+                step, consistent = SAMPLERS[method].make(config, path, grid, denoise, operator, target, setting)
+                return jnp.clip(sample(step, consistent, step_keys, start, jnp.asarray(grid)), -1, 1)
+
+            return jax.jit(run)
+
+        def variation(y, keep, angles, scale, weight) -> Array:
+            operator, target = ct.system(config.size, angles, y, keep, scale)
+            options: dict[str, Any] = {"iterations": config.tv_steps, "squared_norm": 1.05, "minimum": -1.0}
+            return jnp.clip(total_variation(operator, target, weight, **options), -1, 1)
+
+        self._posterior = {method: posterior(method) for method in config.methods}
+        self._variation = jax.jit(variation)
+
+    def _scale(self, scan: ct.Scan) -> Array:
+        seen = jnp.asarray(scan.keep.max((0, 2)))
+        return 1 / ct.largest_singular_value(self.config.size, scan.y.shape[2], jnp.asarray(scan.angles), seen)
+
+    def _in_chunks(self, function: Callable, *arrays) -> np.ndarray:
+        """`function` on stretches that are all of one size, the last filled up."""
+        n, chunk = len(arrays[0]), self.config.chunk
+        index = np.minimum(np.arange(-(-n // chunk) * chunk), n - 1)
+        parts = [function(*(a[index[i : i + chunk]] for a in arrays)) for i in range(0, len(index), chunk)]
+        return np.concatenate([np.asarray(part) for part in parts])[:n]
+
+    def draw(self, method: str, key, scan: ct.Scan, setting: float, repeats: int) -> np.ndarray:
+        """Samples ``[repeats, n, h, w, 1]``."""
+        n, scale, angles = len(scan.y), self._scale(scan), jnp.asarray(scan.angles)
+        keys = jax.random.split(key, repeats * n)
+        y, keep = (np.tile(a, (repeats, 1, 1)) for a in (scan.y, scan.keep))
+
+        def chunk(keys, y, keep):
+            return self._posterior[method](self._params, keys, y, keep, angles, scale, setting)
+
+        drawn = self._in_chunks(chunk, keys, y, keep)
+        return drawn.reshape(repeats, n, *drawn.shape[1:])
+
+    def total_variation(self, scan: ct.Scan, weight: float) -> np.ndarray:
+        """``[n, h, w, 1]``."""
+        scale, angles = self._scale(scan), jnp.asarray(scan.angles)
+
+        def chunk(y, keep):
+            return self._variation(y, keep, angles, scale, weight)
+
+        return self._in_chunks(chunk, scan.y, scan.keep)
+
+    def filtered(self, y: np.ndarray, scan: ct.Scan, window: str) -> np.ndarray:
+        """Filtered back-projection of the views that are measured, ``[n, h, w, 1]``."""
+        seen = scan.keep.max((0, 2)) > 0
+        found = filtered_backprojection(
+            jnp.asarray(y[:, seen]), jnp.asarray(scan.angles[seen]), self.config.size, window=WINDOWS[window]
+        )
+        return np.clip(2 * np.asarray(found) - 1, -1, 1)
+
+
+@jax.jit
+def _likeness(x: Array, truth: Array, ignore: Array) -> tuple[Array, Array]:
+    """PSNR and SSIM of each slice, where it is judged."""
+    shown = jnp.where(ignore, truth, x)
+    left_out = jnp.mean(ignore.astype(jnp.float32), (1, 2, 3))
+    return psnr(shown, truth, data_range=2.0) + 10 * jnp.log10(1 - left_out), ssim(shown, truth, data_range=2.0)
+
+
+def _score(x: np.ndarray, truth: np.ndarray, scan: ct.Scan) -> tuple[float, float]:
+    peaks, likes = _likeness(jnp.asarray(x), jnp.asarray(truth), jnp.asarray(scan.ignore))
+    return float(jnp.mean(peaks)), float(jnp.mean(likes))
+
+
+def _best(settings, reconstruct: Callable[[Any], np.ndarray], truth: np.ndarray, scan: ct.Scan):
+    """The setting of highest PSNR."""
+    return max(settings, key=lambda setting: _score(reconstruct(setting), truth, scan)[0])
+
+
+def _scans(config: CTConfig, x: np.ndarray, key) -> dict[str, ct.Scan]:
+    """What is measured of slices, in every situation."""
+    scans = {str(views): ct.sparse(x, views, max(config.views)) for views in config.views}
+    options = {"high": config.high, "pixel": config.field / config.size, "photons": config.photons}
+    return scans | {METAL: ct.with_metal(key, x, config.metal_views, **options)}
+
+
+def _slices(config: CTConfig, constants, source, count: int) -> np.ndarray:
+    chosen = np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int)
+    picked = ArraySource({"image": np.stack([source[i]["image"] for i in chosen])})
+    return resized(picked, config.size, constants["value_range"], channels=1).arrays["image"]
+
+
+def _settings(config: CTConfig, ways: Reconstructors, x: np.ndarray, key) -> dict[str, dict[str, Any]]:
+    """Every method's setting in every situation, chosen on validation slices; samplers choose once for all views."""
+    scans, chosen = _scans(config, x, key), {}
+    middle = str(sorted(config.views)[len(config.views) // 2])
+    for name, scan in scans.items():
+        line = ct.interpolated(scan)
+        chosen[name] = {
+            "fbp": _best(WINDOWS, lambda w, scan=scan: ways.filtered(scan.y, scan, w), x, scan),
+            "tv": _best(TV_WEIGHTS, lambda w, scan=scan: ways.total_variation(scan, w), x, scan),
+        }
+        if name == METAL:
+            chosen[name]["interpolation"] = _best(
+                WINDOWS, lambda w, scan=scan, line=line: ways.filtered(line, scan, w), x, scan
+            )
+    for method in config.methods:
+        for name in (middle, METAL):
+            scan = scans[name]
+            chosen[name][method] = _best(
+                SAMPLERS[method].settings,
+                lambda s, scan=scan, method=method: ways.draw(method, key, scan, s, 1)[0],
+                x,
+                scan,
+            )
+        for views in config.views:
+            chosen[str(views)][method] = chosen[middle][method]
+    return chosen
+
+
+def _evaluate(config: CTConfig, constants, trained, splits, key) -> Evaluation:
+    ways = Reconstructors(config, constants, trained)
+    validation = _slices(config, constants, splits.validation, config.tuning)
+    truth = _slices(config, constants, splits.test, config.cases)
+    chosen = _settings(config, ways, validation, jax.random.fold_in(key, 0))
+    metrics: dict[str, dict[str, float]] = {}
+    figures: dict[str, Figure] = {}
+    seconds: dict[str, dict[str, float]] = {}
+    for number, (name, scan) in enumerate(_scans(config, truth, jax.random.fold_in(key, 1)).items()):
+        setting = chosen[name]
+        found = {"fbp": ways.filtered(scan.y, scan, setting["fbp"])}
+        if name == METAL:
+            found["interpolation"] = ways.filtered(ct.interpolated(scan), scan, setting["interpolation"])
+        found["tv"] = ways.total_variation(scan, setting["tv"])
+        shown = dict(found)
+        for method in config.methods:
+            began = time.perf_counter()
+            drawn = ways.draw(method, jax.random.fold_in(key, 2 + number), scan, setting[method], config.repeats)
+            seconds.setdefault(method, {})[name] = (time.perf_counter() - began) / drawn[:, :, 0, 0, 0].size
+            found[method] = drawn.mean(0)
+            shown[method] = drawn[0]
+            spread = drawn.std(0, ddof=1)
+            judged = ~scan.ignore
+            rank = scipy.stats.spearmanr(spread[judged], np.abs(found[method] - truth)[judged]).statistic
+            one = np.mean([_score(x, truth, scan)[0] for x in drawn])
+            metrics.setdefault(method, {})
+            metrics[method] |= {f"sample_{name}": float(one), f"rank_{name}": float(np.nan_to_num(rank))}
+            shown[f"{method}, sd"] = np.clip(2 * spread / max(float(spread.max()), 1e-6) - 1, -1, 1)
+        for method, x in found.items():
+            peak, like = _score(x, truth, scan)
+            metrics[method] = metrics.get(method, {}) | {f"psnr_{name}": peak, f"ssim_{name}": like}
+        figures[name] = _figure(config, name, truth, scan, shown)
+    facts = {
+        f"{method}_setting_{name}": v
+        for name, row in chosen.items()
+        for method, v in row.items()
+        if isinstance(v, float)
+    }
+    ordered = {name: metrics[name] for name in ("fbp", "interpolation", "tv", *config.methods)}
+    result: dict[str, Any] = {**ordered, **facts, "slices": len(truth)}
+    return Evaluation(
+        result,
+        figures,
+        _headline(config, metrics),
+        _describe(config),
+        {},
+        {f"{k}, s a slice": v for k, v in seconds.items()},
+    )
+
+
+def _figure(config: CTConfig, name: str, truth: np.ndarray, scan: ct.Scan, shown: Mapping[str, np.ndarray]) -> Figure:
+    picked = np.unique(np.linspace(0, len(truth) - 1, min(8, len(truth))).round().astype(int))
+    # The window from -1000 to 500 HU, where most of the anatomy is.
+    bright = 2 * 1500 / (config.high - ct.AIR) - 1
+
+    def window(x: np.ndarray) -> np.ndarray:
+        return np.clip(2 * (x[picked] + 1) / (bright + 1) - 1, -1, 1)
+
+    drawn = {"truth": window(truth)}
+    if name == METAL:
+        drawn["truth"] = np.where(scan.ignore[picked], 1, drawn["truth"])
+    drawn |= {method: x[picked] if method.endswith("sd") else window(x) for method, x in shown.items()}
+    what = "slices with metal (white)" if name == METAL else f"{name} views"
+    return pictures.rows(
+        drawn, f"Test slices from {what}, -1000 to 500 HU; of the samplers one sample, and the deviation of several."
+    )
+
+
+def _headline(config: CTConfig, metrics: Mapping[str, Mapping[str, float]]) -> str:
+    def best(name: str) -> tuple[str, float]:
+        method = max(config.methods, key=lambda method: metrics[method][f"psnr_{name}"])
+        return method, metrics[method][f"psnr_{name}"]
+
+    parts = []
+    for views in config.views:
+        method, ours = best(str(views))
+        simple = ", ".join(f"{label} {metrics[label][f'psnr_{views}']:.1f}" for label in ("fbp", "tv"))
+        parts.append(f"{views} views {method} {ours:.1f} ({simple})")
+    method, ours = best(METAL)
+    simple = f"interpolation {metrics['interpolation']['psnr_metal']:.1f}, tv {metrics['tv']['psnr_metal']:.1f}"
+    return f"PSNR in dB: {'; '.join(parts)}; metal {method} {ours:.1f} ({simple})."
+
+
+def _describe(config: CTConfig) -> dict[str, Metric]:
+    known = {}
+    for name in (*map(str, config.views), METAL):
+        what = "with metal, outside of it" if name == METAL else f"from {name} views"
+        known |= {
+            f"psnr_{name}": Metric(
+                f"PSNR, {name}", "higher", f"{what}, dB; range -1000 to {config.high:g} HU; samplers: mean of samples"
+            ),
+            f"ssim_{name}": Metric(f"SSIM, {name}", "higher", f"{what}, of the same range"),
+            f"sample_{name}": Metric(f"PSNR of one sample, {name}", "higher", f"{what}, dB"),
+            f"rank_{name}": Metric(
+                f"Deviation and error, {name}", "higher", "rank correlation of the samples' deviation with the error"
+            ),
+        }
+    return known
+
+
+def _sample(config: CTConfig, constants, trained, splits, key, n) -> Evaluation:
+    path = denoisers.make_path(config)
+    grid = grids.uniform(path, config.sampler_steps)
+
+    @jax.jit
+    def draw(params, keys):
+        start = denoisers.starting_noise(path, keys, (len(keys), config.size, config.size, 1))
+        return sample(ddim(path), denoisers.denoise_with(config, constants, params), keys, start, grid)
+
+    params = trained["prior"]["net"]
+    drawn = images.in_chunks(lambda keys: draw(params, keys), n, config.chunk, jax.random.split(key, n))
+    return judging.sampled(drawn, "Slices drawn by the prior, with nothing measured.")
+
+
+SMALL = CTConfig(
+    steps=2000,
+    batch_size=16,
+    learning_rate=1e-3,
+    warmup_steps=100,
+    ema_decay=0.995,
+    chunk=8,
+    checkpoint_every=250,
+    log_every=20,
+)
+SMOKE = dataclasses.replace(
+    SMALL,
+    data="ct_phantom/16",
+    steps=4,
+    batch_size=4,
+    size=16,
+    channels=(8,),
+    attention=None,
+    views=(4, 6),
+    metal_views=6,
+    sampler_steps=4,
+    inner_steps=2,
+    cases=2,
+    tuning=1,
+    repeats=2,
+    tv_steps=5,
+    chunk=4,
+    checkpoint_every=2,
+    log_every=1,
+)
+FULL = CTConfig(
+    data="",
+    size=320,
+    path="ve",
+    prediction="noise",
+    channels=(32, 32, 64, 64, 64, 64, 64),
+    blocks=2,
+    attention=(4,),
+    head_width=64,
+    patch=1,
+    methods=("projection", "ddnm", "diffpir", "dps"),
+    views=(10, 20, 23, 50),
+    metal_views=320,
+    sampler_steps=1000,
+    snr=0.246,
+    cases=1000,
+    tuning=16,
+    repeats=4,
+    steps=2_400_000,
+    batch_size=64,
+    learning_rate=2e-4,
+    warmup_steps=5000,
+    schedule="constant",
+    optimizer="adam",
+    ema_decay=0.999,
+    precision="bfloat16",
+    checkpoint_every=5000,
+    log_every=100,
+)
+
+EXPERIMENT = Experiment(
+    name="ct_reconstruction",
+    summary="CT from a few views and around metal, with a diffusion prior, beside FBP and total variation",
+    data="phantom chests, computed; or your slices in Hounsfield units",
+    presets={"smoke": SMOKE, "small": SMALL, "full": FULL},
+    load=images.load_images,
+    measure=_measure,
+    stages=(StageSpec("prior", _build),),
+    evaluate=_evaluate,
+    sample=_sample,
+    baseline="fbp",
+    examples=_examples,
+)
+
+if __name__ == "__main__":
+    raise SystemExit(run_module(EXPERIMENT))
