@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.figure import Figure as Canvas
 
 from experiments import _denoisers as denoisers
 from experiments import _images as images
@@ -25,13 +26,16 @@ from jaxgen.data import ArraySource, Source, Splits, Subset, load, measure_range
 from jaxgen.data.images import fit_shape, resize
 from jaxgen.data.phantoms import LESIONS, Lesion, brain2d
 from jaxgen.errors import UserError
-from jaxgen.experiment import Figure, Metric
-from jaxgen.families import denoising_autoencoder_model
+from jaxgen.experiment import Figure, Metric, StageSpec
+from jaxgen.families import denoising_autoencoder_model, gaussian_likelihood, vae_model
+from jaxgen.families.vae import posterior
 from jaxgen.imaging.augment import random_flip
 from jaxgen.imaging.noise import coarse_noise
 from jaxgen.medical import anomaly
 from jaxgen.metrics import auroc, average_precision
+from jaxgen.nets import decoder, encoder
 from jaxgen.train import Stage
+from jaxgen.types import Net
 
 PHANTOM = "brain2d"
 COMPONENTS = (32, 128)
@@ -67,6 +71,10 @@ class AnomalyConfig(denoisers.DenoiserConfig):
     reference_steps: int = option(
         1000, "training steps of the coarse denoising autoencoder beside; 0 for none", ge=0, group="judging"
     )
+    vae_steps: int = option(
+        0, "training steps of the variational autoencoder beside; 0 for none", ge=0, group="judging"
+    )
+    vae_code: int = option(64, "numbers in its code", ge=1, group="judging")
 
     def __post_init__(self) -> None:
         """Check every field, and those that must fit each other."""
@@ -78,11 +86,13 @@ class AnomalyConfig(denoisers.DenoiserConfig):
 # Data
 
 
-def phantoms(config: AnomalyConfig, n: int, part: int, lesion: Lesion | None = None) -> dict[str, np.ndarray]:
+def phantoms(
+    config: AnomalyConfig, n: int, part: int, lesion: Lesion | None = None, *, first: int = 0
+) -> dict[str, np.ndarray]:
     """T2 slices of a part of the set, with masks and healthy twins; values 0 to about 1 become -1 to about 1."""
     draw = functools.partial(brain2d, 4 * config.seed + part, size=config.size, contrast="t2", lesion=lesion)
     with ThreadPoolExecutor(2) as pool:
-        drawn = list(pool.map(draw, range(n)))
+        drawn = list(pool.map(draw, range(first, first + n)))
     stacked = {name: np.stack([example[name] for example in drawn]) for name in ("image", "healthy", "mask")}
     return stacked | {name: (2 * stacked[name] - 1).astype(np.float32) for name in ("image", "healthy")}
 
@@ -91,11 +101,9 @@ def load_data(config: AnomalyConfig) -> Splits:
     """Train and validation hold healthy images alone, test all there are."""
     if config.data == PHANTOM:
         few = max(8, config.phantoms // 10)
-        train, validation, test = (
-            ArraySource({"image": phantoms(config, n, part)["image"]})
-            for part, n in enumerate((config.phantoms, few, few))
-        )
-        return Splits(train, validation, test, name=PHANTOM, origin="computed", licence="CC0-1.0")
+        counts = (config.phantoms, few, few)
+        parts = [ArraySource({"image": phantoms(config, n, part)["image"]}) for part, n in enumerate(counts)]
+        return Splits(parts[0], parts[1], parts[2], name=PHANTOM, origin="computed", licence="CC0-1.0")
     folder = Path(config.data).expanduser()
     if folder.is_dir() and _patients(folder):
         return _load_patients(config, folder)
@@ -105,16 +113,17 @@ def load_data(config: AnomalyConfig) -> Splits:
         if config.healthy not in splits.label_names:
             known = ", ".join(splits.label_names)
             raise UserError(f"--healthy {config.healthy}: {config.data} has no such label; it has {known}")
-        number = splits.label_names.index(config.healthy)
-
-        def healthy(source: Source) -> Source:
-            return Subset(source, [i for i in range(len(source)) if int(source[i]["label"]) == number])
-    elif "mask" in example:
-
-        def healthy(source: Source) -> Source:
-            return Subset(source, [i for i in range(len(source)) if not source[i]["mask"].any()])
-    else:
+    elif "mask" not in example:
         raise UserError(f"--data {config.data}: it has neither labels nor masks, so that nobody knows what is healthy")
+
+    def is_healthy(example: Mapping[str, np.ndarray]) -> bool:
+        if "label" in example:
+            return splits.label_names[int(example["label"])] == config.healthy
+        return not example["mask"].any()
+
+    def healthy(source: Source) -> Source:
+        return Subset(source, [i for i in range(len(source)) if is_healthy(source[i])])
+
     train, validation = healthy(splits.train), healthy(splits.validation)
     if not len(train) or not len(validation):
         raise UserError(f"--data {config.data}: it has no healthy image to learn from")
@@ -189,30 +198,7 @@ def prepare(config: AnomalyConfig):
     return lambda key, batch: random_flip(key, batch, axes=(1,), names=("image",)) if config.mirror else batch
 
 
-# The coarse denoising autoencoder that every method is beside
-
-
-def reference_stage(config: AnomalyConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
-    """A network that learns to take coarse noise away (Kascenas et al. 2022)."""
-
-    def corrupt(key, x):
-        noise = 0.4 * coarse_noise(key, x.shape, max(1, config.size // 8))
-        return jnp.where((x > FLOOR).any(-1, keepdims=True), x + noise, x)
-
-    model = denoising_autoencoder_model(network(config, constants), corrupt)
-    steps = config.reference_steps
-    return Stage("reference", model, images.optimizers(config, steps), steps, prepare(config))
-
-
-def restored_by_reference(config: AnomalyConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Callable:
-    """Images as that network restores them."""
-    net, params = network(config, constants), trained["reference"]["net"]
-    apply = jax.jit(net.apply)
-    return lambda x: images.in_chunks(lambda x: apply(params, x), len(x), config.chunk, x)
-
-
-# Judging
-
+# Methods
 
 Found = tuple[np.ndarray, np.ndarray | None]
 Method = Callable[[np.ndarray], Found]
@@ -232,6 +218,67 @@ def by_residual(restore: Callable[[np.ndarray], np.ndarray]) -> Method:
         return anomaly.absolute_residual(x, restored), restored
 
     return method
+
+
+# What every method is beside: a coarse denoising autoencoder, and a variational one
+
+
+def reference_stage(config: AnomalyConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
+    """A network that learns to take coarse noise away (Kascenas et al. 2022)."""
+
+    def corrupt(key, x):
+        noise = 0.4 * coarse_noise(key, x.shape, max(1, config.size // 8))
+        return jnp.where((x > FLOOR).any(-1, keepdims=True), x + noise, x)
+
+    model = denoising_autoencoder_model(network(config, constants), corrupt)
+    steps = config.reference_steps
+    return Stage("reference", model, images.optimizers(config, steps), steps, prepare(config))
+
+
+def _vae(config: AnomalyConfig, constants: Mapping[str, Any]) -> tuple[Net, Net]:
+    sides = (config.size, config.size)
+    return (
+        encoder(2 * config.vae_code, channels=config.channels, patch=config.patch, vector=True),
+        decoder(constants["channels"], channels=config.channels, patch=config.patch, spatial=sides),
+    )
+
+
+def vae_stage(config: AnomalyConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
+    """A variational autoencoder with a learned deviation."""
+    model = vae_model(*_vae(config, constants), (config.vae_code,), gaussian_likelihood())
+    made = images.optimizers(config, config.vae_steps)["net"]
+    return Stage("vae", model, dict.fromkeys(("encoder", "decoder", "law"), made), config.vae_steps, prepare(config))
+
+
+def learned(config: AnomalyConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Method]:
+    """The learned references that were trained beside."""
+    found: dict[str, Method] = {}
+    if "reference" in trained:
+        net, weights = network(config, constants), trained["reference"]["net"]
+        found["coarse autoencoder"] = by_residual(_in_chunks(config, lambda p, x: net.apply(p, x), weights))
+    if "vae" in trained:
+        encode, decode = _vae(config, constants)
+
+        def through(params, x):
+            return decode.apply(params["decoder"], posterior(encode, params["encoder"], x)[0])
+
+        found["vae"] = by_residual(_in_chunks(config, through, trained["vae"]))
+    return found
+
+
+def _in_chunks(config: AnomalyConfig, function: Callable, params) -> Callable[[np.ndarray], np.ndarray]:
+    run = jax.jit(function)
+    return lambda x: images.in_chunks(lambda x: run(params, x), len(x), config.chunk, x)
+
+
+REFERENCES = (
+    StageSpec("reference", reference_stage, lambda config: config.reference_steps > 0),
+    StageSpec("vae", vae_stage, lambda config: config.vae_steps > 0),
+)
+"""The stages of the learned references."""
+
+
+# Judging
 
 
 class Bench(NamedTuple):
@@ -258,9 +305,7 @@ def bench(config: AnomalyConfig, constants: Mapping[str, Any], splits: Splits) -
     """The images of an evaluation."""
     train = prepared(config, constants, splits.train, MOST_TRAIN)["image"]
     validation = prepared(config, constants, splits.validation, config.chosen_on)["image"]
-    artificial = anomaly.paste_anomalies(
-        config.seed, validation, anomaly.foreground(validation, FLOOR), radius=(2 * config.size / 64, config.size / 8)
-    )
+    artificial = _artificial(config, validation)
     if config.data == PHANTOM:
         drawn = {kind: phantoms(config, config.lesions, 3, lesion) for kind, lesion in LESIONS.items()}
         sets = {kind: (part["image"], part["mask"]) for kind, part in drawn.items()}
@@ -270,7 +315,20 @@ def bench(config: AnomalyConfig, constants: Mapping[str, Any], splits: Splits) -
     if "mask" in test:
         return Bench(train, validation, artificial, {"lesions": (test["image"], test["mask"])}, {})
     ill = np.asarray(test["label"]) != splits.label_names.index(config.healthy)
-    return Bench(train, validation, artificial, {}, {}, (test["image"], ill))
+    return labelled_bench(config, train, validation, test["image"], ill)
+
+
+def labelled_bench(
+    config: AnomalyConfig, train: np.ndarray, validation: np.ndarray, test: np.ndarray, ill: np.ndarray
+) -> Bench:
+    """Healthy images to learn and choose on, and test images that are ill or not."""
+    validation = validation[: config.chosen_on]
+    return Bench(train[:MOST_TRAIN], validation, _artificial(config, validation), {}, {}, (test, np.asarray(ill)))
+
+
+def _artificial(config: AnomalyConfig, validation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    radius = (2 * config.size / 64, config.size / 8)
+    return anomaly.paste_anomalies(config.seed, validation, anomaly.foreground(validation, FLOOR), radius=radius)
 
 
 def baselines(train: np.ndarray) -> dict[str, Method]:
@@ -287,10 +345,39 @@ def cleaned(config: AnomalyConfig, method: Method, x: np.ndarray) -> Found:
     return anomaly.clean(raw - raw.min(), within, width=config.median), restored
 
 
-def choose(config: AnomalyConfig, candidates: Mapping[Any, Method], chosen_on: tuple[np.ndarray, np.ndarray]) -> dict:
-    """The average precision of each candidate on artificial anomalies."""
+class Tuned(NamedTuple):
+    """A method with a setting that was chosen.
+
+    Attributes:
+        method: the method.
+        setting: the chosen one.
+        found: the average precision of artificial anomalies, by setting.
+    """
+
+    method: Method
+    setting: float
+    found: Mapping[float, float]
+
+
+def tuned(
+    config: AnomalyConfig,
+    restore: Callable[[np.ndarray, float], np.ndarray],
+    settings: tuple[float, ...],
+    chosen_on: tuple[np.ndarray, np.ndarray],
+) -> Tuned:
+    """``restore(x, setting)`` at the setting that finds artificial anomalies best."""
     x, mask = chosen_on
-    return {name: float(average_precision(cleaned(config, m, x)[0], mask)) for name, m in candidates.items()}
+    methods = {setting: by_residual(functools.partial(_at, restore, setting)) for setting in settings}
+    found = {}
+    for setting, method in methods.items():
+        score, _ = cleaned(config, method, x)
+        found[setting] = float(average_precision(jnp.asarray(score), jnp.asarray(mask)))
+    best = max(found, key=lambda setting: found[setting])
+    return Tuned(methods[best], best, found)
+
+
+def _at(restore: Callable[[np.ndarray, float], np.ndarray], setting: float, x: np.ndarray) -> np.ndarray:
+    return restore(x, setting)
 
 
 def of_image(score: np.ndarray) -> np.ndarray:
@@ -327,6 +414,9 @@ def table(
             if name not in simple and kind in best:
                 gain = anomaly.average_precision_gain(counts, best[kind][1], resamples=RESAMPLES)
                 row |= {f"gain_{kind}": gain.value, f"gain_low_{kind}": gain.low, f"gain_high_{kind}": gain.high}
+            sick = np.asarray(mask.reshape(len(mask), -1).any(1))
+            if not bench.twins and sick.any() and not sick.all():
+                row |= _of_images(score, sick)
             maps.setdefault(name, []).extend(_bright(score)[:2])
             if restored is not None:
                 images_.setdefault(name, []).extend(restored[:2])
@@ -335,8 +425,7 @@ def table(
         if bench.ill is not None:
             x, ill = bench.ill
             score, restored = cleaned(config, method, x)
-            whole = of_image(score)
-            row |= {"auroc_image": float(auroc(whole, ill)), "ap_image": float(average_precision(whole, ill))}
+            row |= _of_images(score, ill)
             maps[name] = list(_bright(score)[_picked(ill)])
             if restored is not None:
                 images_[name] = list(restored[_picked(ill)])
@@ -344,10 +433,31 @@ def table(
         found = twin_psnr(bench.lesions[kind][0], twins, bench.lesions[kind][1])
         metrics.setdefault("image itself", {})[f"twin_psnr_{kind}"] = found
     heads = [f"{kind} {j + 1}" for kind in bench.lesions for j in range(2)]
-    return metrics, {
+    figures = {
         "maps": pictures.rows(maps, "The map of each method: bright where it sees an anomaly.", heads=heads),
         "restored": pictures.rows(images_, "What each method would have the image be.", heads=heads),
     }
+    if bench.lesions:
+        figures["bars"] = _bars({name: metrics[name] for name in methods}, tuple(bench.lesions))
+    return metrics, figures
+
+
+def _bars(metrics: Mapping[str, Mapping[str, float]], kinds: tuple[str, ...]) -> Figure:
+    """Average precision of each method on each set, with intervals over cases."""
+    canvas = Canvas(figsize=(2.2 + 1.6 * len(kinds), 3.4), layout="constrained")
+    axes = canvas.subplots()
+    width = 0.85 / len(metrics)
+    for i, (name, row) in enumerate(metrics.items()):
+        value, low, high = (np.array([row[f"{part}_{kind}"] for kind in kinds]) for part in ("ap", "ap_low", "ap_high"))
+        spread = np.maximum([value - low, high - value], 0)
+        place = np.arange(len(kinds)) + (i - (len(metrics) - 1) / 2) * width
+        colour = pictures.COLOURS[i % len(pictures.COLOURS)]
+        axes.bar(place, value, width, yerr=spread, color=colour, label=name, error_kw={"linewidth": 0.8})
+    axes.set_xticks(range(len(kinds)), kinds)
+    axes.set_ylabel("average precision")
+    axes.legend(frameon=False, fontsize=6, ncols=2)
+    axes.spines[["top", "right"]].set_visible(False)
+    return Figure(canvas, "Average precision of pixels, with 95 % bootstrap intervals over cases.")
 
 
 def _judged(kind: str, score, mask, threshold: float, counts: anomaly.CaseCounts) -> dict[str, float]:
@@ -362,6 +472,11 @@ def _judged(kind: str, score, mask, threshold: float, counts: anomaly.CaseCounts
         f"dice_{kind}": judged.dice,
         f"auroc_{kind}": judged.auroc,
     }
+
+
+def _of_images(score: np.ndarray, ill: np.ndarray) -> dict[str, float]:
+    whole, label = jnp.asarray(of_image(score)), jnp.asarray(ill)
+    return {"auroc_image": float(auroc(whole, label)), "ap_image": float(average_precision(whole, label))}
 
 
 def _picked(ill: np.ndarray) -> np.ndarray:
@@ -418,10 +533,10 @@ def describe(bench_names: tuple[str, ...] = tuple(LESIONS)) -> dict[str, Metric]
 def headline(metrics: Mapping[str, Mapping[str, float]], ours: str, simple: tuple[str, ...]) -> str:
     """The chosen method beside the best baseline, in one sentence."""
     row = metrics[ours]
-    if "auroc_image" in row:
+    kinds = [name.removeprefix("ap_case_") for name in row if name.startswith("ap_case_")]
+    if not kinds:
         best = max(simple, key=lambda name: metrics[name]["auroc_image"])
         return f"Ill images: AUROC {row['auroc_image']:.3f} by {ours}, {metrics[best]['auroc_image']:.3f} by {best}."
-    kinds = [name.removeprefix("ap_case_") for name in row if name.startswith("ap_case_")]
     parts = (f"{k} {row[f'ap_{k}']:.3f} ({max(metrics[n][f'ap_{k}'] for n in simple):.3f})" for k in kinds)
     return f"Lesions by {ours}, average precision (best of the baselines): {', '.join(parts)}."
 

@@ -6,22 +6,22 @@
     jaxgen run anomaly_diffusion --data PATIENTS                        # a folder of volumes with masks of lesions
 
 One network a kind of noise, trained on healthy images. The level of each is the one that finds artificial anomalies in
-healthy validation images best; no true lesion is looked at. Beside: a coarse-noise denoising autoencoder, principal
-components, z-scores and brightness, on the same cases. With several scales of coarse noise, a plot shows which is best
-for lesions of which size.
+healthy validation images best; no true lesion is looked at. Beside: a coarse-noise denoising autoencoder, a variational
+one, principal components, z-scores and brightness, on the same cases. With several scales of coarse noise, a plot shows
+which is best for lesions of which size.
 
 Wyatt et al. 2022, "AnoDDPM: anomaly detection with denoising diffusion probabilistic models using simplex noise";
 Kascenas et al. 2022, "Denoising autoencoders for unsupervised anomaly detection in brain MRI", for the coarse noise.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
 from experiments import _anomaly as shared
 from experiments import _denoisers as denoisers
@@ -58,7 +58,11 @@ class DiffusionConfig(shared.AnomalyConfig):
     noise_deviation: float = option(1.0, "of the simplex noise; 0.515 is AnoDDPM's", gt=0, group="method")
     highest: float = option(0.8, "train up to this share of the way to the noise", gt=0, le=1, group="method")
     levels: tuple[float, ...] = option(
-        (0.1, 0.2, 0.3, 0.45, 0.6), "levels to choose from, shares of the way to the noise", gt=0, le=1, group="method"
+        (0.05, 0.1, 0.2, 0.3, 0.45, 0.6),
+        "levels to choose from, shares of the way to the noise",
+        gt=0,
+        le=1,
+        group="method",
     )
     sampler_steps: int = option(5, "steps from the level to the image; 1 is a single call", ge=1, group="sampling")
     eta: float = option(1.0, "new noise in each step: 1 ancestral, 0 none", ge=0, group="sampling")
@@ -130,10 +134,6 @@ def _restorer(config: DiffusionConfig, constants, trained, name: str) -> Callabl
     return restore
 
 
-def _method(restore: Callable[..., np.ndarray], key: Key, level: float) -> shared.Method:
-    return shared.by_residual(lambda x: restore(key, x, level))
-
-
 def _sizes(config: DiffusionConfig, key: Key, restorers, bench: shared.Bench) -> tuple[dict[str, Any], Figure]:
     """Which noise is best for lesions of which size; levels from artificial anomalies of the same size."""
     healthy = bench.validation[: config.radius_images]
@@ -144,12 +144,10 @@ def _sizes(config: DiffusionConfig, key: Key, restorers, bench: shared.Bench) ->
         artificial = anomaly.paste_anomalies(config.seed, healthy, within, radius=(pixels, pixels))
         drawn = shared.phantoms(config, config.radius_images, 3, LESIONS["L1"].of_radius(radius))
         for name, restore in restorers.items():
-            candidates = {level: _method(restore, key, level) for level in config.levels}
-            found = shared.choose(config, candidates, artificial)
-            chosen = candidates[max(found, key=lambda level: found[level])]
-            score, _ = shared.cleaned(config, chosen, drawn["image"])
+            tuned = shared.tuned(config, functools.partial(restore, key), config.levels, artificial)
+            score, _ = shared.cleaned(config, tuned.method, drawn["image"])
             curves[name][0].append(radius)
-            curves[name][1].append(float(average_precision(score, drawn["mask"])))
+            curves[name][1].append(float(average_precision(jnp.asarray(score), jnp.asarray(drawn["mask"]))))
     facts: dict[str, Any] = {
         f"radius {name}": {f"ap_r{r:g}": ap for r, ap in zip(*curve, strict=True)} for name, curve in curves.items()
     }
@@ -158,7 +156,9 @@ def _sizes(config: DiffusionConfig, key: Key, restorers, bench: shared.Bench) ->
         best = [max(scales, key=lambda name: curves[name][1][i]) for i in range(len(config.radii))]
         waves = [scales[name] for name in best]
         facts |= {f"best_wavelength_r{r:g}": wave for r, wave in zip(config.radii, waves, strict=True)}
-        order = stats.spearmanr(config.radii, waves).statistic if len(set(waves)) > 1 else 0.0
+        from scipy.stats import spearmanr  # takes a second to load
+
+        order = spearmanr(config.radii, waves).statistic if len(set(waves)) > 1 else 0.0
         facts["size_correlation"] = float(order)
     caption = (
         "Average precision of bright lesions of one radius; each noise at the level that suits artificial anomalies."
@@ -184,18 +184,15 @@ def _evaluate(config: DiffusionConfig, constants, trained, splits, key) -> Evalu
     bench = shared.bench(config, constants, splits)
     methods = shared.baselines(bench.train)
     simple = tuple(methods)
-    if "reference" in trained:
-        methods["coarse autoencoder"] = shared.by_residual(shared.restored_by_reference(config, constants, trained))
+    methods |= shared.learned(config, constants, trained)
     restorers = {name: _restorer(config, constants, trained, name) for name in config.noise}
     along: dict[str, tuple[list[float], list[float]]] = {}
     chosen: dict[str, dict[str, float]] = {}
-    for name, restore in restorers.items():
-        candidates = {level: _method(restore, key, level) for level in config.levels}
-        found = shared.choose(config, candidates, bench.chosen_on)
-        level = max(found, key=lambda level: found[level])
-        methods[f"{name} diffusion"] = candidates[level]
-        chosen[f"{name} diffusion"] = {"chosen_level": level, "validation_ap": found[level]}
-        along[name] = list(found), list(found.values())
+    for law, restore in restorers.items():
+        tuned = shared.tuned(config, functools.partial(restore, key), config.levels, bench.chosen_on)
+        methods[f"{law} diffusion"] = tuned.method
+        chosen[f"{law} diffusion"] = {"chosen_level": tuned.setting, "validation_ap": max(tuned.found.values())}
+        along[law] = list(tuned.found), list(tuned.found.values())
     metrics, figures = shared.table(config, bench, methods, simple)
     for name, row in chosen.items():
         metrics[name] |= row
@@ -233,6 +230,7 @@ SMALL = DiffusionConfig(
     warmup_steps=50,
     ema_decay=0.995,
     reference_steps=500,
+    vae_steps=500,
     checkpoint_every=200,
     log_every=20,
 )
@@ -251,6 +249,8 @@ SMOKE = dataclasses.replace(
     radii=(2.0, 8.0),
     radius_images=0,
     reference_steps=2,
+    vae_steps=2,
+    vae_code=4,
     chunk=8,
     checkpoint_every=2,
     log_every=1,
@@ -271,6 +271,7 @@ FULL = DiffusionConfig(
     sampler_steps=250,
     radius_images=0,
     reference_steps=67_200,
+    vae_steps=67_200,
     steps=300_000,
     batch_size=1,
     learning_rate=1e-4,
@@ -291,7 +292,7 @@ EXPERIMENT = Experiment(
     load=shared.load_data,
     measure=shared.measure_data,
     stages=(
-        StageSpec("reference", shared.reference_stage, lambda config: config.reference_steps > 0),
+        *shared.REFERENCES,
         *(_stage(name) for name in LAWS),
     ),
     evaluate=_evaluate,

@@ -65,7 +65,7 @@ def stitching_weights(plan: Tiling, merge: Literal["average", "cut"] = "average"
         return masks / masks.sum(0)
     if merge != "cut":
         raise ValueError(f"merge is {merge!r}: choose from average, cut")
-    pixels = np.stack(np.indices(plan.shape), -1)
+    pixels = np.moveaxis(np.indices(plan.shape), 0, -1)
     centre = plan.starts + (np.array(plan.tile) - 1) / 2
     away = np.square(pixels[None] - centre.reshape(len(centre), *(1,) * len(plan.shape), -1)).sum(-1)
     nearest = np.where(masks > 0, away, np.inf).argmin(0)

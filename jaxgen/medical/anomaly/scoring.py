@@ -94,7 +94,7 @@ def foreground(x, floor: float) -> np.ndarray:
         >>> foreground(np.array([[[0.0], [0.5]]]), 0.1).tolist()
         [[False, True]]
     """
-    return (np.asarray(x) > floor).any(-1)
+    return np.asarray((np.asarray(x) > floor).any(-1))
 
 
 def median_filter(score, width: int = 3) -> np.ndarray:

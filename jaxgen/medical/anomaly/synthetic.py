@@ -43,7 +43,7 @@ def paste_anomalies(
     x, within = np.asarray(x), np.asarray(within) != 0
     shape = x.shape[1:-1]
     out, masks = x.copy(), np.zeros(within.shape, bool)
-    places = np.stack(np.indices(shape), -1)
+    places = np.moveaxis(np.indices(shape), 0, -1)
     for i, (image, inside) in enumerate(zip(x, within, strict=True)):
         rng = np.random.default_rng([seed, i])
         foreground = np.argwhere(inside)

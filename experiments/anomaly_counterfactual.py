@@ -1,0 +1,360 @@
+"""Weakly supervised counterfactuals: labels say which images are ill, and diffusion says where.
+
+    jaxgen run anomaly_counterfactual                           # phantom brains, half of them with a lesion
+    jaxgen run anomaly_counterfactual --level 0.5 --scales 2    # how far up, and how hard to guide
+    jaxgen run anomaly_counterfactual --data brain_tumor_mri_128.npz
+
+One class-conditional network. An image is encoded into noise by DDIM and decoded as healthy: guided by a classifier of
+noisy images (Wolleb et al. 2022), without a classifier from the null label with dynamic normalisation (Sanchez et al.
+2022), or simply decoded under the other label (DDIB, Su et al. 2023). What has changed is the lesion. How hard to guide
+is chosen on artificial anomalies in healthy validation images; no mask of a lesion is looked at. Beside: saliency
+(the gradient of the classifier), a coarse-noise denoising autoencoder trained on the healthy half, principal
+components, z-scores and brightness.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import _anomaly as shared
+from experiments import _denoisers as denoisers
+from experiments import _images as images
+from experiments._unet import network
+from jaxgen.cli import run_module
+from jaxgen.config import option
+from jaxgen.data import ArraySource, Splits, load
+from jaxgen.data.phantoms import LESIONS
+from jaxgen.errors import UserError
+from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
+from jaxgen.families import classifier_model, diffusion_model
+from jaxgen.guidance import classifier as guided_by_classifier
+from jaxgen.medical import anomaly
+from jaxgen.nets import classifier
+from jaxgen.samplers import clip, ddim, denoiser, grids
+from jaxgen.train import Stage
+
+HEALTHY, ILL, NULL = 0, 1, 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CounterfactualConfig(shared.AnomalyConfig):
+    """The configuration of `anomaly_counterfactual`."""
+
+    drop_label: float = option(0.3, "share of labels that training leaves out", ge=0, le=1, group="method")
+    classifier_steps: int = option(800, "training steps of the noisy classifier", ge=1, group="training")
+    classifier_channels: images.Widths = option((16, 32, 64), "its widths", ge=4, group="network")
+    level: float = option(0.5, "encode up to this share of the way to the noise", gt=0, le=1, group="sampling")
+    sampler_steps: int = option(50, "steps up, and as many down", ge=1, le=10_000, group="sampling")
+    classifier_scales: tuple[float, ...] = option(
+        (3.0, 10.0, 30.0), "of the guidance by a classifier, to choose from", ge=0, group="sampling"
+    )
+    scales: tuple[float, ...] = option(
+        (2.0, 3.0, 6.0), "of the guidance without one, to choose from; 1 is none", ge=0, group="sampling"
+    )
+    tuned_on: int = option(30, "validation images with artificial anomalies to choose scales on", ge=2, group="judging")
+
+
+def _labelled(config: CounterfactualConfig, n: int, part: int) -> dict[str, np.ndarray]:
+    """Phantoms, of which half have a lesion, L1 or L4: every one another subject."""
+    quarter, half = n // 4, n // 2
+    counts = ((n - half, None), (quarter, LESIONS["L1"]), (half - quarter, LESIONS["L4"]))
+    starts = (0, n - half, n - half + quarter)
+    drawn = [
+        shared.phantoms(config, count, part, lesion, first=start)["image"]
+        for (count, lesion), start in zip(counts, starts, strict=True)
+    ]
+    return {"image": np.concatenate(drawn), "label": (np.arange(n) >= n - half).astype(np.int32)}
+
+
+def _load(config: CounterfactualConfig) -> Splits:
+    if config.data == shared.PHANTOM:
+        few = max(8, config.phantoms // 10)
+        parts = [ArraySource(_labelled(config, n, part)) for part, n in enumerate((config.phantoms, few, few))]
+        return Splits(parts[0], parts[1], parts[2], name=shared.PHANTOM, origin="computed", licence="CC0-1.0")
+    splits = load(config.data, seed=config.seed, wants=("image", "label"), optional=("mask",), spatial=2)
+    if config.healthy not in splits.label_names:
+        raise UserError(f"--healthy {config.healthy}: no such label; there are {', '.join(splits.label_names)}")
+    return splits
+
+
+def _prepared(config: CounterfactualConfig, constants, source) -> dict[str, np.ndarray]:
+    """Images in [-1, 1] with the label 0 for healthy and 1 for ill."""
+    if config.data == shared.PHANTOM:
+        return source.arrays
+    arrays = images.real_images(config, constants, source)
+    return arrays | {"label": (arrays["label"] != constants["healthy"]).astype(np.int32)}
+
+
+def _measure(config: CounterfactualConfig, splits: Splits) -> dict[str, Any]:
+    constants = shared.measure_data(config, splits)
+    number = 0 if config.data == shared.PHANTOM else splits.label_names.index(config.healthy)
+    return constants | {"healthy": number}
+
+
+def _examples(config: CounterfactualConfig, constants, splits: Splits) -> ArraySource:
+    arrays = _prepared(config, constants, splits.train)
+    return ArraySource({"image": arrays["image"], "label": arrays["label"]})
+
+
+def _noisy_network(config: CounterfactualConfig):
+    return classifier(2, channels=config.classifier_channels, blocks=1, patch=config.patch)
+
+
+def _build_classifier(config: CounterfactualConfig, constants, trained) -> Stage:
+    model = classifier_model(_noisy_network(config), path=denoisers.make_path(config))
+    steps = config.classifier_steps
+    return Stage("classifier", model, images.optimizers(config, steps), steps, shared.prepare(config))
+
+
+def _of_healthy(spec: StageSpec) -> StageSpec:
+    """A reference without labels: it learns from the healthy images of a batch alone."""
+
+    def build(config: CounterfactualConfig, constants, trained) -> Stage:
+        stage = spec.build(config, constants, trained)
+        (objective,) = stage.model.objectives
+
+        def loss(params, key, batch):
+            value, info = objective.loss(params, key, batch)
+            return jnp.where(batch["label"] == HEALTHY, value, 0), info
+
+        return stage._replace(model=stage.model._replace(objectives=(objective._replace(loss=loss),)))
+
+    return spec._replace(build=build)
+
+
+def _build(config: CounterfactualConfig, constants, trained) -> Stage:
+    path = denoisers.make_path(config)
+    model = diffusion_model(
+        network(config, constants, classes=2),
+        path,
+        (config.size, config.size, constants["channels"]),
+        ddim(path),
+        grids.uniform(path, 1),
+        prediction=config.prediction,
+        weight=denoisers.loss_weight(config, path),
+        classes=2,
+        drop_label=config.drop_label,
+    )
+    return Stage("diffusion", model, images.optimizers(config), config.steps, shared.prepare(config))
+
+
+class Translator(NamedTuple):
+    """A way to make images healthy.
+
+    Attributes:
+        run: ``(images, scale) -> healthy versions``; the scale is an argument of one compiled program.
+        scales: to choose from.
+    """
+
+    run: Callable[[np.ndarray, float], np.ndarray]
+    scales: tuple[float, ...]
+
+
+def _translators(config: CounterfactualConfig, constants, trained) -> dict[str, Translator]:
+    """Each method."""
+    net, noisy, path = network(config, constants, classes=2), _noisy_network(config), denoisers.make_path(config)
+    start = path.t_data + config.level * (path.t_noise - path.t_data)
+    grid = grids.uniform(path, config.sampler_steps, start=start)
+
+    def labelled(params, n: int):
+        def denoise(x, t, label):
+            predict = lambda x, t: net.apply(params["diffusion"]["net"], x, t, label=label)  # noqa: E731
+            return denoiser(predict, path, config.prediction)(x, t)
+
+        return denoise, (jnp.full((n,), number, jnp.int32) for number in (HEALTHY, ILL, NULL))
+
+    def wolleb(params, x, scale):
+        denoise, (_, _, null) = labelled(params, len(x))
+
+        def log_prob(x, t):
+            return jax.nn.log_softmax(noisy.apply(params["classifier"]["net"], x, t))[:, HEALTHY]
+
+        plain = lambda x, t: denoise(x, t, null)  # noqa: E731
+        guided = guided_by_classifier(plain, log_prob, path, scale)
+        return anomaly.translate(path, plain, guided, x, grid)
+
+    def sanchez(params, x, scale, normalise=anomaly.dynamic_normalisation):
+        denoise, (healthy, _, null) = labelled(params, len(x))
+        pair = anomaly.classifier_free_pair(denoise, healthy, null, scale, normalise=normalise)
+        return anomaly.translate(path, *pair, x, grid)
+
+    def bridge(params, x, scale):
+        del scale
+        denoise, (healthy, ill, _) = labelled(params, len(x))
+        return anomaly.translate(path, lambda x, t: denoise(x, t, ill), lambda x, t: denoise(x, t, healthy), x, grid)
+
+    def unguided(params, x, scale):
+        del scale
+        denoise, (_, _, null) = labelled(params, len(x))
+        return anomaly.translate(path, lambda x, t: denoise(x, t, null), lambda x, t: denoise(x, t, null), x, grid)
+
+    def compiled(translate, scales: tuple[float, ...]) -> Translator:
+        run = jax.jit(translate)
+
+        def on(x: np.ndarray, scale: float) -> np.ndarray:
+            return images.in_chunks(lambda x: run(trained, x, jnp.float32(scale)), len(x), config.chunk, x)
+
+        return Translator(on, scales)
+
+    return {
+        "classifier guidance": compiled(wolleb, config.classifier_scales),
+        "classifier-free guidance": compiled(sanchez, config.scales),
+        "classifier-free, clipped": compiled(lambda p, x, scale: sanchez(p, x, scale, clip), config.scales),
+        "bridge of labels": compiled(bridge, (1.0,)),
+        "no guidance": compiled(unguided, (1.0,)),
+    }
+
+
+def _saliency(config: CounterfactualConfig, trained) -> shared.Method:
+    """The gradient of the log-odds of illness, on the image as it is."""
+    noisy, path = _noisy_network(config), denoisers.make_path(config)
+
+    @jax.jit
+    def gradient(params, x):
+        def odds(x):
+            logits = noisy.apply(params, x, jnp.full(x.shape[:1], path.t_data, jnp.float32))
+            return jnp.sum(logits[:, ILL] - logits[:, HEALTHY])
+
+        return jnp.abs(jax.grad(odds)(x)).mean(-1)
+
+    params = trained["classifier"]["net"]
+    return shared.by_map(lambda x: images.in_chunks(lambda x: gradient(params, x), len(x), config.chunk, x))
+
+
+DESCRIBE = {
+    **shared.describe(),
+    "scale": Metric("Scale", "", "of the guidance, chosen on artificial anomalies"),
+    "healthy_change": Metric("Change of healthy images", "lower", "mean absolute, in the foreground"),
+}
+
+
+def _evaluate(config: CounterfactualConfig, constants, trained, splits, key) -> Evaluation:
+    train, validation = (_prepared(config, constants, part) for part in (splits.train, splits.validation))
+    well, held = (part["image"][part["label"] == HEALTHY] for part in (train, validation))
+    if config.data == shared.PHANTOM:
+        sources = {"train": ArraySource({"image": well}), "validation": ArraySource({"image": held})}
+        bench = shared.bench(config, constants, splits._replace(**sources))
+        bench = bench._replace(
+            lesions={kind: bench.lesions[kind] for kind in ("L1", "L4")},
+            twins={kind: bench.twins[kind] for kind in ("L1", "L4")},
+        )
+    else:
+        test = _prepared(config, constants, splits.test)
+        bench = shared.labelled_bench(config, well, held, test["image"], test["label"] == ILL)
+    methods = shared.baselines(bench.train)
+    simple = tuple(methods)
+    methods["saliency"] = _saliency(config, trained)
+    methods |= shared.learned(config, constants, trained)
+    few = bench.chosen_on[0][: config.tuned_on], bench.chosen_on[1][: config.tuned_on]
+    chosen: dict[str, float] = {}
+    for name, translator in _translators(config, constants, trained).items():
+        tuned = shared.tuned(config, translator.run, translator.scales, few)
+        methods[name], chosen[name] = tuned.method, tuned.setting
+    metrics, figures = shared.table(config, bench, methods, simple)
+    healthy = bench.validation[: config.tuned_on]
+    within = anomaly.foreground(healthy, shared.FLOOR)
+    for name, scale in chosen.items():
+        metrics[name] |= {"scale": scale, "healthy_change": float(methods[name](healthy)[0][within].mean())}
+    return Evaluation(metrics, figures, shared.headline(metrics, "classifier-free guidance", simple), DESCRIBE)
+
+
+def _apply(config: CounterfactualConfig, constants, trained):
+    """Without a classifier, at the middle one of the scales."""
+    translator = _translators(config, constants, trained)["classifier-free guidance"]
+    scale = sorted(translator.scales)[len(translator.scales) // 2]
+
+    def score(key, x):
+        restored = translator.run(x, scale)
+        return anomaly.absolute_residual(x, restored), restored
+
+    return shared.applied(config, constants, score)
+
+
+SMALL = CounterfactualConfig(
+    path="linear",
+    prediction="x0",
+    steps=1500,
+    batch_size=8,
+    learning_rate=1e-3,
+    warmup_steps=50,
+    ema_decay=0.995,
+    lesions=50,
+    chosen_on=50,
+    sampler_steps=30,
+    reference_steps=500,
+    checkpoint_every=250,
+    log_every=20,
+)
+SMOKE = dataclasses.replace(
+    SMALL,
+    steps=4,
+    batch_size=4,
+    size=16,
+    channels=(8,),
+    classifier_channels=(8,),
+    classifier_steps=4,
+    phantoms=40,
+    lesions=4,
+    chosen_on=4,
+    tuned_on=4,
+    scales=(2.0, 4.0),
+    classifier_scales=(10.0,),
+    reference_steps=0,
+    sampler_steps=2,
+    chunk=8,
+    checkpoint_every=2,
+    log_every=1,
+)
+FULL = CounterfactualConfig(
+    data="",
+    size=64,
+    path="linear",
+    prediction="noise",
+    channels=(64, 128, 192, 256),
+    blocks=2,
+    attention=(1, 2, 3),
+    head_width=64,
+    dropout=0.1,
+    drop_label=0.35,
+    classifier_channels=(32, 64, 64, 128),
+    classifier_steps=20_000,
+    level=0.75,
+    sampler_steps=75,
+    classifier_scales=(100.0,),
+    scales=(3.0,),
+    reference_steps=67_200,
+    steps=50_000,
+    batch_size=64,
+    learning_rate=1e-4,
+    weight_decay=0.01,
+    schedule="constant",
+    ema_decay=0.9999,
+    precision="bfloat16",
+    checkpoint_every=5000,
+    log_every=100,
+)
+
+EXPERIMENT = Experiment(
+    name="anomaly_counterfactual",
+    summary="Lesions found with labels of whole images alone: what images would be were they healthy",
+    data="phantom brains in T2, computed, half of them with a lesion; or labelled images",
+    presets={"smoke": SMOKE, "small": SMALL, "full": FULL},
+    load=_load,
+    measure=_measure,
+    stages=(
+        *(_of_healthy(spec) for spec in shared.REFERENCES),
+        StageSpec("classifier", _build_classifier),
+        StageSpec("diffusion", _build),
+    ),
+    evaluate=_evaluate,
+    apply=_apply,
+    baseline="pca-128",
+    examples=_examples,
+)
+
+if __name__ == "__main__":
+    raise SystemExit(run_module(EXPERIMENT))

@@ -1,0 +1,248 @@
+"""Patch diffusion: box after box is noised and restored in the light of the rest of the image (pDDPM).
+
+    jaxgen run anomaly_patch                                    # phantom brains in T2, computed
+    jaxgen run anomaly_patch --box 16 --overlap 8               # smaller boxes that overlap
+    jaxgen run anomaly_patch --data brain_tumor_mri_128.npz     # or data with masks, see anomaly_diffusion
+
+Two equal networks with the same noise: one restores boxes, one whole images, both in one call. Beside: a coarse-noise
+denoising autoencoder, principal components, z-scores and brightness, on the same cases. Levels are chosen on artificial
+anomalies in healthy validation images.
+
+Behrendt et al. 2024, "Patched diffusion models for unsupervised anomaly detection in brain MRI", arXiv 2303.03758.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import _anomaly as shared
+from experiments import _denoisers as denoisers
+from experiments import _images as images
+from experiments import _picture_grids as pictures
+from experiments._unet import network
+from jaxgen import draws
+from jaxgen.cli import run_module
+from jaxgen.config import option
+from jaxgen.errors import UserError
+from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
+from jaxgen.imaging.tiles import Tiling, tiling
+from jaxgen.medical import anomaly
+from jaxgen.samplers import denoiser
+from jaxgen.train import Stage
+from jaxgen.types import NoiseLaw
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PatchConfig(shared.AnomalyConfig):
+    """The configuration of `anomaly_patch`."""
+
+    box: int = option(32, "side of a box in pixels", ge=2, group="method")
+    overlap: int = option(16, "pixels that neighbouring boxes share", ge=0, group="method")
+    merge: Literal["average", "cut"] = option("average", "how boxes that overlap are stitched", group="method")
+    noise: Literal["simplex", "white", "coarse"] = option("simplex", "the kind of noise", group="method")
+    wavelength: float = option(16.0, "of the first octave of the simplex noise, pixels", gt=0, group="method")
+    cells: int = option(8, "nodes of the coarse noise along one side", ge=1, group="method")
+    levels: tuple[float, ...] = option(
+        (0.2, 0.35, 0.5, 0.65), "levels to choose from, shares of the way to the noise", gt=0, le=1, group="method"
+    )
+    repeats: int = option(2, "draws of noise an image, averaged", ge=1, group="sampling")
+
+    def __post_init__(self) -> None:
+        """Check every field, and those that must fit each other."""
+        super().__post_init__()
+        if self.overlap >= self.box:
+            raise UserError(f"--overlap must be less than --box {self.box}, got {self.overlap}")
+        if self.box > self.size:
+            raise UserError(f"--box must be at most --size {self.size}, got {self.box}")
+
+
+def _law(config: PatchConfig) -> NoiseLaw:
+    laws = {
+        "white": draws.normal,
+        "simplex": anomaly.simplex_law(config.wavelength),
+        "coarse": anomaly.coarse_law(config.cells),
+    }
+    return laws[config.noise]
+
+
+def _plan(config: PatchConfig, stage: str) -> Tiling:
+    """The boxes; a box as large as the image is diffusion of the whole image."""
+    sides = (config.size, config.size)
+    return tiling(sides, config.size) if stage == "whole" else tiling(sides, config.box, config.overlap)
+
+
+def _stage(stage: str) -> StageSpec:
+    def build(config: PatchConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
+        model = anomaly.patch_diffusion_model(
+            network(config, constants),
+            denoisers.make_path(config),
+            _plan(config, stage),
+            prediction=config.prediction,
+            noise=_law(config),
+        )
+        return Stage(stage, model, images.optimizers(config), config.steps, shared.prepare(config))
+
+    return StageSpec(stage, build)
+
+
+def _restorer(config: PatchConfig, constants, trained, stage: str) -> Callable[..., np.ndarray]:
+    """``restore(key, x, level)``; the level is an argument of one compiled program."""
+    net, path, plan, law = network(config, constants), denoisers.make_path(config), _plan(config, stage), _law(config)
+
+    @jax.jit
+    def run(params, keys, x, level):
+        denoise = denoiser(lambda x, t: net.apply(params, x, t), path, config.prediction)
+        t = path.t_data + level * (path.t_noise - path.t_data)
+
+        def once(_, key):
+            return None, anomaly.patch_diffusion(path, denoise, key, x, plan, t, noise=law, merge=config.merge)
+
+        return jnp.mean(jax.lax.scan(once, None, draws.split(keys, config.repeats))[1], 0)
+
+    params = trained[stage]["net"]
+
+    def restore(key, x: np.ndarray, level: float) -> np.ndarray:
+        keys = jax.random.split(key, len(x))
+        return images.in_chunks(lambda k, x: run(params, k, x, jnp.float32(level)), len(x), config.chunk, keys, x)
+
+    return restore
+
+
+NAMES = {"boxes": "patch diffusion", "whole": "whole-image diffusion"}
+DESCRIBE = {
+    **shared.describe(),
+    "chosen_level": Metric("Level", "", "chosen on artificial anomalies, a share of the way to the noise"),
+    "validation_ap": Metric("AP, artificial", "higher", "of the artificial anomalies that the level is chosen on"),
+    "healthy_error": Metric(
+        "Healthy error", "lower", "mean absolute residual of the healthy pixels round artificial anomalies"
+    ),
+}
+
+
+def _evaluate(config: PatchConfig, constants, trained, splits, key) -> Evaluation:
+    bench = shared.bench(config, constants, splits)
+    methods = shared.baselines(bench.train)
+    simple = tuple(methods)
+    methods |= shared.learned(config, constants, trained)
+    along: dict[str, tuple[list[float], list[float]]] = {}
+    chosen: dict[str, dict[str, float]] = {}
+    for stage, name in NAMES.items():
+        restore = _restorer(config, constants, trained, stage)
+        tuned = shared.tuned(config, functools.partial(restore, key), config.levels, bench.chosen_on)
+        methods[name] = tuned.method
+        x, mask = bench.chosen_on
+        kept = anomaly.foreground(x, shared.FLOOR) & ~mask
+        chosen[name] = {
+            "chosen_level": tuned.setting,
+            "validation_ap": max(tuned.found.values()),
+            "healthy_error": float(np.mean(tuned.method(x)[0][kept])),
+        }
+        along[name] = list(tuned.found), list(tuned.found.values())
+    metrics, figures = shared.table(config, bench, methods, simple)
+    for name, row in chosen.items():
+        metrics[name] |= row
+    figures["levels"] = pictures.curves(
+        along,
+        "Average precision of artificial anomalies in healthy validation images: where levels are chosen.",
+        x="level, share of the way to the noise",
+        y="average precision",
+    )
+    return Evaluation(metrics, figures, shared.headline(metrics, NAMES["boxes"], simple), DESCRIBE)
+
+
+def _apply(config: PatchConfig, constants, trained):
+    """Boxes at the middle one of the levels."""
+    restore = _restorer(config, constants, trained, "boxes")
+    level = sorted(config.levels)[len(config.levels) // 2]
+
+    def score(key, x):
+        restored = restore(key, x, level)
+        return anomaly.absolute_residual(x, restored), restored
+
+    return shared.applied(config, constants, score)
+
+
+SMALL = PatchConfig(
+    path="cosine",
+    prediction="x0",
+    steps=1000,
+    batch_size=8,
+    learning_rate=1e-3,
+    warmup_steps=50,
+    ema_decay=0.995,
+    reference_steps=500,
+    checkpoint_every=250,
+    log_every=20,
+)
+SMOKE = dataclasses.replace(
+    SMALL,
+    steps=4,
+    batch_size=4,
+    size=16,
+    channels=(8,),
+    box=8,
+    overlap=4,
+    noise="coarse",
+    levels=(0.3, 0.6),
+    phantoms=40,
+    lesions=4,
+    chosen_on=4,
+    reference_steps=0,
+    chunk=8,
+    checkpoint_every=2,
+    log_every=1,
+)
+FULL = PatchConfig(
+    data="",
+    size=96,
+    path="cosine",
+    prediction="x0",
+    box=48,
+    overlap=0,
+    merge="cut",
+    wavelength=64.0,
+    channels=(128, 256, 256),
+    blocks=3,
+    attention=(2,),
+    head_width=64,
+    residual_resampling=True,
+    levels=(0.3, 0.4, 0.5, 0.6),
+    repeats=1,
+    erosion=3,
+    median=5,
+    reference_steps=67_200,
+    steps=200_000,
+    batch_size=32,
+    learning_rate=1e-4,
+    schedule="constant",
+    optimizer="adam",
+    ema_decay=0.9999,
+    precision="bfloat16",
+    checkpoint_every=5000,
+    log_every=100,
+)
+
+EXPERIMENT = Experiment(
+    name="anomaly_patch",
+    summary="Anomalies by patch diffusion: boxes restored in the light of the rest, beside whole-image diffusion",
+    data="phantom brains in T2, computed, and four kinds of lesions; or images with labels or masks",
+    presets={"smoke": SMOKE, "small": SMALL, "full": FULL},
+    load=shared.load_data,
+    measure=shared.measure_data,
+    stages=(
+        *shared.REFERENCES,
+        *(_stage(name) for name in NAMES),
+    ),
+    evaluate=_evaluate,
+    apply=_apply,
+    baseline="pca-128",
+    examples=shared.examples,
+)
+
+if __name__ == "__main__":
+    raise SystemExit(run_module(EXPERIMENT))

@@ -1,0 +1,173 @@
+"""The anomaly experiments: from the command line to the files they leave, their data, and their presets by shape."""
+
+import dataclasses
+import importlib
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import PIL.Image
+import pytest
+
+from experiments import _anomaly as shared
+from experiments import anomaly_counterfactual, anomaly_diffusion, anomaly_patch
+from jaxgen.cli import main
+from jaxgen.errors import UserError
+from jaxgen.medical import anomaly
+
+OURS = {
+    "anomaly_diffusion": ("coarse8 diffusion", "coarse autoencoder", "vae"),
+    "anomaly_patch": ("patch diffusion", "whole-image diffusion"),
+    "anomaly_counterfactual": ("classifier guidance", "classifier-free guidance", "bridge of labels", "saliency"),
+    "anomaly_latent": ("latent healing", "without the gate", "autoencoder residual"),
+}
+SIMPLE = ("intensity", "z-scores", "pca-32", "pca-128")
+
+
+@pytest.mark.parametrize("name", list(OURS))
+def test_smoke_preset_on_phantoms_and_on_a_picture(name, tmp_path):
+    run = tmp_path / "run"
+    assert main(["run", name, "--preset", "smoke", "--workdir", str(run)]) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    for method in (*SIMPLE, *OURS[name]):
+        for kind in ("L1", "L4"):
+            row = metrics[method]
+            assert 0 < row[f"ap_{kind}"] <= 1
+            assert row[f"dice_{kind}"] <= row[f"best_dice_{kind}"] + 1e-9
+            assert row[f"ap_low_{kind}"] <= row[f"ap_high_{kind}"]
+    assert np.isfinite(metrics["image itself"]["twin_psnr_L1"])
+    picture = tmp_path / "in" / "brain.png"
+    picture.parent.mkdir()
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30), np.uint8)).save(picture)
+    assert main(["apply", str(run), str(picture), "--out", str(tmp_path / "out")]) == 0
+    with np.load(tmp_path / "out" / "brain_arrays.npz") as maps:
+        assert maps["anomaly"].shape == maps["restored"].shape == (20, 30)
+        assert np.isfinite(maps["anomaly"]).all()
+
+
+def test_images_with_labels_are_judged_one_by_one(data, tmp_path):
+    run = tmp_path / "run"
+    flags = ["--data", str(data), "--healthy", "0", "--reference-steps", "0", "--vae-steps", "0", "--levels", "0.3"]
+    assert main(["run", "anomaly_diffusion", "--preset", "smoke", "--workdir", str(run), *flags]) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["z-scores"]["auroc_image"] > 0.9, "bright discs among dark ones"
+    assert 0 <= metrics["coarse8 diffusion"]["auroc_image"] <= 1
+    with pytest.raises(UserError, match="--healthy nobody"):
+        shared.load_data(dataclasses.replace(anomaly_diffusion.SMOKE, data=str(data), healthy="nobody"))
+
+
+def test_patients_with_masks_are_held_out_whole(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        lesion = np.zeros((12, 10, 40), np.uint8)
+        lesion[4:6, 4:6, number : number + 10] = 1
+        volume = rng.integers(40 * number + 1, 40 * number + 40, (2, 12, 10, 40)).astype(np.uint8)
+        np.savez(tmp_path / f"p{number}.npz", volume=volume, lesion=lesion, channels=np.array(["T1", "FLAIR"]))
+    config = dataclasses.replace(anomaly_diffusion.SMOKE, data=str(tmp_path), test_patient=1)
+    splits = shared.load_data(config)
+    assert len(splits.test) == 40
+    assert splits.test.arrays["mask"].any((1, 2)).sum() == 10
+    assert 40 < splits.test.arrays["image"].min() <= splits.test.arrays["image"].max() < 80
+    healthy = np.concatenate([splits.train.arrays["image"], splits.validation.arrays["image"]])
+    assert len(healthy) == 60
+    assert not ((healthy > 40) & (healthy < 80)).any(), "nothing of the patient held out"
+    bench = shared.bench(config, shared.measure_data(config, splits), splits)
+    x, mask = bench.lesions["lesions"]
+    assert x.shape == (40, 16, 16, 1)
+    assert mask.any((1, 2)).sum() == 10
+    for change, message in (({"test_patient": 3}, "--test-patient 3"), ({"contrast": "PD"}, "--contrast PD")):
+        with pytest.raises(UserError, match=message):
+            shared.load_data(dataclasses.replace(config, **change))
+
+
+def test_half_of_the_labelled_phantoms_have_a_lesion_and_all_are_other_subjects():
+    drawn = anomaly_counterfactual._labelled(anomaly_counterfactual.SMOKE, 24, 0)
+    assert drawn["label"].tolist() == 12 * [0] + 12 * [1]
+    healthy = shared.phantoms(anomaly_counterfactual.SMOKE, 24, 0)["image"]
+    same = (drawn["image"] == healthy).all((1, 2, 3))
+    assert same[:12].all()
+    assert not same[12:].any()
+
+
+def test_a_map_comes_back_in_the_place_of_the_image():
+    image = np.zeros((30, 50, 1), np.float32)
+    image[:] = 0.5
+    image[10, 40] = 1.0
+    config = dataclasses.replace(anomaly_diffusion.SMOKE, size=64, median=1)
+    score = lambda key, x: (np.where(x[..., 0] > 0.2, 1.0, 0.0), x)  # noqa: E731
+    found = shared.applied(config, {"value_range": [[0.0], [1.0]], "channels": 1}, score)(jax.random.key(0), image)
+    assert found["anomaly"].shape == (30, 50)
+    assert np.unravel_index(found["anomaly"].argmax(), (30, 50)) == (10, 40)
+    assert abs(found["restored"] - image[..., 0])[15:, :35].max() < 1e-5
+    with pytest.raises(ValueError, match="channels"):
+        shared.applied(config, {"value_range": [[0.0], [1.0]], "channels": 3}, score)(jax.random.key(0), image)
+
+
+def test_scores_of_images_and_of_twins_by_hand():
+    score = np.zeros((2, 20, 20))
+    score[1, 0, :4] = (1, 2, 3, 6)
+    assert shared.of_image(score).tolist() == [0.0, 3.0]
+    twin, mask = np.zeros((1, 4, 4, 1)), np.zeros((1, 4, 4))
+    mask[0, 0] = 1
+    assert shared.twin_psnr(twin + 0.2 * mask[..., None], twin, mask) == pytest.approx(20.0)
+
+
+def test_configurations_that_do_not_fit():
+    for config, change, message in (
+        (anomaly_diffusion.SMALL, {"noise": ("white", "white")}, "--noise"),
+        (anomaly_diffusion.SMALL, {"levels": (0.9,)}, "--levels go to 0.9"),
+        (anomaly_diffusion.SMALL, {"median": 4}, "--median must be odd"),
+        (anomaly_patch.SMALL, {"overlap": 32}, "--overlap must"),
+        (anomaly_patch.SMALL, {"box": 65}, "--box must"),
+    ):
+        with pytest.raises(UserError, match=message):
+            dataclasses.replace(config, **change)
+
+
+@pytest.mark.parametrize("preset", ["small", "full"])
+@pytest.mark.parametrize("name", list(OURS))
+def test_every_preset_traces_a_training_step(name, preset):
+    module = importlib.import_module(f"experiments.{name}")
+    config = module.EXPERIMENT.presets[preset]
+    batch = {
+        "image": jax.ShapeDtypeStruct((2, config.size, config.size, 1), jnp.float32),
+        "label": jax.ShapeDtypeStruct((2,), jnp.int32),
+    }
+    constants, trained = {"channels": 1, "classes": [], "value_range": [[0], [255]], "healthy": 0}, {}
+    for spec in module.EXPERIMENT.stages:
+        if spec.wanted is not None and not spec.wanted(config):
+            continue
+        stage = spec.build(config, constants, trained)
+
+        def step(key, params, batch, stage=stage):
+            prepared = stage.prepare(jax.random.split(key, 2), batch)
+            return [
+                objective.loss(params, jax.random.split(key, 2), prepared)[0] for objective in stage.model.objectives
+            ]
+
+        def init(key, batch, stage=stage):
+            return stage.model.init(key, stage.prepare(jax.random.split(key, 2), batch))
+
+        if name == "anomaly_latent" and spec.name == "diffusion":
+            # The codes of the stage before: its parameters are closed over, so zeros stand for them.
+            shapes = trained["autoencoder"]
+            stage = spec.build(config, constants, {"autoencoder": jax.tree.map(lambda s: jnp.zeros(s.shape), shapes)})
+            params = jax.eval_shape(lambda key, batch, s=stage: init(key, batch, s), jax.random.key(0), batch)
+            losses = jax.eval_shape(lambda k, p, b, s=stage: step(k, p, b, s), jax.random.key(0), params, batch)
+        else:
+            params = jax.eval_shape(init, jax.random.key(0), batch)
+            losses = jax.eval_shape(step, jax.random.key(0), params, batch)
+        trained[spec.name] = params
+        assert all(loss.shape == (2,) and loss.dtype == jnp.float32 for loss in losses)
+        assert {group for objective in stage.model.objectives for group in objective.groups} <= set(stage.optimizers)
+
+
+def test_the_maps_that_are_judged_are_clean():
+    config = dataclasses.replace(anomaly_diffusion.SMOKE, size=32, erosion=1)
+    x = shared.phantoms(config, 3, 0)["image"]
+    score, restored = shared.cleaned(config, shared.by_map(anomaly.intensity), x)
+    assert restored is None
+    inside = anomaly.erode(anomaly.foreground(x, shared.FLOOR))
+    assert (score[~inside] == 0).all()
+    assert (score[inside] > 0).mean() > 0.9
