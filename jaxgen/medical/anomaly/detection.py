@@ -128,10 +128,12 @@ def case_counts(score, mask, *, levels: int = 512) -> CaseCounts:
     return CaseCounts(count(lesion), count(~lesion))
 
 
-def _average_precision(lesion: np.ndarray, healthy: np.ndarray) -> float:
-    here = lesion.sum(0)
+def _average_precision(counts: CaseCounts, cases: np.ndarray) -> float:
+    """Of the cases with these numbers, each as often as it is named."""
+    weight = np.bincount(cases, minlength=len(counts.lesion)).astype(np.float64)
+    here = weight @ counts.lesion
     hit = np.cumsum(here)
-    return float(np.sum(here * hit / np.maximum(hit + np.cumsum(healthy.sum(0)), 1)) / max(hit[-1], 1))
+    return float(np.sum(here * hit / np.maximum(hit + np.cumsum(weight @ counts.healthy), 1)) / max(hit[-1], 1))
 
 
 def average_precision_interval(counts: CaseCounts, *, resamples: int = 500, seed: int = 0) -> Interval:
@@ -150,7 +152,8 @@ def average_precision_interval(counts: CaseCounts, *, resamples: int = 500, seed
         >>> average_precision_interval(counts, resamples=10)
         Interval(value=1.0, low=1.0, high=1.0)
     """
-    return bootstrap_interval(_average_precision, *counts, resamples=resamples, seed=seed)
+    cases = np.arange(len(counts.lesion))
+    return bootstrap_interval(lambda drawn: _average_precision(counts, drawn), cases, resamples=resamples, seed=seed)
 
 
 def average_precision_gain(counts: CaseCounts, than: CaseCounts, *, resamples: int = 500, seed: int = 0) -> Interval:
@@ -173,8 +176,10 @@ def average_precision_gain(counts: CaseCounts, than: CaseCounts, *, resamples: i
         >>> average_precision_gain(counts, counts, resamples=10).value
         0.0
     """
+    if len(counts.lesion) != len(than.lesion):
+        raise ValueError(f"{len(counts.lesion)} cases beside {len(than.lesion)}: compare methods on the same ones")
 
-    def gain(lesion: np.ndarray, healthy: np.ndarray, other: np.ndarray, rest: np.ndarray) -> float:
-        return _average_precision(lesion, healthy) - _average_precision(other, rest)
+    def gain(drawn: np.ndarray) -> float:
+        return _average_precision(counts, drawn) - _average_precision(than, drawn)
 
-    return bootstrap_interval(gain, *counts, *than, resamples=resamples, seed=seed)
+    return bootstrap_interval(gain, np.arange(len(counts.lesion)), resamples=resamples, seed=seed)

@@ -41,6 +41,10 @@ def test_counts_by_case_hold_all_pixels_and_give_average_precision():
     assert judging.average_precision_interval(counts, resamples=2).value == pytest.approx(exact, abs=1e-6)
     coarse = judging.average_precision_interval(judging.case_counts(score, mask, levels=64), resamples=2).value
     assert abs(coarse - exact) < 1 / 64
+    # A resample is the cases named, each as often as it is named.
+    drawn = np.array([0, 0, 3, 5, 5, 5])
+    again = judging.judge(score[drawn], mask[drawn]).average_precision
+    assert judging._average_precision(counts, drawn) == pytest.approx(again, abs=1e-6)
     with pytest.raises(ValueError, match="nothing to find"):
         judging.case_counts(score, np.zeros_like(mask))
     with pytest.raises(ValueError, match="masks of"):
@@ -59,4 +63,6 @@ def test_intervals_are_over_cases_and_pairs_are_kept():
     worse = judging.case_counts(score - 0.3 * mask, mask)
     gain = judging.average_precision_gain(counts, worse)
     assert gain.low > 0
+    with pytest.raises(ValueError, match="same ones"):
+        judging.average_precision_gain(counts, twice)
     assert gain.high - gain.low < 0.5 * (interval.high - interval.low)
