@@ -48,7 +48,7 @@ def chain(*bijections: Bijection) -> Bijection:
     return Bijection(init, forward, inverse)
 
 
-def scan_chain(bijection: Bijection, layers: int, *, unroll: int = 1) -> Bijection:
+def scan_chain(bijection: Bijection, layers: int) -> Bijection:
     """Equal bijections one after the other, each with parameters of its own, as one loop.
 
     The time to compile does not grow with the number of layers, as that of a `chain` does.
@@ -56,7 +56,6 @@ def scan_chain(bijection: Bijection, layers: int, *, unroll: int = 1) -> Bijecti
     Args:
         bijection: one layer, which must keep the shape of what it maps.
         layers: how many of them.
-        unroll: how many layers a turn of the loop holds; all of them make it no loop, which compiles longer.
 
     Returns:
         A `Bijection`; its parameters are those of one layer with a new first axis ``[layers, ...]``.
@@ -83,7 +82,7 @@ def scan_chain(bijection: Bijection, layers: int, *, unroll: int = 1) -> Bijecti
             y, log_det = way(params, x, condition)
             return (y, total + log_det), None
 
-        return jax.lax.scan(layer, (lift(x), no_change(x)), params, length=layers, reverse=backwards, unroll=unroll)[0]
+        return jax.lax.scan(layer, (lift(x), no_change(x)), params, length=layers, reverse=backwards)[0]
 
     def forward(params: Params, x: Array, condition: Array | None = None) -> tuple[Array, Array]:
         return run(bijection.forward, params, x, condition, False)

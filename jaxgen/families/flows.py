@@ -21,7 +21,7 @@ from jaxgen.bijections import (
     reverse,
     scan_chain,
 )
-from jaxgen.nets import conditioner, dense_conditioner, masked_mlp, ops
+from jaxgen.nets import conditioner, dense_conditioner, masked_mlp
 from jaxgen.types import Net
 
 
@@ -171,7 +171,7 @@ def glow(
     def level(channels: int, last: bool) -> Bijection:
         # The second half of the channels takes a shift and a scale each: as many answers as there are channels.
         layer = coupling(conditioner(channels, width=width), transform)
-        step = scan_chain(chain(actnorm(), conv1x1(), layer), steps, unroll=ops.unroll(steps))
+        step = scan_chain(chain(actnorm(), conv1x1(), layer), steps)
         return step if last else chain(step, layer)
 
     shapes = level_shapes(shape, levels)

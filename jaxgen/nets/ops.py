@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 
+from jaxgen.nets.canonical_convolution import canonical_convolution
 from jaxgen.types import Array
 
 _forced_form: list[str] = []
@@ -100,6 +101,8 @@ def _convolution(x: Array, kernel: Array, stride: int, padding: tuple[int, int] 
     spatial = "DHW"[3 - (x.ndim - 2) :]
     layout = ("N" + spatial + "C", spatial + "IO", "N" + spatial + "C")
     pads = _pads(kernel.shape[:-2], padding)
+    if _on_cpu() and groups == 1:
+        return canonical_convolution(x, kernel, (stride,) * len(spatial), pads)
     return jax.lax.conv_general_dilated(
         x, kernel, (stride,) * len(spatial), pads, dimension_numbers=layout, feature_group_count=groups
     )
@@ -196,12 +199,3 @@ def block_end(x: Array) -> Array:
     Without it XLA recomputes the norm and the modulation of the next block inside several of its consumers.
     """
     return jax.lax.optimization_barrier(x) if _on_cpu() else x
-
-
-def unroll(layers: int) -> int:
-    """How many of so many equal layers with convolutions one turn of a `jax.lax.scan` over them should hold.
-
-    All of them on CPU: inside of a loop the gradients of convolutions took XLA three to five times as long there (Glow,
-    8 steps a scale). Elsewhere one, which compiles sooner.
-    """
-    return layers if _on_cpu() else 1
