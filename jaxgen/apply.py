@@ -21,8 +21,8 @@ from jaxgen.data.nifti import axial_axis
 from jaxgen.data.writers import write_atomically, write_dicom_seg, write_mask, write_nifti
 from jaxgen.errors import UserError
 
-OUTPUTS = ("mask", "probability", "uncertainty")
-"""The arrays that a segmentation gives; an experiment may give others."""
+OUTPUTS = ("mask", "probability", "uncertainty", "reconstruction")
+"""The arrays that a segmentation gives, and a reconstruction; an experiment may give others."""
 
 Apply = Callable[..., Mapping[str, np.ndarray]]
 
@@ -59,13 +59,15 @@ def apply_run(
     Raises:
         UserError: if the run is not trained, there is nothing to do, or results would be written over.
     """
-    files = find_inputs(inputs)
     if dicom_seg and find_spec("highdicom") is None:
         raise UserError("--dicom-seg needs highdicom: pip install 'jaxgen[dicom]', or leave the flag out for NIfTI")
-    _refuse_clashes(files, out, overwrite)
     _, experiment, config, constants, trained = runner.open_trained(run)
     if experiment.apply is None:
         raise UserError(f"{run}: the experiment {experiment.name} cannot be applied to images; try `jaxgen sample`")
+    suffix = "" if experiment.reader is None else experiment.reader.suffix
+    read = readers.read_image if experiment.reader is None else experiment.reader.read
+    files = find_inputs(inputs, suffix)
+    _refuse_clashes(files, out, overwrite, suffix)
     function = experiment.apply(config, constants, trained)
     runner.make_folder(out, "--out")
     root = jax.random.fold_in(jax.random.key(config.seed if seed is None else seed), runner.APPLY)
@@ -76,9 +78,10 @@ def apply_run(
         bar.set_postfix_str(path.name[:30])
         if not quiet and not shown:
             print(f"{number}/{len(files)} {path.name}", file=sys.stderr, flush=True)
-        key = jax.random.fold_in(root, zlib.crc32(readers.stem(path).encode()))
+        stem = _stem(path, suffix)
+        key = jax.random.fold_in(root, zlib.crc32(stem.encode()))
         try:
-            image = readers.read_image(path)
+            image = read(path)
             results = apply_image(function, key, image, experiment.spatial_dims, path, shown)
         except Exception as error:
             line = " ".join(str(error).split())[:400]
@@ -89,7 +92,9 @@ def apply_run(
             failed.append(line)
             summary[path.name] = {"error": line}
             continue
-        summary[path.name] = write_results(results, image, out, readers.stem(path), dicom_seg, overwrite)
+        if "reconstruction" in results:  # its grid need not be that of the measurements
+            image = image._replace(array=results["reconstruction"][..., None])
+        summary[path.name] = write_results(results, image, out, stem, dicom_seg, overwrite)
     runs.write_json(out / "summary.json", summary)
     for line in failed:
         print(f"jaxgen: failed: {line}", file=sys.stderr)
@@ -98,7 +103,7 @@ def apply_run(
     return failed
 
 
-def find_inputs(inputs: Iterable[str]) -> list[Path]:
+def find_inputs(inputs: Iterable[str], suffix: str = "") -> list[Path]:
     """The images that files, folders and patterns stand for, each once, in order.
 
     A folder stands for the images in it (or in its ``images/``); one that holds nothing but DICOM slices is one
@@ -106,6 +111,7 @@ def find_inputs(inputs: Iterable[str]) -> list[Path]:
 
     Args:
         inputs: what the command line says.
+        suffix: of the files to look for in folders, where they are not images.
 
     Returns:
         Paths that `jaxgen.data.readers.read_image` reads.
@@ -117,7 +123,7 @@ def find_inputs(inputs: Iterable[str]) -> list[Path]:
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            found += _in_folder(path)
+            found += _with_suffix(path, suffix) if suffix else _in_folder(path)
         elif path.exists():
             found.append(path)
         elif path.is_symlink():
@@ -130,6 +136,17 @@ def find_inputs(inputs: Iterable[str]) -> list[Path]:
         else:
             raise UserError(f"{text}: there is no such file or folder; check its name")
     return list(dict.fromkeys(found))
+
+
+def _with_suffix(folder: Path, suffix: str) -> list[Path]:
+    found = sorted(entry for entry in folder.iterdir() if entry.name.lower().endswith(suffix) and entry.is_file())
+    if not found:
+        raise UserError(f"{folder}: it holds no file named *{suffix}; name another folder")
+    return found
+
+
+def _stem(path: Path, suffix: str) -> str:
+    return path.name[: -len(suffix)] if suffix and path.name.lower().endswith(suffix) else readers.stem(path)
 
 
 def _in_folder(folder: Path) -> list[Path]:
@@ -158,10 +175,10 @@ def _is_series(folder: Path) -> bool:
     return len(files) > 1 and all(readers.file_suffix(entry) == ".dcm" and entry.is_file() for entry in files)
 
 
-def _refuse_clashes(files: Sequence[Path], out: Path, overwrite: bool) -> None:
+def _refuse_clashes(files: Sequence[Path], out: Path, overwrite: bool, suffix: str) -> None:
     by_stem: dict[str, Path] = {}
     for path in files:
-        stem = readers.stem(path)
+        stem = _stem(path, suffix)
         if stem in by_stem:
             raise UserError(f"{by_stem[stem]} and {path}: both would write {stem}_mask; apply them into two folders")
         by_stem[stem] = path

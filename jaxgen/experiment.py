@@ -67,6 +67,19 @@ class Evaluation(NamedTuple):
     timings: Mapping[str, Mapping[str, float]] = {}
 
 
+class Reader(NamedTuple):
+    """How ``jaxgen apply`` reads a file of measurements rather than of an image.
+
+    Attributes:
+        suffix: of the files, such as ".npz".
+        read: ``path -> jaxgen.data.image.Image``, whose array ``[*spatial, c]`` may be complex; a `UserError` names the
+            file and the fix.
+    """
+
+    suffix: str
+    read: Callable[[Path], Any]
+
+
 class StageSpec(NamedTuple):
     """One stage of training, built when the stages before it are trained.
 
@@ -98,6 +111,7 @@ class Experiment(NamedTuple):
         sample: ``sample(config, constants, trained, splits, key, n) -> Evaluation``.
         apply: ``apply(config, constants, trained) -> f`` with ``f(key, image) -> {name: array}``: raw image
             ``[*spatial, c]`` in, arrays ``[*spatial]`` out, ``mask`` among them; None where it makes no sense.
+        reader: how ``jaxgen apply`` reads its files; None for images (`jaxgen.data.readers`).
         spatial_dims: spatial rank of one example; ``jaxgen apply`` hands volumes to a 2-D experiment slice by slice.
         baseline: the method in ``metrics`` that the others are compared with, or an empty string.
         examples: ``examples(config, constants, splits) -> Source`` of what the feed hands to training, all of one
@@ -114,6 +128,7 @@ class Experiment(NamedTuple):
     evaluate: Callable[..., Evaluation]
     sample: Callable[..., Evaluation] | None = None
     apply: Callable[..., Callable[..., Mapping[str, np.ndarray]]] | None = None
+    reader: Reader | None = None
     spatial_dims: int = 2
     baseline: str = ""
     examples: Callable[[Any, Mapping[str, Any], Any], Any] | None = None

@@ -1,0 +1,85 @@
+"""K-space cold diffusion: from the command line to its files, on a user's k-space, and its presets by shape."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import kspace_cold_diffusion as experiment
+from jaxgen.cli import main
+from jaxgen.errors import UserError
+
+
+def kspace_of(image):
+    return np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image, (0, 1)), axes=(0, 1), norm="ortho"), (0, 1))
+
+
+def test_smoke_preset_and_k_space_of_the_user(data, tmp_path, capsys):
+    run, scans, out = tmp_path / "run", tmp_path / "scans", tmp_path / "out"
+    flags = ["--data", str(data), "--workdir", str(run)]
+    assert main(["run", "kspace_cold_diffusion", "--preset", "smoke", *flags]) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    for name in experiment.METHODS:
+        assert np.isfinite(list(metrics[name].values())).all()
+    assert (run / "report.html").stat().st_size > 20_000
+
+    scans.mkdir()
+    rows, columns = np.indices((18, 15))
+    image = np.exp(-(((rows - 9) / 4) ** 2) - ((columns - 7) / 3) ** 2)
+    coils = image[..., None] * np.array([1.0, 0.5j])
+    mask = np.zeros((18, 15), np.uint8)
+    mask[:, [2, 6, 7, 8, 11]] = 1
+    np.savez(scans / "two_coils.npz", kspace=kspace_of(coils), mask=mask)
+    np.savez(scans / "slices.npz", kspace=np.stack([kspace_of(coils) * mask[..., None]] * 2))
+    np.savez(scans / "rows.npz", kspace=(kspace_of(image.T) * mask.T)[..., None])
+    np.savez(scans / "whole.npz", kspace=kspace_of(image))
+    np.savez(scans / "real.npz", kspace=np.abs(kspace_of(image)))
+    np.savez(scans / "other.npz", image=image)
+    assert main(["apply", str(run), str(scans), "--out", str(out)]) == 1
+    errors = capsys.readouterr().err
+    for words in ("transpose it", "nothing to restore", "complex k-space is needed", "no array `kspace`"):
+        assert words in errors
+    with np.load(out / "two_coils_arrays.npz") as file:
+        found = {name: file[name] for name in file.files}
+    assert set(found) == {"reconstruction", "direct", "zero_filled"}
+    assert all(array.shape == (18, 15) for array in found.values())
+    want = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace_of(image) * mask), norm="ortho"))
+    np.testing.assert_allclose(found["zero_filled"], np.abs(want) * np.sqrt(1.25), atol=1e-5)
+    assert (out / "slices_reconstruction.nii.gz").exists()
+
+
+def test_the_phase_is_smooth_and_leaves_the_magnitude():
+    magnitude = jax.random.uniform(jax.random.key(0), (2, 32, 32, 1), minval=0.1)
+    x = experiment.add_phase(jax.random.key(1), magnitude, 1.0)
+    np.testing.assert_allclose(experiment._magnitude(x), magnitude, rtol=1e-5)
+    angle = np.unwrap(np.unwrap(np.arctan2(x[..., 1], x[..., 0]), axis=1), axis=2)
+    assert 0.3 < angle.std() < 3
+    assert max(np.abs(np.diff(angle, axis=axis)).max() for axis in (1, 2)) < 0.5
+
+
+def test_masks_are_of_the_accelerations():
+    draw = experiment._draw_mask(experiment.SMALL)
+    masks = np.asarray(jax.vmap(draw)(jax.random.split(jax.random.key(0), 40)))
+    assert set(np.unique(masks.sum(2)).tolist()) == {8.0, 16.0}
+    assert (masks == masks[:, :1]).all()
+    with pytest.raises(UserError, match="--accelerations must leave"):
+        dataclasses.replace(experiment.SMOKE, accelerations=(16,))
+
+
+@pytest.mark.parametrize(("preset", "precision"), [("small", "float32"), ("full", "bfloat16")])
+def test_every_preset_traces_a_training_step(preset, precision):
+    config = dataclasses.replace(experiment.EXPERIMENT.presets[preset], precision=precision)
+    stage = experiment._build(config, {}, {})
+    raw = {"image": jax.ShapeDtypeStruct((2, config.size, config.size, 1), jnp.uint8)}
+    keys = jax.random.split(jax.random.key(0), 2)
+    batch = jax.eval_shape(stage.prepare, keys, raw)
+    assert batch["image"].shape == (2, config.size, config.size, 2)
+    params = jax.eval_shape(stage.model.init, jax.random.key(0), batch)
+    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(precision)), params)
+    (objective,) = stage.model.objectives
+    loss, _ = jax.eval_shape(objective.loss, params, keys, batch)
+    assert loss.shape == (2,)
+    assert loss.dtype == jnp.float32
