@@ -1,5 +1,6 @@
 """Posterior samplers for linear inverse problems: functions from denoisers to denoisers, or from steps to steps."""
 
+from jaxgen.medical.reconstruction.coilwise import couple_coils, coilwise_operator, join_channels, split_channels
 from jaxgen.medical.reconstruction.null_space import ddnm, ddnm_plus
 from jaxgen.medical.reconstruction.posterior_sampling import dps, pseudo_inverse_guidance
 from jaxgen.medical.reconstruction.projection import complex_denoiser, projection, score_mri
@@ -7,15 +8,19 @@ from jaxgen.medical.reconstruction.proximal import diffpir, proximal, renewal
 from jaxgen.medical.reconstruction.residual import residual
 
 __all__ = [
+    "coilwise_operator",
     "complex_denoiser",
+    "couple_coils",
     "ddnm",
     "ddnm_plus",
     "diffpir",
     "dps",
+    "join_channels",
     "projection",
     "proximal",
     "pseudo_inverse_guidance",
     "renewal",
     "residual",
     "score_mri",
+    "split_channels",
 ]
