@@ -90,7 +90,7 @@ def _batched(arguments, dimensions, **options):
     x, kernel = arguments
     at, kernel_at = dimensions
     if kernel_at is not None:
-        return jax.vmap(functools.partial(_plain, **options), dimensions)(x, kernel), 0
+        return jax.vmap(lambda x, kernel: _plain(x, kernel, **options), dimensions)(x, kernel), 0
     x = jnp.moveaxis(x, at, 0)
     y = _primitive.bind(x.reshape(-1, *x.shape[2:]), kernel, **options)
     return y.reshape(*x.shape[:2], *y.shape[1:]), 0
