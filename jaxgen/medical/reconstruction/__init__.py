@@ -1,6 +1,6 @@
 """Posterior samplers for linear inverse problems: functions from denoisers to denoisers, or from steps to steps."""
 
-from jaxgen.medical.reconstruction.coilwise import couple_coils, coilwise_operator, join_channels, split_channels
+from jaxgen.medical.reconstruction.coilwise import coilwise_operator, couple_coils, join_channels, split_channels
 from jaxgen.medical.reconstruction.null_space import ddnm, ddnm_plus
 from jaxgen.medical.reconstruction.posterior_sampling import dps, pseudo_inverse_guidance
 from jaxgen.medical.reconstruction.projection import complex_denoiser, projection, score_mri
