@@ -1,4 +1,4 @@
-"""Pure image operators: signed distance maps, augmentation, noise, intensities, overlapping tiles."""
+"""Pure image operators: signed distance maps, augmentation, noise, intensities, overlapping tiles, CT."""
 
 from jaxgen.imaging.augment import random_crop, random_flip, random_quarter_turn
 from jaxgen.imaging.differentiable_augment import differentiable_augment
@@ -9,7 +9,10 @@ from jaxgen.imaging.distance import (
     mask_from_distance,
     signed_distance,
 )
+from jaxgen.imaging.fan_beam import fan_beam_geometry, fan_beam_operator
+from jaxgen.imaging.filtered_backprojection import filtered_backprojection
 from jaxgen.imaging.folding import depth_to_space, space_to_depth
+from jaxgen.imaging.hounsfield import to_attenuation, to_hounsfield
 from jaxgen.imaging.intensity import (
     from_unit_range,
     percentile_range,
@@ -18,7 +21,9 @@ from jaxgen.imaging.intensity import (
     random_gamma,
     to_unit_range,
 )
+from jaxgen.imaging.metal import interpolate_trace, metal_mask, metal_trace, simulate_metal, without_trace
 from jaxgen.imaging.noise import coarse_noise, mask_blocks, simplex_noise
+from jaxgen.imaging.radon import radon_operator, slice_by_slice
 from jaxgen.imaging.tiles import Tiling, blend_tiles, extract_tiles, tile_window, tiling
 
 __all__ = [
@@ -29,12 +34,19 @@ __all__ = [
     "differentiable_augment",
     "distance_transform",
     "extract_tiles",
+    "fan_beam_geometry",
+    "fan_beam_operator",
+    "filtered_backprojection",
     "from_unit_range",
     "gradient_norm",
     "inner_boundary",
+    "interpolate_trace",
     "mask_blocks",
     "mask_from_distance",
+    "metal_mask",
+    "metal_trace",
     "percentile_range",
+    "radon_operator",
     "random_brightness",
     "random_contrast",
     "random_crop",
@@ -43,8 +55,13 @@ __all__ = [
     "random_quarter_turn",
     "signed_distance",
     "simplex_noise",
+    "simulate_metal",
+    "slice_by_slice",
     "space_to_depth",
     "tile_window",
     "tiling",
+    "to_attenuation",
+    "to_hounsfield",
     "to_unit_range",
+    "without_trace",
 ]

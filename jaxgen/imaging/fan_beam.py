@@ -1,8 +1,9 @@
 """Fan-beam projection onto a flat detector, with its exact adjoint."""
 
+from jax.typing import ArrayLike
+
 from jaxgen.imaging.operators import LinearOperator
 from jaxgen.imaging.projection import Geometry, projection_operator
-from jaxgen.types import Array
 
 
 def fan_beam_geometry(source_distance: float, detector_distance: float = 0.0, spacing: float | None = None) -> Geometry:
@@ -31,7 +32,7 @@ def fan_beam_geometry(source_distance: float, detector_distance: float = 0.0, sp
 
 def fan_beam_operator(
     size: int,
-    angles: Array,
+    angles: ArrayLike,
     detectors: int | None = None,
     *,
     source_distance: float,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from jaxgen.imaging.projection import Geometry, check_source, checked_angles, checked_sinogram, passing
 from jaxgen.types import Array
@@ -113,7 +114,7 @@ def angular_steps(angles: Array, period: float = np.pi) -> Array:
 
 
 def filtered_backprojection(
-    sinogram: Array, angles: Array, size: int, *, geometry: Geometry = PARALLEL, window: Window = ramp
+    sinogram: Array, angles: ArrayLike, size: int, *, geometry: Geometry = PARALLEL, window: Window = ramp
 ) -> Array:
     """Filtered back-projection: an image from its line integrals.
 
@@ -145,9 +146,9 @@ def filtered_backprojection(
         1.0
     """
     check_source(geometry, size)
-    angles = checked_angles(angles)
-    sinogram = checked_sinogram(jnp.asarray(sinogram), angles)
-    return _filtered_backprojection(sinogram, angles.astype(sinogram.dtype), size, geometry, window)
+    found = checked_angles(angles)
+    sinogram = checked_sinogram(jnp.asarray(sinogram), found)
+    return _filtered_backprojection(sinogram, found.astype(sinogram.dtype), size, geometry, window)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))  # else each call outside a jit would compile the loop anew

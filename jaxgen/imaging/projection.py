@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from jaxgen.imaging.operators import LinearOperator
 from jaxgen.types import Array
@@ -139,7 +140,9 @@ def check_source(geometry: Geometry, size: int) -> None:
         )
 
 
-def projection_operator(geometry: Geometry, size: int, angles: Array, detectors: int | None = None) -> LinearOperator:
+def projection_operator(
+    geometry: Geometry, size: int, angles: ArrayLike, detectors: int | None = None
+) -> LinearOperator:
     """Projection of images and its exact adjoint as a `LinearOperator`.
 
     Args:
@@ -161,7 +164,7 @@ def projection_operator(geometry: Geometry, size: int, angles: Array, detectors:
         (1, 2, 12)
     """
     check_source(geometry, size)
-    angles = checked_angles(angles)
+    views = checked_angles(angles)
     count = covering(geometry, size) if detectors is None else detectors
     if size < 1 or count < 1:
         raise ValueError(f"there must be pixels and detectors, got {size} and {count}")
@@ -169,18 +172,18 @@ def projection_operator(geometry: Geometry, size: int, angles: Array, detectors:
     def forward(x: Array) -> Array:
         if x.ndim != 4 or x.shape[1:] != (size, size, 1):
             raise ValueError(f"images must be [b, {size}, {size}, 1] (square, one channel), got {x.shape}")
-        return project(geometry, _real(x, "images")[..., 0], angles, count)
+        return project(geometry, _real(x, "images")[..., 0], views, count)
 
     def adjoint(y: Array) -> Array:
-        y = checked_sinogram(y, angles)
+        y = checked_sinogram(y, views)
         if y.shape[2] != count:
             raise ValueError(f"the sinogram has {y.shape[2]} detectors, the operator {count}; got {y.shape}")
-        return backproject(geometry, y, angles, size)[..., None]
+        return backproject(geometry, y, views, size)[..., None]
 
     return LinearOperator(forward, adjoint)
 
 
-def checked_angles(angles: Array) -> Array:
+def checked_angles(angles: ArrayLike) -> Array:
     """Angles as an array ``[views]``.
 
     Raises:

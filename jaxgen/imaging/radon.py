@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 
+from jax.typing import ArrayLike
+
 from jaxgen.imaging.operators import LinearOperator
 from jaxgen.imaging.projection import Geometry, projection_operator
 from jaxgen.types import Array
 
 
-def radon_operator(size: int, angles: Array, detectors: int | None = None, *, spacing: float = 1.0) -> LinearOperator:
+def radon_operator(
+    size: int, angles: ArrayLike, detectors: int | None = None, *, spacing: float = 1.0
+) -> LinearOperator:
     """Integrals of an image along parallel lines, ``p(a, u) = int f(u (cos a, -sin a) + t (sin a, cos a)) dt``.
 
     x runs to the right and y down from the middle of the image: at angle 0 columns are added up. Angles turn as in
