@@ -182,15 +182,11 @@ def _translators(config: CounterfactualConfig, constants, trained) -> dict[str, 
         pair = anomaly.classifier_free_pair(denoise, healthy, null, scale, normalise=normalise)
         return anomaly.translate(path, *pair, x, grid)
 
-    def bridge(params, x, scale):
-        del scale
-        denoise, (healthy, ill, _) = labelled(params, len(x))
-        return anomaly.translate(path, lambda x, t: denoise(x, t, ill), lambda x, t: denoise(x, t, healthy), x, grid)
-
-    def unguided(params, x, scale):
-        del scale
-        denoise, (_, _, null) = labelled(params, len(x))
-        return anomaly.translate(path, lambda x, t: denoise(x, t, null), lambda x, t: denoise(x, t, null), x, grid)
+    @jax.jit
+    def carry(params, x, source, target):
+        denoise, _ = labelled(params, len(x))
+        source, target = (jnp.full(len(x), label, jnp.int32) for label in (source, target))
+        return anomaly.translate(path, lambda x, t: denoise(x, t, source), lambda x, t: denoise(x, t, target), x, grid)
 
     def compiled(translate, scales: tuple[float, ...]) -> Translator:
         run = jax.jit(translate)
@@ -200,12 +196,20 @@ def _translators(config: CounterfactualConfig, constants, trained) -> dict[str, 
 
         return Translator(on, scales)
 
+    def between(source: int, target: int) -> Translator:
+        """From one label to another, without guidance; both are arguments of one compiled program."""
+
+        def on(x: np.ndarray, scale: float) -> np.ndarray:
+            return images.in_chunks(lambda x: carry(trained, x, source, target), len(x), config.chunk, x)
+
+        return Translator(on, (1.0,))
+
     return {
         "classifier guidance": compiled(wolleb, config.classifier_scales),
         "classifier-free guidance": compiled(sanchez, config.scales),
         "classifier-free, clipped": compiled(lambda p, x, scale: sanchez(p, x, scale, clip), config.scales),
-        "bridge of labels": compiled(bridge, (1.0,)),
-        "no guidance": compiled(unguided, (1.0,)),
+        "bridge of labels": between(ILL, HEALTHY),
+        "no guidance": between(NULL, NULL),
     }
 
 
@@ -305,7 +309,7 @@ SMOKE = dataclasses.replace(
     classifier_scales=(10.0,),
     reference_steps=0,
     sampler_steps=2,
-    chunk=8,
+    chunk=1,
     checkpoint_every=2,
     log_every=1,
 )

@@ -251,7 +251,7 @@ SMOKE = dataclasses.replace(
     reference_steps=2,
     vae_steps=2,
     vae_code=4,
-    chunk=8,
+    chunk=1,
     checkpoint_every=2,
     log_every=1,
 )

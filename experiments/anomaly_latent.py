@@ -257,7 +257,7 @@ SMOKE = dataclasses.replace(
     chosen_on=4,
     times=2,
     sampler_steps=2,
-    chunk=8,
+    chunk=1,
     checkpoint_every=2,
     log_every=1,
 )

@@ -193,7 +193,7 @@ SMOKE = dataclasses.replace(
     lesions=4,
     chosen_on=4,
     reference_steps=0,
-    chunk=8,
+    chunk=1,
     checkpoint_every=2,
     log_every=1,
 )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
+from scipy import ndimage
 
 from experiments import _anomaly as shared
 from experiments import anomaly_counterfactual, anomaly_diffusion, anomaly_patch
@@ -171,3 +172,19 @@ def test_the_maps_that_are_judged_are_clean():
     inside = anomaly.erode(anomaly.foreground(x, shared.FLOOR))
     assert (score[~inside] == 0).all()
     assert (score[inside] > 0).mean() > 0.9
+
+
+def test_the_study_of_sizes_finds_the_scale_that_suits_each():
+    """Morphological openings in the place of networks: a wide one is needed to take a large bright lesion away."""
+    config = dataclasses.replace(anomaly_diffusion.SMOKE, size=64, radii=(2.0, 8.0), radius_images=6, levels=(0.2,))
+
+    def opening(width):
+        return lambda key, x, level: ndimage.grey_opening(x, (1, width, width, 1))
+
+    bench = shared.bench(config, {}, shared.load_data(config))
+    restorers = {"white": opening(5), "coarse4": opening(21)}
+    facts, figure = anomaly_diffusion._sizes(config, jax.random.key(0), restorers, bench)
+    assert facts["radius white"]["ap_r8"] < facts["radius coarse4"]["ap_r8"]
+    assert facts["best_wavelength_r8"] == 16.0
+    assert facts["size_correlation"] in (0.0, 1.0)
+    assert "radius" in figure.caption

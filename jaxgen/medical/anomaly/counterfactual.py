@@ -61,7 +61,7 @@ def translate(path: Path, encode: Denoise, decode: Denoise, x: Array, grid: Arra
     Reference:
         Su et al. 2023, "Dual diffusion implicit bridges for image-to-image translation", algorithm 1; Wolleb et al.
         2022, "Diffusion models for medical anomaly detection", algorithm 1; Sanchez et al. 2022, "What is healthy?
-        Generative counterfactual diffusion for lesion localization", algorithm 1.
+        Generative counterfactual diffusion for lesion localization".
 
     Example:
         >>> import jax.numpy as jnp
@@ -100,7 +100,7 @@ def classifier_free_pair(
         The `Pair`, for `translate`.
 
     Reference:
-        Sanchez et al. 2022, "What is healthy? Generative counterfactual diffusion for lesion localization", section 3.
+        Sanchez et al. 2022, "What is healthy? Generative counterfactual diffusion for lesion localization".
 
     Example:
         >>> import jax.numpy as jnp

@@ -28,8 +28,7 @@ def inversion_score(
         Float32 ``[b]``. The map of pixels is `jaxgen.medical.anomaly.absolute_residual`.
 
     Reference:
-        Schlegl et al. 2019, "f-AnoGAN: fast unsupervised anomaly detection with generative adversarial networks", eq. 5
-        and 6.
+        Schlegl et al. 2019, "f-AnoGAN: fast unsupervised anomaly detection with generative adversarial networks".
 
     Example:
         >>> inversion_score(jnp.ones((1, 4)), jnp.zeros((1, 4)), lambda x: 2 * x, weight=0.5).tolist()
@@ -62,8 +61,7 @@ def inversion_model(
         A `Model` with one group ``"encoder"``. It draws nothing: ``sample`` raises `TypeError`.
 
     Reference:
-        Schlegl et al. 2019, "f-AnoGAN: fast unsupervised anomaly detection with generative adversarial networks",
-        section 3.2.
+        Schlegl et al. 2019, "f-AnoGAN: fast unsupervised anomaly detection with generative adversarial networks".
 
     Example:
         >>> import jax

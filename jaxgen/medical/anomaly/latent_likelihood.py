@@ -43,7 +43,7 @@ def latent_divergence(
 
     Reference:
         Pinaya et al. 2022, "Fast unsupervised brain anomaly detection and segmentation with diffusion models", arXiv
-        2206.03461, section 2; Ho et al. 2020, "Denoising diffusion probabilistic models", eq. 6 to 8.
+        2206.03461; Ho et al. 2020, "Denoising diffusion probabilistic models", eq. 6 to 8.
 
     Example:
         >>> from jaxgen.paths import cosine
@@ -100,7 +100,7 @@ def calibrate(divergence, *, percentile: float = 97.5) -> Healthy:
         The `Healthy`.
 
     Reference:
-        Pinaya et al. 2022, arXiv 2206.03461, section 2.
+        Pinaya et al. 2022, arXiv 2206.03461.
 
     Example:
         >>> calibrate(np.arange(6.0).reshape(1, 6, 1), percentile=100).threshold.round(3).tolist()
@@ -151,7 +151,7 @@ def heal(step: Step, path: Path, denoise: Denoise, key: Key, z: Array, mask: Arr
         ``[b, *spatial, c]``.
 
     Reference:
-        Pinaya et al. 2022, arXiv 2206.03461, section 2; Lugmayr et al. 2022, "RePaint", eq. 8.
+        Pinaya et al. 2022, arXiv 2206.03461; Lugmayr et al. 2022, "RePaint", eq. 8.
 
     Example:
         >>> from jaxgen.paths import cosine
@@ -182,7 +182,7 @@ def gated_residual(residual, mask, *, deviation: float = 1.0) -> np.ndarray:
         ``[b, *spatial]``.
 
     Reference:
-        Pinaya et al. 2022, arXiv 2206.03461, section 2.
+        Pinaya et al. 2022, arXiv 2206.03461.
 
     Example:
         >>> gated_residual(np.ones((1, 4)), np.array([[0, 1]]), deviation=0.0).tolist()

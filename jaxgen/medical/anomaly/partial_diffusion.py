@@ -38,7 +38,7 @@ def simplex_law(
 
     Reference:
         Wyatt et al. 2022, "AnoDDPM: anomaly detection with denoising diffusion probabilistic models using simplex
-        noise", section 3.
+        noise".
 
     Example:
         >>> import jax
@@ -118,7 +118,8 @@ def partial_diffusion(
         Healthy versions ``[repeats, b, *spatial, c]``; their mean over the first axis makes the surest residual.
 
     Reference:
-        Wyatt et al. 2022, "AnoDDPM", algorithm 1 and section 3.
+        Wyatt et al. 2022, "AnoDDPM: anomaly detection with denoising diffusion probabilistic models using simplex
+        noise".
 
     Example:
         >>> import jax

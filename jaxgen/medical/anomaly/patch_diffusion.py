@@ -107,7 +107,7 @@ def patch_diffusion_model(
 
     Reference:
         Behrendt et al. 2024, "Patched diffusion models for unsupervised anomaly detection in brain MRI", arXiv
-        2303.03758, section 2.
+        2303.03758.
 
     Example:
         >>> import jax
@@ -173,7 +173,7 @@ def patch_diffusion(
 
     Reference:
         Behrendt et al. 2024, "Patched diffusion models for unsupervised anomaly detection in brain MRI", arXiv
-        2303.03758, section 2.
+        2303.03758.
 
     Example:
         >>> import jax

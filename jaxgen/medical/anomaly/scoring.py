@@ -134,7 +134,7 @@ def erode(mask, iterations: int = 1) -> np.ndarray:
         Booleans ``[b, *spatial]``.
 
     Reference:
-        Baur et al. 2021, "Autoencoders for unsupervised anomaly segmentation in brain MR images", section 4.
+        Baur et al. 2021, "Autoencoders for unsupervised anomaly segmentation in brain MR images".
 
     Example:
         >>> erode(np.array([[1, 1, 1, 1, 1, 0]])).tolist()

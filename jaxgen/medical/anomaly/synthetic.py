@@ -32,8 +32,7 @@ def paste_anomalies(
         ValueError: if an image has no foreground.
 
     Reference:
-        Kascenas et al. 2022, "Denoising autoencoders for unsupervised anomaly detection in brain MRI", for choosing on
-        what the network has not seen; Tan et al. 2021, "Detecting outliers with foreign patch interpolation".
+        Tan et al. 2020, "Detecting outliers with foreign patch interpolation", for anomalies made of healthy images.
 
     Example:
         >>> images, masks = paste_anomalies(0, np.zeros((2, 16, 16, 1)), np.ones((2, 16, 16)))
