@@ -1,0 +1,142 @@
+"""What the MRI experiment measures with: masks, coils, and the operator of images in [-1, 1].
+
+An image x in [-1, 1] stands for the magnitude ``u = (x + 1) / 2``. Of a complex image the real part stands so, and the
+second channel for twice the imaginary part: once the phase of the low resolutions is taken out (into the coil
+sensitivities) little is left of it.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen.errors import UserError
+from jaxgen.imaging.coils import (
+    calibration_size,
+    combine_coils,
+    low_resolution_coils,
+    low_resolution_images,
+    root_sum_of_squares,
+    simulated_coils,
+)
+from jaxgen.imaging.mri import mri_operator
+from jaxgen.imaging.operators import LinearOperator
+from jaxgen.imaging.sampling_masks import (
+    calibration_lines,
+    equispaced_mask,
+    gaussian_mask,
+    poisson_disc_mask,
+    radial_mask,
+    random_mask,
+)
+from jaxgen.types import Array, Key
+
+MASKS = {
+    "random": random_mask,
+    "equispaced": equispaced_mask,
+    "gaussian": gaussian_mask,
+    "poisson": poisson_disc_mask,
+    "radial": radial_mask,
+}
+POINTS = ("poisson", "radial")
+"""Masks that measure a square in the middle, and not whole lines."""
+MOST_CALIBRATION = 32
+"""Samples along one side of the calibration region that are enough for coils."""
+
+
+class Scan(NamedTuple):
+    """Measured slices.
+
+    Attributes:
+        y: k-space ``[n, h, w, coils]``, 0 where not measured.
+        mask: ``[n, h, w]``.
+        maps: sensitivities ``[n, h, w, coils]`` that carry the phase of the low resolutions; None for real images seen
+            by one coil.
+    """
+
+    y: np.ndarray
+    mask: np.ndarray
+    maps: np.ndarray | None
+
+
+def magnitude(x: Array) -> Array:
+    """What x in [-1, 1] stands for, ``[b, h, w, 1]``: of one channel u itself, of two the length."""
+    u = (x[..., :1] + 1) / 2
+    return u if x.shape[-1] == 1 else jnp.sqrt(u**2 + (x[..., 1:] / 2) ** 2)
+
+
+def system(y: Array, mask: Array, maps: Array | None) -> tuple[LinearOperator, Array]:
+    """The operator of x in [-1, 1], and what it should give: ``A x = 2 y - A 1``."""
+    channels = 1 if maps is None else 2
+    operator = mri_operator(mask, maps, channels=channels)
+    one = jnp.zeros((*mask.shape, channels)).at[..., 0].set(1.0)
+    return operator, 2 * y - operator.forward(one)
+
+
+def measure_real(keys: Array, x: np.ndarray, kind: str, acceleration: float) -> Scan:
+    """One coil and a real image, as in Song et al.: slices ``[n, h, w, 1]`` in [-1, 1], without noise."""
+    y, mask = _one_by_one(functools.partial(_real, kind, acceleration), keys, x)
+    return Scan(y, mask, None)
+
+
+def measure_coils(keys: Array, x: np.ndarray, kind: str, acceleration: float, coils: int, phase: float) -> Scan:
+    """Several coils and a complex image with a smooth phase of deviation `phase`; the coils are known, it is not."""
+    return Scan(*_one_by_one(functools.partial(_coils, kind, acceleration, coils, phase), keys, x))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _real(kind: str, acceleration: float, key: Key, x: Array) -> tuple[Array, Array]:
+    mask = MASKS[kind](key, x.shape[:2], acceleration)
+    return mri_operator(mask, channels=1).forward((x[None] + 1) / 2)[0], mask
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _coils(kind: str, acceleration: float, coils: int, phase: Array, key: Key, x: Array) -> tuple[Array, ...]:
+    mask_key, coil_key, phase_key = jax.random.split(key, 3)
+    h, w, _ = x.shape
+    mask = MASKS[kind](mask_key, (h, w), acceleration)
+    maps = simulated_coils(coil_key, (h, w), coils)
+    angle = phase * jax.image.resize(jax.random.normal(phase_key, (3, 3)), (h, w), "cubic")
+    z = (x[None] + 1) / 2 * jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)
+    y = mri_operator(mask, maps, channels=2).forward(z)
+    lines = calibration_lines(min(h, w), acceleration)
+    low = low_resolution_images(y, (lines if kind in POINTS else h, lines))
+    return y[0], mask, maps * jnp.exp(1j * jnp.angle(combine_coils(low, maps)))[0, ..., None]
+
+
+def _one_by_one(function, keys: Array, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Each slice is a function of its own key alone, and one program serves any number of them."""
+    found = [function(key, image) for key, image in zip(keys, x, strict=True)]
+    return tuple(np.stack([np.asarray(part[i]) for part in found]) for i in range(len(found[0])))
+
+
+class Received(NamedTuple):
+    """k-space of a person, brought to the range of the prior.
+
+    Attributes:
+        scan: of one slice.
+        scale: what a magnitude of 1 stands for.
+    """
+
+    scan: Scan
+    scale: float
+
+
+def receive(kspace: np.ndarray) -> Received:
+    """Sensitivities and range of k-space ``[h, w, coils]``, from its calibration region alone."""
+    mask = (np.abs(kspace) > 0).any(-1)
+    size = calibration_size(mask)
+    if not min(size):
+        raise UserError("k-space is not measured in its centre, where coil sensitivities and phase come from")
+    height, width = (min(n, MOST_CALIBRATION) for n in size)
+    maps, images = _calibrated(jnp.asarray(kspace)[None], (height, width))
+    scale = float(np.quantile(np.asarray(root_sum_of_squares(images)), 0.999))
+    y = (kspace / scale)[None].astype(np.complex64)
+    return Received(Scan(y, mask[None].astype(np.float32), np.asarray(maps)), scale)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _calibrated(kspace: Array, size: tuple[int, int]) -> tuple[Array, Array]:
+    return low_resolution_coils(kspace, size), low_resolution_images(kspace, size)

@@ -1,0 +1,517 @@
+"""MRI from a part of k-space, with a diffusion model of slices as prior; beside CG-SENSE and total variation.
+
+    jaxgen run mri_reconstruction                                    # phantom brains, computed: minutes on 2 CPU cores
+    jaxgen run mri_reconstruction --data brains.npz --size 128       # your magnitude images: an npz, a folder, ...
+    jaxgen run mri_reconstruction --data brains.npz --kspace k.npz   # judged on fully sampled k-space of yours as well
+    jaxgen apply RUN scan.npz --out recon                            # undersampled k-space: `kspace`, perhaps `mask`
+
+The prior learns slices alone; what is measured enters when it is sampled, so that one network serves any mask, any
+acceleration and any coils. It is judged on real images seen by one coil, and on complex ones (with a smooth phase)
+seen by several. Every setting, of the samplers and of what stands beside them, is chosen on validation slices.
+
+Song, Shen, Xing & Ermon 2022, "Solving inverse problems in medical imaging with score-based generative models"; Chung &
+Ye 2022 (score-MRI); Chung et al. 2023 (DPS); Wang, Yu & Zhang 2023 (DDNM); Zhu et al. 2023 (DiffPIR).
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path as FilePath
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+
+from experiments import _denoisers as denoisers
+from experiments import _images as images
+from experiments import _judging as judging
+from experiments import _mri as mri
+from experiments import _picture_grids as pictures
+from experiments._unet import network
+from jaxgen import draws
+from jaxgen.cli import run_module
+from jaxgen.config import option
+from jaxgen.data.kspace import read_kspace
+from jaxgen.errors import UserError
+from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader, StageSpec
+from jaxgen.families import diffusion_model
+from jaxgen.imaging.coils import combine_coils
+from jaxgen.imaging.fourier import centred_ifft2
+from jaxgen.imaging.mri import check_kspace
+from jaxgen.imaging.operators import LinearOperator, inner_product, pseudo_inverse
+from jaxgen.medical.reconstruction import ddnm, diffpir, dps, renewal, residual, score_mri
+from jaxgen.medical.reconstruction.sense import cg_sense
+from jaxgen.medical.reconstruction.total_variation import total_variation
+from jaxgen.metrics import psnr, ssim
+from jaxgen.paths import Path
+from jaxgen.samplers import ddim, grids, reverse_diffusion, sample
+from jaxgen.train import Stage
+from jaxgen.types import Array, Denoise, Step
+
+MethodName = Literal["ddnm", "diffpir", "dps", "score_mri"]
+MaskName = Literal["random", "equispaced", "gaussian", "poisson", "radial"]
+BASELINES = ("zero-filled", "cg-sense", "tv")
+"""What stands beside the samplers."""
+WEIGHTS = {"cg-sense": (0.0, 1e-3, 1e-2, 1e-1, 1.0), "tv": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)}
+"""Of the penalties, to choose from on validation slices."""
+LEVEL = 0.9
+"""Of the intervals whose coverage is reported."""
+FOREGROUND = 0.05
+"""Uncertainty is judged where the true magnitude is above it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MRIConfig(denoisers.DenoiserConfig):
+    """The configuration of `mri_reconstruction`."""
+
+    accelerations: tuple[int, ...] = option((4, 8), "how many times fewer samples", ge=2, le=64, group="scan")
+    mask: MaskName = option("random", "which samples are kept: lines, or points", group="scan")
+    coils: int = option(8, "simulated coils of the complex images", ge=1, le=64, group="scan")
+    phase: float = option(1.0, "deviation of their smooth random phase, radians", ge=0, le=10, group="scan")
+    imaginary: float = option(
+        0.05, "deviation of what stays imaginary without the low-resolution phase", gt=0, le=1, group="scan"
+    )
+    kspace: str = option("", "an npz with fully sampled k-space (`kspace`) to be judged on as well", group="scan")
+    coils_first: bool = option(False, "that k-space is [coils, h, w] and not [h, w, coils]", group="scan")
+
+    methods: tuple[MethodName, ...] = option(
+        ("ddnm", "diffpir", "dps"), "posterior samplers; `jaxgen apply` takes the first", group="sampling"
+    )
+    sampler_steps: int = option(50, "steps from noise to image", ge=4, le=10_000, group="sampling")
+    inner_steps: int = option(6, "conjugate gradients a step, where a method inverts", ge=2, le=100, group="sampling")
+    snr: float = option(0.16, "signal-to-noise ratio of the corrections of `score_mri`", gt=0, group="sampling")
+
+    cases: int = option(16, "test slices", ge=1, group="judging")
+    tuning: int = option(16, "validation slices that choose every method's setting", ge=1, group="judging")
+    repeats: int = option(6, "samples a slice: their mean and deviation are reported", ge=2, le=256, group="judging")
+    tv_steps: int = option(300, "iterations of total variation", ge=1, group="judging")
+
+    def __post_init__(self) -> None:
+        """Check every field, and those that must fit each other."""
+        super().__post_init__()
+        if max(self.accelerations) > self.size // 2:
+            raise UserError(f"--accelerations must leave two of {self.size} lines, got {max(self.accelerations)}")
+
+
+class Sampler(NamedTuple):
+    """A posterior sampler.
+
+    Attributes:
+        make: ``(config, path, grid, denoise, operator, y, setting) -> (step, denoise)``.
+        settings: to choose from on validation slices; `jaxgen apply` takes the first.
+    """
+
+    make: Callable[..., tuple[Step, Denoise]]
+    settings: tuple[float, ...]
+
+
+def _ddnm(config, path: Path, grid, denoise, operator: LinearOperator, y, damping):
+    inverse = pseudo_inverse(operator, iterations=config.inner_steps, damping=damping)
+    return ddim(path, eta=1.0), ddnm(denoise, operator, y, inverse)
+
+
+def _diffpir(config, path: Path, grid, denoise, operator: LinearOperator, y, weight):
+    # A noise of 1 makes the weight that of the noise and of the prior together.
+    near = diffpir(denoise, operator, y, path, noise=1.0, weight=weight, iterations=config.inner_steps)
+    return renewal(path, 1.0), near
+
+
+def _dps(config, path: Path, grid, denoise, operator: LinearOperator, y, scale):
+    return dps(ddim(path, eta=1.0), operator, y, scale), denoise
+
+
+def _score_mri(config, path: Path, grid, denoise, operator: LinearOperator, y, strength):
+    return score_mri(reverse_diffusion(path), path, operator, y, strength=strength, snr=config.snr), denoise
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "ddnm": Sampler(_ddnm, (1e-3, 1e-4, 1e-2, 1e-1)),
+    "diffpir": Sampler(_diffpir, (1e-3, 1e-4, 1e-2, 1e-1)),
+    "dps": Sampler(_dps, (1.0, 0.3, 3.0)),
+    "score_mri": Sampler(_score_mri, (1.0, 0.5)),
+}
+
+
+def _prior(config: MRIConfig, constants, params, channels: int) -> Denoise:
+    """The trained network on images of any size; the imaginary part has a normal law of small deviation."""
+    path, known = denoisers.make_path(config), denoisers.denoise_with(config, constants, params)
+    multiple = config.patch * 2 ** (len(config.channels) - 1)
+
+    def denoise(x: Array, t: Array) -> Array:
+        height, width = x.shape[1:3]
+        widths = [(0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)]
+        real = known(jnp.pad(x[..., :1], widths, mode="reflect"), t)[:, :height, :width]
+        if channels == 1:
+            return real
+        alpha, variance = path.alpha(t), (2 * config.imaginary) ** 2
+        return jnp.concatenate([real, alpha * variance / (alpha**2 * variance + path.sigma(t) ** 2) * x[..., 1:]], -1)
+
+    return denoise
+
+
+def _measure(config: MRIConfig, splits) -> dict[str, Any]:
+    return images.measure_images(config, splits) | {"channels": 1}
+
+
+def _prepare(config: MRIConfig):
+    """On the device: bytes to [-1, 1], mirrored or not; colours are averaged."""
+    plain = images.prepare_images(config)
+
+    def prepare(key, batch):
+        batch = plain(key, batch)
+        return {**batch, "image": batch["image"].mean(-1, keepdims=True)}
+
+    return prepare
+
+
+def _build(config: MRIConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
+    path = denoisers.make_path(config)
+    model = diffusion_model(
+        network(config, constants),
+        path,
+        (config.size, config.size, 1),
+        ddim(path),
+        grids.uniform(path, config.sampler_steps),
+        prediction=config.prediction,
+        weight=denoisers.loss_weight(config, path),
+    )
+    return Stage("prior", model, images.optimizers(config), config.steps, _prepare(config))
+
+
+class Reconstructors:
+    """The ways to reconstruct, each compiled once for a kind of scan: any masks, coils and settings."""
+
+    def __init__(self, config: MRIConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]):
+        self.config, self._params = config, trained["prior"]["net"]
+        path = denoisers.make_path(config)
+        grid = grids.uniform(path, config.sampler_steps)
+
+        def posterior(method: str):
+            def run(params, keys, y, mask, maps, setting) -> tuple[Array, Array]:
+                noise_keys, step_keys = draws.split(keys, 2)
+                operator, target = mri.system(y, mask, maps)
+                channels = 1 if maps is None else 2
+                denoise = _prior(config, constants, params, channels)
+                start = denoisers.starting_noise(path, noise_keys, (*mask.shape, channels))
+                step, consistent = SAMPLERS[method].make(config, path, grid, denoise, operator, target, setting)
+                x = sample(step, consistent, step_keys, start, grid)
+                left = residual(operator, target, x)
+                return mri.magnitude(x), jnp.sqrt(inner_product(left, left) / (4 * inner_product(y, y)))
+
+            return jax.jit(run)
+
+        @jax.jit
+        def baselines(y, mask, maps, cg_weight, tv_weight) -> tuple[Array, ...]:
+            operator, _ = mri.system(y, mask, maps)
+            found = (
+                operator.adjoint(y),
+                cg_sense(operator, y, cg_weight),
+                total_variation(operator, y, tv_weight, iterations=config.tv_steps, squared_norm=1.0),
+            )
+            return tuple(jnp.sqrt(jnp.sum(z**2, -1, keepdims=True)) for z in found)
+
+        self._posterior = {method: posterior(method) for method in config.methods}
+        self._baselines = baselines
+
+    def _in_chunks(self, function: Callable, scan: mri.Scan, copies: int, *more) -> list[np.ndarray]:
+        """`function` on stretches that are all of one size, the last filled up; large images come one by one."""
+        n = copies * len(scan.y)
+        chunk = self.config.chunk if scan.y.shape[1] <= self.config.size else 1
+        index = np.minimum(np.arange(-(-n // chunk) * chunk), n - 1)
+        parts = []
+        for at in index.reshape(-1, chunk):
+            arrays = [None if a is None else a[at % len(scan.y)] for a in scan]
+            parts.append([np.asarray(part) for part in function(*arrays, *(a[at] for a in more))])
+        return [np.concatenate(part)[:n] for part in zip(*parts, strict=True)]
+
+    def draw(self, method: str, key, scan: mri.Scan, setting: float, repeats: int) -> tuple[np.ndarray, np.ndarray]:
+        """Magnitudes ``[repeats, n, h, w, 1]``, and ``|A x - y| / |y|`` of each ``[repeats, n]``."""
+        n = len(scan.y)
+
+        def run(y, mask, maps, keys):
+            return self._posterior[method](self._params, keys, y, mask, maps, setting)
+
+        drawn, left = self._in_chunks(run, scan, repeats, jax.random.split(key, repeats * n))
+        return drawn.reshape(repeats, n, *drawn.shape[1:]), left.reshape(repeats, n)
+
+    def baselines(self, scan: mri.Scan, weights: Mapping[str, float]) -> dict[str, np.ndarray]:
+        """Magnitudes ``[n, h, w, 1]`` by the name of what found them."""
+
+        def run(y, mask, maps):
+            return self._baselines(y, mask, maps, weights["cg-sense"], weights["tv"])
+
+        return dict(zip(BASELINES, self._in_chunks(run, scan, 1), strict=True))
+
+
+@jax.jit
+def _likeness(x: Array, truth: Array) -> tuple[Array, Array]:
+    return jnp.mean(psnr(x, truth, data_range=1.0)), jnp.mean(ssim(x, truth, data_range=1.0))
+
+
+def _score(x: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    peak, like = _likeness(jnp.asarray(x), jnp.asarray(truth))
+    return float(peak), float(like)
+
+
+def _uncertainty(drawn: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """How well the deviation of samples tells the error of their mean, where there is something to see."""
+    n, mean, spread = len(drawn), drawn.mean(0), drawn.std(0, ddof=1)
+    seen = truth > FOREGROUND
+    error = np.abs(mean - truth)[seen]
+    rank = scipy.stats.spearmanr(spread[seen], error).statistic if seen.any() else 0.0
+    # Were the truth one more draw of a normal law, it would lie in this interval with probability LEVEL.
+    reach = scipy.stats.t.ppf((1 + LEVEL) / 2, n - 1) * np.sqrt(1 + 1 / n)
+    return {"rank": float(np.nan_to_num(rank)), "coverage": float(np.mean(error <= reach * spread[seen]))}
+
+
+def _scans(config: MRIConfig, x: np.ndarray, key) -> dict[str, mri.Scan]:
+    """What is measured of slices in [-1, 1], in every situation."""
+    keys = jax.random.split(key, len(x))
+    scans = {f"{a}x": mri.measure_real(keys, x, config.mask, a) for a in config.accelerations}
+    for a in config.accelerations:
+        scans[f"{a}x coils"] = mri.measure_coils(keys, x, config.mask, a, config.coils, config.phase)
+    return scans
+
+
+def _slices(config: MRIConfig, constants, source, count: int) -> np.ndarray:
+    return images.real_images(config, constants, source, count)["image"].mean(-1, keepdims=True)
+
+
+def _settings(config: MRIConfig, ways: Reconstructors, x: np.ndarray, key) -> dict[str, dict[str, float]]:
+    """Every method's setting in every situation, chosen by PSNR on validation slices."""
+    truth, chosen = (x + 1) / 2, {}
+    for name, scan in _scans(config, x, key).items():
+        tried: dict[str, dict[float, float]] = {method: {} for method in (*WEIGHTS, *config.methods)}
+        for pair in zip(*WEIGHTS.values(), strict=True):
+            weights = dict(zip(WEIGHTS, pair, strict=True))
+            found = ways.baselines(scan, weights)
+            for method, weight in weights.items():
+                tried[method][weight] = _score(found[method], truth)[0]
+        for method in config.methods:
+            for setting in SAMPLERS[method].settings:
+                tried[method][setting] = _score(ways.draw(method, key, scan, setting, 1)[0][0], truth)[0]
+        chosen[name] = {method: max(scores, key=scores.__getitem__) for method, scores in tried.items()}
+    return chosen
+
+
+def _brought(config: MRIConfig, key) -> dict[str, tuple[mri.Scan, np.ndarray]]:
+    """The user's fully sampled k-space, undersampled at each acceleration, and what it shows in full."""
+    if not config.kspace:
+        return {}
+    path = FilePath(config.kspace)
+    if config.coils_first:
+        with np.load(path, allow_pickle=False) as file:
+            array = np.moveaxis(file["kspace"], -3, -1)
+        kspace = check_kspace(array, f"{path}: `kspace`")[0]
+    else:
+        kspace = read_kspace(path).array
+    if kspace.ndim != 3:
+        raise UserError(f"{path}: one slice [h, w, coils] is needed for --kspace, not {kspace.shape}")
+    if not (np.abs(kspace) > 0).any(-1).all():
+        raise UserError(
+            f"{path}: k-space must be fully sampled for --kspace; `jaxgen apply` takes undersampled k-space"
+        )
+    found = {}
+    for a in config.accelerations:
+        mask = np.asarray(mri.MASKS[config.mask](key, kspace.shape[:2], a))
+        received = mri.receive(kspace * mask[..., None])
+        whole = centred_ifft2(jnp.asarray(kspace / received.scale)[None])
+        truth = np.abs(np.asarray(combine_coils(whole, jnp.asarray(received.scan.maps))))[..., None]
+        found[f"{a}x measured"] = (received.scan, truth)
+    return found
+
+
+def _evaluate(config: MRIConfig, constants, trained, splits, key) -> Evaluation:
+    ways = Reconstructors(config, constants, trained)
+    validation = _slices(config, constants, splits.validation, config.tuning)
+    chosen = _settings(config, ways, validation, jax.random.fold_in(key, 0))
+    x = _slices(config, constants, splits.test, config.cases)
+    judged = {name: (scan, (x + 1) / 2) for name, scan in _scans(config, x, jax.random.fold_in(key, 1)).items()}
+    judged |= _brought(config, jax.random.fold_in(key, 2))
+    metrics: dict[str, dict[str, float]] = {name: {} for name in (*BASELINES, *config.methods)}
+    figures: dict[str, Figure] = {}
+    seconds: dict[str, dict[str, float]] = {}
+    for number, (name, (scan, truth)) in enumerate(judged.items()):
+        # k-space from a scanner has no validation slices of its own: settings are those of simulated coils.
+        setting = chosen[name.replace("measured", "coils")]
+        found = ways.baselines(scan, setting)
+        shown = dict(found)
+        for method in config.methods:
+            began = time.perf_counter()
+            drawn, left = ways.draw(method, jax.random.fold_in(key, 3 + number), scan, setting[method], config.repeats)
+            seconds.setdefault(method, {})[name] = (time.perf_counter() - began) / left.size
+            found[method], shown[method] = drawn.mean(0), drawn[0]
+            spread = drawn.std(0, ddof=1)
+            shown[f"{method}, sd"] = spread / max(float(spread.max()), 1e-6)
+            one = float(np.mean([_score(sample, truth)[0] for sample in drawn]))
+            facts = {"sample": one, "kept": float(left.max())} | _uncertainty(drawn, truth)
+            metrics[method] |= {f"{fact}_{_tag(name)}": value for fact, value in facts.items()}
+        for method, image in found.items():
+            peak, like = _score(image, truth)
+            metrics[method] |= {f"psnr_{_tag(name)}": peak, f"ssim_{_tag(name)}": like}
+        figures[_tag(name)] = _figure(name, truth, shown)
+    settings = {f"{method}_setting_{_tag(name)}": s for name, row in chosen.items() for method, s in row.items()}
+    return Evaluation(
+        {**metrics, **settings, "slices": len(x)},
+        figures,
+        _headline(config, metrics, judged),
+        _describe(judged),
+        {},
+        {f"{method}, s a slice": row for method, row in seconds.items()},
+    )
+
+
+def _tag(name: str) -> str:
+    return name.replace(" ", "_")
+
+
+def _figure(name: str, truth: np.ndarray, shown: Mapping[str, np.ndarray]) -> Figure:
+    picked = np.unique(np.linspace(0, len(truth) - 1, min(8, len(truth))).round().astype(int))
+    rows = {"truth": truth, **shown}
+    drawn = {label: 2 * np.clip(x[picked], 0, 1) - 1 for label, x in rows.items()}
+    return pictures.rows(
+        drawn, f"Test slices, {name}: magnitudes; of the samplers one sample, and the deviation of several."
+    )
+
+
+def _headline(config: MRIConfig, metrics: Mapping[str, Mapping[str, float]], judged) -> str:
+    parts = []
+    for name in judged:
+        tag = f"psnr_{_tag(name)}"
+        best = max(config.methods, key=lambda method, tag=tag: metrics[method][tag])
+        simple = ", ".join(f"{label} {metrics[label][tag]:.1f}" for label in BASELINES)
+        parts.append(f"{name} {best} {metrics[best][tag]:.1f} ({simple})")
+    return f"PSNR in dB: {'; '.join(parts)}."
+
+
+def _describe(judged) -> dict[str, Metric]:
+    known = {}
+    for name in judged:
+        tag = _tag(name)
+        known |= {
+            f"psnr_{tag}": Metric(f"PSNR, {name}", "higher", "of magnitudes in [0, 1], dB; samplers: mean of samples"),
+            f"ssim_{tag}": Metric(f"SSIM, {name}", "higher", "of magnitudes in [0, 1]"),
+            f"sample_{tag}": Metric(f"PSNR of one sample, {name}", "higher", "dB"),
+            f"kept_{tag}": Metric(f"Left of k-space, {name}", "lower", "|A x - y| / |y| of the worst sample"),
+            f"rank_{tag}": Metric(
+                f"Deviation and error, {name}", "higher", "rank correlation of the samples' deviation with the error"
+            ),
+            f"coverage_{tag}": Metric(
+                f"Coverage, {name}", "", f"pixels whose truth lies in the samples' interval of {LEVEL:.0%}"
+            ),
+        }
+    return known
+
+
+def _sample(config: MRIConfig, constants, trained, splits, key, n) -> Evaluation:
+    path = denoisers.make_path(config)
+    grid = grids.uniform(path, config.sampler_steps)
+
+    @jax.jit
+    def draw(params, keys):
+        start = denoisers.starting_noise(path, keys, (len(keys), config.size, config.size, 1))
+        return sample(ddim(path), denoisers.denoise_with(config, constants, params), keys, start, grid)
+
+    params = trained["prior"]["net"]
+    drawn = images.in_chunks(lambda keys: draw(params, keys), n, config.chunk, jax.random.split(key, n))
+    return judging.sampled(drawn, "Slices drawn by the prior, with nothing measured.")
+
+
+def _apply(config: MRIConfig, constants, trained):
+    """Reconstruct k-space ``[h, w, coils]``, 0 where not measured: the mean of samples, and their deviation."""
+    ways = Reconstructors(config, constants, trained)
+    method = config.methods[0]
+
+    def apply(key, kspace: np.ndarray) -> dict[str, np.ndarray]:
+        scan, scale = mri.receive(kspace)
+        drawn, left = ways.draw(method, key, scan, SAMPLERS[method].settings[0], config.repeats)
+        found = {
+            "reconstruction": drawn.mean(0),
+            "uncertainty": drawn.std(0, ddof=1),
+            "zero_filled": ways.baselines(scan, {"cg-sense": 0.0, "tv": 0.0})["zero-filled"],
+        }
+        kept = {"left_of_kspace": np.asarray(left.max())}
+        return {name: scale * x[0, ..., 0] for name, x in found.items()} | kept
+
+    return apply
+
+
+SMALL = MRIConfig(
+    steps=2000,
+    batch_size=16,
+    learning_rate=1e-3,
+    warmup_steps=100,
+    ema_decay=0.995,
+    chunk=16,
+    checkpoint_every=250,
+    log_every=20,
+)
+SMOKE = dataclasses.replace(
+    SMALL,
+    steps=4,
+    batch_size=4,
+    size=16,
+    channels=(8,),
+    attention=None,
+    accelerations=(4,),
+    coils=2,
+    methods=("ddnm",),
+    sampler_steps=4,
+    inner_steps=2,
+    cases=2,
+    tuning=1,
+    repeats=2,
+    tv_steps=5,
+    chunk=4,
+    checkpoint_every=2,
+    log_every=1,
+)
+FULL = MRIConfig(
+    data="",
+    size=240,
+    path="ve",
+    prediction="noise",
+    channels=(32, 32, 64, 64, 64),
+    blocks=2,
+    attention=(3,),
+    head_width=64,
+    patch=1,
+    mask="equispaced",
+    methods=("score_mri", "ddnm", "diffpir", "dps"),
+    sampler_steps=1000,
+    snr=0.517,
+    cases=1000,
+    tuning=16,
+    repeats=4,
+    steps=2_400_000,
+    batch_size=64,
+    learning_rate=2e-4,
+    warmup_steps=5000,
+    schedule="constant",
+    optimizer="adam",
+    ema_decay=0.999,
+    precision="bfloat16",
+    checkpoint_every=5000,
+    log_every=100,
+)
+
+EXPERIMENT = Experiment(
+    name="mri_reconstruction",
+    summary="MRI from a part of k-space, with a diffusion prior, beside CG-SENSE and total variation",
+    data="phantom brains, computed; or your magnitude images",
+    presets={"smoke": SMOKE, "small": SMALL, "full": FULL},
+    load=images.load_images,
+    measure=_measure,
+    stages=(StageSpec("prior", _build),),
+    evaluate=_evaluate,
+    sample=_sample,
+    apply=_apply,
+    reader=Reader(".npz", read_kspace),
+    baseline="tv",
+    examples=images.example_images,
+)
+
+if __name__ == "__main__":
+    raise SystemExit(run_module(EXPERIMENT))

@@ -1,0 +1,104 @@
+"""MRI with a diffusion prior: from the command line to its files, on a user's k-space, and its presets by shape."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import _mri as mri
+from experiments import mri_reconstruction as experiment
+from jaxgen.cli import main
+from jaxgen.errors import UserError
+from jaxgen.imaging.coils import combine_coils, simulated_coils
+from jaxgen.imaging.fourier import centred_fft2, centred_ifft2
+
+
+def scan_of(height, width, coils):
+    """A blob with a smooth phase, seen by coils: its k-space ``[h, w, coils]``."""
+    rows, columns = np.indices((height, width))
+    image = np.exp(-(((rows - height // 2) / 4) ** 2) - ((columns - width // 2) / 3) ** 2 + 0.1j * rows)
+    maps = simulated_coils(jax.random.key(0), (height, width), coils)
+    return np.asarray(centred_fft2(maps[None] * image[None, ..., None]))[0]
+
+
+def test_smoke_preset_and_k_space_of_the_user(data, tmp_path, capsys):
+    run, scans, out = tmp_path / "run", tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    whole, mask = scan_of(18, 15, 3), np.zeros((18, 15), np.uint8)
+    mask[:, [2, 6, 7, 8, 11]] = 1
+    np.savez(tmp_path / "whole.npz", kspace=np.moveaxis(whole, -1, 0))
+    flags = ["--data", str(data), "--kspace", str(tmp_path / "whole.npz"), "--coils-first"]
+    assert main(["run", "mri_reconstruction", "--preset", "smoke", *flags, "--workdir", str(run)]) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    for name in (*experiment.BASELINES, "ddnm"):
+        assert np.isfinite(list(metrics[name].values())).all()
+        assert {"psnr_4x", "psnr_4x_coils", "psnr_4x_measured"} <= set(metrics[name])
+    assert metrics["ddnm"]["kept_4x"] < 1e-2, "one coil's k-space is kept"
+    assert (run / "report.html").stat().st_size > 20_000
+
+    np.savez(scans / "mine.npz", kspace=1e-3 * whole, mask=mask)
+    np.savez(scans / "first.npz", kspace=np.moveaxis(whole, -1, 0))
+    np.savez(scans / "centre.npz", kspace=whole * (np.indices((18, 15))[1] != 7)[..., None])
+    assert main(["apply", str(run), str(scans), "--out", str(out)]) == 1
+    errors = capsys.readouterr().err
+    for words in ("coils go last", "not measured in its centre"):
+        assert words in errors
+    with np.load(out / "mine_arrays.npz") as file:
+        found = {name: file[name] for name in file.files}
+    assert set(found) == {"reconstruction", "uncertainty", "zero_filled"}
+    assert all(array.shape == (18, 15) and np.isfinite(array).all() for array in found.values())
+    assert found["reconstruction"].max() < 0.1, "in the units of the k-space that came"
+
+
+def test_what_the_prior_is_asked_for_is_what_was_measured():
+    """A x = 2 y - A 1 holds for the truth itself; and what stays imaginary is small."""
+    x = np.linspace(-1, 1, 16 * 16, dtype=np.float32).reshape(1, 16, 16, 1)
+    keys = jax.random.split(jax.random.key(0), 1)
+    real = mri.measure_real(keys, x, "random", 4)
+    operator, target = mri.system(*real)
+    np.testing.assert_allclose(operator.forward(x), target, atol=1e-4)
+    scan = mri.measure_coils(keys, x, "random", 1, 3, 0.5)
+    z = combine_coils(centred_ifft2(scan.y), scan.maps)
+    found = jnp.stack([2 * jnp.real(z) - 1, 2 * jnp.imag(z)], -1)
+    operator, target = mri.system(*scan)
+    np.testing.assert_allclose(operator.forward(found), target, atol=1e-4)
+    np.testing.assert_allclose(mri.magnitude(found), (x + 1) / 2, atol=1e-5)
+    assert jnp.mean(jnp.abs(jnp.imag(z))) < 0.1 * jnp.mean(jnp.abs(z)), "what stays imaginary is small"
+
+
+def test_configurations_that_do_not_fit():
+    with pytest.raises(UserError, match="--accelerations must leave"):
+        dataclasses.replace(experiment.SMOKE, accelerations=(16,))
+
+
+@pytest.mark.parametrize(("preset", "precision"), [("small", "float32"), ("full", "bfloat16")])
+def test_every_preset_traces_a_training_step(preset, precision):
+    config = dataclasses.replace(experiment.EXPERIMENT.presets[preset], precision=precision)
+    stage = experiment._build(config, {"channels": 1}, {})
+    raw = {"image": jax.ShapeDtypeStruct((2, config.size, config.size, 3), jnp.uint8)}
+    keys = jax.random.split(jax.random.key(0), 2)
+    batch = jax.eval_shape(stage.prepare, keys, raw)
+    assert batch["image"].shape == (2, config.size, config.size, 1)
+    params = jax.eval_shape(stage.model.init, jax.random.key(0), batch)
+    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(precision)), params)
+    (objective,) = stage.model.objectives
+    loss, _ = jax.eval_shape(objective.loss, params, keys, batch)
+    assert loss.shape == (2,)
+    assert loss.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("method", experiment.SAMPLERS)
+@pytest.mark.parametrize("coils", [None, 3])
+def test_every_sampler_traces_on_any_size(method, coils):
+    config = dataclasses.replace(experiment.SMOKE, methods=(method,), channels=(8, 8))
+    stage = experiment._build(config, {"channels": 1}, {})
+    params = jax.eval_shape(stage.model.init, jax.random.key(0), {"image": jnp.zeros((1, 16, 16, 1))})
+    ways = experiment.Reconstructors(config, {"channels": 1}, {"prior": params})
+    shape = (2, 18, 15, coils or 1)
+    y, maps = jax.ShapeDtypeStruct(shape, jnp.complex64), coils and jax.ShapeDtypeStruct(shape, jnp.complex64)
+    keys = jax.random.split(jax.random.key(0), 2)
+    traced = jax.eval_shape(ways._posterior[method], params["net"], keys, y, jnp.ones(shape[:3]), maps, 0.1)
+    assert [part.shape for part in traced] == [(2, 18, 15, 1), (2,)]
