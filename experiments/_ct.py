@@ -5,12 +5,16 @@ Sinograms are integrals of u in pixels.
 """
 
 import functools
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen.data import checks
+from jaxgen.data.image import Image
+from jaxgen.errors import UserError
 from jaxgen.imaging.hounsfield import WATER
 from jaxgen.imaging.metal import IRON, interpolate_trace, metal_trace, simulate_metal
 from jaxgen.imaging.operators import LinearOperator, squared_norm_bound
@@ -80,7 +84,7 @@ def sparse(x: np.ndarray, views: int, most: int) -> Scan:
 
 
 def implants(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
-    """Two round pieces of metal somewhere in each body, bool ``[n, h, w, 1]``; two of 9 to 17 mm in a body of 40 cm."""
+    """Two round pieces of metal in each body, 3 to 6 % of the image wide, bool ``[n, h, w, 1]``."""
     size = x.shape[1]
     grid = np.indices((size, size))
     masks = np.zeros(x.shape, bool)
@@ -89,7 +93,7 @@ def implants(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
         places = body if len(body) else np.array([[size // 2, size // 2]])
         for _ in range(2):
             centre = places[rng.integers(len(places))]
-            radius = rng.uniform(0.7, 1.4) * size / 64
+            radius = rng.uniform(1.0, 2.0) * size / 64
             mask[..., 0] |= np.hypot(*(grid - centre[:, None, None])) <= radius
     return masks
 
@@ -128,6 +132,51 @@ def with_metal(key: Key, x: np.ndarray, views: int, *, high: float, pixel: float
 def interpolated(scan: Scan) -> np.ndarray:
     """Sinograms whose rays that do not count are replaced by lines between their neighbours."""
     return np.asarray(jax.jit(interpolate_trace)(scan.y, scan.keep == 0))
+
+
+def read_sinogram(path: Path) -> Image:
+    """A user's sinogram: an npz with ``sinogram`` and ``angles``.
+
+    ``sinogram`` is ``[views, detectors]`` or ``[slices, views, detectors]``, detectors one pixel of the image apart;
+    ``angles`` ``[views]`` in radians. With ``pixel_mm`` it holds integrals of attenuation, through water ``water`` (in
+    1/cm; that at 60 keV if left out) a cm; without, integrals in pixels of attenuation over that of water.
+
+    Returns:
+        An image ``[views, detectors, 2]`` or ``[views, detectors, slices, 2]``: sinogram over water, in pixels, and the
+        angle of each ray.
+
+    Raises:
+        UserError: naming what is wrong with the file.
+    """
+    with checks.reading(path, "npz"), np.load(path, allow_pickle=False) as file:
+        arrays = {name: np.asarray(file[name]) for name in file.files}
+    for name in ("sinogram", "angles"):
+        if name not in arrays:
+            raise UserError(f"{path}: holds no `{name}` (it has {', '.join(arrays) or 'nothing'}); save both")
+        if arrays[name].dtype.kind not in "fiu":
+            raise UserError(f"{path}: `{name}` is {arrays[name].dtype}, not real numbers; save line integrals")
+        if not np.isfinite(arrays[name]).all():
+            raise UserError(
+                f"{path}: `{name}` has NaN or infinite values; fill broken detectors in, or leave views out"
+            )
+    y, angles = arrays["sinogram"].astype(np.float32), arrays["angles"].astype(np.float32)
+    if angles.ndim != 1 or y.ndim not in (2, 3) or y.shape[-2] != len(angles):
+        raise UserError(
+            f"{path}: `sinogram` {y.shape} does not fit `angles` {angles.shape}; save [views, detectors] (or slices of "
+            "such) and one angle a view"
+        )
+    if np.ptp(angles) > 4 * np.pi:
+        raise UserError(
+            f"{path}: `angles` reach over {np.ptp(angles):.0f} radians: they look like degrees; convert them"
+        )
+    if "pixel_mm" in arrays:
+        water, pixel = float(arrays.get("water", WATER)), float(arrays["pixel_mm"])
+        if not water > 0 or not pixel > 0:
+            raise UserError(f"{path}: `water` and `pixel_mm` must be positive, got {water:g} and {pixel:g}")
+        y = y / (water * pixel / 10)
+    y = np.moveaxis(y, 0, -1) if y.ndim == 3 else y
+    turn = np.broadcast_to(angles.reshape(-1, *(1,) * (y.ndim - 1)), y.shape)
+    return Image(np.stack([y, turn], -1), None, {"kind": "npz", "path": str(path)})
 
 
 def detectors(size: int) -> int:

@@ -12,6 +12,7 @@ et al. 2023 (DPS); Wang, Yu & Zhang 2023 (DDNM); Zhu et al. 2023 (DiffPIR).
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -31,7 +32,8 @@ from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import ArraySource, Splits, resized
-from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, StageSpec
+from jaxgen.errors import UserError
+from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader, StageSpec
 from jaxgen.families import diffusion_model
 from jaxgen.imaging.augment import random_flip
 from jaxgen.imaging.filtered_backprojection import cosine, filtered_backprojection, hann, ramp, shepp_logan
@@ -114,10 +116,10 @@ def _projection(config, path: Path, grid, denoise, operator: LinearOperator, y, 
 
 
 SAMPLERS: dict[str, Sampler] = {
-    "ddnm": Sampler(_ddnm, (1e-4, 1e-3, 1e-2)),
-    "diffpir": Sampler(_diffpir, (1e-4, 1e-3, 1e-2)),
+    "ddnm": Sampler(_ddnm, (1e-5, 1e-3, 1e-2)),
+    "diffpir": Sampler(_diffpir, (1e-5, 1e-4, 1e-3)),
     "dps": Sampler(_dps, (1.0, 3.0, 10.0)),
-    "projection": Sampler(_projection, (0.3, 0.6, 1.0)),
+    "projection": Sampler(_projection, (0.355, 0.6, 0.841, 1.0)),
 }
 
 
@@ -175,7 +177,7 @@ class Reconstructors:
             options: dict[str, Any] = {"iterations": config.tv_steps, "squared_norm": 1.05, "minimum": -1.0}
             return jnp.clip(total_variation(operator, target, weight, **options), -1, 1)
 
-        self._posterior = {method: posterior(method) for method in config.methods}
+        self._posterior: dict[str, Callable[..., Array]] = {method: posterior(method) for method in config.methods}
         self._variation = jax.jit(variation)
 
     def _scale(self, scan: ct.Scan) -> Array:
@@ -250,31 +252,30 @@ def _slices(config: CTConfig, constants, source, count: int) -> np.ndarray:
     return resized(picked, config.size, constants["value_range"], channels=1).arrays["image"]
 
 
+def _sampler_setting(ways: Reconstructors, method: str, x: np.ndarray, scan: ct.Scan, key) -> float:
+    def one(setting: float) -> np.ndarray:
+        return ways.draw(method, key, scan, setting, 1)[0]
+
+    return _best(SAMPLERS[method].settings, one, x, scan)
+
+
 def _settings(config: CTConfig, ways: Reconstructors, x: np.ndarray, key) -> dict[str, dict[str, Any]]:
     """Every method's setting in every situation, chosen on validation slices; samplers choose once for all views."""
-    scans, chosen = _scans(config, x, key), {}
-    middle = str(sorted(config.views)[len(config.views) // 2])
+    scans = _scans(config, x, key)
+    chosen: dict[str, dict[str, Any]] = {}
     for name, scan in scans.items():
-        line = ct.interpolated(scan)
         chosen[name] = {
-            "fbp": _best(WINDOWS, lambda w, scan=scan: ways.filtered(scan.y, scan, w), x, scan),
-            "tv": _best(TV_WEIGHTS, lambda w, scan=scan: ways.total_variation(scan, w), x, scan),
+            "fbp": _best(WINDOWS, functools.partial(ways.filtered, scan.y, scan), x, scan),
+            "tv": _best(TV_WEIGHTS, functools.partial(ways.total_variation, scan), x, scan),
         }
         if name == METAL:
-            chosen[name]["interpolation"] = _best(
-                WINDOWS, lambda w, scan=scan, line=line: ways.filtered(line, scan, w), x, scan
-            )
+            filtered = functools.partial(ways.filtered, ct.interpolated(scan), scan)
+            chosen[name]["interpolation"] = _best(WINDOWS, filtered, x, scan)
+    middle = str(sorted(config.views)[len(config.views) // 2])
     for method in config.methods:
-        for name in (middle, METAL):
-            scan = scans[name]
-            chosen[name][method] = _best(
-                SAMPLERS[method].settings,
-                lambda s, scan=scan, method=method: ways.draw(method, key, scan, s, 1)[0],
-                x,
-                scan,
-            )
-        for views in config.views:
-            chosen[str(views)][method] = chosen[middle][method]
+        for_views, for_metal = (_sampler_setting(ways, method, x, scans[name], key) for name in (middle, METAL))
+        for name in chosen:
+            chosen[name][method] = for_metal if name == METAL else for_views
     return chosen
 
 
@@ -306,9 +307,9 @@ def _evaluate(config: CTConfig, constants, trained, splits, key) -> Evaluation:
             metrics.setdefault(method, {})
             metrics[method] |= {f"sample_{name}": float(one), f"rank_{name}": float(np.nan_to_num(rank))}
             shown[f"{method}, sd"] = np.clip(2 * spread / max(float(spread.max()), 1e-6) - 1, -1, 1)
-        for method, x in found.items():
+        for label, x in found.items():
             peak, like = _score(x, truth, scan)
-            metrics[method] = metrics.get(method, {}) | {f"psnr_{name}": peak, f"ssim_{name}": like}
+            metrics[label] = metrics.get(label, {}) | {f"psnr_{name}": peak, f"ssim_{name}": like}
         figures[name] = _figure(config, name, truth, scan, shown)
     facts = {
         f"{method}_setting_{name}": v
@@ -356,13 +357,13 @@ def _headline(config: CTConfig, metrics: Mapping[str, Mapping[str, float]]) -> s
         method, ours = best(str(views))
         simple = ", ".join(f"{label} {metrics[label][f'psnr_{views}']:.1f}" for label in ("fbp", "tv"))
         parts.append(f"{views} views {method} {ours:.1f} ({simple})")
-    method, ours = best(METAL)
+    name, ours = best(METAL)
     simple = f"interpolation {metrics['interpolation']['psnr_metal']:.1f}, tv {metrics['tv']['psnr_metal']:.1f}"
-    return f"PSNR in dB: {'; '.join(parts)}; metal {method} {ours:.1f} ({simple})."
+    return f"PSNR in dB: {'; '.join(parts)}; metal {name} {ours:.1f} ({simple})."
 
 
 def _describe(config: CTConfig) -> dict[str, Metric]:
-    known = {}
+    known: dict[str, Metric] = {}
     for name in (*map(str, config.views), METAL):
         what = "with metal, outside of it" if name == METAL else f"from {name} views"
         known |= {
@@ -390,6 +391,25 @@ def _sample(config: CTConfig, constants, trained, splits, key, n) -> Evaluation:
     params = trained["prior"]["net"]
     drawn = images.in_chunks(lambda keys: draw(params, keys), n, config.chunk, jax.random.split(key, n))
     return judging.sampled(drawn, "Slices drawn by the prior, with nothing measured.")
+
+
+def _apply(config: CTConfig, constants, trained):
+    ways, method = Reconstructors(config, constants, trained), config.methods[0]
+
+    def apply(key, array: np.ndarray) -> dict[str, np.ndarray]:
+        y, angles, most = array[..., 0], array[:, 0, 1], ct.detectors(config.size)
+        if y.shape[1] > most + 2:
+            raise UserError(
+                f"the sinogram has {y.shape[1]} detectors one pixel apart, and images of {config.size} pixels "
+                f"are seen by {most}: rebin it, or train with a larger --size"
+            )
+        y = y[None] / ((config.high - ct.AIR) / 1000)
+        scan = ct.Scan(angles, y, np.ones_like(y), np.zeros((1, config.size, config.size, 1), bool))
+        drawn = ways.draw(method, key, scan, SAMPLERS[method].settings[1], config.repeats)[:, 0, :, :, 0]
+        half = (config.high - ct.AIR) / 2
+        return {"reconstruction": ct.AIR + half * (drawn.mean(0) + 1), "uncertainty": half * drawn.std(0, ddof=1)}
+
+    return apply
 
 
 SMALL = CTConfig(
@@ -462,6 +482,8 @@ EXPERIMENT = Experiment(
     stages=(StageSpec("prior", _build),),
     evaluate=_evaluate,
     sample=_sample,
+    apply=_apply,
+    reader=Reader(".npz", ct.read_sinogram),
     baseline="fbp",
     examples=_examples,
 )

@@ -1,0 +1,111 @@
+"""The CT experiment: from the command line to the files it leaves, a sinogram of a user, its full preset by shape."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import _ct as ct
+from experiments import ct_reconstruction
+from jaxgen.cli import main
+from jaxgen.data import phantoms
+from jaxgen.errors import UserError
+from jaxgen.imaging.hounsfield import WATER
+from jaxgen.imaging.radon import radon_operator
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ct") / "run"
+    assert main(["run", "ct_reconstruction", "--preset", "smoke", "--workdir", str(folder)]) == 0
+    return folder
+
+
+def test_smoke_preset(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    methods = {name: entry for name, entry in metrics.items() if isinstance(entry, dict)}
+    assert set(methods) == {"fbp", "interpolation", "tv", "ddnm", "diffpir", "dps"}
+    assert np.isfinite([v for entry in methods.values() for v in entry.values()]).all()
+    assert {"psnr_4", "psnr_6", "psnr_metal", "ssim_metal", "sample_4", "rank_4"} <= set(methods["ddnm"])
+    assert methods["fbp"]["psnr_6"] > methods["fbp"]["psnr_4"]
+    assert methods["interpolation"]["psnr_metal"] > methods["fbp"]["psnr_metal"]
+    assert (run / "report.html").stat().st_size > 20_000
+
+
+def test_a_sinogram_of_the_user(run, tmp_path, capsys):
+    hu = phantoms.ct2d(5, 0, 16)["image"]
+    angles = np.arange(6) * np.pi / 6
+    density = jnp.asarray(np.maximum(1 + hu / 1000, 0), jnp.float32)[None]
+    sinogram = np.asarray(radon_operator(16, angles).forward(density))[0]
+    np.savez(tmp_path / "relative.npz", sinogram=sinogram, angles=angles)
+    np.savez(tmp_path / "physical.npz", sinogram=sinogram * WATER * 2.5, angles=angles, pixel_mm=25.0)
+    out = tmp_path / "out"
+    assert main(["apply", str(run), str(tmp_path / "relative.npz"), "--out", str(out), "--quiet"]) == 0
+    arrays = np.load(out / "relative_arrays.npz")
+    assert arrays["reconstruction"].shape == arrays["uncertainty"].shape == (16, 16)
+    assert arrays["reconstruction"].min() >= -1000
+    read = [ct.read_sinogram(tmp_path / f"{name}.npz").array for name in ("relative", "physical")]
+    np.testing.assert_allclose(*read, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"sinogram": np.zeros((4, 6))}, "holds no `angles`"),
+        ({"sinogram": np.zeros((6, 4)), "angles": np.zeros(4)}, "does not fit"),
+        ({"sinogram": np.zeros((4, 6), complex), "angles": np.zeros(4)}, "not real"),
+        ({"sinogram": np.full((4, 6), np.nan), "angles": np.zeros(4)}, "NaN"),
+        ({"sinogram": np.zeros((4, 6)), "angles": np.arange(4) * 45}, "degrees"),
+        ({"sinogram": np.zeros((4, 6)), "angles": np.zeros(4), "pixel_mm": -1.0}, "positive"),
+    ],
+)
+def test_bad_sinograms(arrays, message, tmp_path):
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(UserError, match=message):
+        ct.read_sinogram(tmp_path / "bad.npz")
+
+
+def test_the_system_explains_what_is_measured():
+    """The sinogram of u, brought to x in [-1, 1], is what the scaled operator gives of x, whatever rays count."""
+    x = np.asarray(jax.random.uniform(jax.random.key(0), (2, 16, 16, 1), minval=-1))
+    scan = ct.sparse(x, 3, 5)
+    assert scan.y.shape == (2, 5, ct.detectors(16))
+    assert (scan.y[:, 3:] == 0).all()
+    operator, target = ct.system(16, jnp.asarray(scan.angles), scan.y, scan.keep, jnp.float32(0.3))
+    np.testing.assert_allclose(operator.forward(jnp.asarray(x)), target, atol=1e-4)
+
+
+def test_metal_spoils_what_passes_through_it():
+    x = np.full((1, 16, 16, 1), -1, np.float32)
+    x[:, 3:13, 3:13] = -0.2  # water
+    scan = ct.with_metal(jax.random.key(0), x, 8, high=1500.0, pixel=25.0, photons=1e8)
+    exact = ct.sparse(x, 8, 8).y
+    trusted = scan.keep > 0
+    assert 0 < scan.ignore.mean() < 0.2
+    assert 0.1 < trusted.mean() < 0.95
+    np.testing.assert_allclose(scan.y[trusted], exact[trusted], atol=0.3)
+    assert (scan.y - exact)[~trusted].max() > 2
+    line = ct.interpolated(scan)
+    np.testing.assert_array_equal(line[trusted], scan.y[trusted])
+    assert np.abs(line - exact).mean() < np.abs(scan.y - exact).mean()
+
+
+@pytest.mark.parametrize("preset", ["small", "full"])
+def test_presets_trace_a_training_step_and_a_reconstruction(preset):
+    config = dataclasses.replace(ct_reconstruction.EXPERIMENT.presets[preset], data="ct_phantom")
+    batch = {"image": jax.ShapeDtypeStruct((2, config.size, config.size, 1), jnp.float32)}
+    constants = {"channels": 1, "classes": [], "value_range": [[-1000], [1500]]}
+    stage = ct_reconstruction.EXPERIMENT.stages[0].build(config, constants, {})
+    params = jax.eval_shape(stage.model.init, jax.random.key(0), batch)
+    keys = jax.random.split(jax.random.key(0), 2)
+    (objective,) = stage.model.objectives
+    assert jax.eval_shape(objective.loss, params, keys, batch)[0].shape == (2,)
+    ways = ct_reconstruction.Reconstructors(config, constants, {"prior": params})
+    rays = jax.ShapeDtypeStruct((2, 23, ct.detectors(config.size)), jnp.float32)
+    angles, number = jax.ShapeDtypeStruct((23,), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
+    for method in config.methods:
+        found = jax.eval_shape(ways._posterior[method], params["net"], keys, rays, rays, angles, number, number)
+        assert found.shape == (2, config.size, config.size, 1)
