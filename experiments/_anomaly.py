@@ -43,6 +43,8 @@ FLOOR = -0.98
 """What is above it is foreground: a hundredth of the range."""
 MOST_TRAIN = 2000
 """Training images that the baselines are fitted to."""
+HEADROOM = 0.25
+"""Of the range of healthy values, above it."""
 RESAMPLES = 500
 """Draws of cases that an interval is made of."""
 
@@ -174,11 +176,18 @@ def _load_patients(config: AnomalyConfig, folder: Path) -> Splits:
 
 
 def measure_data(config: AnomalyConfig, splits: Splits) -> dict[str, Any]:
-    """What the range of raw values is, and how many channels there are."""
+    """What the range of raw values is, and how many channels there are.
+
+    Values out of the range are cut off, and a lesion may be brighter than anything healthy: there is room above.
+    """
     if config.data == PHANTOM:
         return {"value_range": [[0.0], [1.0]], "channels": 1, "classes": []}
-    bounds = [list(bound) for bound in measure_range(splits.train)]
-    return {"value_range": bounds, "channels": int(splits.train[0]["image"].shape[-1]), "classes": []}
+    example = splits.train[0]["image"]
+    low, high = (np.array(bound) for bound in measure_range(splits.train))
+    high = high + HEADROOM * (high - low)
+    if example.dtype == np.uint8:
+        high = np.minimum(high, 255.0)
+    return {"value_range": [low.tolist(), high.tolist()], "channels": int(example.shape[-1]), "classes": []}
 
 
 def prepared(config: AnomalyConfig, constants: Mapping[str, Any], source: Source, most: int | None = None) -> dict:

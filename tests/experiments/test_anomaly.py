@@ -52,7 +52,7 @@ def test_images_with_labels_are_judged_one_by_one(data, tmp_path):
     flags = ["--data", str(data), "--healthy", "0", "--reference-steps", "0", "--vae-steps", "0", "--levels", "0.3"]
     assert main(["run", "anomaly_diffusion", "--preset", "smoke", "--workdir", str(run), *flags]) == 0
     metrics = json.loads((run / "metrics.json").read_text())
-    assert metrics["z-scores"]["auroc_image"] > 0.9, "bright discs among dark ones"
+    assert metrics["intensity"]["auroc_image"] == 1, "the discs that are ill are brighter than all that is healthy"
     assert 0 <= metrics["coarse8 diffusion"]["auroc_image"] <= 1
     with pytest.raises(UserError, match="--healthy nobody"):
         shared.load_data(dataclasses.replace(anomaly_diffusion.SMOKE, data=str(data), healthy="nobody"))
@@ -100,7 +100,7 @@ def test_a_map_comes_back_in_the_place_of_the_image():
     found = shared.applied(config, {"value_range": [[0.0], [1.0]], "channels": 1}, score)(jax.random.key(0), image)
     assert found["anomaly"].shape == (30, 50)
     assert np.unravel_index(found["anomaly"].argmax(), (30, 50)) == (10, 40)
-    assert abs(found["restored"] - image[..., 0])[15:, :35].max() < 1e-5
+    assert abs(found["restored"] - image[..., 0])[15:27, :35].max() < 1e-5
     with pytest.raises(ValueError, match="channels"):
         shared.applied(config, {"value_range": [[0.0], [1.0]], "channels": 3}, score)(jax.random.key(0), image)
 
@@ -186,5 +186,5 @@ def test_the_study_of_sizes_finds_the_scale_that_suits_each():
     facts, figure = anomaly_diffusion._sizes(config, jax.random.key(0), restorers, bench)
     assert facts["radius white"]["ap_r8"] < facts["radius coarse4"]["ap_r8"]
     assert facts["best_wavelength_r8"] == 16.0
-    assert facts["size_correlation"] in (0.0, 1.0)
+    assert facts["size_correlation"] == pytest.approx(1.0)
     assert "radius" in figure.caption
