@@ -413,7 +413,7 @@ def _apply(config: CTConfig, constants, trained):
 
 
 SMALL = CTConfig(
-    steps=2000,
+    steps=1500,
     batch_size=16,
     learning_rate=1e-3,
     warmup_steps=100,
