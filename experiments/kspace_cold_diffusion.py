@@ -249,11 +249,11 @@ def _evaluate(config: ColdConfig, constants, trained, splits, key) -> Evaluation
     metrics["images"] = len(truth)
     parts = []
     for acceleration in config.accelerations:
-        found = {name: metrics[name][f"psnr_random_{acceleration}x"] for name in METHODS}
+        reached = {name: metrics[name][f"psnr_random_{acceleration}x"] for name in METHODS}
         parts.append(
-            f"{acceleration}x: cold diffusion {found['cold diffusion']:.2f} dB, direct prediction "
-            f"{found['direct prediction']:.2f} (measured columns put in {found[METHODS[3]]:.2f}), total variation "
-            f"{found['total variation']:.2f}, zero-filled {found['zero-filled']:.2f}"
+            f"{acceleration}x: cold diffusion {reached['cold diffusion']:.2f} dB, direct prediction "
+            f"{reached['direct prediction']:.2f} (measured columns put in {reached[METHODS[3]]:.2f}), total variation "
+            f"{reached['total variation']:.2f}, zero-filled {reached['zero-filled']:.2f}"
         )
     describe = {}
     for family in MASKS:

@@ -56,13 +56,13 @@ def columns_missing(order: Array) -> Array:
     return jnp.sum(order <= order.shape[1], 1).astype(jnp.int32)
 
 
-def _kept(order: Array, t: Array) -> Array:
+def _kept(order: Array, t: Array | int) -> Array:
     """The mask of what is left at time t, ``[b, 1, w, 1]``."""
     t = jnp.broadcast_to(jnp.asarray(t), order.shape[:1])
     return (order > t[:, None])[:, None, :, None]
 
 
-def degrade(x: Array, order: Array, t: Array) -> Array:
+def degrade(x: Array, order: Array, t: Array | int) -> Array:
     """Take the first t columns of k-space away: ``D(x, t) = F' M_t F x``.
 
     Args:
@@ -181,7 +181,7 @@ def restore(predict: Predict, kspace: Array, order: Array, *, steps: int, keep: 
     start = kspace / scale
     times = jnp.round(jnp.linspace(1, 0, steps + 1)[:, None] * columns_missing(order)).astype(jnp.int32)
 
-    def fill(kspace: Array, pair: tuple[Array, Array]) -> tuple[Array, Array | None]:
+    def fill(kspace: Array, pair: tuple[Array, Array]):
         t, s = pair
         found = _to_kspace(predict(_to_image(kspace), t))
         kspace = jnp.where(_kept(order, s) & ~_kept(order, t), found, kspace)
