@@ -1,7 +1,7 @@
 """Partial diffusion: what a model of healthy images does not give back after noise is an anomaly (AnoDDPM).
 
     jaxgen run anomaly_diffusion                                        # phantom brains in T2, computed
-    jaxgen run anomaly_diffusion --noise white simplex --levels 0.25    # which noise, and how far up
+    jaxgen run anomaly_diffusion --noise white,simplex --levels 0.25    # which noise, and how far up
     jaxgen run anomaly_diffusion --data brain_tumor_mri_128.npz         # labels: `--healthy notumor` against the rest
     jaxgen run anomaly_diffusion --data PATIENTS                        # a folder of volumes with masks of lesions
 
