@@ -88,7 +88,7 @@ def measure_coils(keys: Array, x: np.ndarray, kind: str, acceleration: float, co
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _real(kind: str, acceleration: float, key: Key, x: Array) -> tuple[Array, Array]:
-    mask = MASKS[kind](key, x.shape[:2], acceleration)
+    mask = MASKS[kind](key, (x.shape[0], x.shape[1]), acceleration)
     return mri_operator(mask, channels=1).forward((x[None] + 1) / 2)[0], mask
 
 

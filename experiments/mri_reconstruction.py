@@ -212,7 +212,7 @@ class Reconstructors:
             )
             return tuple(jnp.sqrt(jnp.sum(z**2, -1, keepdims=True)) for z in found)
 
-        self._posterior = {method: posterior(method) for method in config.methods}
+        self._posterior: dict[str, Callable] = {method: posterior(method) for method in config.methods}
         self._baselines = baselines
 
     def _in_chunks(self, function: Callable, scan: mri.Scan, copies: int, *more) -> list[np.ndarray]:
@@ -348,9 +348,9 @@ def _evaluate(config: MRIConfig, constants, trained, splits, key) -> Evaluation:
             one = float(np.mean([_score(sample, truth)[0] for sample in drawn]))
             facts = {"sample": one, "kept": float(left.max())} | _uncertainty(drawn, truth)
             metrics[method] |= {f"{fact}_{_tag(name)}": value for fact, value in facts.items()}
-        for method, image in found.items():
+        for label, image in found.items():
             peak, like = _score(image, truth)
-            metrics[method] |= {f"psnr_{_tag(name)}": peak, f"ssim_{_tag(name)}": like}
+            metrics[label] |= {f"psnr_{_tag(name)}": peak, f"ssim_{_tag(name)}": like}
         figures[_tag(name)] = _figure(name, truth, shown)
     settings = {f"{method}_setting_{_tag(name)}": s for name, row in chosen.items() for method, s in row.items()}
     return Evaluation(
@@ -380,14 +380,15 @@ def _headline(config: MRIConfig, metrics: Mapping[str, Mapping[str, float]], jud
     parts = []
     for name in judged:
         tag = f"psnr_{_tag(name)}"
-        best = max(config.methods, key=lambda method, tag=tag: metrics[method][tag])
+        ours = {method: metrics[method][tag] for method in config.methods}
+        best = max(ours, key=ours.__getitem__)
         simple = ", ".join(f"{label} {metrics[label][tag]:.1f}" for label in BASELINES)
         parts.append(f"{name} {best} {metrics[best][tag]:.1f} ({simple})")
     return f"PSNR in dB: {'; '.join(parts)}."
 
 
 def _describe(judged) -> dict[str, Metric]:
-    known = {}
+    known: dict[str, Metric] = {}
     for name in judged:
         tag = _tag(name)
         known |= {

@@ -140,7 +140,7 @@ def calibration_size(mask: np.ndarray) -> tuple[int, int]:
     best, height = (0, 0), mask.shape[0]
     for rows in range(height, 0, -1):
         first = height // 2 - rows // 2
-        columns = central(mask[first : first + rows].all(0))
+        columns = central(np.all(mask[first : first + rows], axis=0))
         best = max(best, (rows, columns), key=lambda size: size[0] * size[1])
     return best if min(best) else (0, 0)
 

@@ -15,6 +15,7 @@ from jaxgen.types import Array, Key
 
 _ROUNDING = 10
 """How many units of rounding of b count as a residual of 0."""
+_State = tuple[Array, Array, Array, Array]
 
 
 class LinearOperator(NamedTuple):
@@ -117,7 +118,7 @@ def conjugate_gradient(
     least = max(tolerance, _ROUNDING * float(jnp.finfo(b.dtype).eps))
     enough = least**2 * jnp.maximum(inner_product(b, b), inner_product(residual, residual))
 
-    def advance(state: tuple[Array, ...]) -> tuple[Array, ...]:
+    def advance(state: _State) -> _State:
         x, residual, direction, squared = state
         applied = apply_symmetric(direction)
         curvature = inner_product(direction, applied)
@@ -135,7 +136,7 @@ def conjugate_gradient(
     if not tolerance:
         return jax.lax.fori_loop(0, iterations, lambda _, state: advance(state), start)[0]
 
-    def unfinished(counted: tuple[Array, tuple[Array, ...]]) -> Array:
+    def unfinished(counted: tuple[Array, _State]) -> Array:
         done, state = counted
         return (done < iterations) & jnp.any(state[3] > enough)
 
@@ -196,6 +197,6 @@ def squared_norm_bound(operator: LinearOperator, key: Key, shape: Sequence[int],
     def advance(_: Array, x: Array) -> Array:
         return normalise(operator.adjoint(operator.forward(x)))
 
-    x = jax.lax.fori_loop(0, iterations, advance, normalise(draws.normal(key, shape)))
+    x = jax.lax.fori_loop(0, iterations, advance, normalise(draws.normal(key, tuple(shape))))
     y = operator.forward(x)
     return inner_product(y, y)
