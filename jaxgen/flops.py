@@ -42,7 +42,11 @@ def _count(jaxpr: Jaxpr) -> float:
             summed = prod(_shape(equation.invars[0])[axis] for axis in contracted)
             total += 2.0 * summed * prod(_shape(equation.outvars[0]))
         elif name == "conv_general_dilated":
-            total += _convolution(equation)
+            spec, kernel = given["dimension_numbers"].rhs_spec, _shape(equation.invars[1])
+            summed = prod(kernel[axis] for axis in spec[2:]) * kernel[spec[1]]
+            total += _convolution(equation, summed, given["lhs_dilation"])
+        elif name == "canonical_convolution":
+            total += _convolution(equation, prod(_shape(equation.invars[1])[:-1]), given["x_dilation"])
         elif name == "scan":
             total += given["length"] * _count(given["jaxpr"].jaxpr)
         elif name == "cond":
@@ -55,14 +59,9 @@ def _count(jaxpr: Jaxpr) -> float:
     return total
 
 
-def _convolution(equation: Any) -> float:
-    kernel = _shape(equation.invars[1])
-    spec = equation.params["dimension_numbers"].rhs_spec
-    window, c_in = prod(kernel[axis] for axis in spec[2:]), kernel[spec[1]]
-    out = prod(_shape(equation.outvars[0]))
+def _convolution(equation: Any, summed: int, dilation: tuple[int, ...]) -> float:
     # Of a dilated input, as in the gradient of a strided convolution, all but one in so many are zeros.
-    dilation = prod(equation.params["lhs_dilation"])
-    return 2.0 * window * c_in * out / dilation
+    return 2.0 * summed * prod(_shape(equation.outvars[0])) / prod(dilation)
 
 
 def _shape(variable: Any) -> tuple[int, ...]:
