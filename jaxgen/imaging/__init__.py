@@ -1,6 +1,17 @@
-"""Pure image operators: signed distance maps, augmentation, noise, intensities, overlapping tiles, CT."""
+"""Pure image operators: signed distance maps, augmentation, noise, intensities, overlapping tiles, CT, MRI."""
 
 from jaxgen.imaging.augment import random_crop, random_flip, random_quarter_turn
+from jaxgen.imaging.coils import (
+    calibration_region,
+    calibration_size,
+    combine_coils,
+    espirit,
+    low_resolution_coils,
+    low_resolution_images,
+    normalise_coils,
+    root_sum_of_squares,
+    simulated_coils,
+)
 from jaxgen.imaging.differentiable_augment import differentiable_augment
 from jaxgen.imaging.distance import (
     distance_transform,
@@ -12,6 +23,7 @@ from jaxgen.imaging.distance import (
 from jaxgen.imaging.fan_beam import fan_beam_geometry, fan_beam_operator
 from jaxgen.imaging.filtered_backprojection import filtered_backprojection
 from jaxgen.imaging.folding import depth_to_space, space_to_depth
+from jaxgen.imaging.fourier import centred_fft2, centred_ifft2, from_complex, to_complex
 from jaxgen.imaging.hounsfield import to_attenuation, to_hounsfield
 from jaxgen.imaging.intensity import (
     from_unit_range,
@@ -22,46 +34,95 @@ from jaxgen.imaging.intensity import (
     to_unit_range,
 )
 from jaxgen.imaging.metal import interpolate_trace, metal_mask, metal_trace, simulate_metal, without_trace
+from jaxgen.imaging.mri import check_kspace, check_mask, measured_mask, mri_operator, zero_filled
 from jaxgen.imaging.noise import coarse_noise, mask_blocks, simplex_noise
+from jaxgen.imaging.operators import (
+    LinearOperator,
+    adjoint_by_transpose,
+    conjugate_gradient,
+    inner_product,
+    pseudo_inverse,
+    squared_norm_bound,
+)
 from jaxgen.imaging.radon import radon_operator, slice_by_slice
+from jaxgen.imaging.sampling_masks import (
+    calibration_lines,
+    equispaced_mask,
+    gaussian_mask,
+    poisson_disc_mask,
+    radial_mask,
+    random_mask,
+    true_acceleration,
+)
 from jaxgen.imaging.tiles import Tiling, blend_tiles, extract_tiles, tile_window, tiling
 
 __all__ = [
+    "LinearOperator",
     "Tiling",
+    "adjoint_by_transpose",
     "blend_tiles",
+    "calibration_lines",
+    "calibration_region",
+    "calibration_size",
+    "centred_fft2",
+    "centred_ifft2",
+    "check_kspace",
+    "check_mask",
     "coarse_noise",
+    "combine_coils",
+    "conjugate_gradient",
     "depth_to_space",
     "differentiable_augment",
     "distance_transform",
+    "equispaced_mask",
+    "espirit",
     "extract_tiles",
     "fan_beam_geometry",
     "fan_beam_operator",
     "filtered_backprojection",
+    "from_complex",
     "from_unit_range",
+    "gaussian_mask",
     "gradient_norm",
     "inner_boundary",
+    "inner_product",
     "interpolate_trace",
+    "low_resolution_coils",
+    "low_resolution_images",
     "mask_blocks",
     "mask_from_distance",
+    "measured_mask",
     "metal_mask",
     "metal_trace",
+    "mri_operator",
+    "normalise_coils",
     "percentile_range",
+    "poisson_disc_mask",
+    "pseudo_inverse",
+    "radial_mask",
     "radon_operator",
     "random_brightness",
     "random_contrast",
     "random_crop",
     "random_flip",
     "random_gamma",
+    "random_mask",
     "random_quarter_turn",
+    "root_sum_of_squares",
     "signed_distance",
     "simplex_noise",
     "simulate_metal",
+    "simulated_coils",
     "slice_by_slice",
     "space_to_depth",
+    "squared_norm_bound",
     "tile_window",
     "tiling",
     "to_attenuation",
+    "to_complex",
     "to_hounsfield",
     "to_unit_range",
+    "true_acceleration",
     "without_trace",
+    "zero_filled",
 ]

@@ -6,8 +6,11 @@ from jaxgen.medical.reconstruction.posterior_sampling import dps, pseudo_inverse
 from jaxgen.medical.reconstruction.projection import complex_denoiser, projection, score_mri
 from jaxgen.medical.reconstruction.proximal import diffpir, proximal, renewal
 from jaxgen.medical.reconstruction.residual import residual
+from jaxgen.medical.reconstruction.sense import cg_sense
+from jaxgen.medical.reconstruction.total_variation import total_variation, total_variation_norm
 
 __all__ = [
+    "cg_sense",
     "coilwise_operator",
     "complex_denoiser",
     "couple_coils",
@@ -23,4 +26,6 @@ __all__ = [
     "residual",
     "score_mri",
     "split_channels",
+    "total_variation",
+    "total_variation_norm",
 ]
