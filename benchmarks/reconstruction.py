@@ -76,7 +76,7 @@ def make(*, quick: bool, slices: int) -> Problem:
     return Problem(net, params, module, paths.discrete(schedules.linear_betas(1000)), x, mask)
 
 
-def our_samplers(problem: Problem) -> dict[str, Callable]:
+def our_samplers(problem: Problem, steps: dict[str, int]) -> dict[str, Callable]:
     """Each ``(params, keys [b], y) -> images``, to be compiled."""
     import jax
     import jax.numpy as jnp
@@ -89,7 +89,7 @@ def our_samplers(problem: Problem) -> dict[str, Callable]:
     path, operator = problem.path, mri_operator(jnp.asarray(problem.mask), channels=2)
 
     def make(name: str) -> Callable:
-        grid = grids.uniform(path, STEPS[name])
+        grid = grids.uniform(path, steps[name])
 
         def run(params: Any, keys: Any, y: Any) -> Any:
             noise_keys, step_keys = draws.split(keys, 2)
@@ -107,10 +107,12 @@ def our_samplers(problem: Problem) -> dict[str, Callable]:
 
         return jax.jit(run)
 
-    return {name: make(name) for name in STEPS}
+    return {name: make(name) for name in steps}
 
 
-def their_samplers(problem: Problem, module: Any, deepinv: Any) -> tuple[dict[str, Callable], Any, list[int], Any]:
+def their_samplers(
+    problem: Problem, module: Any, deepinv: Any, steps: dict[str, int]
+) -> tuple[dict[str, Callable], Any, list[int], Any]:
     """Each ``y -> images``; the operator; how often the network was asked; the network as their denoiser."""
     import numpy as np
     import torch
@@ -140,9 +142,9 @@ def their_samplers(problem: Problem, module: Any, deepinv: Any) -> tuple[dict[st
     operator = deepinv.physics.MRI(mask=mask)
     sampling, fidelity = deepinv.sampling, deepinv.optim.data_fidelity.L2()
     made = {
-        "DPS": sampling.DPS(network, num_steps=STEPS["DPS"] + 1, dtype=torch.float32),
-        "DiffPIR": sampling.DiffPIR(network, fidelity, sigma=NOISE, max_iter=STEPS["DiffPIR"], zeta=0.1),
-        "DDRM": sampling.DDRM(network, sigmas=np.linspace(1, 0.01, STEPS["DDRM"])),
+        "DPS": sampling.DPS(network, num_steps=steps["DPS"] + 1, dtype=torch.float32),
+        "DiffPIR": sampling.DiffPIR(network, fidelity, sigma=NOISE, max_iter=steps["DiffPIR"], zeta=0.1),
+        "DDRM": sampling.DDRM(network, sigmas=np.linspace(1, 0.01, steps["DDRM"])),
     }
     return {name: lambda y, m=m: m(y, operator) for name, m in made.items()}, operator, asked, network
 
@@ -190,6 +192,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
     # It imports torchvision, which not every build of PyTorch has, and uses nothing of it here.
     deepinv = runpy.run_path(str(common.ROOT / "tests" / "peers" / "deepinv_import.py"))["import_deepinv"]()
     slices, rounds = (2, 2) if arguments.quick else (arguments.slices, arguments.rounds)
+    steps = dict.fromkeys(STEPS, 4) if arguments.quick else STEPS
     problem = make(quick=arguments.quick, slices=slices)
     y = np.asarray(mri_operator(problem.mask, channels=2).forward(problem.x))
     keys = jax.random.split(jax.random.key(3), slices)
@@ -201,7 +204,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
             {name: lambda name=name: modules[name](given[name], torch.full((slices,), 0.5)) for name in formats}, 3
         )
     best = min(tried, key=lambda name: tried[name].median)
-    theirs, operator, asked, network = their_samplers(problem, modules[best], deepinv)
+    theirs, operator, asked, network = their_samplers(problem, modules[best], deepinv, steps)
     errors = check_equal(problem, y, operator, network)
     their_y = torch.from_numpy(np.concatenate([y.real, y.imag], -1).transpose(0, 3, 1, 2).copy())
     about = {
@@ -212,7 +215,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
         "unit": "s/slice",
         **{f"{name}_error": float(f"{error:.1e}") for name, error in errors.items()},
     }
-    for case, ours in our_samplers(problem).items():
+    for case, ours in our_samplers(problem, steps).items():
         if arguments.case and case not in arguments.case:
             continue
         began = time.perf_counter()
@@ -246,7 +249,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
             side="jaxgen",
             value=own.median / slices,
             one_by_one=own_each.median / slices,
-            evaluations=STEPS[case],
+            evaluations=steps[case],
             compile_seconds=round(compiled, 2),
             **about,
             **own.summary(),
