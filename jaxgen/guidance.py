@@ -195,8 +195,9 @@ def classifier(
 def inpaint(denoise: Denoise, known: Array, mask: Array) -> Denoise:
     """Put what is known into the clean prediction: ``x0_hat <- mask known + (1 - mask) x0_hat``.
 
-    A sampler that ends at sigma = 0 gives back `known` under the mask. The rest is drawn to fit it only so far as the
-    denoiser sees the known part at each noise level; `jaxgen.samplers.editing.repaint` does better, at a price.
+    A sampler whose last step lands on the clean prediction (DDIM, ancestral, DPM-Solver++; Runge-Kutta methods on
+    `jaxgen.paths.rectified`) gives back `known` under the mask. The rest is drawn to fit it only so far as the denoiser
+    sees the known part at each noise level; `jaxgen.samplers.repaint` does better, at a price.
 
     Args:
         denoise: the denoiser.
