@@ -53,24 +53,25 @@ def test_the_adjoint_of_a_complex_image_too():
 
 def test_conjugate_gradients_solve_each_example_alone():
     """One system of a batch is easy and one hard: neither's answer depends on the other."""
-    root = RNG.normal(size=(2, 6, 6)) * np.array([0.1, 1.0])[:, None, None]
-    matrix = jnp.asarray(root @ root.transpose(0, 2, 1) + np.eye(6), jnp.float32)
-    b = jnp.asarray(RNG.normal(size=(2, 6)) * [[1.0], [50.0]], jnp.float32)
-    exact = np.linalg.solve(np.asarray(matrix, float), np.asarray(b, float)[..., None])[..., 0]
+    with jax.enable_x64(True):
+        root = RNG.normal(size=(2, 6, 6)) * np.array([0.1, 1.0])[:, None, None]
+        matrix = jnp.asarray(root @ root.transpose(0, 2, 1) + np.eye(6), jnp.float64)
+        b = jnp.asarray(RNG.normal(size=(2, 6)) * [[1.0], [50.0]], jnp.float64)
+        exact = np.linalg.solve(np.asarray(matrix, float), np.asarray(b, float)[..., None])[..., 0]
 
-    def solve(matrix, b, **options):
-        return conjugate_gradient(lambda x: jnp.einsum("bij,bj->bi", matrix, x), b, iterations=30, **options)
+        def solve(matrix, b, **options):
+            return conjugate_gradient(lambda x: jnp.einsum("bij,bj->bi", matrix, x), b, iterations=30, **options)
 
-    together = solve(matrix, b)
-    np.testing.assert_allclose(together, exact, rtol=1e-4, atol=1e-4)
-    loose = solve(matrix, b, tolerance=1e-2)
-    residual = jnp.einsum("bij,bj->bi", matrix, loose) - b
-    relative = np.linalg.norm(residual, axis=1) / np.linalg.norm(b, axis=1)
-    assert (relative <= 1e-2).all()
-    assert (relative > 1e-5).all(), "the tolerance stopped nothing"
-    for i in range(2):
-        alone = solve(matrix[i : i + 1], b[i : i + 1], tolerance=1e-2)
-        np.testing.assert_allclose(loose[i : i + 1], alone, rtol=1e-5, atol=1e-6)
+        together = solve(matrix, b)
+        np.testing.assert_allclose(together, exact, rtol=1e-9)
+        loose = solve(matrix, b, tolerance=1e-2)
+        residual = jnp.einsum("bij,bj->bi", matrix, loose) - b
+        relative = np.linalg.norm(residual, axis=1) / np.linalg.norm(b, axis=1)
+        assert (relative <= 1e-2).all()
+        assert (relative > 1e-5).all(), "the tolerance stopped nothing"
+        for i in range(2):
+            alone = solve(matrix[i : i + 1], b[i : i + 1], tolerance=1e-2)
+            np.testing.assert_allclose(loose[i : i + 1], alone, rtol=1e-9)
 
 
 def test_a_start_at_the_answer_stays_there_and_nothing_divides_by_zero():
