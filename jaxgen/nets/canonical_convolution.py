@@ -8,6 +8,7 @@ guidance by a gradient inside of a sampler or a flow solved by steps would be. H
 
 import functools
 from collections.abc import Sequence
+from math import prod
 
 import jax
 import jax.numpy as jnp
@@ -42,9 +43,21 @@ def canonical_convolution(x: Array, kernel: Array, strides: Sequence[int], paddi
 
 
 def _bind(x: Array, kernel: Array, strides, padding: _Pads, x_dilation, kernel_dilation) -> Array:
-    return _primitive.bind(
-        x, kernel, strides=strides, padding=padding, x_dilation=x_dilation, kernel_dilation=kernel_dilation
-    )
+    axes = range(len(strides))
+    options = {"strides": strides, "padding": padding, "x_dilation": x_dilation, "kernel_dilation": kernel_dilation}
+    if any(s > 1 for s in strides) or prod(kernel.shape[:-2]) <= prod(x.shape[1:-1]):
+        return _primitive.bind(x, kernel, **options)
+    # A kernel larger than the image, as in derivatives of the gradient of a strided convolution (R1 penalties): the
+    # image would be spread with zeros under it, 8 times slower by measurement. The two change places,
+    # ``out[m] = sum_p x[p] kernel[p - m]``, and the result comes turned round.
+    pads = []
+    for i in axes:
+        image, window = _spread(x.shape[1 + i], x_dilation[i]), _spread(kernel.shape[i], kernel_dilation[i])
+        last = sum(padding[i]) + image - window
+        pads.append((last - padding[i][0], image - window + padding[i][0]))
+    options |= {"padding": tuple(pads), "x_dilation": kernel_dilation, "kernel_dilation": x_dilation}
+    found = _primitive.bind(jnp.moveaxis(kernel, -1, 0), jnp.moveaxis(x, 0, -1), **options)
+    return jnp.flip(jnp.swapaxes(found, 0, -1), tuple(1 + i for i in axes))
 
 
 def _plain(x: Array, kernel: Array, *, strides, padding: _Pads, x_dilation, kernel_dilation) -> Array:

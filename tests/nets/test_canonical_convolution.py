@@ -86,3 +86,19 @@ def test_no_derivative_permutes_axes():
     ]
     assert len(layouts) >= 5
     assert all(layout.startswith("[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]") for layout in layouts)
+
+
+def test_no_derivative_of_a_gradient_has_a_kernel_larger_than_its_image():
+    """Such as R1 asks of a strided critic: the image would be spread with zeros, and take many times as long."""
+
+    def penalty(x, kernel):
+        def total(x):
+            return jnp.sum(jnp.sin(canonical_convolution(x, kernel, (2, 2), ((1, 1), (1, 1)))))
+
+        return jnp.sum(jax.grad(total)(x) ** 2)
+
+    made = jax.make_jaxpr(jax.grad(penalty, (0, 1)))(jnp.ones((2, 16, 16, 3)), jnp.ones((4, 4, 3, 5)))
+    used = [equation for equation in made.eqns if equation.primitive.name == "canonical_convolution"]
+    shapes = [(x.aval.shape[1:-1], kernel.aval.shape[:-2]) for x, kernel in (equation.invars for equation in used)]
+    assert len(used) >= 5
+    assert all(kernel <= image for image, kernel in shapes), shapes
