@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks import common
 from benchmarks.ode_flows import their_log_prob, torch_module, velocity_net
 
-BATCH, POINTS, FRESH, SOLVER_STEPS = 256, 50_000, 5000, 6
+BATCH, POINTS, FRESH, SOLVER_STEPS = 256, 50_000, 5000, 20
 PEAK_RATE, DECAY = 2e-3, 0.995
 METHODS = {"flow matching": 20_000, "likelihood": 2000}
 """Training steps of each method; the likelihood by the midpoint rule with `SOLVER_STEPS` steps."""
@@ -105,8 +105,8 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
         points, fresh = (
             law.draw(np.random.default_rng([0, k]), n)[0].astype(np.float32) for k, n in enumerate((POINTS, FRESH))
         )
-        for method, steps in METHODS.items():
-            steps = 20 if arguments.quick else steps
+        for method in arguments.method:
+            steps = 20 if arguments.quick else METHODS[method]
             chosen = np.random.default_rng(1).integers(0, POINTS, (steps, BATCH))
             for side, train in {
                 "jaxgen": lambda x, m=method, n=steps: _ours(net, params, x, m, n),
@@ -125,6 +125,7 @@ def main() -> None:
     parser.add_argument(
         "--data", nargs="+", default=["moons", "eight_gaussians", "spirals", "checkerboard"], help="sets of points"
     )
+    parser.add_argument("--method", nargs="+", choices=tuple(METHODS), default=list(METHODS), help="how to train")
     arguments = parser.parse_args()
     common.peer_present()
     for package in ("torchcfm", "torchdiffeq"):
