@@ -48,10 +48,13 @@ def set_threads(count: int) -> None:
 _NO_PEER = "this benchmark runs beside PyTorch: pip install 'jaxgen[peers]'"
 
 
-def peer_present() -> None:
-    """Stop with one line that says how to get PyTorch where it is missing; nothing is imported."""
+def peer_present(*packages: str) -> None:
+    """Stop with one line that says how to get PyTorch, or another package, where it is missing; nothing is imported."""
     if importlib.util.find_spec("torch") is None:
         raise SystemExit(_NO_PEER)
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise SystemExit(f"this benchmark runs beside {package}: pip install {package}")
 
 
 def peer() -> Any:

@@ -5,7 +5,6 @@ anything is timed. Ratios are the peer's time over ours: above 1, jaxgen is fast
 """
 
 import argparse
-import importlib.util
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -292,10 +291,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help="turns of each measurement")
     parser.add_argument("--batch", type=int, nargs="+", default=[256, 4096], help="points at a time")
     arguments = parser.parse_args()
-    common.peer_present()
-    for package in ("torchcfm", "torchdiffeq"):
-        if importlib.util.find_spec(package) is None:
-            raise SystemExit(f"this benchmark runs beside {package}: pip install {package}")
+    common.peer_present("torchcfm", "torchdiffeq")
     common.set_threads(arguments.threads)
     log = common.Log("ode_flows", arguments)
     measure(arguments, log)

@@ -7,7 +7,6 @@ was tuned to either side.
 """
 
 import argparse
-import importlib.util
 import math
 from typing import Any
 
@@ -127,10 +126,7 @@ def main() -> None:
     )
     parser.add_argument("--method", nargs="+", choices=tuple(METHODS), default=list(METHODS), help="how to train")
     arguments = parser.parse_args()
-    common.peer_present()
-    for package in ("torchcfm", "torchdiffeq"):
-        if importlib.util.find_spec(package) is None:
-            raise SystemExit(f"this benchmark runs beside {package}: pip install {package}")
+    common.peer_present("torchcfm", "torchdiffeq")
     common.set_threads(arguments.threads)
     log = common.Log("planar_density", arguments)
     measure(arguments, log)

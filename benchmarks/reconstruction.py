@@ -10,7 +10,6 @@ formats.
 
 import argparse
 import copy
-import importlib.util
 import runpy
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -277,9 +276,7 @@ def main() -> None:
         "--case", choices=tuple(STEPS), action="append", help="may be given several times (default: all)"
     )
     arguments = parser.parse_args()
-    common.peer_present()
-    if importlib.util.find_spec("deepinv") is None:
-        raise SystemExit("this benchmark runs beside deepinv: pip install deepinv")
+    common.peer_present("deepinv")
     common.set_threads(arguments.threads)
     log = common.Log("reconstruction", arguments)
     measure(arguments, log)

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from experiments._unet import UNetConfig, network
 from jaxgen import draws, paths, schedules
 from jaxgen.config import option
+from jaxgen.families import diffusion_model
 from jaxgen.losses import weights
 from jaxgen.paths import Path
-from jaxgen.samplers import clip, denoiser
-from jaxgen.types import Array, Denoise, Key, Params
+from jaxgen.samplers import clip, ddim, denoiser, grids
+from jaxgen.types import Array, Denoise, Key, Model, Params, Step
 
 TABLE = 1000
 """Steps of the tables of noise."""
@@ -50,12 +51,45 @@ def make_path(config: DenoiserConfig) -> Path:
     return continuous[config.path]()
 
 
+def time_at(path: Path, share: Any) -> Any:
+    """The time that is this share of the way from the data to the noise."""
+    return path.t_data + share * (path.t_noise - path.t_data)
+
+
 def loss_weight(config: DenoiserConfig, path: Path) -> Callable[[Array], Array] | None:
     """The weight that `--weight` names, for the prediction."""
     if config.weight == "simple":
         return None
     made = {"snr": weights.snr, "min_snr": weights.min_snr, "p2": weights.p2, "sigmoid": weights.sigmoid}
     return made[config.weight](path, config.prediction)
+
+
+def make_model(
+    config: DenoiserConfig,
+    constants: Mapping[str, Any],
+    step: Callable[[Path], Step] = ddim,
+    steps: int = 1,
+    *,
+    shape: tuple[int, ...] | None = None,
+    classes: int | None = None,
+    **options: Any,
+) -> Model:
+    """The diffusion model of the images, or of what else has the shape; ``sample`` makes so many of the steps.
+
+    `options` are those of `jaxgen.families.diffusion_model`.
+    """
+    path = make_path(config)
+    return diffusion_model(
+        network(config, constants, classes=classes),
+        path,
+        shape or (config.size, config.size, constants["channels"]),
+        step(path),
+        grids.uniform(path, steps),
+        prediction=config.prediction,
+        weight=loss_weight(config, path),
+        classes=classes,
+        **options,
+    )
 
 
 def denoise_with(

@@ -104,14 +104,19 @@ def optimizers(config: ImageConfig, steps: int | None = None) -> dict[str, optax
     return {"net": made}
 
 
-def in_chunks(function: Callable, n: int, chunk: int, *arrays) -> np.ndarray:
-    """Call a jitted function on stretches of `chunk` examples; the last one is filled up, so one program serves all."""
-    chunk = min(chunk, n)
+def in_chunks(function: Callable, n: int, chunk: int, *arrays, exactly: bool = False) -> Any:
+    """Call a jitted function on stretches of `chunk` examples; the last one is filled up, so one program serves all.
+
+    The function may return a tree of arrays. `exactly` fills up even where there are fewer than `chunk` in all, so that
+    one program serves any number.
+    """
+    chunk = chunk if exactly else min(chunk, n)
     parts = []
     for first in range(0, n, chunk):
         index = np.minimum(np.arange(first, first + chunk), n - 1)
-        parts.append(np.asarray(function(*(array[index] for array in arrays)))[: n - first])
-    return np.concatenate(parts)
+        found = function(*(array[index] for array in arrays))
+        parts.append(jax.tree.map(lambda x, left=n - first: np.asarray(x)[:left], found))
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
 def judge_network(config: ImageConfig, constants: Mapping[str, Any]) -> Net:

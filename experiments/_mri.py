@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen import draws
 from jaxgen.errors import UserError
 from jaxgen.imaging.coils import (
     calibration_size,
@@ -75,6 +76,14 @@ def system(y: Array, mask: Array, maps: Array | None) -> tuple[LinearOperator, A
     return operator, 2 * y - operator.forward(one)
 
 
+def add_phase(key: Key, magnitude: Array, deviation: float | Array) -> Array:
+    """Complex images ``[b, h, w, 2]`` from magnitudes ``[b, h, w, 1]``, with a phase smooth over half the image."""
+    b, h, w, _ = magnitude.shape
+    nodes = draws.normal(key, (b, 3, 3, 1))
+    angle = deviation * jax.image.resize(nodes, (b, h, w, 1), "cubic")
+    return magnitude * jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], -1)
+
+
 def measure_real(keys: Array, x: np.ndarray, kind: str, acceleration: float) -> Scan:
     """One coil and a real image, as in Song et al.: slices ``[n, h, w, 1]`` in [-1, 1], without noise."""
     y, mask = _one_by_one(functools.partial(_real, kind, acceleration), keys, x)
@@ -98,9 +107,7 @@ def _coils(kind: str, acceleration: float, coils: int, phase: Array, key: Key, x
     h, w, _ = x.shape
     mask = MASKS[kind](mask_key, (h, w), acceleration)
     maps = simulated_coils(coil_key, (h, w), coils)
-    angle = phase * jax.image.resize(jax.random.normal(phase_key, (3, 3)), (h, w), "cubic")
-    z = (x[None] + 1) / 2 * jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)
-    y = mri_operator(mask, maps, channels=2).forward(z)
+    y = mri_operator(mask, maps, channels=2).forward(add_phase(phase_key[None], (x[None] + 1) / 2, phase))
     lines = calibration_lines(min(h, w), acceleration)
     low = low_resolution_images(y, (lines if kind in POINTS else h, lines))
     return y[0], mask, maps * jnp.exp(1j * jnp.angle(combine_coils(low, maps)))[0, ..., None]

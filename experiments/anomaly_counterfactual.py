@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import _anomaly as shared
+from experiments import _anomaly_judging as judging
 from experiments import _denoisers as denoisers
 from experiments import _images as images
 from experiments._unet import network
@@ -30,11 +31,11 @@ from jaxgen.data import ArraySource, Splits, load
 from jaxgen.data.phantoms import LESIONS
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
-from jaxgen.families import classifier_model, diffusion_model
+from jaxgen.families import classifier_model
 from jaxgen.guidance import classifier as guided_by_classifier
 from jaxgen.medical import anomaly
 from jaxgen.nets import classifier
-from jaxgen.samplers import clip, ddim, denoiser, grids
+from jaxgen.samplers import clip, denoiser, grids
 from jaxgen.train import Stage
 
 HEALTHY, ILL, NULL = 0, 1, 2
@@ -127,18 +128,7 @@ def _of_healthy(spec: StageSpec) -> StageSpec:
 
 
 def _build(config: CounterfactualConfig, constants, trained) -> Stage:
-    path = denoisers.make_path(config)
-    model = diffusion_model(
-        network(config, constants, classes=2),
-        path,
-        (config.size, config.size, constants["channels"]),
-        ddim(path),
-        grids.uniform(path, 1),
-        prediction=config.prediction,
-        weight=denoisers.loss_weight(config, path),
-        classes=2,
-        drop_label=config.drop_label,
-    )
+    model = denoisers.make_model(config, constants, classes=2, drop_label=config.drop_label)
     return Stage("diffusion", model, images.optimizers(config), config.steps, shared.prepare(config))
 
 
@@ -157,8 +147,7 @@ class Translator(NamedTuple):
 def _translators(config: CounterfactualConfig, constants, trained) -> dict[str, Translator]:
     """Each method."""
     net, noisy, path = network(config, constants, classes=2), _noisy_network(config), denoisers.make_path(config)
-    start = path.t_data + config.level * (path.t_noise - path.t_data)
-    grid = grids.uniform(path, config.sampler_steps, start=start)
+    grid = grids.uniform(path, config.sampler_steps, start=denoisers.time_at(path, config.level))
 
     def labelled(params, n: int):
         def denoise(x, t, label):
@@ -230,7 +219,7 @@ def _saliency(config: CounterfactualConfig, trained) -> shared.Method:
 
 
 DESCRIBE = {
-    **shared.describe(),
+    **judging.describe(),
     "scale": Metric("Scale", "", "of the guidance, chosen on artificial anomalies"),
     "healthy_change": Metric("Change of healthy images", "lower", "mean absolute, in the foreground"),
 }
@@ -241,29 +230,29 @@ def _evaluate(config: CounterfactualConfig, constants, trained, splits, key) -> 
     well, held = (part["image"][part["label"] == HEALTHY] for part in (train, validation))
     if config.data == shared.PHANTOM:
         sources = {"train": ArraySource({"image": well}), "validation": ArraySource({"image": held})}
-        bench = shared.bench(config, constants, splits._replace(**sources))
+        bench = judging.bench(config, constants, splits._replace(**sources))
         bench = bench._replace(
             lesions={kind: bench.lesions[kind] for kind in ("L1", "L4")},
             twins={kind: bench.twins[kind] for kind in ("L1", "L4")},
         )
     else:
         test = _prepared(config, constants, splits.test)
-        bench = shared.labelled_bench(config, well, held, test["image"], test["label"] == ILL)
-    methods = shared.baselines(bench.train)
+        bench = judging.labelled_bench(config, well, held, test["image"], test["label"] == ILL)
+    methods = judging.baselines(bench.train)
     simple = tuple(methods)
     methods["saliency"] = _saliency(config, trained)
     methods |= shared.learned(config, constants, trained)
     few = bench.chosen_on[0][: config.tuned_on], bench.chosen_on[1][: config.tuned_on]
     chosen: dict[str, float] = {}
     for name, translator in _translators(config, constants, trained).items():
-        tuned = shared.tuned(config, translator.run, translator.scales, few)
+        tuned = judging.tuned(config, translator.run, translator.scales, few)
         methods[name], chosen[name] = tuned.method, tuned.setting
-    metrics, figures = shared.table(config, bench, methods, simple)
+    metrics, figures = judging.table(config, bench, methods, simple)
     healthy = bench.validation[: config.tuned_on]
     within = anomaly.foreground(healthy, shared.FLOOR)
     for name, scale in chosen.items():
         metrics[name] |= {"scale": scale, "healthy_change": float(methods[name](healthy)[0][within].mean())}
-    return Evaluation(metrics, figures, shared.headline(metrics, "classifier-free guidance", simple), DESCRIBE)
+    return Evaluation(metrics, figures, judging.headline(metrics, "classifier-free guidance", simple), DESCRIBE)
 
 
 def _apply(config: CounterfactualConfig, constants, trained):

@@ -16,14 +16,15 @@ Kascenas et al. 2022, "Denoising autoencoders for unsupervised anomaly detection
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from experiments import _anomaly as shared
+from experiments import _anomaly_judging as judging
+from experiments import _anomaly_levels as levels
 from experiments import _denoisers as denoisers
 from experiments import _images as images
 from experiments import _picture_grids as pictures
@@ -33,11 +34,10 @@ from jaxgen.cli import run_module
 from jaxgen.config import option
 from jaxgen.data.phantoms import LESIONS
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, StageSpec
-from jaxgen.families import diffusion_model
+from jaxgen.experiment import Evaluation, Experiment, Figure, StageSpec
 from jaxgen.medical import anomaly
 from jaxgen.metrics import average_precision
-from jaxgen.samplers import ddim, denoiser, grids
+from jaxgen.samplers import ddim, denoiser
 from jaxgen.train import Stage
 from jaxgen.types import Array, Key, NoiseLaw
 
@@ -46,7 +46,7 @@ LAWS: tuple[Law, ...] = ("white", "simplex", "coarse32", "coarse16", "coarse8", 
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DiffusionConfig(shared.AnomalyConfig):
+class DiffusionConfig(levels.LevelsConfig):
     """The configuration of `anomaly_diffusion`."""
 
     noise: tuple[Law, ...] = option(
@@ -54,19 +54,10 @@ class DiffusionConfig(shared.AnomalyConfig):
         "kinds of noise, a network each; coarse8 has 8 nodes along a side",
         group="method",
     )
-    wavelength: float = option(16.0, "of the first octave of the simplex noise, pixels", gt=0, group="method")
     noise_deviation: float = option(1.0, "of the simplex noise; 0.515 is AnoDDPM's", gt=0, group="method")
     highest: float = option(0.8, "train up to this share of the way to the noise", gt=0, le=1, group="method")
-    levels: tuple[float, ...] = option(
-        (0.05, 0.1, 0.2, 0.3, 0.45, 0.6),
-        "levels to choose from, shares of the way to the noise",
-        gt=0,
-        le=1,
-        group="method",
-    )
     sampler_steps: int = option(5, "steps from the level to the image; 1 is a single call", ge=1, group="sampling")
     eta: float = option(1.0, "new noise in each step: 1 ancestral, 0 none", ge=0, group="sampling")
-    repeats: int = option(1, "draws of noise an image, averaged", ge=1, group="sampling")
     radii: tuple[float, ...] = option(
         (2.0, 4.0, 8.0, 12.0), "radii of the study of sizes, pixels of 64", gt=0, group="judging"
     )
@@ -91,50 +82,33 @@ def _law(config: DiffusionConfig, name: str) -> NoiseLaw:
 
 def _stage(name: str) -> StageSpec:
     def build(config: DiffusionConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
-        path = denoisers.make_path(config)
-
         def time(path, key: Key, n: int) -> Array:
-            return path.t_data + config.highest * (path.t_noise - path.t_data) * (1 - draws.uniform(key, (n,)))
+            return denoisers.time_at(path, config.highest * (1 - draws.uniform(key, (n,))))
 
-        model = diffusion_model(
-            network(config, constants),
-            path,
-            (config.size, config.size, constants["channels"]),
-            ddim(path),
-            grids.uniform(path, 1),
-            prediction=config.prediction,
-            weight=denoisers.loss_weight(config, path),
-            time=time,
-            noise=None if name == "white" else _law(config, name),
-        )
+        noise = None if name == "white" else _law(config, name)
+        model = denoisers.make_model(config, constants, time=time, noise=noise)
         return Stage(name, model, images.optimizers(config), config.steps, shared.prepare(config))
 
     return StageSpec(name, build, lambda config: name in config.noise)
 
 
-def _restorer(config: DiffusionConfig, constants, trained, name: str) -> Callable[..., np.ndarray]:
-    """``restore(key, x, level)``: partial diffusion; the level is an argument of one compiled program."""
+def _restorer(config: DiffusionConfig, constants, trained, name: str) -> levels.Restore:
+    """Partial diffusion."""
     net, path, law = network(config, constants), denoisers.make_path(config), _law(config, name)
 
     @jax.jit
     def run(params, keys, x, level):
         denoise = denoiser(lambda x, t: net.apply(params, x, t), path, config.prediction)
-        start = path.t_data + level * (path.t_noise - path.t_data)
+        start = denoisers.time_at(path, level)
         grid = start + (path.t_data - start) * jnp.linspace(0, 1, config.sampler_steps + 1)
         step = ddim(path, config.eta, noise=law)
         restored = anomaly.partial_diffusion(step, path, denoise, keys, x, grid, noise=law, repeats=config.repeats)
         return jnp.mean(restored, 0)
 
-    params = trained[name]["net"]
-
-    def restore(key: Key, x: np.ndarray, level: float) -> np.ndarray:
-        keys = jax.random.split(key, len(x))
-        return images.in_chunks(lambda k, x: run(params, k, x, jnp.float32(level)), len(x), config.chunk, keys, x)
-
-    return restore
+    return levels.restorer(config, run, trained[name]["net"])
 
 
-def _sizes(config: DiffusionConfig, key: Key, restorers, bench: shared.Bench) -> tuple[dict[str, Any], Figure]:
+def _sizes(config: DiffusionConfig, key: Key, restorers, bench: judging.Bench) -> tuple[dict[str, Any], Figure]:
     """Which noise is best for lesions of which size; levels from artificial anomalies of the same size."""
     healthy = bench.validation[: config.radius_images]
     within = anomaly.foreground(healthy, shared.FLOOR)
@@ -144,8 +118,8 @@ def _sizes(config: DiffusionConfig, key: Key, restorers, bench: shared.Bench) ->
         artificial = anomaly.paste_anomalies(config.seed, healthy, within, radius=(pixels, pixels))
         drawn = shared.phantoms(config, config.radius_images, 3, LESIONS["L1"].of_radius(radius))
         for name, restore in restorers.items():
-            tuned = shared.tuned(config, functools.partial(restore, key), config.levels, artificial)
-            score, _ = shared.cleaned(config, tuned.method, drawn["image"])
+            tuned = judging.tuned(config, functools.partial(restore, key), config.levels, artificial)
+            score, _ = judging.cleaned(config, tuned.method, drawn["image"])
             curves[name][0].append(radius)
             curves[name][1].append(float(average_precision(jnp.asarray(score), jnp.asarray(drawn["mask"]))))
     facts: dict[str, Any] = {
@@ -173,52 +147,29 @@ def _wavelength(config: DiffusionConfig, name: str) -> float | None:
     return 1.0 if name == "white" else 64 / int(name.removeprefix("coarse"))
 
 
-DESCRIBE = {
-    **shared.describe(),
-    "chosen_level": Metric("Level", "", "chosen on artificial anomalies, a share of the way to the noise"),
-    "validation_ap": Metric("AP, artificial", "higher", "of the artificial anomalies that the level is chosen on"),
-}
-
-
 def _evaluate(config: DiffusionConfig, constants, trained, splits, key) -> Evaluation:
-    bench = shared.bench(config, constants, splits)
-    methods = shared.baselines(bench.train)
-    simple = tuple(methods)
-    methods |= shared.learned(config, constants, trained)
-    restorers = {name: _restorer(config, constants, trained, name) for name in config.noise}
-    along: dict[str, tuple[list[float], list[float]]] = {}
-    chosen: dict[str, dict[str, float]] = {}
-    for law, restore in restorers.items():
-        tuned = shared.tuned(config, functools.partial(restore, key), config.levels, bench.chosen_on)
-        methods[f"{law} diffusion"] = tuned.method
-        chosen[f"{law} diffusion"] = {"chosen_level": tuned.setting, "validation_ap": max(tuned.found.values())}
-        along[law] = list(tuned.found), list(tuned.found.values())
-    metrics, figures = shared.table(config, bench, methods, simple)
-    for name, row in chosen.items():
-        metrics[name] |= row
-    figures["levels"] = pictures.curves(
-        along,
-        "Average precision of artificial anomalies in healthy validation images: where levels are chosen.",
-        x="level, share of the way to the noise",
-        y="average precision",
-    )
+    bench = judging.bench(config, constants, splits)
+    simple = judging.baselines(bench.train)
+    restorers: dict[str, levels.Restore] = {name: _restorer(config, constants, trained, name) for name in config.noise}
+    found, along = levels.choose(config, restorers, key, bench)
+    chosen = {f"{name} diffusion": tuned for name, tuned in found.items()}
+    ours = {name: tuned.method for name, tuned in chosen.items()}
+    methods = simple | shared.learned(config, constants, trained) | ours
+    metrics: dict[str, Any]
+    metrics, figures = judging.table(config, bench, methods, tuple(simple))
+    for name, tuned in chosen.items():
+        metrics[name] |= levels.facts(tuned)
+    figures["levels"] = along
     if config.data == shared.PHANTOM and config.radius_images:
         facts, figures["sizes"] = _sizes(config, key, restorers, bench)
         metrics |= facts
-    best = max(chosen, key=lambda name: chosen[name]["validation_ap"])
-    return Evaluation(metrics, figures, shared.headline(metrics, best, simple), DESCRIBE)
+    best = max(chosen, key=lambda name: metrics[name]["validation_ap"])
+    return Evaluation(metrics, figures, judging.headline(metrics, best, tuple(simple)), levels.DESCRIBE)
 
 
 def _apply(config: DiffusionConfig, constants, trained):
-    """The first kind of noise at the middle one of the levels."""
-    restore = _restorer(config, constants, trained, config.noise[0])
-    level = sorted(config.levels)[len(config.levels) // 2]
-
-    def score(key, x):
-        restored = restore(key, x, level)
-        return anomaly.absolute_residual(x, restored), restored
-
-    return shared.applied(config, constants, score)
+    """With the first kind of noise."""
+    return levels.applied(config, constants, _restorer(config, constants, trained, config.noise[0]))
 
 
 SMALL = DiffusionConfig(

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import _anomaly as shared
+from experiments import _anomaly_judging as judging
 from experiments import _denoisers as denoisers
 from experiments import _images as images
 from experiments._unet import network
@@ -28,7 +29,7 @@ from jaxgen.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import Splits
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
-from jaxgen.families import diffusion_model, latent_autoencoder_model
+from jaxgen.families import latent_autoencoder_model
 from jaxgen.families.latent_autoencoder import decode, encode
 from jaxgen.medical import anomaly
 from jaxgen.metrics import auroc
@@ -82,17 +83,9 @@ def _build_autoencoder(config: LatentConfig, constants, trained) -> Stage:
 
 def _build(config: LatentConfig, constants, trained) -> Stage:
     """Diffusion of codes; their scale is measured on the first batch and kept with the parameters."""
-    path, (encode_net, _) = denoisers.make_path(config), _autoencoder(config, constants)
-    inner = diffusion_model(
-        network(config, {"channels": config.code_channels}),
-        path,
-        _code_shape(config),
-        ddim(path),
-        grids.uniform(path, 1),
-        prediction=config.prediction,
-        weight=denoisers.loss_weight(config, path),
-        data="code",
-    )
+    encode_net, _ = _autoencoder(config, constants)
+    of_code = {"channels": config.code_channels}
+    inner = denoisers.make_model(config, of_code, shape=_code_shape(config), data="code")
     (objective,) = inner.objectives
 
     def init(key, batch):
@@ -118,11 +111,9 @@ class _Healer:
         encode_net, decode_net = _autoencoder(config, constants)
         net, path = network(config, {"channels": config.code_channels}), denoisers.make_path(config)
 
-        def at(share: float) -> float:
-            return path.t_data + share * (path.t_noise - path.t_data)
-
-        times = jnp.linspace(at(config.first), at(config.last), config.times)
-        grid = grids.uniform(path, config.sampler_steps, start=at(config.level))
+        first, last, level = (denoisers.time_at(path, share) for share in (config.first, config.last, config.level))
+        times = jnp.linspace(first, last, config.times)
+        grid = grids.uniform(path, config.sampler_steps, start=level)
 
         def parts(params):
             factor = params["diffusion"]["scale"]["factor"]
@@ -200,27 +191,27 @@ def _calibrated(config: LatentConfig, constants, healer: _Healer, splits: Splits
 
 
 DESCRIBE = {
-    **shared.describe(),
+    **judging.describe(),
     "code_auroc": Metric("AUROC, codes", "higher", "unlikely places of the code against lesions, L1"),
 }
 
 
 def _evaluate(config: LatentConfig, constants, trained, splits, key) -> Evaluation:
-    bench = shared.bench(config, constants, splits)
-    methods = shared.baselines(bench.train)
+    bench = judging.bench(config, constants, splits)
+    methods = judging.baselines(bench.train)
     simple = tuple(methods)
     methods |= shared.learned(config, constants, trained)
     healer = _Healer(config, constants, trained)
     healthy = _calibrated(config, constants, healer, splits, key)
     methods |= _methods(config, healer, jax.random.fold_in(key, 1), healthy)
     metrics: dict[str, Any]
-    metrics, figures = shared.table(config, bench, methods, simple)
+    metrics, figures = judging.table(config, bench, methods, simple)
     if "L1" in bench.lesions:
         x, mask = bench.lesions["L1"]
         score, _ = anomaly.unlikely(healer.divergence(jax.random.fold_in(key, 1), x), healthy)
         share = jax.image.resize(jnp.asarray(mask, jnp.float32), score.shape, "linear")
         metrics["latent healing"]["code_auroc"] = float(auroc(jnp.asarray(score), share > 0.5))
-    return Evaluation(metrics, figures, shared.headline(metrics, "latent healing", simple), DESCRIBE)
+    return Evaluation(metrics, figures, judging.headline(metrics, "latent healing", simple), DESCRIBE)
 
 
 def _apply(config: LatentConfig, constants, trained):

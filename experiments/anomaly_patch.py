@@ -12,8 +12,7 @@ Behrendt et al. 2024, "Patched diffusion models for unsupervised anomaly detecti
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
@@ -21,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import _anomaly as shared
+from experiments import _anomaly_judging as judging
+from experiments import _anomaly_levels as levels
 from experiments import _denoisers as denoisers
 from experiments import _images as images
-from experiments import _picture_grids as pictures
 from experiments._unet import network
 from jaxgen import draws
 from jaxgen.cli import run_module
@@ -38,19 +38,14 @@ from jaxgen.types import NoiseLaw
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PatchConfig(shared.AnomalyConfig):
+class PatchConfig(levels.LevelsConfig):
     """The configuration of `anomaly_patch`."""
 
     box: int = option(32, "side of a box in pixels", ge=2, group="method")
     overlap: int = option(16, "pixels that neighbouring boxes share", ge=0, group="method")
     merge: Literal["average", "cut"] = option("average", "how boxes that overlap are stitched", group="method")
     noise: Literal["simplex", "white", "coarse"] = option("simplex", "the kind of noise", group="method")
-    wavelength: float = option(16.0, "of the first octave of the simplex noise, pixels", gt=0, group="method")
     cells: int = option(8, "nodes of the coarse noise along one side", ge=1, group="method")
-    levels: tuple[float, ...] = option(
-        (0.2, 0.35, 0.5, 0.65), "levels to choose from, shares of the way to the noise", gt=0, le=1, group="method"
-    )
-    repeats: int = option(2, "draws of noise an image, averaged", ge=1, group="sampling")
 
     def __post_init__(self) -> None:
         """Check every field, and those that must fit each other."""
@@ -90,34 +85,26 @@ def _stage(stage: str) -> StageSpec:
     return StageSpec(stage, build)
 
 
-def _restorer(config: PatchConfig, constants, trained, stage: str) -> Callable[..., np.ndarray]:
-    """``restore(key, x, level)``; the level is an argument of one compiled program."""
+def _restorer(config: PatchConfig, constants, trained, stage: str) -> levels.Restore:
+    """Boxes of the stage, one after the other."""
     net, path, plan, law = network(config, constants), denoisers.make_path(config), _plan(config, stage), _law(config)
 
     @jax.jit
     def run(params, keys, x, level):
         denoise = denoiser(lambda x, t: net.apply(params, x, t), path, config.prediction)
-        t = path.t_data + level * (path.t_noise - path.t_data)
+        t = denoisers.time_at(path, level)
 
         def once(_, key):
             return None, anomaly.patch_diffusion(path, denoise, key, x, plan, t, noise=law, merge=config.merge)
 
         return jnp.mean(jax.lax.scan(once, None, draws.split(keys, config.repeats))[1], 0)
 
-    params = trained[stage]["net"]
-
-    def restore(key, x: np.ndarray, level: float) -> np.ndarray:
-        keys = jax.random.split(key, len(x))
-        return images.in_chunks(lambda k, x: run(params, k, x, jnp.float32(level)), len(x), config.chunk, keys, x)
-
-    return restore
+    return levels.restorer(config, run, trained[stage]["net"])
 
 
 NAMES = {"boxes": "patch diffusion", "whole": "whole-image diffusion"}
 DESCRIBE = {
-    **shared.describe(),
-    "chosen_level": Metric("Level", "", "chosen on artificial anomalies, a share of the way to the noise"),
-    "validation_ap": Metric("AP, artificial", "higher", "of the artificial anomalies that the level is chosen on"),
+    **levels.DESCRIBE,
     "healthy_error": Metric(
         "Healthy error", "lower", "mean absolute residual of the healthy pixels round artificial anomalies"
     ),
@@ -125,50 +112,30 @@ DESCRIBE = {
 
 
 def _evaluate(config: PatchConfig, constants, trained, splits, key) -> Evaluation:
-    bench = shared.bench(config, constants, splits)
-    methods = shared.baselines(bench.train)
-    simple = tuple(methods)
-    methods |= shared.learned(config, constants, trained)
-    along: dict[str, tuple[list[float], list[float]]] = {}
-    chosen: dict[str, dict[str, float]] = {}
-    for stage, name in NAMES.items():
-        restore = _restorer(config, constants, trained, stage)
-        tuned = shared.tuned(config, functools.partial(restore, key), config.levels, bench.chosen_on)
-        methods[name] = tuned.method
-        x, mask = bench.chosen_on
-        kept = anomaly.foreground(x, shared.FLOOR) & ~mask
-        chosen[name] = {
-            "chosen_level": tuned.setting,
-            "validation_ap": max(tuned.found.values()),
-            "healthy_error": float(np.mean(tuned.method(x)[0][kept])),
-        }
-        along[name] = list(tuned.found), list(tuned.found.values())
-    metrics, figures = shared.table(config, bench, methods, simple)
-    for name, row in chosen.items():
-        metrics[name] |= row
-    figures["levels"] = pictures.curves(
-        along,
-        "Average precision of artificial anomalies in healthy validation images: where levels are chosen.",
-        x="level, share of the way to the noise",
-        y="average precision",
-    )
-    return Evaluation(metrics, figures, shared.headline(metrics, NAMES["boxes"], simple), DESCRIBE)
+    bench = judging.bench(config, constants, splits)
+    simple = judging.baselines(bench.train)
+    restorers = {name: _restorer(config, constants, trained, stage) for stage, name in NAMES.items()}
+    chosen, along = levels.choose(config, restorers, key, bench)
+    ours = {name: tuned.method for name, tuned in chosen.items()}
+    methods = simple | shared.learned(config, constants, trained) | ours
+    metrics, figures = judging.table(config, bench, methods, tuple(simple))
+    x, mask = bench.chosen_on
+    kept = anomaly.foreground(x, shared.FLOOR) & ~mask
+    for name, tuned in chosen.items():
+        metrics[name] |= levels.facts(tuned) | {"healthy_error": float(np.mean(tuned.method(x)[0][kept]))}
+    figures["levels"] = along
+    return Evaluation(metrics, figures, judging.headline(metrics, NAMES["boxes"], tuple(simple)), DESCRIBE)
 
 
 def _apply(config: PatchConfig, constants, trained):
-    """Boxes at the middle one of the levels."""
-    restore = _restorer(config, constants, trained, "boxes")
-    level = sorted(config.levels)[len(config.levels) // 2]
-
-    def score(key, x):
-        restored = restore(key, x, level)
-        return anomaly.absolute_residual(x, restored), restored
-
-    return shared.applied(config, constants, score)
+    """Box by box."""
+    return levels.applied(config, constants, _restorer(config, constants, trained, "boxes"))
 
 
 SMALL = PatchConfig(
     path="cosine",
+    levels=(0.2, 0.35, 0.5, 0.65),
+    repeats=2,
     prediction="x0",
     steps=1000,
     batch_size=8,

@@ -15,36 +15,33 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
 
 from experiments import _ct as ct
 from experiments import _denoisers as denoisers
 from experiments import _images as images
-from experiments import _judging as judging
 from experiments import _picture_grids as pictures
-from experiments._unet import network
+from experiments import _posterior as posterior
+from experiments._posterior import Sampler
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import ArraySource, Splits, resized
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader, StageSpec
-from jaxgen.families import diffusion_model
+from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader
 from jaxgen.imaging.augment import random_flip
 from jaxgen.imaging.filtered_backprojection import cosine, filtered_backprojection, hann, ramp, shepp_logan
 from jaxgen.imaging.operators import LinearOperator, pseudo_inverse
-from jaxgen.medical.reconstruction import ddnm, diffpir, dps, projection, renewal
+from jaxgen.medical.reconstruction import projection
 from jaxgen.medical.reconstruction.total_variation import total_variation
 from jaxgen.metrics import psnr, ssim
 from jaxgen.paths import Path
-from jaxgen.samplers import ddim, grids, reverse_diffusion, sample
-from jaxgen.train import Stage
-from jaxgen.types import Array, Denoise, Step
+from jaxgen.samplers import grids, reverse_diffusion, sample
+from jaxgen.types import Array
 
 MethodName = Literal["ddnm", "diffpir", "dps", "projection"]
 METAL = "metal"
@@ -53,7 +50,7 @@ TV_WEIGHTS = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CTConfig(denoisers.DenoiserConfig):
+class CTConfig(posterior.PosteriorConfig):
     """The configuration of `ct_reconstruction`."""
 
     data: str = option(
@@ -71,42 +68,8 @@ class CTConfig(denoisers.DenoiserConfig):
     methods: tuple[MethodName, ...] = option(
         ("ddnm", "diffpir", "dps"), "posterior samplers; `jaxgen apply` takes the first", group="sampling"
     )
-    sampler_steps: int = option(40, "steps from noise to image", ge=4, le=10_000, group="sampling")
     inner_steps: int = option(8, "conjugate gradients a step, where a method inverts", ge=1, le=100, group="sampling")
     snr: float = option(0.16, "signal-to-noise ratio of the corrections of `projection`", gt=0, group="sampling")
-
-    cases: int = option(8, "test slices", ge=1, group="judging")
-    tuning: int = option(8, "validation slices that choose every method's setting", ge=1, group="judging")
-    repeats: int = option(3, "samples a slice: their mean and deviation are reported", ge=2, le=256, group="judging")
-    tv_steps: int = option(200, "iterations of total variation", ge=1, group="judging")
-
-
-class Sampler(NamedTuple):
-    """A posterior sampler.
-
-    Attributes:
-        make: ``(config, path, grid, denoise, operator, y, setting) -> (step, denoise)``.
-        settings: to choose from on validation slices.
-    """
-
-    make: Callable[..., tuple[Step, Denoise]]
-    settings: tuple[float, ...]
-
-
-def _ddnm(config, path: Path, grid, denoise, operator: LinearOperator, y, damping):
-    inverse = pseudo_inverse(operator, iterations=config.inner_steps, damping=damping)
-    return ddim(path, eta=1.0), ddnm(denoise, operator, y, inverse)
-
-
-def _diffpir(config, path: Path, grid, denoise, operator: LinearOperator, y, weight):
-    trusted = (float(grid[0]), float(grid[-3]))  # measurements are left out of the last step
-    # A noise of 1 makes the weight that of the noise and of the prior together.
-    options: dict[str, Any] = {"noise": 1.0, "weight": weight, "iterations": config.inner_steps, "interval": trusted}
-    return renewal(path, 1.0), diffpir(denoise, operator, y, path, **options)
-
-
-def _dps(config, path: Path, grid, denoise, operator: LinearOperator, y, scale):
-    return dps(ddim(path, eta=1.0), operator, y, scale), denoise
 
 
 def _projection(config, path: Path, grid, denoise, operator: LinearOperator, y, strength):
@@ -116,9 +79,9 @@ def _projection(config, path: Path, grid, denoise, operator: LinearOperator, y, 
 
 
 SAMPLERS: dict[str, Sampler] = {
-    "ddnm": Sampler(_ddnm, (1e-5, 1e-3, 1e-2)),
-    "diffpir": Sampler(_diffpir, (1e-5, 1e-4, 1e-3)),
-    "dps": Sampler(_dps, (1.0, 3.0, 10.0)),
+    "ddnm": Sampler(posterior.make_ddnm, (1e-5, 1e-3, 1e-2)),
+    "diffpir": Sampler(functools.partial(posterior.make_diffpir, last=False), (1e-5, 1e-4, 1e-3)),
+    "dps": Sampler(posterior.make_dps, (1.0, 3.0, 10.0)),
     "projection": Sampler(_projection, (0.355, 0.6, 0.841, 1.0)),
 }
 
@@ -139,20 +102,6 @@ def _prepare(config: CTConfig):
     return prepare
 
 
-def _build(config: CTConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
-    path = denoisers.make_path(config)
-    model = diffusion_model(
-        network(config, constants),
-        path,
-        (config.size, config.size, 1),
-        ddim(path),
-        grids.uniform(path, config.sampler_steps),
-        prediction=config.prediction,
-        weight=denoisers.loss_weight(config, path),
-    )
-    return Stage("prior", model, images.optimizers(config), config.steps, _prepare(config))
-
-
 class Reconstructors:
     """The ways to reconstruct, each compiled once: a program takes any views, measurements and settings."""
 
@@ -161,7 +110,7 @@ class Reconstructors:
         path = denoisers.make_path(config)
         grid = np.asarray(grids.uniform(path, config.sampler_steps))
 
-        def posterior(method: str):
+        def drawing(method: str):
             def run(params, keys, y, keep, angles, scale, setting) -> Array:
                 noise_keys, step_keys = draws.split(keys, 2)
                 operator, target = ct.system(config.size, angles, y, keep, scale)
@@ -177,7 +126,7 @@ class Reconstructors:
             options: dict[str, Any] = {"iterations": config.tv_steps, "squared_norm": 1.05, "minimum": -1.0}
             return jnp.clip(total_variation(operator, target, weight, **options), -1, 1)
 
-        self._posterior: dict[str, Callable[..., Array]] = {method: posterior(method) for method in config.methods}
+        self._posterior: dict[str, Callable[..., Array]] = {method: drawing(method) for method in config.methods}
         self._variation = jax.jit(variation)
 
     def _scale(self, scan: ct.Scan) -> Array:
@@ -185,11 +134,7 @@ class Reconstructors:
         return 1 / ct.largest_singular_value(self.config.size, scan.y.shape[2], jnp.asarray(scan.angles), seen)
 
     def _in_chunks(self, function: Callable, *arrays) -> np.ndarray:
-        """`function` on stretches that are all of one size, the last filled up."""
-        n, chunk = len(arrays[0]), self.config.chunk
-        index = np.minimum(np.arange(-(-n // chunk) * chunk), n - 1)
-        parts = [function(*(a[index[i : i + chunk]] for a in arrays)) for i in range(0, len(index), chunk)]
-        return np.concatenate([np.asarray(part) for part in parts])[:n]
+        return images.in_chunks(function, len(arrays[0]), self.config.chunk, *arrays, exactly=True)
 
     def draw(self, method: str, key, scan: ct.Scan, setting: float, repeats: int) -> np.ndarray:
         """Samples ``[repeats, n, h, w, 1]``."""
@@ -302,10 +247,10 @@ def _evaluate(config: CTConfig, constants, trained, splits, key) -> Evaluation:
             shown[method] = drawn[0]
             spread = drawn.std(0, ddof=1)
             judged = ~scan.ignore
-            rank = scipy.stats.spearmanr(spread[judged], np.abs(found[method] - truth)[judged]).statistic
+            rank = posterior.rank_correlation(spread[judged], np.abs(found[method] - truth)[judged])
             one = np.mean([_score(x, truth, scan)[0] for x in drawn])
             metrics.setdefault(method, {})
-            metrics[method] |= {f"sample_{name}": float(one), f"rank_{name}": float(np.nan_to_num(rank))}
+            metrics[method] |= {f"sample_{name}": float(one), f"rank_{name}": rank}
             shown[f"{method}, sd"] = np.clip(2 * spread / max(float(spread.max()), 1e-6) - 1, -1, 1)
         for label, x in found.items():
             peak, like = _score(x, truth, scan)
@@ -330,7 +275,7 @@ def _evaluate(config: CTConfig, constants, trained, splits, key) -> Evaluation:
 
 
 def _figure(config: CTConfig, name: str, truth: np.ndarray, scan: ct.Scan, shown: Mapping[str, np.ndarray]) -> Figure:
-    picked = np.unique(np.linspace(0, len(truth) - 1, min(8, len(truth))).round().astype(int))
+    picked = posterior.shown_of(len(truth))
     # The window from -1000 to 500 HU, where most of the anatomy is.
     bright = 2 * 1500 / (config.high - ct.AIR) - 1
 
@@ -379,20 +324,6 @@ def _describe(config: CTConfig) -> dict[str, Metric]:
     return known
 
 
-def _sample(config: CTConfig, constants, trained, splits, key, n) -> Evaluation:
-    path = denoisers.make_path(config)
-    grid = grids.uniform(path, config.sampler_steps)
-
-    @jax.jit
-    def draw(params, keys):
-        start = denoisers.starting_noise(path, keys, (len(keys), config.size, config.size, 1))
-        return sample(ddim(path), denoisers.denoise_with(config, constants, params), keys, start, grid)
-
-    params = trained["prior"]["net"]
-    drawn = images.in_chunks(lambda keys: draw(params, keys), n, config.chunk, jax.random.split(key, n))
-    return judging.sampled(drawn, "Slices drawn by the prior, with nothing measured.")
-
-
 def _apply(config: CTConfig, constants, trained):
     ways, method = Reconstructors(config, constants, trained), config.methods[0]
 
@@ -413,6 +344,11 @@ def _apply(config: CTConfig, constants, trained):
 
 
 SMALL = CTConfig(
+    sampler_steps=40,
+    cases=8,
+    tuning=8,
+    repeats=3,
+    tv_steps=200,
     steps=1500,
     batch_size=16,
     learning_rate=1e-3,
@@ -460,6 +396,7 @@ FULL = CTConfig(
     cases=1000,
     tuning=16,
     repeats=4,
+    tv_steps=200,
     steps=2_400_000,
     batch_size=64,
     learning_rate=2e-4,
@@ -479,9 +416,9 @@ EXPERIMENT = Experiment(
     presets={"smoke": SMOKE, "small": SMALL, "full": FULL},
     load=images.load_images,
     measure=_measure,
-    stages=(StageSpec("prior", _build),),
+    stages=(posterior.prior_stage(_prepare),),
     evaluate=_evaluate,
-    sample=_sample,
+    sample=posterior.sample_prior,
     apply=_apply,
     reader=Reader(".npz", ct.read_sinogram),
     baseline="fbp",

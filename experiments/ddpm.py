@@ -20,12 +20,10 @@ from experiments import _images as images
 from experiments import _judging as judging
 from experiments import _picture_grids as pictures
 from experiments._samplers import SAMPLERS, SamplerName
-from experiments._unet import network
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Experiment, Figure, StageSpec
-from jaxgen.families import diffusion_model
 from jaxgen.samplers import grids, sample
 from jaxgen.train import Stage
 
@@ -38,24 +36,9 @@ class DDPMConfig(denoisers.DenoiserConfig):
     sampler_steps: int = option(100, "steps from noise to image", ge=1, le=10_000, group="sampling")
 
 
-def _model(config: DDPMConfig, constants: Mapping[str, Any]):
-    path = denoisers.make_path(config)
-    shape = (config.size, config.size, constants["channels"])
-    return diffusion_model(
-        network(config, constants),
-        path,
-        shape,
-        SAMPLERS[config.sampler].step(path),
-        grids.uniform(path, config.sampler_steps),
-        prediction=config.prediction,
-        weight=denoisers.loss_weight(config, path),
-    )
-
-
 def _build(config: DDPMConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
-    return Stage(
-        "ddpm", _model(config, constants), images.optimizers(config), config.steps, images.prepare_images(config)
-    )
+    model = denoisers.make_model(config, constants, SAMPLERS[config.sampler].step, config.sampler_steps)
+    return Stage("ddpm", model, images.optimizers(config), config.steps, images.prepare_images(config))
 
 
 def _draw(config: DDPMConfig, constants, trained, key, n: int, *, keep: bool = False) -> np.ndarray:

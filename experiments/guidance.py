@@ -20,13 +20,12 @@ from experiments import _images as images
 from experiments import _judging as judging
 from experiments import _picture_grids as pictures
 from experiments._samplers import SAMPLERS, SamplerName
-from experiments._unet import network
 from jaxgen import draws
 from jaxgen import guidance as steering
 from jaxgen.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
-from jaxgen.families import classifier_model, diffusion_model
+from jaxgen.families import classifier_model
 from jaxgen.nets import classifier
 from jaxgen.samplers import clip, grids, sample
 from jaxgen.train import Stage
@@ -75,16 +74,12 @@ def _build_classifier(config: GuidanceConfig, constants, trained) -> Stage:
 
 
 def _build(config: GuidanceConfig, constants, trained) -> Stage:
-    path, classes = denoisers.make_path(config), _classes(constants)
-    model = diffusion_model(
-        network(config, constants, classes=classes),
-        path,
-        (config.size, config.size, constants["channels"]),
-        SAMPLERS[config.sampler].step(path),
-        grids.uniform(path, config.sampler_steps),
-        prediction=config.prediction,
-        weight=denoisers.loss_weight(config, path),
-        classes=classes,
+    model = denoisers.make_model(
+        config,
+        constants,
+        SAMPLERS[config.sampler].step,
+        config.sampler_steps,
+        classes=_classes(constants),
         drop_label=config.drop_label,
     )
     return Stage("ddpm", model, images.optimizers(config), config.steps, images.prepare_images(config))

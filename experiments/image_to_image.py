@@ -19,13 +19,11 @@ from experiments import _denoisers as denoisers
 from experiments import _images as images
 from experiments import _judging as judging
 from experiments import _picture_grids as pictures
-from experiments._unet import network
 from jaxgen import draws
 from jaxgen import guidance as steering
 from jaxgen.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
-from jaxgen.families import diffusion_model
 from jaxgen.imaging.inpainting import harmonic_fill
 from jaxgen.metrics import nearest_neighbours
 from jaxgen.samplers import ddim, editing, grids, sample
@@ -49,16 +47,7 @@ class ImageToImageConfig(denoisers.DenoiserConfig):
 
 
 def _build(config: ImageToImageConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
-    path = denoisers.make_path(config)
-    model = diffusion_model(
-        network(config, constants),
-        path,
-        (config.size, config.size, constants["channels"]),
-        ddim(path),
-        grids.uniform(path, config.sampler_steps),
-        prediction=config.prediction,
-        weight=denoisers.loss_weight(config, path),
-    )
+    model = denoisers.make_model(config, constants, steps=config.sampler_steps)
     return Stage("ddpm", model, images.optimizers(config), config.steps, images.prepare_images(config))
 
 
@@ -99,7 +88,7 @@ class _Editor:
 
     def edit(self, key, guide, begin: float) -> np.ndarray:
         path = self.path
-        t = path.t_data + begin * (path.t_noise - path.t_data)
+        t = denoisers.time_at(path, begin)
         grid = grids.uniform(path, max(2, round(begin * self.config.sampler_steps)), start=t)
         step = ddim(path, eta=1.0)
         return self._run(lambda denoise, keys, x: editing.sdedit(step, path, denoise, keys, x, grid), key, guide)

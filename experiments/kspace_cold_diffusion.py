@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import _images as images
+from experiments import _mri as mri
 from experiments import _picture_grids as pictures
 from experiments._unet import UNetConfig, network
 from jaxgen import draws
@@ -69,14 +70,6 @@ class ColdConfig(UNetConfig):
             raise UserError(f"--accelerations must leave two of {self.size} columns, got {max(self.accelerations)}")
 
 
-def add_phase(key: Key, magnitude: Array, deviation: float) -> Array:
-    """Complex images ``[b, h, w, 2]`` from magnitudes ``[b, h, w, 1]``, with a phase smooth over half the image."""
-    b, h, w, _ = magnitude.shape
-    nodes = draws.normal(key, (b, 3, 3, 1))
-    angle = deviation * jax.image.resize(nodes, (b, h, w, 1), "cubic")
-    return magnitude * jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], -1)
-
-
 def _prepare(config: ColdConfig):
     """On the device: bytes to complex images with a phase, mirrored or not; colours are averaged."""
 
@@ -84,7 +77,7 @@ def _prepare(config: ColdConfig):
         flip_key, phase_key = draws.split(key, 2)
         batch = {"image": batch["image"].astype(jnp.float32).mean(-1, keepdims=True) / 255}
         batch = random_flip(flip_key, batch, axes=(1,), names=("image",)) if config.mirror else batch
-        return {"image": add_phase(phase_key, batch["image"], config.phase)}
+        return {"image": mri.add_phase(phase_key, batch["image"], config.phase)}
 
     return prepare
 
@@ -154,7 +147,7 @@ class _Judge:
         """Complex images ``[n, h, w, 2]`` of magnitude at most 1."""
         real = images.real_images(self.config, self._constants, source, most, dtype=np.uint8)["image"]
         x = jnp.asarray(real, jnp.float32).mean(-1, keepdims=True) / 255
-        return np.asarray(add_phase(self._keys(number, len(x)), x, self.config.phase))
+        return np.asarray(mri.add_phase(self._keys(number, len(x)), x, self.config.phase))
 
     def masks(self, family: str, acceleration: int, n: int) -> np.ndarray:
         """One mask an image, ``[n, h, w]``."""

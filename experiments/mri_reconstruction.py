@@ -17,7 +17,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -26,29 +26,27 @@ import scipy.stats
 
 from experiments import _denoisers as denoisers
 from experiments import _images as images
-from experiments import _judging as judging
 from experiments import _mri as mri
 from experiments import _picture_grids as pictures
-from experiments._unet import network
+from experiments import _posterior as posterior
+from experiments._posterior import Sampler
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
 from jaxgen.data.kspace import read_kspace
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader, StageSpec
-from jaxgen.families import diffusion_model
+from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader
 from jaxgen.imaging.coils import combine_coils
 from jaxgen.imaging.fourier import centred_ifft2
 from jaxgen.imaging.mri import check_kspace
-from jaxgen.imaging.operators import LinearOperator, inner_product, pseudo_inverse
-from jaxgen.medical.reconstruction import ddnm, diffpir, dps, renewal, residual, score_mri
+from jaxgen.imaging.operators import LinearOperator, inner_product
+from jaxgen.medical.reconstruction import residual, score_mri
 from jaxgen.medical.reconstruction.sense import cg_sense
 from jaxgen.medical.reconstruction.total_variation import total_variation
 from jaxgen.metrics import psnr, ssim
 from jaxgen.paths import Path
-from jaxgen.samplers import ddim, grids, reverse_diffusion, sample
-from jaxgen.train import Stage
-from jaxgen.types import Array, Denoise, Step
+from jaxgen.samplers import grids, reverse_diffusion, sample
+from jaxgen.types import Array, Denoise
 
 MethodName = Literal["ddnm", "diffpir", "dps", "score_mri"]
 MaskName = Literal["random", "equispaced", "gaussian", "poisson", "radial"]
@@ -63,7 +61,7 @@ FOREGROUND = 0.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MRIConfig(denoisers.DenoiserConfig):
+class MRIConfig(posterior.PosteriorConfig):
     """The configuration of `mri_reconstruction`."""
 
     accelerations: tuple[int, ...] = option((4, 8), "how many times fewer samples", ge=2, le=64, group="scan")
@@ -79,14 +77,8 @@ class MRIConfig(denoisers.DenoiserConfig):
     methods: tuple[MethodName, ...] = option(
         ("ddnm", "diffpir", "dps"), "posterior samplers; `jaxgen apply` takes the first", group="sampling"
     )
-    sampler_steps: int = option(50, "steps from noise to image", ge=4, le=10_000, group="sampling")
     inner_steps: int = option(6, "conjugate gradients a step, where a method inverts", ge=2, le=100, group="sampling")
     snr: float = option(0.16, "signal-to-noise ratio of the corrections of `score_mri`", gt=0, group="sampling")
-
-    cases: int = option(16, "test slices", ge=1, group="judging")
-    tuning: int = option(16, "validation slices that choose every method's setting", ge=1, group="judging")
-    repeats: int = option(6, "samples a slice: their mean and deviation are reported", ge=2, le=256, group="judging")
-    tv_steps: int = option(300, "iterations of total variation", ge=1, group="judging")
 
     def __post_init__(self) -> None:
         """Check every field, and those that must fit each other."""
@@ -95,41 +87,14 @@ class MRIConfig(denoisers.DenoiserConfig):
             raise UserError(f"--accelerations must leave two of {self.size} lines, got {max(self.accelerations)}")
 
 
-class Sampler(NamedTuple):
-    """A posterior sampler.
-
-    Attributes:
-        make: ``(config, path, grid, denoise, operator, y, setting) -> (step, denoise)``.
-        settings: to choose from on validation slices; `jaxgen apply` takes the first.
-    """
-
-    make: Callable[..., tuple[Step, Denoise]]
-    settings: tuple[float, ...]
-
-
-def _ddnm(config, path: Path, grid, denoise, operator: LinearOperator, y, damping):
-    inverse = pseudo_inverse(operator, iterations=config.inner_steps, damping=damping)
-    return ddim(path, eta=1.0), ddnm(denoise, operator, y, inverse)
-
-
-def _diffpir(config, path: Path, grid, denoise, operator: LinearOperator, y, weight):
-    # A noise of 1 makes the weight that of the noise and of the prior together.
-    near = diffpir(denoise, operator, y, path, noise=1.0, weight=weight, iterations=config.inner_steps)
-    return renewal(path, 1.0), near
-
-
-def _dps(config, path: Path, grid, denoise, operator: LinearOperator, y, scale):
-    return dps(ddim(path, eta=1.0), operator, y, scale), denoise
-
-
 def _score_mri(config, path: Path, grid, denoise, operator: LinearOperator, y, strength):
     return score_mri(reverse_diffusion(path), path, operator, y, strength=strength, snr=config.snr), denoise
 
 
 SAMPLERS: dict[str, Sampler] = {
-    "ddnm": Sampler(_ddnm, (1e-3, 1e-4, 1e-2, 1e-1)),
-    "diffpir": Sampler(_diffpir, (1e-3, 1e-4, 1e-2, 1e-1)),
-    "dps": Sampler(_dps, (1.0, 0.3, 3.0)),
+    "ddnm": Sampler(posterior.make_ddnm, (1e-3, 1e-4, 1e-2, 1e-1)),
+    "diffpir": Sampler(posterior.make_diffpir, (1e-3, 1e-4, 1e-2, 1e-1)),
+    "dps": Sampler(posterior.make_dps, (1.0, 0.3, 3.0)),
     "score_mri": Sampler(_score_mri, (1.0, 0.5)),
 }
 
@@ -166,20 +131,6 @@ def _prepare(config: MRIConfig):
     return prepare
 
 
-def _build(config: MRIConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
-    path = denoisers.make_path(config)
-    model = diffusion_model(
-        network(config, constants),
-        path,
-        (config.size, config.size, 1),
-        ddim(path),
-        grids.uniform(path, config.sampler_steps),
-        prediction=config.prediction,
-        weight=denoisers.loss_weight(config, path),
-    )
-    return Stage("prior", model, images.optimizers(config), config.steps, _prepare(config))
-
-
 class Reconstructors:
     """The ways to reconstruct, each compiled once for a kind of scan: any masks, coils and settings."""
 
@@ -188,7 +139,7 @@ class Reconstructors:
         path = denoisers.make_path(config)
         grid = grids.uniform(path, config.sampler_steps)
 
-        def posterior(method: str):
+        def drawing(method: str):
             def run(params, keys, y, mask, maps, setting) -> tuple[Array, Array]:
                 noise_keys, step_keys = draws.split(keys, 2)
                 operator, target = mri.system(y, mask, maps)
@@ -212,19 +163,18 @@ class Reconstructors:
             )
             return tuple(jnp.sqrt(jnp.sum(z**2, -1, keepdims=True)) for z in found)
 
-        self._posterior: dict[str, Callable] = {method: posterior(method) for method in config.methods}
+        self._posterior: dict[str, Callable] = {method: drawing(method) for method in config.methods}
         self._baselines = baselines
 
-    def _in_chunks(self, function: Callable, scan: mri.Scan, copies: int, *more) -> list[np.ndarray]:
-        """`function` on stretches that are all of one size, the last filled up; large images come one by one."""
+    def _in_chunks(self, function: Callable, scan: mri.Scan, copies: int, *more) -> Any:
+        """`function` of the scan `copies` times over; large images come one by one."""
         n = copies * len(scan.y)
         chunk = self.config.chunk if scan.y.shape[1] <= self.config.size else 1
-        index = np.minimum(np.arange(-(-n // chunk) * chunk), n - 1)
-        parts = []
-        for at in index.reshape(-1, chunk):
-            arrays = [None if a is None else a[at % len(scan.y)] for a in scan]
-            parts.append([np.asarray(part) for part in function(*arrays, *(a[at] for a in more))])
-        return [np.concatenate(part)[:n] for part in zip(*parts, strict=True)]
+
+        def at(number, *more):
+            return function(*(None if a is None else a[number % len(scan.y)] for a in scan), *more)
+
+        return images.in_chunks(at, n, chunk, np.arange(n), *more, exactly=True)
 
     def draw(self, method: str, key, scan: mri.Scan, setting: float, repeats: int) -> tuple[np.ndarray, np.ndarray]:
         """Magnitudes ``[repeats, n, h, w, 1]``, and ``|A x - y| / |y|`` of each ``[repeats, n]``."""
@@ -260,10 +210,10 @@ def _uncertainty(drawn: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     n, mean, spread = len(drawn), drawn.mean(0), drawn.std(0, ddof=1)
     seen = truth > FOREGROUND
     error = np.abs(mean - truth)[seen]
-    rank = scipy.stats.spearmanr(spread[seen], error).statistic if seen.any() else 0.0
     # Were the truth one more draw of a normal law, it would lie in this interval with probability LEVEL.
     reach = scipy.stats.t.ppf((1 + LEVEL) / 2, n - 1) * np.sqrt(1 + 1 / n)
-    return {"rank": float(np.nan_to_num(rank)), "coverage": float(np.mean(error <= reach * spread[seen]))}
+    rank = posterior.rank_correlation(spread[seen], error)
+    return {"rank": rank, "coverage": float(np.mean(error <= reach * spread[seen]))}
 
 
 def _scans(config: MRIConfig, x: np.ndarray, key) -> dict[str, mri.Scan]:
@@ -368,7 +318,7 @@ def _tag(name: str) -> str:
 
 
 def _figure(name: str, truth: np.ndarray, shown: Mapping[str, np.ndarray]) -> Figure:
-    picked = np.unique(np.linspace(0, len(truth) - 1, min(8, len(truth))).round().astype(int))
+    picked = posterior.shown_of(len(truth))
     rows = {"truth": truth, **shown}
     drawn = {label: 2 * np.clip(x[picked], 0, 1) - 1 for label, x in rows.items()}
     return pictures.rows(
@@ -404,20 +354,6 @@ def _describe(judged) -> dict[str, Metric]:
             ),
         }
     return known
-
-
-def _sample(config: MRIConfig, constants, trained, splits, key, n) -> Evaluation:
-    path = denoisers.make_path(config)
-    grid = grids.uniform(path, config.sampler_steps)
-
-    @jax.jit
-    def draw(params, keys):
-        start = denoisers.starting_noise(path, keys, (len(keys), config.size, config.size, 1))
-        return sample(ddim(path), denoisers.denoise_with(config, constants, params), keys, start, grid)
-
-    params = trained["prior"]["net"]
-    drawn = images.in_chunks(lambda keys: draw(params, keys), n, config.chunk, jax.random.split(key, n))
-    return judging.sampled(drawn, "Slices drawn by the prior, with nothing measured.")
 
 
 def _apply(config: MRIConfig, constants, trained):
@@ -505,9 +441,9 @@ EXPERIMENT = Experiment(
     presets={"smoke": SMOKE, "small": SMALL, "full": FULL},
     load=images.load_images,
     measure=_measure,
-    stages=(StageSpec("prior", _build),),
+    stages=(posterior.prior_stage(_prepare),),
     evaluate=_evaluate,
-    sample=_sample,
+    sample=posterior.sample_prior,
     apply=_apply,
     reader=Reader(".npz", read_kspace),
     baseline="tv",

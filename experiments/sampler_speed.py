@@ -22,13 +22,11 @@ from experiments import _images as images
 from experiments import _judging as judging
 from experiments import _picture_grids as pictures
 from experiments._samplers import SAMPLERS, SamplerName
-from experiments._unet import network
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, StageSpec
-from jaxgen.families import diffusion_model
 from jaxgen.metrics import frechet_distance, kernel_distance
 from jaxgen.paths import Path
 from jaxgen.samplers import grids, sample
@@ -82,16 +80,7 @@ def _make_grid(config: SamplerSpeedConfig, path: Path, name: str, evaluations: i
 
 
 def _build(config: SamplerSpeedConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
-    path, name = denoisers.make_path(config), config.samplers[0]
-    model = diffusion_model(
-        network(config, constants),
-        path,
-        (config.size, config.size, constants["channels"]),
-        SAMPLERS[name].step(path),
-        _make_grid(config, path, name, config.evaluations[-1]),
-        prediction=config.prediction,
-        weight=denoisers.loss_weight(config, path),
-    )
+    model = denoisers.make_model(config, constants)
     return Stage("ddpm", model, images.optimizers(config), config.steps, images.prepare_images(config))
 
 

@@ -92,7 +92,7 @@ def apply_run(
             failed.append(line)
             summary[path.name] = {"error": line}
             continue
-        if "reconstruction" in results:  # its grid need not be that of the measurements
+        if experiment.reader is not None:  # the grid of an image need not be that of what was measured
             image = image._replace(array=results["reconstruction"][..., None])
         summary[path.name] = write_results(results, image, out, stem, dicom_seg, overwrite)
     runs.write_json(out / "summary.json", summary)

@@ -70,6 +70,8 @@ class Evaluation(NamedTuple):
 class Reader(NamedTuple):
     """How ``jaxgen apply`` reads a file of measurements rather than of an image.
 
+    What is applied to them gives a ``reconstruction``, whose grid the other maps share.
+
     Attributes:
         suffix: of the files, such as ".npz".
         read: ``path -> jaxgen.data.image.Image``, whose array ``[*spatial, c]`` may be complex; a `UserError` names the

@@ -3,6 +3,8 @@
 All are written with ``noise = (x_t - alpha x0) / sigma = -sigma score``, of order 1 even where the score is not.
 """
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from jax import lax
 
@@ -76,30 +78,102 @@ def predictor_corrector(predictor: Step, path: Path, snr: float = 0.16, correcti
 
     def step(denoise: Denoise, key: Key, state, t: Array, s: Array):
         keys = draws.split(key, 2)
-        alpha, sigma = path.alpha(t), path.sigma(t)
 
         def correct(i, state, x0):
-            found = (state.x - alpha * x0) / sigma
             z = draws.normal(draws.fold_in(keys[0], i), state.x.shape)
-            size = snr * norm(z) / norm(found)
-            moved = state.x + 2 * size * sigma * (z - size * found)
-            return state._replace(x=moved.astype(state.x.dtype))
+            return state._replace(x=langevin_step(path, state.x, x0, z, t, snr, norm))
 
-        def predict(i, state, x0):
-            def found_already(x: Array, time: Array) -> Array:
-                if x is not state.x or time is not t:
-                    raise ValueError("a predictor must ask its denoiser once, at (x_t, t): this one asks elsewhere")
-                return x0
-
-            return predictor.step(found_already, keys[1], state, t, s)
-
-        def stage(i, state):
-            return lax.cond(i < corrections, correct, predict, i, state, denoise(state.x, t))
-
-        # One traced copy of the network, however many corrections: large networks compile slowly.
-        return lax.fori_loop(0, corrections + 1, stage, state)
+        return correct_and_predict(predictor, correct, corrections, denoise, keys[1], state, t, s)
 
     return Step(predictor.init, step)
+
+
+def langevin_step(
+    path: Path, x: Array, x0: Array, z: Array, t: Array, snr: float, norm: Callable[[Array], Array]
+) -> Array:
+    """One Langevin step at time t, ``x + e score + sqrt(2 e) z`` with ``e = 2 (snr |z| sigma / |noise_hat|)^2``.
+
+    Args:
+        path: the path.
+        x: the state ``[b, *spatial, c]``.
+        x0: what the denoiser says of it.
+        z: standard normal numbers of the same shape.
+        t: the time.
+        snr: the signal-to-noise ratio, see `predictor_corrector`.
+        norm: of an array of that shape, a number or one an example that broadcasts against it.
+
+    Returns:
+        The new state, of the shape and dtype of x.
+
+    Reference:
+        Song et al. 2021, "Score-based generative modeling through SDEs", algorithms 4 and 5.
+
+    Example:
+        >>> from jaxgen.paths import edm
+        >>> one = jnp.ones((1, 1))
+        >>> langevin_step(edm(), one, 0 * one, one, jnp.array(1.0), 0.5, jnp.linalg.norm).tolist()
+        [[1.5]]
+    """
+    sigma = path.sigma(t)
+    found = (x - path.alpha(t) * x0) / sigma
+    size = snr * norm(z) / norm(found)
+    return (x + 2 * size * sigma * (z - size * found)).astype(x.dtype)
+
+
+def correct_and_predict(
+    predictor: Step,
+    correct: Callable,
+    corrections: int,
+    denoise: Denoise,
+    key: Key,
+    state,
+    t: Array,
+    s: Array,
+    enter: Callable | None = None,
+):
+    """Corrections at time t, then the predictor's step to s, with one evaluation of the denoiser before each.
+
+    Args:
+        predictor: a step that asks its denoiser once, at (x_t, t).
+        correct: ``(i, state, x0_hat) -> state``, the i-th correction.
+        corrections: how many.
+        denoise: the denoiser.
+        key: for the predictor.
+        state: of the predictor.
+        t: the time.
+        s: the time of the result.
+        enter: ``(i, state) -> state``, what is done before each evaluation; None for nothing.
+
+    Returns:
+        The state at s.
+
+    Raises:
+        ValueError: when it is traced, if the predictor asks for anything but the denoiser at (x_t, t).
+
+    Example:
+        >>> from jaxgen.paths import rectified
+        >>> path, state = rectified(), Sample(jnp.zeros(1))
+        >>> correct = lambda i, state, x0: state._replace(x=state.x + 1)
+        >>> t, s = jnp.array(0.0), jnp.array(0.5)
+        >>> from jaxgen.samplers import euler
+        >>> correct_and_predict(euler(path), correct, 2, lambda x, t: 3 + 0 * x, None, state, t, s).x.tolist()
+        [2.5]
+    """
+
+    def predict(i, state, x0):
+        def found_already(x: Array, time: Array) -> Array:
+            if x is not state.x or time is not t:
+                raise ValueError("a predictor must ask its denoiser once, at (x_t, t): this one asks elsewhere")
+            return x0
+
+        return predictor.step(found_already, key, state, t, s)
+
+    def stage(i, state):
+        state = state if enter is None else enter(i, state)
+        return lax.cond(i < corrections, correct, predict, i, state, denoise(state.x, t))
+
+    # One traced copy of the network, however many corrections: large networks compile slowly.
+    return lax.fori_loop(0, corrections + 1, stage, state)
 
 
 def annealed_langevin(path: Path, step_size: float = 0.2, repeats: int = 100) -> Step:

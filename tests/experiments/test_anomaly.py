@@ -12,6 +12,7 @@ import pytest
 from scipy import ndimage
 
 from experiments import _anomaly as shared
+from experiments import _anomaly_judging as judging
 from experiments import anomaly_counterfactual, anomaly_diffusion, anomaly_patch
 from jaxgen.cli import main
 from jaxgen.errors import UserError
@@ -73,7 +74,7 @@ def test_patients_with_masks_are_held_out_whole(tmp_path):
     healthy = np.concatenate([splits.train.arrays["image"], splits.validation.arrays["image"]])
     assert len(healthy) == 60
     assert not ((healthy > 40) & (healthy < 80)).any(), "nothing of the patient held out"
-    bench = shared.bench(config, shared.measure_data(config, splits), splits)
+    bench = judging.bench(config, shared.measure_data(config, splits), splits)
     x, mask = bench.lesions["lesions"]
     assert x.shape == (40, 16, 16, 1)
     assert mask.any((1, 2)).sum() == 10
@@ -108,10 +109,10 @@ def test_a_map_comes_back_in_the_place_of_the_image():
 def test_scores_of_images_and_of_twins_by_hand():
     score = np.zeros((2, 20, 20))
     score[1, 0, :4] = (1, 2, 3, 6)
-    assert shared.of_image(score).tolist() == [0.0, 3.0]
+    assert judging.of_image(score).tolist() == [0.0, 3.0]
     twin, mask = np.zeros((1, 4, 4, 1)), np.zeros((1, 4, 4))
     mask[0, 0] = 1
-    assert shared.twin_psnr(twin + 0.2 * mask[..., None], twin, mask) == pytest.approx(20.0)
+    assert judging.twin_psnr(twin + 0.2 * mask[..., None], twin, mask) == pytest.approx(20.0)
 
 
 def test_configurations_that_do_not_fit():
@@ -167,7 +168,7 @@ def test_every_preset_traces_a_training_step(name, preset):
 def test_the_maps_that_are_judged_are_clean():
     config = dataclasses.replace(anomaly_diffusion.SMOKE, size=32, erosion=1)
     x = shared.phantoms(config, 3, 0)["image"]
-    score, restored = shared.cleaned(config, shared.by_map(anomaly.intensity), x)
+    score, restored = judging.cleaned(config, shared.by_map(anomaly.intensity), x)
     assert restored is None
     inside = anomaly.erode(anomaly.foreground(x, shared.FLOOR))
     assert (score[~inside] == 0).all()
@@ -181,7 +182,7 @@ def test_the_study_of_sizes_finds_the_scale_that_suits_each():
     def opening(width):
         return lambda key, x, level: ndimage.grey_opening(x, (1, width, width, 1))
 
-    bench = shared.bench(config, {}, shared.load_data(config))
+    bench = judging.bench(config, {}, shared.load_data(config))
     restorers = {"white": opening(5), "coarse4": opening(21)}
     facts, figure = anomaly_diffusion._sizes(config, jax.random.key(0), restorers, bench)
     assert facts["radius white"]["ap_r8"] < facts["radius coarse4"]["ap_r8"]

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import _mri as mri
 from experiments import kspace_cold_diffusion as experiment
 from jaxgen.cli import main
 from jaxgen.errors import UserError
+from tests.experiments.traces import check_training_step
 
 
 def kspace_of(image):
@@ -53,7 +55,7 @@ def test_smoke_preset_and_k_space_of_the_user(data, tmp_path, capsys):
 
 def test_the_phase_is_smooth_and_leaves_the_magnitude():
     magnitude = jax.random.uniform(jax.random.key(0), (2, 32, 32, 1), minval=0.1)
-    x = experiment.add_phase(jax.random.key(1), magnitude, 1.0)
+    x = mri.add_phase(jax.random.key(1), magnitude, 1.0)
     np.testing.assert_allclose(experiment._magnitude(x), magnitude, rtol=1e-5)
     angle = np.unwrap(np.unwrap(np.arctan2(x[..., 1], x[..., 0]), axis=1), axis=2)
     assert 0.3 < angle.std() < 3
@@ -74,12 +76,4 @@ def test_every_preset_traces_a_training_step(preset, precision):
     config = dataclasses.replace(experiment.EXPERIMENT.presets[preset], precision=precision)
     stage = experiment._build(config, {}, {})
     raw = {"image": jax.ShapeDtypeStruct((2, config.size, config.size, 1), jnp.uint8)}
-    keys = jax.random.split(jax.random.key(0), 2)
-    batch = jax.eval_shape(stage.prepare, keys, raw)
-    assert batch["image"].shape == (2, config.size, config.size, 2)
-    params = jax.eval_shape(stage.model.init, jax.random.key(0), batch)
-    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(precision)), params)
-    (objective,) = stage.model.objectives
-    loss, _ = jax.eval_shape(objective.loss, params, keys, batch)
-    assert loss.shape == (2,)
-    assert loss.dtype == jnp.float32
+    check_training_step(stage, raw, (2, config.size, config.size, 2), precision)

@@ -14,6 +14,7 @@ from jaxgen.cli import main
 from jaxgen.errors import UserError
 from jaxgen.imaging.coils import combine_coils, simulated_coils
 from jaxgen.imaging.fourier import centred_fft2, centred_ifft2
+from tests.experiments.traces import check_training_step
 
 
 def scan_of(height, width, coils):
@@ -77,24 +78,16 @@ def test_configurations_that_do_not_fit():
 @pytest.mark.parametrize(("preset", "precision"), [("small", "float32"), ("full", "bfloat16")])
 def test_every_preset_traces_a_training_step(preset, precision):
     config = dataclasses.replace(experiment.EXPERIMENT.presets[preset], precision=precision)
-    stage = experiment._build(config, {"channels": 1}, {})
+    stage = experiment.EXPERIMENT.stages[0].build(config, {"channels": 1}, {})
     raw = {"image": jax.ShapeDtypeStruct((2, config.size, config.size, 3), jnp.uint8)}
-    keys = jax.random.split(jax.random.key(0), 2)
-    batch = jax.eval_shape(stage.prepare, keys, raw)
-    assert batch["image"].shape == (2, config.size, config.size, 1)
-    params = jax.eval_shape(stage.model.init, jax.random.key(0), batch)
-    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(precision)), params)
-    (objective,) = stage.model.objectives
-    loss, _ = jax.eval_shape(objective.loss, params, keys, batch)
-    assert loss.shape == (2,)
-    assert loss.dtype == jnp.float32
+    check_training_step(stage, raw, (2, config.size, config.size, 1), precision)
 
 
 @pytest.mark.parametrize("method", experiment.SAMPLERS)
 @pytest.mark.parametrize("coils", [None, 3])
 def test_every_sampler_traces_on_any_size(method, coils):
     config = dataclasses.replace(experiment.SMOKE, methods=(method,), channels=(8, 8))
-    stage = experiment._build(config, {"channels": 1}, {})
+    stage = experiment.EXPERIMENT.stages[0].build(config, {"channels": 1}, {})
     params = jax.eval_shape(stage.model.init, jax.random.key(0), {"image": jnp.zeros((1, 16, 16, 1))})
     ways = experiment.Reconstructors(config, {"channels": 1}, {"prior": params})
     shape = (2, 18, 15, coils or 1)

@@ -7,12 +7,12 @@ of the corrections are those of each example alone, so that no reconstruction de
 from collections.abc import Callable
 
 import jax.numpy as jnp
-from jax import lax
 
 from jaxgen import draws
 from jaxgen.imaging.operators import LinearOperator
 from jaxgen.medical.reconstruction.residual import residual
 from jaxgen.paths import Path
+from jaxgen.samplers.langevin import correct_and_predict, langevin_step
 from jaxgen.types import Array, Denoise, Key, Step
 
 PseudoInverse = Callable[[Array], Array]
@@ -174,9 +174,9 @@ def _constrained(
 ) -> Step:
     """Corrections and a predictor, with constraints ``(key, x, time) -> x`` before and after each."""
 
-    def sizes(a: Array) -> Array:
+    def norm(a: Array) -> Array:
         squares = jnp.sum(jnp.square(a.astype(jnp.float32)), tuple(range(1, a.ndim)), keepdims=True)
-        return jnp.sqrt(squares)
+        return jnp.maximum(jnp.sqrt(squares), jnp.finfo(jnp.float32).tiny)
 
     def step(denoise: Denoise, key: Key, state, t: Array, s: Array):
         predict_key, finish_key, loop_key = draws.split(key, 3)
@@ -187,28 +187,11 @@ def _constrained(
 
         def correct(i, state, x0):
             z_key, constrain_key = draws.split(draws.fold_in(draws.fold_in(loop_key, i), 1), 2)
-            alpha, sigma = path.alpha(t), path.sigma(t)
-            found = (state.x - alpha * x0) / sigma
-            z = draws.normal(z_key, state.x.shape)
-            size = snr * sizes(z) / jnp.maximum(sizes(found), jnp.finfo(jnp.float32).tiny)
-            x = (state.x + 2 * size * sigma * (z - size * found)).astype(state.x.dtype)
+            x = langevin_step(path, state.x, x0, draws.normal(z_key, state.x.shape), t, snr, norm)
             return state._replace(x=x if after_correction is None else after_correction(constrain_key, x, t))
 
-        def predict(i, state, x0):
-            def found_already(x: Array, time: Array) -> Array:
-                if x is not state.x or time is not t:
-                    raise ValueError("a predictor must ask its denoiser once, at (x_t, t): this one asks elsewhere")
-                return x0
-
-            return predictor.step(found_already, predict_key, state, t, s)
-
-        def stage(i, state):
-            state = enter(i, state)
-            return lax.cond(i < corrections, correct, predict, i, state, denoise(state.x, t))
-
         if corrections:
-            # One traced copy of the network, however many corrections: large networks compile slowly.
-            state = lax.fori_loop(0, corrections + 1, stage, state)
+            state = correct_and_predict(predictor, correct, corrections, denoise, predict_key, state, t, s, enter)
         else:
             state = predictor.step(denoise, predict_key, enter(0, state), t, s)
         return state._replace(x=after_prediction(finish_key, state.x, s))

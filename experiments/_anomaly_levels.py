@@ -1,0 +1,87 @@
+"""Restoration from a level of noise: from any level by one program, the level chosen on artificial anomalies."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import _anomaly as shared
+from experiments import _anomaly_judging as judging
+from experiments import _images as images
+from experiments import _picture_grids as pictures
+from jaxgen.config import option
+from jaxgen.experiment import Figure, Metric
+from jaxgen.medical import anomaly
+from jaxgen.types import Key, Params
+
+Restore = Callable[[Key, np.ndarray, float], np.ndarray]
+"""``restore(key, images [n, h, w, c], level) -> healthy versions``."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LevelsConfig(shared.AnomalyConfig):
+    """The options of an experiment that noises images up to a level and restores them."""
+
+    wavelength: float = option(16.0, "of the first octave of the simplex noise, pixels", gt=0, group="method")
+    levels: tuple[float, ...] = option(
+        (0.05, 0.1, 0.2, 0.3, 0.45, 0.6),
+        "levels to choose from, shares of the way to the noise",
+        gt=0,
+        le=1,
+        group="method",
+    )
+    repeats: int = option(1, "draws of noise an image, averaged", ge=1, group="sampling")
+
+
+def restorer(config: LevelsConfig, run: Callable, params: Params) -> Restore:
+    """From a jitted ``run(params, keys [n], images [n, h, w, c], level)``; the level is an argument of the program."""
+
+    def restore(key: Key, x: np.ndarray, level: float) -> np.ndarray:
+        keys = jax.random.split(key, len(x))
+        return images.in_chunks(lambda k, x: run(params, k, x, jnp.float32(level)), len(x), config.chunk, keys, x)
+
+    return restore
+
+
+def choose(
+    config: LevelsConfig, restorers: Mapping[str, Restore], key: Key, bench: judging.Bench
+) -> tuple[dict[str, judging.Tuned], Figure]:
+    """Each restorer at the level that finds artificial anomalies best, and the plot of all levels."""
+    found = {
+        name: judging.tuned(config, functools.partial(restore, key), config.levels, bench.chosen_on)
+        for name, restore in restorers.items()
+    }
+    figure = pictures.curves(
+        {name: (list(tuned.found), list(tuned.found.values())) for name, tuned in found.items()},
+        "Average precision of artificial anomalies in healthy validation images: where levels are chosen.",
+        x="level, share of the way to the noise",
+        y="average precision",
+    )
+    return found, figure
+
+
+def facts(tuned: judging.Tuned) -> dict[str, float]:
+    """What a table says of the choice."""
+    return {"chosen_level": tuned.setting, "validation_ap": max(tuned.found.values())}
+
+
+DESCRIBE = {
+    **judging.describe(),
+    "chosen_level": Metric("Level", "", "chosen on artificial anomalies, a share of the way to the noise"),
+    "validation_ap": Metric("AP, artificial", "higher", "of the artificial anomalies that the level is chosen on"),
+}
+
+
+def applied(config: LevelsConfig, constants: Mapping[str, Any], restore: Restore):
+    """`jaxgen apply`, at the middle one of the levels."""
+    level = sorted(config.levels)[len(config.levels) // 2]
+
+    def score(key, x):
+        restored = restore(key, x, level)
+        return anomaly.absolute_residual(x, restored), restored
+
+    return shared.applied(config, constants, score)

@@ -1,0 +1,101 @@
+"""What reconstructions with a diffusion prior share, whatever was measured: the prior, and how it is sampled."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments import _denoisers as denoisers
+from experiments import _images as images
+from experiments import _judging as judging
+from jaxgen.config import option
+from jaxgen.experiment import Evaluation, StageSpec
+from jaxgen.imaging.operators import LinearOperator, pseudo_inverse
+from jaxgen.medical.reconstruction import ddnm, diffpir, dps, renewal
+from jaxgen.paths import Path
+from jaxgen.samplers import ddim, grids, sample
+from jaxgen.train import Stage
+from jaxgen.types import Denoise, Step
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PosteriorConfig(denoisers.DenoiserConfig):
+    """The options of every reconstruction with a diffusion prior."""
+
+    sampler_steps: int = option(50, "steps from noise to image", ge=4, le=10_000, group="sampling")
+
+    cases: int = option(16, "test slices", ge=1, group="judging")
+    tuning: int = option(16, "validation slices that choose every method's setting", ge=1, group="judging")
+    repeats: int = option(6, "samples a slice: their mean and deviation are reported", ge=2, le=256, group="judging")
+    tv_steps: int = option(300, "iterations of total variation", ge=1, group="judging")
+
+
+class Sampler(NamedTuple):
+    """A posterior sampler.
+
+    Attributes:
+        make: ``(config, path, grid, denoise, operator, y, setting) -> (step, denoise)``.
+        settings: to choose from on validation slices.
+    """
+
+    make: Callable[..., tuple[Step, Denoise]]
+    settings: tuple[float, ...]
+
+
+def make_ddnm(config, path: Path, grid, denoise, operator: LinearOperator, y, damping):
+    """DDNM with all noise new, and conjugate gradients for the inverse; the setting is their damping."""
+    inverse = pseudo_inverse(operator, iterations=config.inner_steps, damping=damping)
+    return ddim(path, eta=1.0), ddnm(denoise, operator, y, inverse)
+
+
+def make_diffpir(config, path: Path, grid, denoise, operator: LinearOperator, y, weight, *, last: bool = True):
+    """DiffPIR; the setting is the weight of the prior. Unless `last`, the last step leaves the measurements out."""
+    # A noise of 1 makes the weight that of the noise and of the prior together.
+    options: dict[str, Any] = {"noise": 1.0, "weight": weight, "iterations": config.inner_steps}
+    if not last:
+        options["interval"] = (float(grid[0]), float(grid[-3]))
+    return renewal(path, 1.0), diffpir(denoise, operator, y, path, **options)
+
+
+def make_dps(config, path: Path, grid, denoise, operator: LinearOperator, y, scale):
+    """DPS; the setting is the scale of its gradient."""
+    return dps(ddim(path, eta=1.0), operator, y, scale), denoise
+
+
+def prior_stage(prepare: Callable) -> StageSpec:
+    """The stage that trains the prior; ``prepare(config)`` makes what is done to a batch on the device."""
+
+    def build(config: PosteriorConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
+        model = denoisers.make_model(config, constants, steps=config.sampler_steps)
+        return Stage("prior", model, images.optimizers(config), config.steps, prepare(config))
+
+    return StageSpec("prior", build)
+
+
+def sample_prior(config: PosteriorConfig, constants, trained, splits, key, n) -> Evaluation:
+    """Slices drawn with nothing measured, for `jaxgen sample`."""
+    path = denoisers.make_path(config)
+    grid = grids.uniform(path, config.sampler_steps)
+
+    @jax.jit
+    def draw(params, keys):
+        start = denoisers.starting_noise(path, keys, (len(keys), config.size, config.size, 1))
+        return sample(ddim(path), denoisers.denoise_with(config, constants, params), keys, start, grid)
+
+    params = trained["prior"]["net"]
+    drawn = images.in_chunks(lambda keys: draw(params, keys), n, config.chunk, jax.random.split(key, n))
+    return judging.sampled(drawn, "Slices drawn by the prior, with nothing measured.")
+
+
+def shown_of(n: int) -> np.ndarray:
+    """The numbers of at most 8 of n slices, spread evenly, for the figures."""
+    return np.unique(np.linspace(0, n - 1, min(8, n)).round().astype(int))
+
+
+def rank_correlation(spread: np.ndarray, error: np.ndarray) -> float:
+    """Of the samples' deviation with the error of their mean (Spearman's); 0 where it has no meaning."""
+    from scipy.stats import spearmanr  # takes a second to load
+
+    return float(np.nan_to_num(spearmanr(spread, error).statistic)) if len(error) else 0.0
