@@ -13,7 +13,7 @@ from benchmarks import common
 
 TOLERANCE = 1e-3
 """Largest relative difference of a loss or of the norm of its gradient in float32."""
-CHANNELS, LATENT, SIZE, GAMMA, RATE, DECAY = (256, 128, 64, 32), 64, 64, 1.0, 2e-4, 0.999
+CHANNELS, LATENT, SIZE, GAMMA, RATE, DECAY = (256, 128, 64, 32, 16), 64, 64, 1.0, 2e-4, 0.999
 COLUMNS = {
     "case": "case",
     "side": "side",
@@ -59,10 +59,12 @@ def _modules(params: Any) -> tuple[Any, Any]:
                 norm.bias.data = torch.from_numpy(np.asarray(params[f"GroupNorm_{i}"]["shift"]).copy())
 
         def forward(self, z: Any) -> Any:
-            side = SIZE // 2 ** len(CHANNELS)
+            side = SIZE // 2 ** (len(CHANNELS) - 1)
             h = self.dense(z).view(len(z), side, side, CHANNELS[0]).permute(0, 3, 1, 2)
-            for norm, convolve in zip(self.norms, self.convolutions, strict=True):
-                h = nn.functional.interpolate(torch.relu(norm(h)), scale_factor=2, mode="nearest")
+            for level, (norm, convolve) in enumerate(zip(self.norms, self.convolutions, strict=True)):
+                h = torch.relu(norm(h))
+                if level < len(CHANNELS) - 1:
+                    h = nn.functional.interpolate(h, scale_factor=2, mode="nearest")
                 h = convolve(h)
             return torch.tanh(h)
 

@@ -37,7 +37,7 @@ class _DCGAN(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, label: Array | None, condition: Array | None) -> Array:
-        coarsest = _coarsest(self.shape, len(self.channels))
+        coarsest = _coarsest(self.shape, len(self.channels) - 1)
         embedding = None
         if self.classes is not None:
             embedding = ClassEmbedding(self.classes, self.label_features)(cast(Array, label))
@@ -50,7 +50,7 @@ class _DCGAN(nn.Module):
                 modulation = layers.Dense(2 * width, kernel_init=nn.initializers.zeros)(embedding)
                 scale, shift = jnp.split(modulation, 2, axis=-1)
             h = nn.relu(layers.GroupNorm()(h, scale, shift))
-        return jnp.tanh(_see(layers.Conv(self.shape[-1])(residual.repeat(h)), condition, self.shape[-1]))
+        return jnp.tanh(layers.Conv(self.shape[-1])(h))
 
 
 class _Residual(nn.Module):
@@ -107,7 +107,7 @@ def _net(module: nn.Module) -> Net:
 def dcgan_generator(
     shape: Sequence[int],
     *,
-    channels: Sequence[int] = (256, 128, 64, 32),
+    channels: Sequence[int] = (256, 128, 64, 32, 16),
     classes: int | None = None,
     label_features: int = 64,
 ) -> Net:
@@ -117,11 +117,13 @@ def dcgan_generator(
     ``[b]`` enter beside the latent and as scale and shift of the norms; a condition ``[b, *spatial, k]`` of the size
     of the image enters at every resolution through a convolution. What is None at `init` must be None at `apply`.
     Group norms stand for the paper's batch norms, so that no example depends on another, and resized convolutions for
-    transposed ones, which leave checkerboards.
+    transposed ones, which leave checkerboards; the last features are as fine as the image, for a layer that answers at
+    once from features of half its resolution leaves a grid of blocks.
 
     Args:
         shape: of one image, ``(*spatial, c)``, 2-D or 3-D.
-        channels: widths from the coarsest features to the finest; resolution doubles once after each.
+        channels: widths from the coarsest features to the finest, which are those of the image; resolution doubles
+            between them.
         classes: the number of labels; None for no labels.
         label_features: width of a label's embedding.
 

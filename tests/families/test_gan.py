@@ -106,7 +106,7 @@ def test_the_critic_sees_augmented_examples_only_and_each_player_its_own_gradien
 @pytest.fixture(scope="module")
 def conditional():
     shape, options = (8, 8, 1), {"classes": 3}
-    generator = dcgan_generator(shape, channels=(4,), **options)
+    generator = dcgan_generator(shape, channels=(4, 4), **options)
     critic = dcgan_discriminator(channels=(4,), patch=True, **options)
     model = gan_model(generator, critic, shape, latent=4, classes=3, condition="mask", r1=1.0, r2=1.0)
     rng = np.random.default_rng(0)
