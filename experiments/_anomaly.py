@@ -16,9 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _denoisers as denoisers
 from experiments import _images as images
-from experiments._unet import network
+from experiments._unet import UNetConfig, network
 from jaxgen.config import option
 from jaxgen.data import ArraySource, Source, Splits, Subset, load, measure_range
 from jaxgen.data.images import fit_shape, resize
@@ -42,7 +41,7 @@ HEADROOM = 0.25
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AnomalyConfig(denoisers.DenoiserConfig):
+class AnomalyConfig(UNetConfig):
     """The options of every anomaly experiment."""
 
     data: str = option(

@@ -11,6 +11,7 @@ import numpy as np
 
 from experiments import _anomaly as shared
 from experiments import _anomaly_judging as judging
+from experiments import _denoisers as denoisers
 from experiments import _images as images
 from experiments import _picture_grids as pictures
 from jaxgen.config import option
@@ -23,7 +24,7 @@ Restore = Callable[[Key, np.ndarray, float], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LevelsConfig(shared.AnomalyConfig):
+class LevelsConfig(shared.AnomalyConfig, denoisers.DenoiserConfig):
     """The options of an experiment that noises images up to a level and restores them."""
 
     wavelength: float = option(16.0, "of the first octave of the simplex noise, pixels", gt=0, group="method")

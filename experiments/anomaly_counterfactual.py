@@ -42,7 +42,7 @@ HEALTHY, ILL, NULL = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CounterfactualConfig(shared.AnomalyConfig):
+class CounterfactualConfig(shared.AnomalyConfig, denoisers.DenoiserConfig):
     """The configuration of `anomaly_counterfactual`."""
 
     drop_label: float = option(0.3, "share of labels that training leaves out", ge=0, le=1, group="method")

@@ -40,7 +40,7 @@ from jaxgen.types import Net
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LatentConfig(shared.AnomalyConfig):
+class LatentConfig(shared.AnomalyConfig, denoisers.DenoiserConfig):
     """The configuration of `anomaly_latent`."""
 
     code_channels: int = option(4, "channels of the code", ge=1, group="network")

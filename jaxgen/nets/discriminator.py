@@ -28,6 +28,7 @@ class _DCGAN(nn.Module):
     channels: Sequence[int]
     patch: bool
     classes: int | None
+    features: bool
 
     @nn.compact
     def __call__(self, x: Array, label: Array | None) -> Array:
@@ -35,7 +36,7 @@ class _DCGAN(nn.Module):
         for width in self.channels:
             h = layers.Conv(width, width=4, stride=2, padding=(1, 1), kernel_init=he_init())(h)
             h = nn.leaky_relu(h, SLOPE)
-        return _logits(h, label, self.classes, self.patch)
+        return h if self.features else _logits(h, label, self.classes, self.patch)
 
 
 class _Residual(nn.Module):
@@ -83,7 +84,11 @@ def _net(module: nn.Module) -> Net:
 
 
 def dcgan_discriminator(
-    *, channels: Sequence[int] = (32, 64, 128, 256), patch: bool = False, classes: int | None = None
+    *,
+    channels: Sequence[int] = (32, 64, 128, 256),
+    patch: bool = False,
+    classes: int | None = None,
+    features: bool = False,
 ) -> Net:
     """The small classic critic: strided convolutions of width 4 with leaky ReLU, then one logit, or one a patch.
 
@@ -97,6 +102,8 @@ def dcgan_discriminator(
         channels: widths from the finest level; resolution is halved before each.
         patch: one logit a patch of the image, as in PatchGAN.
         classes: the number of labels; None for no labels.
+        features: answer what the logits are made from, ``[b, *spatial / 2^levels, c]``; parameters of the critic that
+            gives logits serve (`jaxgen.medical.anomaly.inversion_model`).
 
     Returns:
         A `Net`.
@@ -112,7 +119,7 @@ def dcgan_discriminator(
         >>> [net.apply(net.init(jax.random.key(0), x), x).shape for net in nets]
         [(2,), (2, 4, 4)]
     """
-    return _net(_DCGAN(tuple(channels), patch, classes))
+    return _net(_DCGAN(tuple(channels), patch, classes, features))
 
 
 def residual_discriminator(

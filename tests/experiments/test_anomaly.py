@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from experiments import _anomaly as shared
 from experiments import _anomaly_judging as judging
-from experiments import anomaly_counterfactual, anomaly_diffusion, anomaly_patch
+from experiments import anomaly_counterfactual, anomaly_diffusion, anomaly_gan, anomaly_patch
 from jaxgen.cli import main
 from jaxgen.errors import UserError
 from jaxgen.medical import anomaly
@@ -22,8 +22,10 @@ OURS = {
     "anomaly_diffusion": ("coarse8 diffusion", "coarse autoencoder", "vae"),
     "anomaly_patch": ("patch diffusion", "whole-image diffusion"),
     "anomaly_counterfactual": ("classifier guidance", "classifier-free guidance", "bridge of labels", "saliency"),
+    "anomaly_gan": ("f-anogan",),
     "anomaly_latent": ("latent healing", "without the gate", "autoencoder residual"),
 }
+STANDS_ON = {("anomaly_latent", "diffusion"): ("autoencoder",), ("anomaly_gan", "encoder"): ("gan",)}
 SIMPLE = ("intensity", "z-scores", "pca-32", "pca-128")
 
 
@@ -122,6 +124,7 @@ def test_configurations_that_do_not_fit():
         (anomaly_diffusion.SMALL, {"median": 4}, "--median must be odd"),
         (anomaly_patch.SMALL, {"overlap": 32}, "--overlap must"),
         (anomaly_patch.SMALL, {"box": 65}, "--box must"),
+        (anomaly_gan.SMALL, {"size": 48}, "--size must be a multiple of 32"),
     ):
         with pytest.raises(UserError, match=message):
             dataclasses.replace(config, **change)
@@ -151,10 +154,10 @@ def test_every_preset_traces_a_training_step(name, preset):
         def init(key, batch, stage=stage):
             return stage.model.init(key, stage.prepare(jax.random.split(key, 2), batch))
 
-        if name == "anomaly_latent" and spec.name == "diffusion":
-            # The codes of the stage before: its parameters are closed over, so zeros stand for them.
-            shapes = trained["autoencoder"]
-            stage = spec.build(config, constants, {"autoencoder": jax.tree.map(lambda s: jnp.zeros(s.shape), shapes)})
+        if (name, spec.name) in STANDS_ON:
+            # Parameters of the stage before are closed over, so zeros stand for them.
+            before = {n: jax.tree.map(lambda s: jnp.zeros(s.shape), trained[n]) for n in STANDS_ON[name, spec.name]}
+            stage = spec.build(config, constants, before)
             params = jax.eval_shape(lambda key, batch, s=stage: init(key, batch, s), jax.random.key(0), batch)
             losses = jax.eval_shape(lambda k, p, b, s=stage: step(k, p, b, s), jax.random.key(0), params, batch)
         else:

@@ -100,6 +100,18 @@ def test_discriminators(name, rank, classes, condition, patch):
     assert check_contract(net, inputs, (3, *map_shape)) == jnp.float32
 
 
+def test_the_features_of_the_dcgan_critic_are_what_its_logits_are_made_from():
+    critic, features = (dcgan_discriminator(channels=(4, 8), features=f) for f in (False, True))
+    x = normal(3, 8, 12, 2)
+    params = perturbed(critic.init(jax.random.key(0), x))
+    found = features.apply(params, x)
+    assert found.shape == (3, 2, 3, 8)
+    assert (found < 0).any()
+    last = params["Dense_0"]
+    expected = found.reshape(3, -1) @ last["kernel"] + last["bias"]
+    np.testing.assert_allclose(critic.apply(params, x), expected[:, 0], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("smooth", [True, False])
 def test_forms_agree_and_penalties_of_the_gradient_differentiate(smooth):
     net, x = residual_discriminator(**SMALL, smooth=smooth), normal(2, *SPATIAL[3], 2)
