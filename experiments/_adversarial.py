@@ -36,7 +36,7 @@ GAMES: dict[str, Callable[[], losses.Adversarial]] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GANConfig(images.ImageConfig):
+class GANConfig(images.JudgedConfig):
     """The options of an image-generation experiment with a generator and a critic."""
 
     loss: Literal["relativistic", "non_saturating", "hinge", "least_squares", "wasserstein", "minimax"] = option(

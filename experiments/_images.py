@@ -29,7 +29,7 @@ QUARTER_TURNS = 4
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageConfig(RunConfig):
-    """The options of every image-generation experiment."""
+    """The options of every experiment on images."""
 
     data: str = option(
         "brain_phantom",
@@ -38,9 +38,14 @@ class ImageConfig(RunConfig):
     )
     size: int = option(64, "pixels along one side; images are resized", ge=8, le=2048, group="data")
     mirror: bool = option(True, "mirror training images left to right at random", group="data")
+    chunk: int = option(64, "images computed together", ge=1, le=4096, group="judging")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JudgedConfig(ImageConfig):
+    """The options of every experiment that draws images and judges them."""
 
     samples: int = option(256, "images to draw for the metrics, and real ones beside them", ge=8, group="judging")
-    chunk: int = option(64, "images drawn together", ge=1, le=4096, group="judging")
     judge_steps: int = option(400, "training steps of the classifier that judges samples", ge=1, group="judging")
     judge_channels: Widths = option((32, 64, 96), "widths of that classifier's levels", ge=4, group="judging")
 
@@ -119,12 +124,12 @@ def in_chunks(function: Callable, n: int, chunk: int, *arrays, exactly: bool = F
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
-def judge_network(config: ImageConfig, constants: Mapping[str, Any]) -> Net:
+def judge_network(config: JudgedConfig, constants: Mapping[str, Any]) -> Net:
     """The classifier whose features judge samples."""
     return classifier(len(constants["classes"]) or QUARTER_TURNS, channels=config.judge_channels, blocks=1, patch=2)
 
 
-def build_judge(config: ImageConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
+def build_judge(config: JudgedConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
     """Train the judge on real images, moved about a little so that it does not learn them by heart."""
     unlabelled = not constants["classes"]
 
@@ -149,7 +154,7 @@ JUDGE = StageSpec("judge", build_judge)
 class Judge:
     """The trained judge: features and classes of images ``[n, h, w, c]`` in [-1, 1]."""
 
-    def __init__(self, config: ImageConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]):
+    def __init__(self, config: JudgedConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]):
         net, self._params = judge_network(config, constants), trained["judge"]["net"]
         self._features = jax.jit(lambda params, x: net.apply(params, x, features=True))
         self._logits = jax.jit(net.apply)

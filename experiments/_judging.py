@@ -33,7 +33,7 @@ class Real:
         count: how many samples to judge: as many as there are held-out images, `samples` at most.
     """
 
-    def __init__(self, config: images.ImageConfig, constants: Mapping[str, Any], splits: Splits, judge: images.Judge):
+    def __init__(self, config: images.JudgedConfig, constants: Mapping[str, Any], splits: Splits, judge: images.Judge):
         self.train = images.real_images(config, constants, splits.train, MOST_TRAIN)["image"]
         parts = [images.real_images(config, constants, part) for part in (splits.test, splits.validation)]
         held_out = np.concatenate([part["image"] for part in parts])

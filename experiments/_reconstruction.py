@@ -35,6 +35,7 @@ class CodeConfig(images.ImageConfig):
     attention: Widths | None = option(None, "levels with self-attention, 0 the finest", ge=0, group="network")
     head_width: int = option(32, "width of an attention head", ge=4, group="network")
     patch: int = option(2, "fold blocks of so many pixels into channels first", ge=1, le=16, group="network")
+    samples: int = option(256, "test images to judge on, and images drawn beside them", ge=8, group="judging")
 
     def __post_init__(self) -> None:
         """Check every field, and those that must fit each other."""
@@ -97,7 +98,7 @@ class Held(NamedTuple):
     label: np.ndarray | None
 
 
-def held_images(config: images.ImageConfig, constants: Mapping[str, Any], splits: Splits) -> Held:
+def held_images(config: CodeConfig, constants: Mapping[str, Any], splits: Splits) -> Held:
     """The images that reconstructions are judged on."""
     train = images.real_images(config, constants, splits.train, MOST_TRAIN)
     test = images.real_images(config, constants, splits.test, config.samples)

@@ -15,7 +15,7 @@ Widths = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UNetConfig(images.ImageConfig):
-    """The options of an image-generation experiment whose network is a U-Net."""
+    """The options of an experiment on images whose network is a U-Net."""
 
     channels: Widths = option((32, 64, 96), "widths of the U-Net's levels", ge=4, group="network")
     blocks: int = option(1, "residual blocks a level", ge=1, le=8, group="network")

@@ -34,7 +34,7 @@ from jaxgen.types import Model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AdversarialConfig(reconstruction.CodeConfig):
+class AdversarialConfig(reconstruction.CodeConfig, images.JudgedConfig):
     """The configuration of `adversarial_autoencoder`."""
 
     code: int = option(8, "numbers that an image is squeezed into", ge=1, le=65_536, group="network")

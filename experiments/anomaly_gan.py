@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments import _anomaly as shared
@@ -76,14 +77,15 @@ def _encoder(config: GANConfig) -> Net:
 
 def _build_gan(config: GANConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
     wasserstein = config.loss == "wasserstein"
-    names = ("gradient_penalty",) if wasserstein else ("r1", "r2")
     model = gan_model(
         *_players(config, constants),
         _shape(config, constants),
         latent=config.latent,
         adversarial=adversarial.wasserstein() if wasserstein else adversarial.relativistic(),
         critic_steps=config.critic_steps,
-        **dict.fromkeys(names, config.penalty),
+        r1=0.0 if wasserstein else config.penalty,
+        r2=0.0 if wasserstein else config.penalty,
+        gradient_penalty=config.penalty if wasserstein else 0.0,
     )
     optimizers = {
         group: make_optimizer(
@@ -150,15 +152,19 @@ def _evaluate(config: GANConfig, constants, trained, splits, key) -> Evaluation:
     ours = {METHOD: shared.by_residual(_restorer(config, constants, trained))}
     methods = simple | shared.learned(config, constants, trained) | ours
     metrics, figures = judging.table(config, bench, methods, tuple(simple))
+
+    def separation(x: np.ndarray, ill: np.ndarray) -> float:
+        """How well the loss of the encoder tells ill images from healthy ones."""
+        return float(auroc(jnp.asarray(_image_scores(config, constants, trained, x)), jnp.asarray(ill)))
+
     for kind, (x, _) in bench.lesions.items():
         if kind in bench.twins:
             both = np.concatenate([bench.twins[kind], x])
             ill = np.arange(len(both)) >= len(x)
-            score = _image_scores(config, constants, trained, both)
-            metrics[METHOD][f"auroc_score_{kind}"] = float(auroc(score, ill))
+            metrics[METHOD][f"auroc_score_{kind}"] = separation(both, ill)
     if bench.ill is not None:
         x, ill = bench.ill
-        metrics[METHOD]["auroc_score"] = float(auroc(_image_scores(config, constants, trained, x), ill))
+        metrics[METHOD]["auroc_score"] = separation(x, ill)
     describe = judging.describe()
     for kind in ("", *(f"_{kind}" for kind in bench.lesions)):
         describe[f"auroc_score{kind}"] = Metric(

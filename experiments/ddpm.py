@@ -29,7 +29,7 @@ from jaxgen.train import Stage
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DDPMConfig(denoisers.DenoiserConfig):
+class DDPMConfig(denoisers.DenoiserConfig, images.JudgedConfig):
     """The configuration of `ddpm`."""
 
     sampler: SamplerName = option("ddpm", "how images are drawn", group="sampling")

@@ -64,6 +64,7 @@ class DenoisingConfig(UNetConfig):
     wavelength: float = option(16.0, "of the first octave of the simplex noise, pixels", gt=0, group="method")
     block: int = option(8, "side of the blocks left out, pixels", ge=1, group="method")
     left_out: float = option(0.25, "share of the blocks left out", ge=0, le=1, group="method")
+    samples: int = option(256, "test images to judge on", ge=8, group="judging")
     phantoms: int = option(2000, "healthy phantoms to train on", ge=8, group="data")
     lesions: int = option(200, "phantoms of each kind of lesion to judge on", ge=2, group="judging")
     foreground_only: bool = option(True, "noise only where an image is above its floor", group="method")

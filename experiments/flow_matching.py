@@ -40,7 +40,7 @@ FEW = (1, 2, 4, 10)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FlowMatchingConfig(UNetConfig):
+class FlowMatchingConfig(UNetConfig, images.JudgedConfig):
     """The configuration of `flow_matching`."""
 
     coupling: Literal["independent", "optimal_transport", "entropic"] = option(

@@ -34,7 +34,7 @@ Scales = tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GuidanceConfig(denoisers.DenoiserConfig):
+class GuidanceConfig(denoisers.DenoiserConfig, images.JudgedConfig):
     """The configuration of `guidance`."""
 
     drop_label: float = option(0.15, "share of labels that training leaves out", ge=0, le=1, group="method")

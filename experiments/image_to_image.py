@@ -33,7 +33,7 @@ FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ImageToImageConfig(denoisers.DenoiserConfig):
+class ImageToImageConfig(denoisers.DenoiserConfig, images.JudgedConfig):
     """The configuration of `image_to_image`."""
 
     sampler_steps: int = option(50, "steps of DDIM from noise to image", ge=2, le=10_000, group="sampling")

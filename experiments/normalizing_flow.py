@@ -44,7 +44,7 @@ from jaxgen.types import Model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NormalizingFlowConfig(images.ImageConfig):
+class NormalizingFlowConfig(images.JudgedConfig):
     """The configuration of `normalizing_flow`."""
 
     levels: int = option(3, "scales; each halves the resolution", ge=1, le=8, group="network")

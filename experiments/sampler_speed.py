@@ -50,7 +50,7 @@ ONE_OF_EACH_KIND: tuple[SamplerName, ...] = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SamplerSpeedConfig(denoisers.DenoiserConfig):
+class SamplerSpeedConfig(denoisers.DenoiserConfig, images.JudgedConfig):
     """The configuration of `sampler_speed`."""
 
     path: Literal["vp", "linear", "scaled_linear", "cosine", "sub_vp"] = option(

@@ -41,7 +41,7 @@ COMPARED = ("predictor_corrector", "reverse_diffusion", "euler_maruyama", "ddim"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScoreSDEConfig(denoisers.DenoiserConfig):
+class ScoreSDEConfig(denoisers.DenoiserConfig, images.JudgedConfig):
     """The configuration of `score_sde`."""
 
     path: Literal["vp", "sub_vp", "ve"] = option(

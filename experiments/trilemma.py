@@ -40,7 +40,7 @@ FamilyName = Literal["gan", "vae", "flow", "cnf", "flow_matching", "diffusion"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrilemmaConfig(images.ImageConfig):
+class TrilemmaConfig(images.JudgedConfig):
     """The configuration of `trilemma`."""
 
     families: tuple[FamilyName, ...] = option(get_args(FamilyName), "the families to compare", group="method")

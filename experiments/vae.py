@@ -37,7 +37,7 @@ from jaxgen.types import Model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VAEConfig(reconstruction.CodeConfig):
+class VAEConfig(reconstruction.CodeConfig, images.JudgedConfig):
     """The configuration of `vae`."""
 
     likelihood: Literal["gaussian", "logistic", "bernoulli"] = option(
