@@ -1,7 +1,7 @@
 """What the MRI experiment measures with: masks, coils, and the operator of images in [-1, 1].
 
 An image x in [-1, 1] stands for the magnitude ``u = (x + 1) / 2``. Of a complex image the real part stands so, and the
-second channel for twice the imaginary part: once the phase of the low resolutions is taken out (into the coil
+second channel for twice the imaginary part: once the smooth phase of a first reconstruction is taken out (into the coil
 sensitivities) little is left of it.
 """
 
@@ -22,6 +22,7 @@ from jaxgen.imaging.coils import (
     root_sum_of_squares,
     simulated_coils,
 )
+from jaxgen.imaging.fourier import smooth_phase, to_complex
 from jaxgen.imaging.mri import mri_operator
 from jaxgen.imaging.operators import LinearOperator
 from jaxgen.imaging.sampling_masks import (
@@ -32,6 +33,7 @@ from jaxgen.imaging.sampling_masks import (
     radial_mask,
     random_mask,
 )
+from jaxgen.medical.reconstruction.total_variation import total_variation
 from jaxgen.types import Array, Key
 
 MASKS = {
@@ -45,6 +47,8 @@ POINTS = ("poisson", "radial")
 """Masks that measure a square in the middle, and not whole lines."""
 MOST_CALIBRATION = 32
 """Samples along one side of the calibration region that are enough for coils."""
+PHASE_WIDTH, PHASE_WEIGHT, PHASE_STEPS = 6.0, 3e-4, 150
+"""Of the smooth phase, in cycles over the image, and of the total variation that it comes from."""
 
 
 class Scan(NamedTuple):
@@ -53,8 +57,8 @@ class Scan(NamedTuple):
     Attributes:
         y: k-space ``[n, h, w, coils]``, 0 where not measured.
         mask: ``[n, h, w]``.
-        maps: sensitivities ``[n, h, w, coils]`` that carry the phase of the low resolutions; None for real images seen
-            by one coil.
+        maps: sensitivities ``[n, h, w, coils]`` that carry the smooth phase of the image; None for real images seen by
+            one coil.
     """
 
     y: np.ndarray
@@ -92,7 +96,7 @@ def measure_real(keys: Array, x: np.ndarray, kind: str, acceleration: float) -> 
 
 def measure_coils(keys: Array, x: np.ndarray, kind: str, acceleration: float, coils: int, phase: float) -> Scan:
     """Several coils and a complex image with a smooth phase of deviation `phase`; the coils are known, it is not."""
-    return Scan(*_one_by_one(functools.partial(_coils, kind, acceleration, coils, phase), keys, x))
+    return _with_phase(Scan(*_one_by_one(functools.partial(_coils, kind, acceleration, coils, phase), keys, x)))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -119,6 +123,19 @@ def _one_by_one(function, keys: Array, x: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(np.stack([np.asarray(part[i]) for part in found]) for i in range(len(found[0])))
 
 
+def _with_phase(scan: Scan) -> Scan:
+    """Sensitivities that take over the smooth phase of a reconstruction by total variation, slice by slice."""
+    maps = [_rephased(*(part[None] for part in parts))[0] for parts in zip(*scan, strict=True)]
+    return scan._replace(maps=np.stack([np.asarray(part) for part in maps]))
+
+
+@jax.jit
+def _rephased(y: Array, mask: Array, maps: Array) -> Array:
+    operator = mri_operator(mask, maps, channels=2)
+    z = total_variation(operator, y, PHASE_WEIGHT, iterations=PHASE_STEPS, squared_norm=1.0)
+    return maps * jnp.exp(1j * smooth_phase(to_complex(z), PHASE_WIDTH))[..., None]
+
+
 class Received(NamedTuple):
     """k-space of a person, brought to the range of the prior.
 
@@ -141,7 +158,7 @@ def receive(kspace: np.ndarray) -> Received:
     maps, images = _calibrated(jnp.asarray(kspace)[None], (height, width))
     scale = float(np.quantile(np.asarray(root_sum_of_squares(images)), 0.999))
     y = (kspace / scale)[None].astype(np.complex64)
-    return Received(Scan(y, mask[None].astype(np.float32), np.asarray(maps)), scale)
+    return Received(_with_phase(Scan(y, mask[None].astype(np.float32), np.asarray(maps))), scale)
 
 
 @functools.partial(jax.jit, static_argnums=1)

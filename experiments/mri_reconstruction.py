@@ -69,15 +69,15 @@ class MRIConfig(posterior.PosteriorConfig):
     coils: int = option(8, "simulated coils of the complex images", ge=1, le=64, group="scan")
     phase: float = option(1.0, "deviation of their smooth random phase, radians", ge=0, le=10, group="scan")
     imaginary: float = option(
-        0.05, "deviation of what stays imaginary without the low-resolution phase", gt=0, le=1, group="scan"
+        0.02, "deviation of what stays imaginary without the smooth phase", gt=0, le=1, group="scan"
     )
     kspace: str = option("", "an npz with fully sampled k-space (`kspace`) to be judged on as well", group="scan")
     coils_first: bool = option(False, "that k-space is [coils, h, w] and not [h, w, coils]", group="scan")
 
     methods: tuple[MethodName, ...] = option(
-        ("ddnm", "diffpir", "dps"), "posterior samplers; `jaxgen apply` takes the first", group="sampling"
+        ("diffpir", "ddnm", "dps"), "posterior samplers; `jaxgen apply` takes the first", group="sampling"
     )
-    inner_steps: int = option(6, "conjugate gradients a step, where a method inverts", ge=2, le=100, group="sampling")
+    inner_steps: int = option(12, "conjugate gradients a step, where a method inverts", ge=2, le=100, group="sampling")
     snr: float = option(0.16, "signal-to-noise ratio of the corrections of `score_mri`", gt=0, group="sampling")
 
     def __post_init__(self) -> None:
@@ -92,9 +92,9 @@ def _score_mri(config, path: Path, grid, denoise, operator: LinearOperator, y, s
 
 
 SAMPLERS: dict[str, Sampler] = {
-    "ddnm": Sampler(posterior.make_ddnm, (1e-3, 1e-4, 1e-2, 1e-1)),
-    "diffpir": Sampler(posterior.make_diffpir, (1e-3, 1e-4, 1e-2, 1e-1)),
-    "dps": Sampler(posterior.make_dps, (1.0, 0.3, 3.0)),
+    "ddnm": Sampler(posterior.make_ddnm, (1e-4, 1e-3, 1e-2)),
+    "diffpir": Sampler(posterior.make_diffpir, (1e-5, 1e-4, 1e-3, 1e-2)),
+    "dps": Sampler(posterior.make_dps, (3.0, 1.0, 10.0)),
     "score_mri": Sampler(_score_mri, (1.0, 0.5)),
 }
 
@@ -149,7 +149,7 @@ class Reconstructors:
                 step, consistent = SAMPLERS[method].make(config, path, grid, denoise, operator, target, setting)
                 x = sample(step, consistent, step_keys, start, grid)
                 left = residual(operator, target, x)
-                return mri.magnitude(x), jnp.sqrt(inner_product(left, left) / (4 * inner_product(y, y)))
+                return x, jnp.sqrt(inner_product(left, left) / (4 * inner_product(y, y)))
 
             return jax.jit(run)
 
@@ -177,7 +177,7 @@ class Reconstructors:
         return images.in_chunks(at, n, chunk, np.arange(n), *more, exactly=True)
 
     def draw(self, method: str, key, scan: mri.Scan, setting: float, repeats: int) -> tuple[np.ndarray, np.ndarray]:
-        """Magnitudes ``[repeats, n, h, w, 1]``, and ``|A x - y| / |y|`` of each ``[repeats, n]``."""
+        """Samples in [-1, 1] ``[repeats, n, h, w, channels]``, and ``|A x - y| / |y|`` of each ``[repeats, n]``."""
         n = len(scan.y)
 
         def run(y, mask, maps, keys):
@@ -193,6 +193,10 @@ class Reconstructors:
             return self._baselines(y, mask, maps, weights["cg-sense"], weights["tv"])
 
         return dict(zip(BASELINES, self._in_chunks(run, scan, 1), strict=True))
+
+
+def _magnitude(x: np.ndarray) -> np.ndarray:
+    return np.asarray(mri.magnitude(jnp.asarray(x)))
 
 
 @jax.jit
@@ -241,7 +245,8 @@ def _settings(config: MRIConfig, ways: Reconstructors, x: np.ndarray, key) -> di
                 tried[method][weight] = _score(found[method], truth)[0]
         for method in config.methods:
             for setting in SAMPLERS[method].settings:
-                tried[method][setting] = _score(ways.draw(method, key, scan, setting, 1)[0][0], truth)[0]
+                drawn, _ = ways.draw(method, key, scan, setting, 1)
+                tried[method][setting] = _score(_magnitude(drawn[0]), truth)[0]
         chosen[name] = {method: max(scores, key=scores.__getitem__) for method, scores in tried.items()}
     return chosen
 
@@ -292,8 +297,9 @@ def _evaluate(config: MRIConfig, constants, trained, splits, key) -> Evaluation:
             began = time.perf_counter()
             drawn, left = ways.draw(method, jax.random.fold_in(key, 3 + number), scan, setting[method], config.repeats)
             seconds.setdefault(method, {})[name] = (time.perf_counter() - began) / left.size
-            found[method], shown[method] = drawn.mean(0), drawn[0]
-            spread = drawn.std(0, ddof=1)
+            found[method] = _magnitude(drawn.mean(0))
+            drawn = _magnitude(drawn)
+            shown[method], spread = drawn[0], drawn.std(0, ddof=1)
             shown[f"{method}, sd"] = spread / max(float(spread.max()), 1e-6)
             one = float(np.mean([_score(sample, truth)[0] for sample in drawn]))
             facts = {"sample": one, "kept": float(left.max())} | _uncertainty(drawn, truth)
@@ -342,7 +348,9 @@ def _describe(judged) -> dict[str, Metric]:
     for name in judged:
         tag = _tag(name)
         known |= {
-            f"psnr_{tag}": Metric(f"PSNR, {name}", "higher", "of magnitudes in [0, 1], dB; samplers: mean of samples"),
+            f"psnr_{tag}": Metric(
+                f"PSNR, {name}", "higher", "of magnitudes in [0, 1], dB; samplers: of the mean sample"
+            ),
             f"ssim_{tag}": Metric(f"SSIM, {name}", "higher", "of magnitudes in [0, 1]"),
             f"sample_{tag}": Metric(f"PSNR of one sample, {name}", "higher", "dB"),
             f"kept_{tag}": Metric(f"Left of k-space, {name}", "lower", "|A x - y| / |y| of the worst sample"),
@@ -365,8 +373,8 @@ def _apply(config: MRIConfig, constants, trained):
         scan, scale = mri.receive(kspace)
         drawn, left = ways.draw(method, key, scan, SAMPLERS[method].settings[0], config.repeats)
         found = {
-            "reconstruction": drawn.mean(0),
-            "uncertainty": drawn.std(0, ddof=1),
+            "reconstruction": _magnitude(drawn.mean(0)),
+            "uncertainty": _magnitude(drawn).std(0, ddof=1),
             "zero_filled": ways.baselines(scan, {"cg-sense": 0.0, "tv": 0.0})["zero-filled"],
         }
         kept = {"left_of_kspace": np.asarray(left.max())}

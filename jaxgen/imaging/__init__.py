@@ -23,7 +23,7 @@ from jaxgen.imaging.distance import (
 from jaxgen.imaging.fan_beam import fan_beam_geometry, fan_beam_operator
 from jaxgen.imaging.filtered_backprojection import filtered_backprojection
 from jaxgen.imaging.folding import depth_to_space, space_to_depth
-from jaxgen.imaging.fourier import centred_fft2, centred_ifft2, from_complex, to_complex
+from jaxgen.imaging.fourier import centred_fft2, centred_ifft2, from_complex, smooth_phase, to_complex
 from jaxgen.imaging.hounsfield import to_attenuation, to_hounsfield
 from jaxgen.imaging.intensity import (
     from_unit_range,
@@ -114,6 +114,7 @@ __all__ = [
     "simulate_metal",
     "simulated_coils",
     "slice_by_slice",
+    "smooth_phase",
     "space_to_depth",
     "squared_norm_bound",
     "tile_window",

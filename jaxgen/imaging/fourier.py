@@ -55,6 +55,32 @@ def centred_ifft2(k: Array) -> Array:
     return _shifted(jnp.fft.ifftn, k)
 
 
+def smooth_phase(z: Array, width: float) -> Array:
+    """The part of the phase that varies slowly: ``angle(F^-1(exp(-(u^2 + v^2) / (2 width^2)) F z))``.
+
+    Times ``exp(-1j phase)`` a magnetic resonance image is nearly real, for detail has little phase of its own.
+
+    Args:
+        z: complex images ``[b, h, w]``.
+        width: deviation of the window in k-space, cycles over the image.
+
+    Returns:
+        Radians, ``[b, h, w]``.
+
+    Reference:
+        Noll et al. 1991, "Homodyne detection in magnetic resonance imaging", with a Gaussian window.
+
+    Example:
+        >>> import jax
+        >>> u = jax.random.uniform(jax.random.key(0), (1, 16, 16)) + 0.5
+        >>> float(jnp.abs(smooth_phase(u * jnp.exp(0.7j), 2.0) - 0.7).max().round(4))
+        0.0
+    """
+    h, w = z.shape[1:3]
+    rows, columns = (jnp.exp(-((jnp.arange(n) - n // 2) ** 2) / (2 * width**2)) for n in (h, w))
+    return jnp.angle(centred_ifft2(centred_fft2(z) * (rows[:, None] * columns)))
+
+
 def to_complex(x: Array) -> Array:
     """A complex array from one whose last axis holds its real and imaginary part.
 

@@ -67,7 +67,7 @@ def test_what_the_prior_is_asked_for_is_what_was_measured():
     operator, target = mri.system(*scan)
     np.testing.assert_allclose(operator.forward(found), target, atol=1e-4)
     np.testing.assert_allclose(mri.magnitude(found), (x + 1) / 2, atol=1e-5)
-    assert jnp.mean(jnp.abs(jnp.imag(z))) < 0.1 * jnp.mean(jnp.abs(z)), "what stays imaginary is small"
+    assert jnp.mean(jnp.abs(jnp.imag(z))) < 0.02 * jnp.mean(jnp.abs(z)), "what stays imaginary is small"
 
 
 def test_configurations_that_do_not_fit():
@@ -94,4 +94,4 @@ def test_every_sampler_traces_on_any_size(method, coils):
     y, maps = jax.ShapeDtypeStruct(shape, jnp.complex64), coils and jax.ShapeDtypeStruct(shape, jnp.complex64)
     keys = jax.random.split(jax.random.key(0), 2)
     traced = jax.eval_shape(ways._posterior[method], params["net"], keys, y, jnp.ones(shape[:3]), maps, 0.1)
-    assert [part.shape for part in traced] == [(2, 18, 15, 1), (2,)]
+    assert [part.shape for part in traced] == [(2, 18, 15, 2 if coils else 1), (2,)]

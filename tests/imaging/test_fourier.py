@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.imaging.fourier import centred_fft2, centred_ifft2, from_complex, to_complex
+from jaxgen.imaging.fourier import centred_fft2, centred_ifft2, from_complex, smooth_phase, to_complex
 
 SIZES = [(8, 6), (7, 5), (6, 9)]
 
@@ -57,3 +57,12 @@ def test_complex_images_as_two_channels():
         to_complex(from_complex(z) * 1j)
     with pytest.raises(ValueError, match="spatial axes"):
         centred_fft2(jnp.zeros((4, 4)))
+
+
+def test_the_smooth_phase_is_that_of_few_cycles_and_a_wide_window_leaves_all():
+    rows, columns = np.indices((24, 30))
+    smooth = 0.8 * np.sin(2 * np.pi * rows / 24) + 0.5 * np.cos(2 * np.pi * columns / 30)
+    fine = 0.3 * np.cos(np.pi * (rows + columns))
+    z = jnp.asarray(np.exp(1j * (smooth + fine)), jnp.complex64)[None]
+    np.testing.assert_allclose(smooth_phase(z, 5.0)[0], smooth, atol=0.05)
+    np.testing.assert_allclose(smooth_phase(z, 1e3)[0], smooth + fine, atol=1e-3)
