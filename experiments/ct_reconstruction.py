@@ -68,7 +68,7 @@ class CTConfig(posterior.PosteriorConfig):
     methods: tuple[MethodName, ...] = option(
         ("ddnm", "diffpir", "dps"), "posterior samplers; `jaxgen apply` takes the first", group="sampling"
     )
-    inner_steps: int = option(8, "conjugate gradients a step, where a method inverts", ge=1, le=100, group="sampling")
+    inner_steps: int = option(20, "conjugate gradients a step, where a method inverts", ge=1, le=100, group="sampling")
     snr: float = option(0.16, "signal-to-noise ratio of the corrections of `projection`", gt=0, group="sampling")
 
 
@@ -79,8 +79,8 @@ def _projection(config, path: Path, grid, denoise, operator: LinearOperator, y, 
 
 
 SAMPLERS: dict[str, Sampler] = {
-    "ddnm": Sampler(posterior.make_ddnm, (1e-5, 1e-3, 1e-2)),
-    "diffpir": Sampler(functools.partial(posterior.make_diffpir, last=False), (1e-5, 1e-4, 1e-3)),
+    "ddnm": Sampler(posterior.make_ddnm, (1e-5, 1e-6, 1e-3)),
+    "diffpir": Sampler(functools.partial(posterior.make_diffpir, last=False), (1e-5, 1e-6, 1e-4)),
     "dps": Sampler(posterior.make_dps, (1.0, 3.0, 10.0)),
     "projection": Sampler(_projection, (0.355, 0.6, 0.841, 1.0)),
 }
@@ -347,9 +347,9 @@ SMALL = CTConfig(
     sampler_steps=40,
     cases=8,
     tuning=8,
-    repeats=3,
+    repeats=6,
     tv_steps=200,
-    steps=1500,
+    steps=3000,
     batch_size=16,
     learning_rate=1e-3,
     warmup_steps=100,
