@@ -96,7 +96,7 @@ def measure_real(keys: Array, x: np.ndarray, kind: str, acceleration: float) -> 
 
 def measure_coils(keys: Array, x: np.ndarray, kind: str, acceleration: float, coils: int, phase: float) -> Scan:
     """Several coils and a complex image with a smooth phase of deviation `phase`; the coils are known, it is not."""
-    return _with_phase(Scan(*_one_by_one(functools.partial(_coils, kind, acceleration, coils, phase), keys, x)))
+    return _with_phase(*_one_by_one(functools.partial(_coils, kind, acceleration, coils, phase), keys, x))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -123,10 +123,10 @@ def _one_by_one(function, keys: Array, x: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(np.stack([np.asarray(part[i]) for part in found]) for i in range(len(found[0])))
 
 
-def _with_phase(scan: Scan) -> Scan:
-    """Sensitivities that take over the smooth phase of a reconstruction by total variation, slice by slice."""
-    maps = [_rephased(*(part[None] for part in parts))[0] for parts in zip(*scan, strict=True)]
-    return scan._replace(maps=np.stack([np.asarray(part) for part in maps]))
+def _with_phase(y: np.ndarray, mask: np.ndarray, maps: np.ndarray) -> Scan:
+    """A scan whose sensitivities take over the smooth phase of a reconstruction by total variation, slice by slice."""
+    found = [_rephased(*(part[None] for part in parts))[0] for parts in zip(y, mask, maps, strict=True)]
+    return Scan(y, mask, np.stack([np.asarray(part) for part in found]))
 
 
 @jax.jit
@@ -158,7 +158,7 @@ def receive(kspace: np.ndarray) -> Received:
     maps, images = _calibrated(jnp.asarray(kspace)[None], (height, width))
     scale = float(np.quantile(np.asarray(root_sum_of_squares(images)), 0.999))
     y = (kspace / scale)[None].astype(np.complex64)
-    return Received(_with_phase(Scan(y, mask[None].astype(np.float32), np.asarray(maps))), scale)
+    return Received(_with_phase(y, mask[None].astype(np.float32), np.asarray(maps)), scale)
 
 
 @functools.partial(jax.jit, static_argnums=1)
