@@ -1,5 +1,6 @@
 """Pictures in rows, and curves beside them: the figures of the image-generation experiments."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -39,7 +40,7 @@ def rows(pictures: Mapping[str, Images], caption: str, *, heads: Sequence[str] =
             else:
                 grid[row, column].axis("off")
         grid[row, 0].axis("on")
-        grid[row, 0].set_ylabel(name, fontsize=7)
+        grid[row, 0].set_ylabel(textwrap.fill(name, 18), fontsize=7)
     return Figure(canvas, caption)
 
 
