@@ -94,9 +94,15 @@ def measure_real(keys: Array, x: np.ndarray, kind: str, acceleration: float) -> 
     return Scan(y, mask, None)
 
 
-def measure_coils(keys: Array, x: np.ndarray, kind: str, acceleration: float, coils: int, phase: float) -> Scan:
-    """Several coils and a complex image with a smooth phase of deviation `phase`; the coils are known, it is not."""
-    return _with_phase(*_one_by_one(functools.partial(_coils, kind, acceleration, coils, phase), keys, x))
+def measure_coils(
+    keys: Array, x: np.ndarray, kind: str, acceleration: float, coils: int, phase: float, noise: float = 0.0
+) -> Scan:
+    """Several coils and a complex image with a smooth phase of deviation `phase`; the coils are known, it is not.
+
+    `noise` is the deviation of the real and of the imaginary part of what is measured.
+    """
+    scan, _ = _with_phase(*_one_by_one(functools.partial(_coils, kind, acceleration, coils, phase, noise), keys, x))
+    return scan
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -106,12 +112,16 @@ def _real(kind: str, acceleration: float, key: Key, x: Array) -> tuple[Array, Ar
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _coils(kind: str, acceleration: float, coils: int, phase: Array, key: Key, x: Array) -> tuple[Array, ...]:
+def _coils(
+    kind: str, acceleration: float, coils: int, phase: Array, noise: Array, key: Key, x: Array
+) -> tuple[Array, ...]:
     mask_key, coil_key, phase_key = jax.random.split(key, 3)
     h, w, _ = x.shape
     mask = MASKS[kind](mask_key, (h, w), acceleration)
     maps = simulated_coils(coil_key, (h, w), coils)
     y = mri_operator(mask, maps, channels=2).forward(add_phase(phase_key[None], (x[None] + 1) / 2, phase))
+    real, imaginary = noise * jax.random.normal(jax.random.fold_in(key, 1), (2, *y.shape))
+    y = y + mask[..., None] * (real + 1j * imaginary)
     lines = calibration_lines(min(h, w), acceleration)
     low = low_resolution_images(y, (lines if kind in POINTS else h, lines))
     return y[0], mask, maps * jnp.exp(1j * jnp.angle(combine_coils(low, maps)))[0, ..., None]
@@ -123,17 +133,21 @@ def _one_by_one(function, keys: Array, x: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(np.stack([np.asarray(part[i]) for part in found]) for i in range(len(found[0])))
 
 
-def _with_phase(y: np.ndarray, mask: np.ndarray, maps: np.ndarray) -> Scan:
-    """A scan whose sensitivities take over the smooth phase of a reconstruction by total variation, slice by slice."""
-    found = [_rephased(*(part[None] for part in parts))[0] for parts in zip(y, mask, maps, strict=True)]
-    return Scan(y, mask, np.stack([np.asarray(part) for part in found]))
+def _with_phase(y: np.ndarray, mask: np.ndarray, maps: np.ndarray) -> tuple[Scan, np.ndarray]:
+    """A scan whose sensitivities take over the smooth phase of a reconstruction by total variation, and that one.
+
+    Slice by slice; magnitudes ``[n, h, w]``.
+    """
+    found = [_rephased(*(part[None] for part in parts)) for parts in zip(y, mask, maps, strict=True)]
+    changed, first = (np.concatenate([np.asarray(pair[k]) for pair in found]) for k in (0, 1))
+    return Scan(y, mask, changed), first
 
 
 @jax.jit
-def _rephased(y: Array, mask: Array, maps: Array) -> Array:
+def _rephased(y: Array, mask: Array, maps: Array) -> tuple[Array, Array]:
     operator = mri_operator(mask, maps, channels=2)
-    z = total_variation(operator, y, PHASE_WEIGHT, iterations=PHASE_STEPS, squared_norm=1.0)
-    return maps * jnp.exp(1j * smooth_phase(to_complex(z), PHASE_WIDTH))[..., None]
+    z = to_complex(total_variation(operator, y, PHASE_WEIGHT, iterations=PHASE_STEPS, squared_norm=1.0))
+    return maps * jnp.exp(1j * smooth_phase(z, PHASE_WIDTH))[..., None], jnp.abs(z)
 
 
 class Received(NamedTuple):
@@ -142,10 +156,12 @@ class Received(NamedTuple):
     Attributes:
         scan: of one slice.
         scale: what a magnitude of 1 stands for.
+        noise: deviation of the real and of the imaginary part of ``scan.y``.
     """
 
     scan: Scan
     scale: float
+    noise: float
 
 
 def receive(kspace: np.ndarray) -> Received:
@@ -158,7 +174,20 @@ def receive(kspace: np.ndarray) -> Received:
     maps, images = _calibrated(jnp.asarray(kspace)[None], (height, width))
     scale = float(np.quantile(np.asarray(root_sum_of_squares(images)), 0.999))
     y = (kspace / scale)[None].astype(np.complex64)
-    return Received(_with_phase(y, mask[None].astype(np.float32), np.asarray(maps)), scale)
+    scan, first = _with_phase(y, mask[None].astype(np.float32), np.asarray(maps))
+    # Images of low resolution are darker than what they blur: the range is that of the first reconstruction.
+    higher = float(np.quantile(first, 0.999))
+    scan = scan._replace(y=(y / higher).astype(np.complex64))
+    return Received(scan, scale * higher, _noise(scan))
+
+
+def _noise(scan: Scan) -> float:
+    """From the outermost samples, where there is little else: the median of |k|^2 is 2 log(2) noise^2."""
+    h, w = scan.mask.shape[1:]
+    rows, columns = np.abs(np.arange(h) - h // 2) / h, np.abs(np.arange(w) - w // 2) / w
+    outer = np.maximum(rows[:, None], columns) > 0.45
+    power = np.abs(scan.y[0][outer & (scan.mask[0] > 0)]) ** 2
+    return float(np.sqrt(np.median(power) / (2 * np.log(2)))) if power.size else 0.0
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -220,12 +220,14 @@ def _uncertainty(drawn: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     return {"rank": rank, "coverage": float(np.mean(error <= reach * spread[seen]))}
 
 
-def _scans(config: MRIConfig, x: np.ndarray, key) -> dict[str, mri.Scan]:
-    """What is measured of slices in [-1, 1], in every situation."""
+def _scans(config: MRIConfig, x: np.ndarray, key, noise: Mapping[str, float]) -> dict[str, mri.Scan]:
+    """What is measured of slices in [-1, 1], in every situation; also with `noise`, by the name of a situation."""
     keys = jax.random.split(key, len(x))
     scans = {f"{a}x": mri.measure_real(keys, x, config.mask, a) for a in config.accelerations}
     for a in config.accelerations:
         scans[f"{a}x coils"] = mri.measure_coils(keys, x, config.mask, a, config.coils, config.phase)
+        if (name := f"{a}x measured") in noise:
+            scans[name] = mri.measure_coils(keys, x, config.mask, a, config.coils, config.phase, noise[name])
     return scans
 
 
@@ -233,10 +235,15 @@ def _slices(config: MRIConfig, constants, source, count: int) -> np.ndarray:
     return images.real_images(config, constants, source, count)["image"].mean(-1, keepdims=True)
 
 
-def _settings(config: MRIConfig, ways: Reconstructors, x: np.ndarray, key) -> dict[str, dict[str, float]]:
-    """Every method's setting in every situation, chosen by PSNR on validation slices."""
+def _settings(
+    config: MRIConfig, ways: Reconstructors, x: np.ndarray, key, noise: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
+    """Every method's setting in every situation, chosen by PSNR on validation slices.
+
+    k-space from a scanner has none of its own: simulated coils with as much noise stand for it.
+    """
     truth, chosen = (x + 1) / 2, {}
-    for name, scan in _scans(config, x, key).items():
+    for name, scan in _scans(config, x, key, noise).items():
         tried: dict[str, dict[float, float]] = {method: {} for method in (*WEIGHTS, *config.methods)}
         for pair in zip(*WEIGHTS.values(), strict=True):
             weights = dict(zip(WEIGHTS, pair, strict=True))
@@ -251,7 +258,7 @@ def _settings(config: MRIConfig, ways: Reconstructors, x: np.ndarray, key) -> di
     return chosen
 
 
-def _brought(config: MRIConfig, key) -> dict[str, tuple[mri.Scan, np.ndarray]]:
+def _brought(config: MRIConfig, key) -> dict[str, tuple[mri.Received, np.ndarray]]:
     """The user's fully sampled k-space, undersampled at each acceleration, and what it shows in full."""
     if not config.kspace:
         return {}
@@ -274,23 +281,24 @@ def _brought(config: MRIConfig, key) -> dict[str, tuple[mri.Scan, np.ndarray]]:
         received = mri.receive(kspace * mask[..., None])
         whole = centred_ifft2(jnp.asarray(kspace / received.scale)[None])
         truth = np.abs(np.asarray(combine_coils(whole, jnp.asarray(received.scan.maps))))[..., None]
-        found[f"{a}x measured"] = (received.scan, truth)
+        found[f"{a}x measured"] = (received, truth)
     return found
 
 
 def _evaluate(config: MRIConfig, constants, trained, splits, key) -> Evaluation:
     ways = Reconstructors(config, constants, trained)
     validation = _slices(config, constants, splits.validation, config.tuning)
-    chosen = _settings(config, ways, validation, jax.random.fold_in(key, 0))
+    brought = _brought(config, jax.random.fold_in(key, 2))
+    noise = {name: received.noise for name, (received, _) in brought.items()}
+    chosen = _settings(config, ways, validation, jax.random.fold_in(key, 0), noise)
     x = _slices(config, constants, splits.test, config.cases)
-    judged = {name: (scan, (x + 1) / 2) for name, scan in _scans(config, x, jax.random.fold_in(key, 1)).items()}
-    judged |= _brought(config, jax.random.fold_in(key, 2))
+    judged = {name: (scan, (x + 1) / 2) for name, scan in _scans(config, x, jax.random.fold_in(key, 1), {}).items()}
+    judged |= {name: (received.scan, truth) for name, (received, truth) in brought.items()}
     metrics: dict[str, dict[str, float]] = {name: {} for name in (*BASELINES, *config.methods)}
     figures: dict[str, Figure] = {}
     seconds: dict[str, dict[str, float]] = {}
     for number, (name, (scan, truth)) in enumerate(judged.items()):
-        # k-space from a scanner has no validation slices of its own: settings are those of simulated coils.
-        setting = chosen[name.replace("measured", "coils")]
+        setting = chosen[name]
         found = ways.baselines(scan, setting)
         shown = dict(found)
         for method in config.methods:
@@ -370,7 +378,7 @@ def _apply(config: MRIConfig, constants, trained):
     method = config.methods[0]
 
     def apply(key, kspace: np.ndarray) -> dict[str, np.ndarray]:
-        scan, scale = mri.receive(kspace)
+        scan, scale, _ = mri.receive(kspace)
         drawn, left = ways.draw(method, key, scan, SAMPLERS[method].settings[0], config.repeats)
         found = {
             "reconstruction": _magnitude(drawn.mean(0)),

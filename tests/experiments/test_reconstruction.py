@@ -70,6 +70,18 @@ def test_what_the_prior_is_asked_for_is_what_was_measured():
     assert jnp.mean(jnp.abs(jnp.imag(z))) < 0.02 * jnp.mean(jnp.abs(z)), "what stays imaginary is small"
 
 
+def test_k_space_of_a_person_comes_with_its_range_and_its_noise():
+    rng = np.random.default_rng(0)
+    clean = 50 * scan_of(64, 48, 4)
+    spread = 0.02 * np.abs(clean).max()
+    noisy = clean + spread * (rng.normal(size=clean.shape) + 1j * rng.normal(size=clean.shape))
+    brightest = np.abs(combine_coils(centred_ifft2(clean[None]), simulated_coils(jax.random.key(0), (64, 48), 4))).max()
+    received = mri.receive(noisy.astype(np.complex64))
+    assert 0.8 < received.scale / brightest < 1.25
+    assert received.noise * received.scale == pytest.approx(spread, rel=0.15)
+    assert mri.receive(clean.astype(np.complex64)).noise < 0.01 * received.noise
+
+
 def test_configurations_that_do_not_fit():
     with pytest.raises(UserError, match="--accelerations must leave"):
         dataclasses.replace(experiment.SMOKE, accelerations=(16,))
