@@ -22,7 +22,7 @@ from jaxgen.nets import (
     residual_generator,
     spectral_norm,
 )
-from jaxgen.train import Stage, Watch, critic_wins, falls, make_optimizer, stays_low
+from jaxgen.train import Stage, Watch, critic_wins, falls, stays_low
 from jaxgen.types import Model, Net
 
 GAMES: dict[str, Callable[[], losses.Adversarial]] = {
@@ -114,23 +114,16 @@ def make_model(config: GANConfig, constants: Mapping[str, Any], classes: int | N
     )
 
 
+def player_optimizers(config: images.ImageConfig, critic_steps: int, **decays: float) -> dict[str, Any]:
+    """One for the generator and one for the critic, whose schedule is as long as it has updates."""
+    updates = {"generator": config.steps, "critic": config.steps * critic_steps}
+    return {group: images.optimizers(config, n, **decays)["net"] for group, n in updates.items()}
+
+
 def make_stage(config: GANConfig, constants, trained, classes: int | None = None) -> Stage:
     """The stage that trains both, watched through the judge's eyes."""
     model = make_model(config, constants, classes)
-    optimizers = {
-        group: make_optimizer(
-            config.learning_rate,
-            warmup_steps=config.warmup_steps,
-            steps=config.steps * (config.critic_steps if group == "critic" else 1),
-            schedule=config.schedule,
-            clip=config.gradient_clip,
-            weight_decay=config.weight_decay,
-            name=config.optimizer,
-            b1=config.momentum,
-            b2=0.99,
-        )
-        for group in ("generator", "critic")
-    }
+    optimizers = player_optimizers(config, config.critic_steps, b1=config.momentum, b2=0.99)
     watch = make_watch(config, constants, trained, model)
     return Stage("gan", model, optimizers, config.steps, images.prepare_images(config), watch)
 

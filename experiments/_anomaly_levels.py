@@ -16,7 +16,6 @@ from experiments import _images as images
 from experiments import _picture_grids as pictures
 from jaxgen.config import option
 from jaxgen.experiment import Figure, Metric
-from jaxgen.medical import anomaly
 from jaxgen.types import Key, Params
 
 Restore = Callable[[Key, np.ndarray, float], np.ndarray]
@@ -82,7 +81,6 @@ def applied(config: LevelsConfig, constants: Mapping[str, Any], restore: Restore
     level = sorted(config.levels)[len(config.levels) // 2]
 
     def score(key, x):
-        restored = restore(key, x, level)
-        return anomaly.absolute_residual(x, restored), restored
+        return shared.by_residual(lambda x: restore(key, x, level))(x)
 
     return shared.applied(config, constants, score)

@@ -95,8 +95,10 @@ def prepare_images(config: ImageConfig):
     return prepare
 
 
-def optimizers(config: ImageConfig, steps: int | None = None) -> dict[str, optax.GradientTransformation]:
-    """The optimizer of the one group of parameters."""
+def optimizers(
+    config: ImageConfig, steps: int | None = None, **decays: float
+) -> dict[str, optax.GradientTransformation]:
+    """The optimizer of the one group of parameters; `decays` of the moments are `b1` and `b2`."""
     made = make_optimizer(
         config.learning_rate,
         warmup_steps=config.warmup_steps,
@@ -105,6 +107,7 @@ def optimizers(config: ImageConfig, steps: int | None = None) -> dict[str, optax
         clip=config.gradient_clip,
         weight_decay=config.weight_decay,
         name=config.optimizer,
+        **decays,
     )
     return {"net": made}
 

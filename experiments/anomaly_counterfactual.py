@@ -260,11 +260,8 @@ def _apply(config: CounterfactualConfig, constants, trained):
     translator = _translators(config, constants, trained)["classifier-free guidance"]
     scale = sorted(translator.scales)[len(translator.scales) // 2]
 
-    def score(key, x):
-        restored = translator.run(x, scale)
-        return anomaly.absolute_residual(x, restored), restored
-
-    return shared.applied(config, constants, score)
+    method = shared.by_residual(lambda x: translator.run(x, scale))
+    return shared.applied(config, constants, lambda key, x: method(x))
 
 
 SMALL = CounterfactualConfig(

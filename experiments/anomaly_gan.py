@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import _adversarial as players
 from experiments import _anomaly as shared
 from experiments import _anomaly_judging as judging
 from experiments import _images as images
@@ -33,7 +34,7 @@ from jaxgen.losses import adversarial
 from jaxgen.medical import anomaly
 from jaxgen.metrics import auroc
 from jaxgen.nets import dcgan_discriminator, dcgan_generator, encoder
-from jaxgen.train import Stage, make_optimizer
+from jaxgen.train import Stage
 from jaxgen.types import Array, Net
 
 METHOD = "f-anogan"
@@ -87,20 +88,8 @@ def _build_gan(config: GANConfig, constants: Mapping[str, Any], trained: Mapping
         r2=0.0 if wasserstein else config.penalty,
         gradient_penalty=config.penalty if wasserstein else 0.0,
     )
-    optimizers = {
-        group: make_optimizer(
-            config.learning_rate,
-            warmup_steps=config.warmup_steps,
-            steps=config.steps * (config.critic_steps if group == "critic" else 1),
-            schedule=config.schedule,
-            clip=config.gradient_clip,
-            weight_decay=config.weight_decay,
-            name=config.optimizer,
-            b1=0.0,
-            b2=0.9 if wasserstein else 0.99,
-        )
-        for group in ("generator", "critic")
-    }
+    decays = {"b1": 0.0, "b2": 0.9 if wasserstein else 0.99}
+    optimizers = players.player_optimizers(config, config.critic_steps, **decays)
     return Stage("gan", model, optimizers, config.steps, shared.prepare(config))
 
 
@@ -133,29 +122,29 @@ def _restorer(config: GANConfig, constants, trained) -> Callable[[np.ndarray], n
     return lambda x: images.in_chunks(functools.partial(run, trained), len(x), config.chunk, x)
 
 
-def _image_scores(config: GANConfig, constants, trained, x: np.ndarray) -> np.ndarray:
+def _image_scores(config: GANConfig, constants, trained, restored: np.ndarray, x: np.ndarray) -> np.ndarray:
     """The loss of the encoder, ``[n]``: the score of an image as a whole."""
-    net = _encoder(config)
 
     @jax.jit
-    def run(trained, x):
-        generate, features = _frozen(config, constants, trained)
-        restored = generate(net.apply(trained["encoder"]["encoder"], x))
+    def run(trained, x, restored):
+        _, features = _frozen(config, constants, trained)
         return anomaly.inversion_score(x, restored, features, weight=config.feature_weight)
 
-    return images.in_chunks(functools.partial(run, trained), len(x), config.chunk, x)
+    return images.in_chunks(functools.partial(run, trained), len(x), config.chunk, x, restored)
 
 
 def _evaluate(config: GANConfig, constants, trained, splits, key) -> Evaluation:
     bench = judging.bench(config, constants, splits)
     simple = judging.baselines(bench.train)
-    ours = {METHOD: shared.by_residual(_restorer(config, constants, trained))}
+    restore = _restorer(config, constants, trained)
+    ours = {METHOD: shared.by_residual(restore)}
     methods = simple | shared.learned(config, constants, trained) | ours
     metrics, figures = judging.table(config, bench, methods, tuple(simple))
 
     def separation(x: np.ndarray, ill: np.ndarray) -> float:
         """How well the loss of the encoder tells ill images from healthy ones."""
-        return float(auroc(jnp.asarray(_image_scores(config, constants, trained, x)), jnp.asarray(ill)))
+        score = _image_scores(config, constants, trained, restore(x), x)
+        return float(auroc(jnp.asarray(score), jnp.asarray(ill)))
 
     for kind, (x, _) in bench.lesions.items():
         if kind in bench.twins:
@@ -174,13 +163,8 @@ def _evaluate(config: GANConfig, constants, trained, splits, key) -> Evaluation:
 
 
 def _apply(config: GANConfig, constants, trained):
-    restore = _restorer(config, constants, trained)
-
-    def score(key, x):
-        restored = restore(x)
-        return anomaly.absolute_residual(x, restored), restored
-
-    return shared.applied(config, constants, score)
+    method = shared.by_residual(_restorer(config, constants, trained))
+    return shared.applied(config, constants, lambda key, x: method(x))
 
 
 SMALL = GANConfig(
