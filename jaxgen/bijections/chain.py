@@ -77,6 +77,8 @@ def scan_chain(bijection: Bijection, layers: int) -> Bijection:
         return jax.lax.scan(layer, lift(x), jax.random.split(key, layers))[1]
 
     def run(way, params: Params, x: Array, condition: Array | None, backwards: bool) -> tuple[Array, Array]:
+        # To compute a layer again for its gradient is faster on CPU than to keep, layer by layer, all it computed.
+        @jax.checkpoint
         def layer(carry: tuple[Array, Array], params: Params) -> tuple[tuple[Array, Array], None]:
             x, total = carry
             y, log_det = way(params, x, condition)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from jaxgen.imaging.folding import depth_to_space, space_to_depth
@@ -116,7 +117,9 @@ class _DiT(nn.Module):
         def body(block: nn.Module, h: Array, embedding: Array) -> tuple[Array, None]:
             return block(h, embedding), None
 
-        # Equal blocks, scanned: one is compiled, not `depth`.
+        # Equal blocks, scanned: one is compiled, not `depth`. For its gradient a block keeps its matrix products and
+        # computes what stands between them again, which is faster than to keep that too.
+        body = nn.remat(body, policy=jax.checkpoint_policies.dots_saveable, prevent_cse=False)
         stack = nn.scan(body, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.depth)
         h, _ = stack(_Block(self.heads, self.feed_forward, self.epsilons, name="blocks"), h, embeddings)
 

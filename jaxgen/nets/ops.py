@@ -86,7 +86,11 @@ def convolution(
     if all(k == 1 for k in window) and stride == 1 and padding is None and groups == 1:
         return dense(x, kernel.reshape(kernel.shape[-2:]), bias)
     x = x.astype(kernel.dtype)
-    if len(window) == 3 and _on_cpu() and groups == 1:
+    if groups > 1 and _on_cpu():
+        # The gradient of XLA's own convolution in groups takes 20 to 45 times as long on CPU.
+        parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
+        y = jnp.concatenate([convolution(*part, None, stride, padding) for part in parts], -1)
+    elif len(window) == 3 and _on_cpu():
         y = _convolution_3d_by_2d(x, kernel, stride, padding)
     else:
         y = _convolution(x, kernel, stride, padding, groups)
@@ -97,11 +101,11 @@ def _pads(window: tuple[int, ...], padding: tuple[int, int] | None) -> list[tupl
     return [((k - 1) // 2, (k - 1) // 2) if padding is None else padding for k in window]
 
 
-def _convolution(x: Array, kernel: Array, stride: int, padding: tuple[int, int] | None, groups: int = 1) -> Array:
+def _convolution(x: Array, kernel: Array, stride: int, padding: tuple[int, int] | None, groups: int) -> Array:
     spatial = "DHW"[3 - (x.ndim - 2) :]
     layout = ("N" + spatial + "C", spatial + "IO", "N" + spatial + "C")
     pads = _pads(kernel.shape[:-2], padding)
-    if _on_cpu() and groups == 1:
+    if _on_cpu():
         return canonical_convolution(x, kernel, (stride,) * len(spatial), pads)
     return jax.lax.conv_general_dilated(
         x, kernel, (stride,) * len(spatial), pads, dimension_numbers=layout, feature_group_count=groups
@@ -117,7 +121,7 @@ def _convolution_3d_by_2d(x: Array, kernel: Array, stride: int, padding: tuple[i
     shifted = [padded[:, i : i + (out_depth - 1) * stride + 1 : stride] for i in range(k)]
     stacked = jnp.concatenate(shifted, axis=-1).reshape(b * out_depth, *plane, -1)
     flat_kernel = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
-    y = _convolution(stacked, flat_kernel, stride, padding)
+    y = _convolution(stacked, flat_kernel, stride, padding, groups=1)
     return y.reshape(b, out_depth, *y.shape[1:])
 
 

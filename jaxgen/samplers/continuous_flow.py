@@ -37,12 +37,9 @@ def _with_costs(field: Field, x: Array, probes: Array | None) -> tuple[Array, Ar
     """The field, its divergence and the squared norm of its Jacobian, from the same products."""
     if probes is None:
         # The divergence is the mean over these probes, exactly, as it is over random ones on average.
-        d = x[0].size
-        basis = math.sqrt(d) * jnp.eye(d, dtype=x.dtype).reshape(d, 1, *x.shape[1:])
-        probes = jnp.broadcast_to(basis, (d, *x.shape))
-    value, push = jax.linearize(field, x)
-    products = jax.vmap(push)(probes)
-    inner, squares = (jnp.mean(jax.vmap(_sum)(a), 0) for a in (products * probes, products**2))
+        probes = math.sqrt(x[0].size) * divergence.basis(x)
+    value, each = divergence.products(field, x, probes)
+    inner, squares = (jnp.mean(jax.vmap(_sum)(a), 0) for a in (each * probes, each**2))
     return value, inner, squares
 
 
