@@ -87,7 +87,7 @@ WHOLE = 100_000
 
 def _gan(shape: Shape, width: int) -> Model:
     coarse_first = _levels(width, (6, 4, 2, 0.5))
-    # Convolutions in one group: those in many are slow on CPU, and compute is counted in operations.
+    # Convolutions in one group: an operation takes longer in many narrow ones, and compute is counted in operations.
     generator = residual_generator(shape, channels=coarse_first, blocks=1, group_width=WHOLE)
     critic = residual_discriminator(channels=coarse_first[::-1], blocks=1, group_width=WHOLE)
     augment = differentiable_augment

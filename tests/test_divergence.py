@@ -25,6 +25,15 @@ def test_exact_in_numpy():
     np.testing.assert_allclose(got, _want(x), rtol=1e-4, atol=1e-4)
 
 
+def test_exact_in_more_dimensions_than_are_written_out():
+    d = divergence.UNROLLED + 3
+    matrix = jax.random.normal(jax.random.key(6), (d, d))
+    x = jax.random.normal(jax.random.key(0), (4, d))
+    got = jax.jit(lambda x: divergence.exact(lambda x: jnp.tanh(x @ matrix.T), x))(x)[1]
+    slope = 1 - np.tanh(np.asarray(x @ matrix.T)) ** 2
+    np.testing.assert_allclose(got, slope @ np.diag(np.asarray(matrix)), rtol=1e-4, atol=1e-4)
+
+
 def test_estimates_are_unbiased_and_signs_spread_less():
     x = jnp.tile(jax.random.normal(jax.random.key(0), (1, 3, 2)), (20_000, 1, 1))
     spreads = []

@@ -175,3 +175,21 @@ def test_networks_in_bfloat16_still_invert_in_float32(name):
     y, log_det, back = both(params, x)
     assert y.dtype == log_det.dtype == jnp.float32
     np.testing.assert_allclose(back, x, atol=2e-2)
+
+
+def test_the_gradient_of_a_scanned_chain_is_that_of_the_chain_written_out():
+    layer = half(AFFINE)
+    scanned, written = bj.scan_chain(layer, 3), bj.chain(layer, layer, layer)
+    x = jax.random.normal(jax.random.key(0), (3, *VECTOR))
+    params = lively(scanned.init(jax.random.key(1), x), jax.random.key(2))
+
+    def loss(bijection, params):
+        y, log_det = bijection.forward(params, x)
+        return jnp.sum(jnp.sin(y)) + jnp.sum(log_det)
+
+    ours = jax.jit(jax.grad(lambda params: loss(scanned, params)))(params)
+    apart = {str(i): jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(3)}
+    want = jax.grad(lambda params: loss(written, params))(apart)
+    for i in range(3):
+        each = jax.tree.map(lambda leaf, i=i: leaf[i], ours)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), each, want[str(i)])

@@ -210,6 +210,18 @@ def test_convolution_in_groups_is_a_convolution_of_each():
         np.testing.assert_allclose(both, jnp.concatenate(halves, -1), rtol=1e-4, atol=1e-4)
 
 
+def test_the_gradient_of_a_convolution_in_groups_is_that_of_xla():
+    x, kernel, away = normal(2, 6, 5, 12), normal(3, 3, 4, 6, seed=1), normal(2, 3, 3, 6, seed=2)
+
+    def gradient(form):
+        with ops.form(form):
+            value = lambda x, kernel: jnp.sum(away * ops.convolution(x, kernel, None, 2, groups=3))  # noqa: E731
+            return jax.grad(value, (0, 1))(x, kernel)
+
+    for ours, want in zip(gradient("cpu"), gradient("accelerator"), strict=True):
+        np.testing.assert_allclose(ours, want, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("shape", [(256, 256), (3, 3, 64, 128), (4, 4, 3, 64), (30, 200), (64, 1)], ids=str)
 def test_the_spectral_radius_is_the_largest_singular_value(shape):
     kernel = np.random.default_rng(0).normal(size=shape).astype(np.float32)
