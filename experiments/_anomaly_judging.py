@@ -56,7 +56,10 @@ def bench(config: AnomalyConfig, constants: Mapping[str, Any], splits: Splits) -
         return Bench(train, validation, artificial, sets, twins)
     test = shared.prepared(config, constants, splits.test)
     if "mask" in test:
-        return Bench(train, validation, artificial, {"lesions": (test["image"], test["mask"])}, {})
+        # The first images are those that are shown.
+        largest_first = np.argsort(-test["mask"].reshape(len(test["mask"]), -1).sum(1, dtype=np.int64), kind="stable")
+        lesions = (test["image"][largest_first], test["mask"][largest_first])
+        return Bench(train, validation, artificial, {"lesions": lesions}, {})
     ill = np.asarray(test["label"]) != splits.label_names.index(config.healthy)
     return labelled_bench(config, train, validation, test["image"], ill)
 

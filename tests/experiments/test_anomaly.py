@@ -80,6 +80,7 @@ def test_patients_with_masks_are_held_out_whole(tmp_path):
     x, mask = bench.lesions["lesions"]
     assert x.shape == (40, 16, 16, 1)
     assert mask.any((1, 2)).sum() == 10
+    assert (np.diff(mask.sum((1, 2), dtype=np.int64)) <= 0).all()  # the first are shown
     for change, message in (({"test_patient": 3}, "--test-patient 3"), ({"contrast": "PD"}, "--contrast PD")):
         with pytest.raises(UserError, match=message):
             shared.load_data(dataclasses.replace(config, **change))
