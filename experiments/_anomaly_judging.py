@@ -1,7 +1,7 @@
 """How the anomaly experiments judge: the images, settings chosen without true lesions, and the table of all methods."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -101,14 +101,14 @@ class Tuned(NamedTuple):
     """
 
     method: Method
-    setting: float
-    found: Mapping[float, float]
+    setting: Any
+    found: Mapping[Any, float]
 
 
 def tuned(
     config: AnomalyConfig,
-    restore: Callable[[np.ndarray, float], np.ndarray],
-    settings: tuple[float, ...],
+    restore: Callable[[np.ndarray, Any], np.ndarray],
+    settings: Sequence[Any],
     chosen_on: tuple[np.ndarray, np.ndarray],
 ) -> Tuned:
     """``restore(x, setting)`` at the setting that finds artificial anomalies best."""
@@ -122,7 +122,7 @@ def tuned(
     return Tuned(methods[best], best, found)
 
 
-def _at(restore: Callable[[np.ndarray, float], np.ndarray], setting: float, x: np.ndarray) -> np.ndarray:
+def _at(restore: Callable[[np.ndarray, Any], np.ndarray], setting: Any, x: np.ndarray) -> np.ndarray:
     return restore(x, setting)
 
 

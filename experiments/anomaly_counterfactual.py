@@ -1,20 +1,22 @@
 """Weakly supervised counterfactuals: labels say which images are ill, and diffusion says where.
 
     jaxgen run anomaly_counterfactual                           # phantom brains, half of them with a lesion
-    jaxgen run anomaly_counterfactual --level 0.5 --scales 2    # how far up, and how hard to guide
+    jaxgen run anomaly_counterfactual --levels 0.5 --scales 2   # how far up, and how hard to guide
+    jaxgen run anomaly_counterfactual --noise white             # as published: white noise, which keeps lesions
     jaxgen run anomaly_counterfactual --data brain_tumor_mri_128.npz
 
 One class-conditional network. An image is encoded into noise by DDIM and decoded as healthy: guided by a classifier of
 noisy images (Wolleb et al. 2022), without a classifier from the null label with dynamic normalisation (Sanchez et al.
-2022), or simply decoded under the other label (DDIB, Su et al. 2023). What has changed is the lesion. How hard to guide
-is chosen on artificial anomalies in healthy validation images; no mask of a lesion is looked at. Beside: saliency
-(the gradient of the classifier), a coarse-noise denoising autoencoder trained on the healthy half, principal
-components, z-scores and brightness.
+2022), or simply decoded under the other label (DDIB, Su et al. 2023). What has changed is the lesion. How far up to
+encode and how hard to guide are chosen on artificial anomalies in healthy validation images; no mask of a lesion is
+looked at. The noise is coarse unless told otherwise: white noise drowns the finest detail first, so that a lesion
+outlives all the noise levels at which a label could decide. Beside: saliency (the gradient of the classifier), a
+coarse-noise denoising autoencoder trained on the healthy half, principal components, z-scores and brightness.
 """
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +27,7 @@ from experiments import _anomaly_judging as judging
 from experiments import _denoisers as denoisers
 from experiments import _images as images
 from experiments._unet import network
+from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import ArraySource, Splits, load
@@ -35,8 +38,9 @@ from jaxgen.families import classifier_model
 from jaxgen.guidance import classifier as guided_by_classifier
 from jaxgen.medical import anomaly
 from jaxgen.nets import classifier
-from jaxgen.samplers import clip, denoiser, grids
+from jaxgen.samplers import clip, denoiser
 from jaxgen.train import Stage
+from jaxgen.types import NoiseLaw
 
 HEALTHY, ILL, NULL = 0, 1, 2
 
@@ -48,13 +52,21 @@ class CounterfactualConfig(shared.AnomalyConfig, denoisers.DenoiserConfig):
     drop_label: float = option(0.3, "share of labels that training leaves out", ge=0, le=1, group="method")
     classifier_steps: int = option(800, "training steps of the noisy classifier", ge=1, group="training")
     classifier_channels: images.Widths = option((16, 32, 64), "its widths", ge=4, group="network")
-    level: float = option(0.5, "encode up to this share of the way to the noise", gt=0, le=1, group="sampling")
+    noise: Literal["coarse", "white"] = option("coarse", "the kind of noise", group="method")
+    cells: int = option(8, "nodes of the coarse noise along one side", ge=1, group="method")
+    levels: tuple[float, ...] = option(
+        (0.1, 0.2, 0.35),
+        "encode up to this share of the way to the noise, to choose from",
+        gt=0,
+        le=1,
+        group="sampling",
+    )
     sampler_steps: int = option(50, "steps up, and as many down", ge=1, le=10_000, group="sampling")
     classifier_scales: tuple[float, ...] = option(
-        (3.0, 10.0, 30.0), "of the guidance by a classifier, to choose from", ge=0, group="sampling"
+        (10.0, 30.0, 100.0), "of the guidance by a classifier, to choose from", ge=0, group="sampling"
     )
     scales: tuple[float, ...] = option(
-        (2.0, 3.0, 6.0), "of the guidance without one, to choose from; 1 is none", ge=0, group="sampling"
+        (2.0, 4.0, 8.0), "of the guidance without one, to choose from; 1 is none", ge=0, group="sampling"
     )
     tuned_on: int = option(30, "validation images with artificial anomalies to choose scales on", ge=2, group="judging")
 
@@ -101,12 +113,16 @@ def _examples(config: CounterfactualConfig, constants, splits: Splits) -> ArrayS
     return ArraySource({"image": arrays["image"], "label": arrays["label"]})
 
 
+def _law(config: CounterfactualConfig) -> NoiseLaw:
+    return anomaly.coarse_law(config.cells) if config.noise == "coarse" else draws.normal
+
+
 def _noisy_network(config: CounterfactualConfig):
     return classifier(2, channels=config.classifier_channels, blocks=1, patch=config.patch)
 
 
 def _build_classifier(config: CounterfactualConfig, constants, trained) -> Stage:
-    model = classifier_model(_noisy_network(config), path=denoisers.make_path(config))
+    model = classifier_model(_noisy_network(config), path=denoisers.make_path(config), noise=_law(config))
     steps = config.classifier_steps
     return Stage("classifier", model, images.optimizers(config, steps), steps, shared.prepare(config))
 
@@ -128,26 +144,38 @@ def _of_healthy(spec: StageSpec) -> StageSpec:
 
 
 def _build(config: CounterfactualConfig, constants, trained) -> Stage:
-    model = denoisers.make_model(config, constants, classes=2, drop_label=config.drop_label)
+    noise = None if config.noise == "white" else _law(config)
+    model = denoisers.make_model(config, constants, classes=2, drop_label=config.drop_label, noise=noise)
     return Stage("diffusion", model, images.optimizers(config), config.steps, shared.prepare(config))
+
+
+class Setting(NamedTuple):
+    """How far up to encode, and how hard to guide."""
+
+    level: float
+    scale: float
 
 
 class Translator(NamedTuple):
     """A way to make images healthy.
 
     Attributes:
-        run: ``(images, scale) -> healthy versions``; the scale is an argument of one compiled program.
-        scales: to choose from.
+        run: ``(images, setting) -> healthy versions``; a setting is an argument of one compiled program.
+        settings: to choose from.
     """
 
-    run: Callable[[np.ndarray, float], np.ndarray]
-    scales: tuple[float, ...]
+    run: Callable[[np.ndarray, Setting], np.ndarray]
+    settings: tuple[Setting, ...]
 
 
 def _translators(config: CounterfactualConfig, constants, trained) -> dict[str, Translator]:
     """Each method."""
     net, noisy, path = network(config, constants, classes=2), _noisy_network(config), denoisers.make_path(config)
-    grid = grids.uniform(path, config.sampler_steps, start=denoisers.time_at(path, config.level))
+    covariance = anomaly.coarse_covariance(config.cells) if config.noise == "coarse" else None
+
+    def grid(level):
+        start = denoisers.time_at(path, level)
+        return start + (path.t_data - start) * jnp.linspace(0, 1, config.sampler_steps + 1)
 
     def labelled(params, n: int):
         def denoise(x, t, label):
@@ -156,47 +184,45 @@ def _translators(config: CounterfactualConfig, constants, trained) -> dict[str, 
 
         return denoise, (jnp.full((n,), number, jnp.int32) for number in (HEALTHY, ILL, NULL))
 
-    def wolleb(params, x, scale):
+    def wolleb(params, x, setting):
         denoise, (_, _, null) = labelled(params, len(x))
 
         def log_prob(x, t):
             return jax.nn.log_softmax(noisy.apply(params["classifier"]["net"], x, t))[:, HEALTHY]
 
         plain = lambda x, t: denoise(x, t, null)  # noqa: E731
-        guided = guided_by_classifier(plain, log_prob, path, scale)
-        return anomaly.translate(path, plain, guided, x, grid)
+        guided = guided_by_classifier(plain, log_prob, path, setting.scale, covariance=covariance)
+        return anomaly.translate(path, plain, guided, x, grid(setting.level))
 
-    def sanchez(params, x, scale, normalise=anomaly.dynamic_normalisation):
+    def sanchez(params, x, setting, normalise=anomaly.dynamic_normalisation):
         denoise, (healthy, _, null) = labelled(params, len(x))
-        pair = anomaly.classifier_free_pair(denoise, healthy, null, scale, normalise=normalise)
-        return anomaly.translate(path, *pair, x, grid)
+        pair = anomaly.classifier_free_pair(denoise, healthy, null, setting.scale, normalise=normalise)
+        return anomaly.translate(path, *pair, x, grid(setting.level))
 
     @jax.jit
-    def carry(params, x, source, target):
+    def carry(params, x, source, target, level):
         denoise, _ = labelled(params, len(x))
         source, target = (jnp.full(len(x), label, jnp.int32) for label in (source, target))
-        return anomaly.translate(path, lambda x, t: denoise(x, t, source), lambda x, t: denoise(x, t, target), x, grid)
+        pair = (lambda x, t: denoise(x, t, source), lambda x, t: denoise(x, t, target))
+        return anomaly.translate(path, *pair, x, grid(level))
 
-    def compiled(translate, scales: tuple[float, ...]) -> Translator:
+    def in_chunks(run, x):
+        return images.in_chunks(run, len(x), config.chunk, x)
+
+    def guided(translate, scales: tuple[float, ...]) -> Translator:
         run = jax.jit(translate)
-
-        def on(x: np.ndarray, scale: float) -> np.ndarray:
-            return images.in_chunks(lambda x: run(trained, x, jnp.float32(scale)), len(x), config.chunk, x)
-
-        return Translator(on, scales)
+        settings = tuple(Setting(level, scale) for level in config.levels for scale in scales)
+        return Translator(lambda x, setting: in_chunks(lambda x: run(trained, x, setting), x), settings)
 
     def between(source: int, target: int) -> Translator:
         """From one label to another, without guidance; both are arguments of one compiled program."""
-
-        def on(x: np.ndarray, scale: float) -> np.ndarray:
-            return images.in_chunks(lambda x: carry(trained, x, source, target), len(x), config.chunk, x)
-
-        return Translator(on, (1.0,))
+        run = lambda x, setting: in_chunks(lambda x: carry(trained, x, source, target, setting.level), x)  # noqa: E731
+        return Translator(run, tuple(Setting(level, 1.0) for level in config.levels))
 
     return {
-        "classifier guidance": compiled(wolleb, config.classifier_scales),
-        "classifier-free guidance": compiled(sanchez, config.scales),
-        "classifier-free, clipped": compiled(lambda p, x, scale: sanchez(p, x, scale, clip), config.scales),
+        "classifier guidance": guided(wolleb, config.classifier_scales),
+        "classifier-free guidance": guided(sanchez, config.scales),
+        "classifier-free, clipped": guided(lambda p, x, setting: sanchez(p, x, setting, clip), config.scales),
         "bridge of labels": between(ILL, HEALTHY),
         "no guidance": between(NULL, NULL),
     }
@@ -220,7 +246,8 @@ def _saliency(config: CounterfactualConfig, trained) -> shared.Method:
 
 DESCRIBE = {
     **judging.describe(),
-    "scale": Metric("Scale", "", "of the guidance, chosen on artificial anomalies"),
+    "level": Metric("Level", "", "encoded up to, chosen on artificial anomalies; a share of the way to the noise"),
+    "scale": Metric("Scale", "", "of the guidance, chosen with the level"),
     "healthy_change": Metric("Change of healthy images", "lower", "mean absolute, in the foreground"),
 }
 
@@ -243,24 +270,23 @@ def _evaluate(config: CounterfactualConfig, constants, trained, splits, key) -> 
     methods["saliency"] = _saliency(config, trained)
     methods |= shared.learned(config, constants, trained)
     few = bench.chosen_on[0][: config.tuned_on], bench.chosen_on[1][: config.tuned_on]
-    chosen: dict[str, float] = {}
+    chosen: dict[str, Setting] = {}
     for name, translator in _translators(config, constants, trained).items():
-        tuned = judging.tuned(config, translator.run, translator.scales, few)
+        tuned = judging.tuned(config, translator.run, translator.settings, few)
         methods[name], chosen[name] = tuned.method, tuned.setting
     metrics, figures = judging.table(config, bench, methods, simple)
     healthy = bench.validation[: config.tuned_on]
     within = anomaly.foreground(healthy, shared.FLOOR)
-    for name, scale in chosen.items():
-        metrics[name] |= {"scale": scale, "healthy_change": float(methods[name](healthy)[0][within].mean())}
+    for name, setting in chosen.items():
+        metrics[name] |= {**setting._asdict(), "healthy_change": float(methods[name](healthy)[0][within].mean())}
     return Evaluation(metrics, figures, judging.headline(metrics, "classifier-free guidance", simple), DESCRIBE)
 
 
 def _apply(config: CounterfactualConfig, constants, trained):
-    """Without a classifier, at the middle one of the scales."""
-    translator = _translators(config, constants, trained)["classifier-free guidance"]
-    scale = sorted(translator.scales)[len(translator.scales) // 2]
-
-    method = shared.by_residual(lambda x: translator.run(x, scale))
+    """Without a classifier, at the middle one of the levels and of the scales."""
+    run = _translators(config, constants, trained)["classifier-free guidance"].run
+    setting = Setting(*(sorted(values)[len(values) // 2] for values in (config.levels, config.scales)))
+    method = shared.by_residual(lambda x: run(x, setting))
     return shared.applied(config, constants, lambda key, x: method(x))
 
 
@@ -274,7 +300,7 @@ SMALL = CounterfactualConfig(
     ema_decay=0.995,
     lesions=50,
     chosen_on=50,
-    sampler_steps=30,
+    sampler_steps=10,
     reference_steps=500,
     checkpoint_every=250,
     log_every=20,
@@ -291,6 +317,7 @@ SMOKE = dataclasses.replace(
     lesions=4,
     chosen_on=4,
     tuned_on=4,
+    levels=(0.2,),
     scales=(2.0, 4.0),
     classifier_scales=(10.0,),
     reference_steps=0,
@@ -312,7 +339,8 @@ FULL = CounterfactualConfig(
     drop_label=0.35,
     classifier_channels=(32, 64, 64, 128),
     classifier_steps=20_000,
-    level=0.75,
+    noise="white",
+    levels=(0.75,),
     sampler_steps=75,
     classifier_scales=(100.0,),
     scales=(3.0,),

@@ -36,7 +36,7 @@ from jaxgen.medical.likelihood_anomaly import (
     likelihood_score,
     typicality_score,
 )
-from jaxgen.metrics import auroc
+from jaxgen.metrics import auroc, frechet_distance
 from jaxgen.metrics.likelihood import dequantise
 from jaxgen.nets import conditioner
 from jaxgen.train import Stage
@@ -54,7 +54,9 @@ class NormalizingFlowConfig(images.JudgedConfig):
     dequantisation: Literal["uniform", "variational"] = option(
         "uniform", "noise between the whole numbers of the pixels", group="method"
     )
-    temperature: float = option(0.7, "deviation of the base when images are drawn", gt=0, le=2, group="sampling")
+    temperatures: tuple[float, ...] = option(
+        (0.7, 0.85, 1.0), "deviations of the base when images are drawn, to choose from", gt=0, le=2, group="sampling"
+    )
     likelihood_images: int = option(256, "test images whose likelihood is computed", ge=2, group="judging")
     likelihood_draws: int = option(4, "draws of the noise an image, averaged", ge=1, le=1000, group="judging")
 
@@ -115,6 +117,18 @@ def _drawing(config: NormalizingFlowConfig, constants, trained):
         )
 
     return drawing
+
+
+def _choose_temperature(
+    config: NormalizingFlowConfig, constants, judge: images.Judge, draw, splits
+) -> dict[float, float]:
+    """The Frechet distance to the validation images of images drawn at each temperature, the best one first."""
+    features = judge.features(images.real_images(config, constants, splits.validation, config.samples)["image"])
+    key = jax.random.key(config.seed)
+    distances = {
+        t: float(frechet_distance(features, judge.features(draw(key, config.samples, t)))) for t in config.temperatures
+    }
+    return dict(sorted(distances.items(), key=lambda item: item[1]))
 
 
 def _log_prob(config: NormalizingFlowConfig, constants, trained):
@@ -205,7 +219,9 @@ def _evaluate(config: NormalizingFlowConfig, constants, trained, splits, key) ->
     real = judging.Real(config, constants, splits, judge)
     draw_key, likelihood_key, data_key = jax.random.split(key, 3)
     draw = _drawing(config, constants, trained)
-    temperatures = {f"flow at {t:g}": t for t in (config.temperature, 1.0)}
+    distances = _choose_temperature(config, constants, judge, draw, splits)
+    chosen = next(iter(distances))
+    temperatures = {f"flow at {t:g}": t for t in (chosen, 1.0)}
     sets = {name: draw(draw_key, real.count, t) for name, t in temperatures.items()}
     sets["gaussian"] = images.gaussian_images(real.train, real.count, config.seed)
     sets["held-out images"] = real.held_out
@@ -222,12 +238,13 @@ def _evaluate(config: NormalizingFlowConfig, constants, trained, splits, key) ->
     metrics["gaussian"] |= gaussian
     areas, odd, bits = _anomalies(config, log_prob, splits, constants, test, likelihood_key)
     metrics |= areas
-    metrics |= {"images": real.count, "likelihood_images": len(test[0])}
+    metrics |= {"images": real.count, "likelihood_images": len(test[0]), "temperature": chosen}
+    metrics |= {f"validation_frechet_at_{t:g}": distance for t, distance in sorted(distances.items())}
 
     first, plain, corrected = next(iter(temperatures)), areas["likelihood"], areas["complexity corrected"]
     shown = {f"{name}, {bits[name].mean():.2f} bits": x[:8] / 127.5 - 1 for name, x in odd.items()}
     figures = {
-        "samples": pictures.grid(sets[first][:40], f"Images drawn at temperature {config.temperature:g}."),
+        "samples": pictures.grid(sets[first][:40], f"Images drawn at temperature {chosen:g}."),
         "beside": pictures.rows({name: x[:8] for name, x in sets.items()}, "Flow, baseline, and real test images."),
         "neighbours": judging.neighbours(real, sets[first][:8]),
         "anomalies": pictures.rows(shown, "Test images, and odd ones made of them, with their mean bits."),
@@ -235,9 +252,9 @@ def _evaluate(config: NormalizingFlowConfig, constants, trained, splits, key) ->
     }
     headline = (
         f"{flow['bits']:.3f} +- {flow['bits_error']:.3f} bits per dimension, Gaussian {gaussian['bits']:.3f}; Frechet "
-        f"distance {metrics[first]['frechet']:.3g}, Gaussian {metrics['gaussian']['frechet']:.3g}. Blurred images as "
-        f"anomalies: AUROC {plain['auroc_blurred']:.2f} by likelihood, {corrected['auroc_blurred']:.2f} corrected for "
-        "complexity."
+        f"distance {metrics[first]['frechet']:.3g} at temperature {chosen:g}, Gaussian "
+        f"{metrics['gaussian']['frechet']:.3g}. Blurred images as anomalies: AUROC {plain['auroc_blurred']:.2f} by "
+        f"likelihood, {corrected['auroc_blurred']:.2f} corrected for complexity."
     )
     return Evaluation(metrics, figures, headline, DESCRIBE)
 
@@ -254,8 +271,9 @@ DESCRIBE = {
 
 
 def _sample(config: NormalizingFlowConfig, constants, trained, splits, key, n) -> Evaluation:
-    drawn = _drawing(config, constants, trained)(key, n, config.temperature)
-    return judging.sampled(drawn, f"Images drawn at temperature {config.temperature:g}.")
+    draw, judge = _drawing(config, constants, trained), images.Judge(config, constants, trained)
+    chosen = next(iter(_choose_temperature(config, constants, judge, draw, splits)))
+    return judging.sampled(draw(key, n, chosen), f"Images drawn at temperature {chosen:g}.")
 
 
 SMALL = NormalizingFlowConfig(

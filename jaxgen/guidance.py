@@ -141,11 +141,13 @@ def classifier(
     scale=1.0,
     *,
     interval: tuple[float, float] | None = None,
+    covariance: Callable[[Array], Array] | None = None,
 ) -> Denoise:
-    """Follow the gradient of a classifier of noisy states: ``x0_hat + scale sigma^2 / alpha grad log p(y | x_t)``.
+    """Follow the gradient of a classifier of noisy states: ``x0_hat + scale sigma^2 / alpha C grad log p(y | x_t)``.
 
-    The same as ``noise_hat - scale sigma grad log p`` and ``score + scale grad log p``. With the exact denoiser and
-    classifier, a scale of 1 is the exact conditional denoiser.
+    C is the covariance of the noise, the identity for white noise: then this is the same as
+    ``noise_hat - scale sigma grad log p`` and ``score + scale grad log p``. With the exact denoiser and classifier, a
+    scale of 1 is the exact conditional denoiser.
 
     Args:
         denoise: the denoiser, which may be conditional itself.
@@ -156,6 +158,8 @@ def classifier(
         interval: two times, in either order, between which to guide, ends included; outside, the classifier is not
             asked. Near the noise end ``sigma^2 / alpha`` magnifies what a trained classifier gets wrong about an x_t
             that says next to nothing.
+        covariance: multiplies by C, ``[b, *spatial, c] -> [b, *spatial, c]``, such as
+            `jaxgen.medical.anomaly.coarse_covariance`; None for white noise.
 
     Returns:
         The guided denoiser. Where alpha is 0 (the noise end of `jaxgen.paths.rectified`) x_t carries nothing to follow,
@@ -184,7 +188,9 @@ def classifier(
         def push(x0: Array) -> Array:
             alpha, sigma = jnp.asarray(path.alpha(t)), jnp.asarray(path.sigma(t))
             reach = jnp.where(alpha > 0, sigma**2 / jnp.where(alpha > 0, alpha, 1), 0)
-            return x0 + _as(x0, scale) * (reach * jax.grad(total)(x)).astype(x0.dtype)
+            gradient = jax.grad(total)(x)
+            toward = gradient if covariance is None else covariance(gradient)
+            return x0 + _as(x0, scale) * (reach * toward).astype(x0.dtype)
 
         x0 = denoise(x, t)
         return push(x0) if interval is None else lax.cond(_within(t, interval), push, lambda x0: x0, x0)

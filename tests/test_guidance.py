@@ -152,6 +152,31 @@ def test_classifier_guidance_with_the_exact_classifier_is_the_conditional_denois
                 np.testing.assert_allclose(guided(x, t), CLASSES[k].denoiser(path)(x, t), rtol=1e-7, atol=1e-7)
 
 
+def test_classifier_guidance_in_coloured_noise_is_the_conditional_denoiser_given_its_covariance():
+    """The closed forms of two normal laws in noise of covariance C: ``x0 = m + a S (a^2 S + s^2 C)^-1 (x - a m)``."""
+    means = np.array([[-0.8, 0.3], [0.5, -0.6]])
+    inside, noise = np.array([[0.5, 0.1], [0.1, 0.3]]), np.array([[1.0, 0.7], [0.7, 2.0]])
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.random.default_rng(1).normal(size=(5, 2)))
+        a, s = PATH.alpha(T), PATH.sigma(T)
+        precision = jnp.linalg.inv(a**2 * inside + s**2 * noise)
+
+        def of_class(x, k):
+            return means[k] + a * (x - a * means[k]) @ precision @ inside
+
+        def log_prob(x, t):
+            off = x[:, None] - a * means
+            return jax.nn.log_softmax(-0.5 * jnp.einsum("nkd,de,nke->nk", off, precision, off))
+
+        def of_both(x, t):
+            return sum(jnp.exp(log_prob(x, t))[:, k, None] * of_class(x, k) for k in (0, 1))
+
+        guided = guidance.classifier(
+            of_both, lambda x, t: log_prob(x, t)[:, 1], PATH, covariance=lambda v: v @ jnp.asarray(noise)
+        )
+        np.testing.assert_allclose(guided(x, T), of_class(x, 1), rtol=1e-7, atol=1e-7)
+
+
 def test_classifier_guidance_is_that_of_the_noise_and_the_score():
     x, log_prob = points(), log_prob_of_class(PATH, 1)
     gradient = jax.grad(lambda x: log_prob(x, T).sum())(x)

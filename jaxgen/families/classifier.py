@@ -8,13 +8,14 @@ from jaxgen import draws
 from jaxgen.losses.likelihood import categorical
 from jaxgen.losses.matching import uniform_time
 from jaxgen.paths import Path, perturb
-from jaxgen.types import Array, Batch, Info, Key, Model, Net, Objective, Params
+from jaxgen.types import Array, Batch, Info, Key, Model, Net, NoiseLaw, Objective, Params
 
 
 def classifier_model(
     net: Net,
     *,
     path: Path | None = None,
+    noise: NoiseLaw = draws.normal,
     time: Callable[[Path, Key, int], Array] = uniform_time,
     data: str = "image",
     label: str = "label",
@@ -25,6 +26,7 @@ def classifier_model(
         net: ``apply(params, x [b, *spatial, c], t [b] or None, key=None) -> logits [b, classes]``, such as
             `jaxgen.nets.classifier`.
         path: the path that noises the images; None trains on clean ones, and the network gets no time.
+        noise: what the path mixes in.
         time: the law of the training times.
         data: the entry of the batch with the images.
         label: the entry with their labels, integers ``[b]``.
@@ -50,7 +52,7 @@ def classifier_model(
             return (x,)
         time_key, noise_key = draws.split(key, 2)
         t = time(path, time_key, x.shape[0])
-        return perturb(path, x, draws.normal(noise_key, x.shape), t).astype(x.dtype), t
+        return perturb(path, x, noise(noise_key, x.shape), t).astype(x.dtype), t
 
     def init(key: Key, batch: Batch) -> Params:
         x = batch[data]

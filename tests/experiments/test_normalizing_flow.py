@@ -29,6 +29,10 @@ def test_smoke_preset_on_images_of_the_user(tmp_path):
     found = metrics(run)
     assert {"likelihood", "complexity corrected", "typicality", "gaussian", "flow at 1"} <= set(found)
     assert np.isfinite([found["flow at 1"]["bits"], found["gaussian"]["bits"]]).all()
+    tried = {t: found[f"validation_frechet_at_{t}"] for t in ("0.7", "0.85", "1")}
+    best = min(tried, key=tried.__getitem__)
+    assert f"flow at {best}" in found
+    assert found["temperature"] == float(best)
     assert (run / "report.html").stat().st_size > 20_000
 
 

@@ -19,7 +19,13 @@ from jaxgen.medical.anomaly.latent_likelihood import (
     latent_divergence,
     unlikely,
 )
-from jaxgen.medical.anomaly.partial_diffusion import SIMPLEX_DEVIATION, coarse_law, partial_diffusion, simplex_law
+from jaxgen.medical.anomaly.partial_diffusion import (
+    SIMPLEX_DEVIATION,
+    coarse_covariance,
+    coarse_law,
+    partial_diffusion,
+    simplex_law,
+)
 from jaxgen.medical.anomaly.patch_diffusion import box_masks, patch_diffusion, patch_diffusion_model, stitching_weights
 from jaxgen.medical.anomaly.scoring import (
     absolute_residual,
@@ -50,6 +56,7 @@ __all__ = [
     "case_counts",
     "classifier_free_pair",
     "clean",
+    "coarse_covariance",
     "coarse_law",
     "dice_threshold",
     "dynamic_normalisation",

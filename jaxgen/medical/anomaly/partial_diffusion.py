@@ -7,6 +7,7 @@ reach them. The noise's law is a function ``(key, shape) -> noise``, the same on
 """
 
 import functools
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
@@ -73,14 +74,53 @@ def coarse_law(cells: int) -> NoiseLaw:
     def law(key: Key, shape: tuple[int, ...]) -> Array:
         variance = 1.0
         for n in shape[1:-1]:
-            weights = _enlargement(n, cells)
-            variance *= float((weights**2).sum() / n)
+            variance *= _correlation(n, cells)[0]
         return coarse_noise(key, shape, cells) / variance**0.5
 
     return law
 
 
+def coarse_covariance(cells: int) -> Callable[[Array], Array]:
+    """Multiplication by the covariance of `coarse_law`, ``[b, *spatial, c] -> [b, *spatial, c]``.
+
+    The random shift makes it the same everywhere: a product over the axes of matrices ``C[i, j] = c[(j - i) mod n]``,
+    each with 1 on its diagonal.
+
+    Args:
+        cells: nodes of the grid along each axis.
+
+    Returns:
+        The multiplication, for `jaxgen.guidance.classifier`.
+
+    Reference:
+        The law is that of Kascenas et al. 2022, "Denoising autoencoders for unsupervised anomaly detection in brain
+        MRI"; its covariance follows from linear interpolation.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> spread = coarse_covariance(4)(jnp.zeros((1, 8, 8, 1)).at[0, 4, 4, 0].set(1.0))[0, 4, :, 0]
+        >>> [round(float(value), 2) for value in spread]
+        [0.0, 0.02, 0.22, 0.65, 1.0, 0.65, 0.22, 0.02]
+    """
+
+    def multiply(v: Array) -> Array:
+        for axis, n in enumerate(v.shape[1:-1], 1):
+            row = _correlation(n, cells)
+            lag = (np.arange(n) - np.arange(n)[:, None]) % n
+            matrix = jnp.asarray((row / row[0])[lag], v.dtype)
+            v = jnp.moveaxis(jnp.tensordot(v, matrix, ([axis], [1])), -1, axis)
+        return v
+
+    return multiply
+
+
 @functools.lru_cache(maxsize=32)
+def _correlation(n: int, cells: int) -> np.ndarray:
+    """The mean product ``[n]`` of two numbers of one axis that are 0, 1, ... pixels apart around the circle."""
+    products = _enlargement(n, cells) @ _enlargement(n, cells).T
+    return np.array([np.trace(np.roll(products, -k, axis=1)) / n for k in range(n)])
+
+
 def _enlargement(n: int, cells: int) -> np.ndarray:
     """The matrix ``[n, cells]`` of linear enlargement, as `jax.image.resize` has it."""
     place = np.clip((np.arange(n) + 0.5) * cells / n - 0.5, 0, cells - 1)

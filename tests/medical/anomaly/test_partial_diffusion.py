@@ -9,7 +9,7 @@ from jaxgen import draws, paths
 from jaxgen.data.phantoms import LESIONS, brain2d
 from jaxgen.families import diffusion_model
 from jaxgen.imaging.noise import simplex_noise
-from jaxgen.medical.anomaly.partial_diffusion import coarse_law, partial_diffusion, simplex_law
+from jaxgen.medical.anomaly.partial_diffusion import coarse_covariance, coarse_law, partial_diffusion, simplex_law
 from jaxgen.mixtures import ideal_denoiser
 from jaxgen.samplers import ddim, ddpm, grids
 from jaxgen.types import Net
@@ -83,6 +83,17 @@ def test_coarse_noise_has_no_power_above_half_a_cycle_a_cell():
         passed, stopped = coarse[: cells // 4], coarse[cells:]
         assert passed.min() > 10 * stopped.max()
         assert passed.min() > 1
+
+
+def test_the_covariance_of_coarse_noise_is_that_of_its_draws():
+    n, shape = 6000, (12, 9)
+    drawn = np.asarray(coarse_law(4)(jax.random.key(5), (n, *shape, 1)))
+    v = np.random.default_rng(0).normal(size=(1, *shape, 1)).astype(np.float32)
+    want = (drawn * (drawn * v).sum((1, 2, 3), keepdims=True)).mean(0)
+    error = (drawn * (drawn * v).sum((1, 2, 3), keepdims=True)).std(0) / n**0.5
+    found = np.asarray(coarse_covariance(4)(jnp.asarray(v)))[0]
+    assert np.mean(np.square((found - want) / error)) < 2, "standard errors"
+    assert np.abs(want).max() > 20 * error.max(), "the draws resolve it"
 
 
 def test_laws_have_the_deviation_they_are_given():
