@@ -1,6 +1,7 @@
 """What the experiments with a GAN share: options, networks, training, and how it is watched."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -49,7 +50,9 @@ class GANConfig(images.JudgedConfig):
     )
     spectral: bool = option(False, "spectral normalisation of the critic", group="method")
     critic_steps: int = option(1, "updates of the critic a step", ge=1, le=100, group="method")
-    augment: bool = option(True, "differentiable augmentation of all the critic sees", group="method")
+    augment: tuple[Literal["colour", "translation", "cutout"], ...] | None = option(
+        None, "how to change all that the critic sees, for sets of a few hundred or thousand images", group="method"
+    )
 
     network: Literal["residual", "dcgan"] = option("residual", "kind of both networks", group="network")
     channels: images.Widths = option(
@@ -109,9 +112,23 @@ def make_model(config: GANConfig, constants: Mapping[str, Any], classes: int | N
         r2=config.r2,
         gradient_penalty=config.gradient_penalty,
         critic_steps=config.critic_steps,
-        augment=differentiable_augment if config.augment else None,
+        augment=_augment(config),
         classes=classes,
     )
+
+
+def _augment(config: GANConfig) -> Callable | None:
+    """The changes that `--augment` names; what is moved in or cut out is as dark as the background."""
+    if config.augment is None:
+        return None
+    colour, moved, cut = (name in config.augment for name in ("colour", "translation", "cutout"))
+    options: dict[str, Any] = {
+        "brightness": 0.5 * colour,
+        "contrast": 0.5 * colour,
+        "translation": 0.125 * moved,
+        "cutout": 0.5 * cut,
+    }
+    return functools.partial(differentiable_augment, **options, fill=-1.0)
 
 
 def player_optimizers(config: images.ImageConfig, critic_steps: int, **decays: float) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from jaxgen.families import (
 )
 from jaxgen.flops import count_flops
 from jaxgen.imaging import differentiable_augment
-from jaxgen.nets import decoder, encoder, residual_discriminator, residual_generator, unet
+from jaxgen.nets import dcgan_discriminator, dcgan_generator, decoder, encoder, unet
 from jaxgen.samplers import euler, grids
 from jaxgen.types import Model, Net
 
@@ -81,17 +81,15 @@ def _one_pass(family: str, build: Callable[[Shape, int], Model]) -> Callable[[Sh
 
 
 LATENT = 64
-WHOLE = 100_000
-"""A width of group that no layer reaches."""
 
 
 def _gan(shape: Shape, width: int) -> Model:
-    coarse_first = _levels(width, (6, 4, 2, 0.5))
-    # Convolutions in one group: an operation takes longer in many narrow ones, and compute is counted in operations.
-    generator = residual_generator(shape, channels=coarse_first, blocks=1, group_width=WHOLE)
-    critic = residual_discriminator(channels=coarse_first[::-1], blocks=1, group_width=WHOLE)
-    augment = differentiable_augment
-    return gan_model(generator, critic, shape, latent=LATENT, r1=10.0, r2=10.0, augment=augment)
+    channels = _levels(width, (8, 4, 2, 1))
+    generator, critic = dcgan_generator(shape, channels=channels), dcgan_discriminator(channels=channels[::-1])
+    moved = functools.partial(
+        differentiable_augment, brightness=0.0, contrast=0.0, translation=0.125, cutout=0.0, fill=-1.0
+    )
+    return gan_model(generator, critic, shape, latent=LATENT, r1=0.2, r2=0.2, augment=moved)
 
 
 def _vae(shape: Shape, width: int) -> Model:

@@ -1,8 +1,8 @@
 """Weakly supervised counterfactuals: labels say which images are ill, and diffusion says where.
 
     jaxgen run anomaly_counterfactual                           # phantom brains, half of them with a lesion
-    jaxgen run anomaly_counterfactual --levels 0.5 --scales 2   # how far up, and how hard to guide
-    jaxgen run anomaly_counterfactual --noise white             # as published: white noise, which keeps lesions
+    jaxgen run anomaly_counterfactual --levels 0.3 --scales 2   # how far up, and how hard to guide
+    jaxgen run anomaly_counterfactual --noise white --highest 1 --levels 0.75   # as published
     jaxgen run anomaly_counterfactual --data brain_tumor_mri_128.npz
 
 One class-conditional network. An image is encoded into noise by DDIM and decoded as healthy: guided by a classifier of
@@ -54,8 +54,9 @@ class CounterfactualConfig(shared.AnomalyConfig, denoisers.DenoiserConfig):
     classifier_channels: images.Widths = option((16, 32, 64), "its widths", ge=4, group="network")
     noise: Literal["coarse", "white"] = option("coarse", "the kind of noise", group="method")
     cells: int = option(8, "nodes of the coarse noise along one side", ge=1, group="method")
+    highest: float = option(0.4, "train up to this share of the way to the noise", gt=0, le=1, group="method")
     levels: tuple[float, ...] = option(
-        (0.1, 0.2, 0.35),
+        (0.05, 0.1, 0.2),
         "encode up to this share of the way to the noise, to choose from",
         gt=0,
         le=1,
@@ -69,6 +70,12 @@ class CounterfactualConfig(shared.AnomalyConfig, denoisers.DenoiserConfig):
         (2.0, 4.0, 8.0), "of the guidance without one, to choose from; 1 is none", ge=0, group="sampling"
     )
     tuned_on: int = option(30, "validation images with artificial anomalies to choose scales on", ge=2, group="judging")
+
+    def __post_init__(self) -> None:
+        """Check every field, and those that must fit each other."""
+        super().__post_init__()
+        if max(self.levels) > self.highest:
+            raise UserError(f"--levels go to {max(self.levels):g}, but training only to --highest {self.highest:g}")
 
 
 def _labelled(config: CounterfactualConfig, n: int, part: int) -> dict[str, np.ndarray]:
@@ -117,12 +124,18 @@ def _law(config: CounterfactualConfig) -> NoiseLaw:
     return anomaly.coarse_law(config.cells) if config.noise == "coarse" else draws.normal
 
 
+def _time(config: CounterfactualConfig):
+    """The law of the training times."""
+    return lambda path, key, n: denoisers.time_at(path, config.highest * (1 - draws.uniform(key, (n,))))
+
+
 def _noisy_network(config: CounterfactualConfig):
     return classifier(2, channels=config.classifier_channels, blocks=1, patch=config.patch)
 
 
 def _build_classifier(config: CounterfactualConfig, constants, trained) -> Stage:
-    model = classifier_model(_noisy_network(config), path=denoisers.make_path(config), noise=_law(config))
+    path, law, time = denoisers.make_path(config), _law(config), _time(config)
+    model = classifier_model(_noisy_network(config), path=path, noise=law, time=time)
     steps = config.classifier_steps
     return Stage("classifier", model, images.optimizers(config, steps), steps, shared.prepare(config))
 
@@ -144,8 +157,8 @@ def _of_healthy(spec: StageSpec) -> StageSpec:
 
 
 def _build(config: CounterfactualConfig, constants, trained) -> Stage:
-    noise = None if config.noise == "white" else _law(config)
-    model = denoisers.make_model(config, constants, classes=2, drop_label=config.drop_label, noise=noise)
+    options: dict[str, Any] = {"noise": None if config.noise == "white" else _law(config), "time": _time(config)}
+    model = denoisers.make_model(config, constants, classes=2, drop_label=config.drop_label, **options)
     return Stage("diffusion", model, images.optimizers(config), config.steps, shared.prepare(config))
 
 
@@ -340,6 +353,7 @@ FULL = CounterfactualConfig(
     classifier_channels=(32, 64, 64, 128),
     classifier_steps=20_000,
     noise="white",
+    highest=1.0,
     levels=(0.75,),
     sampler_steps=75,
     classifier_scales=(100.0,),

@@ -3,10 +3,12 @@
     jaxgen run gan                                      # phantom brains, computed: minutes on 2 CPU cores
     jaxgen run gan --data brain_tumor_mri.npz           # your images: an npz, a folder, a TFDS name
     jaxgen run gan --loss wasserstein --r1 0 --r2 0 --gradient-penalty 10 --critic-steps 5
-    jaxgen run gan --loss hinge --r1 0 --r2 0 --spectral --network dcgan
+    jaxgen run gan --loss hinge --r1 0 --r2 0 --spectral
+    jaxgen run gan --network residual --channels 64,48,24 --augment colour,translation,cutout
 
 Relativistic pairing with R1 and R2 unless told otherwise: Huang et al. 2024, "The GAN is dead; long live the GAN!",
-arXiv 2501.05441. While it trains, the log has the critic's accuracy and the coverage of the training images.
+arXiv 2501.05441; `full` is its residual pair, `small` a pair of plain convolutions. While it trains, the log has the
+critic's accuracy and the coverage of the training images.
 """
 
 import dataclasses
@@ -56,9 +58,14 @@ def _sample(config: adversarial.GANConfig, constants, trained, splits, key, n) -
 
 
 SMALL = adversarial.GANConfig(
-    steps=2500,
+    network="dcgan",
+    channels=(128, 64, 48, 32, 16),
+    r1=0.2,
+    r2=0.2,
+    augment=("translation",),
+    steps=4000,
     batch_size=16,
-    learning_rate=1e-3,
+    learning_rate=5e-4,
     warmup_steps=100,
     gradient_clip=0.0,
     optimizer="adam",
@@ -71,6 +78,7 @@ SMOKE = dataclasses.replace(
     steps=6,
     batch_size=4,
     size=16,
+    network="residual",
     channels=(8, 4),
     latent=8,
     samples=16,
@@ -85,12 +93,12 @@ SMOKE = dataclasses.replace(
 FULL = adversarial.GANConfig(
     data="",
     size=64,
+    network="residual",
     channels=(768, 768, 768, 768, 384),
     blocks=2,
     group_width=16,
     fold=1,
     latent=64,
-    augment=False,
     steps=300_000,
     batch_size=256,
     learning_rate=2e-4,

@@ -33,7 +33,7 @@ from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.flops import count_flops
-from jaxgen.train import Stage, init_state, make_optimizer, make_train_step
+from jaxgen.train import Stage, init_state, make_train_step
 from jaxgen.types import Model
 
 FamilyName = Literal["gan", "vae", "flow", "cnf", "flow_matching", "diffusion"]
@@ -80,19 +80,8 @@ def _model(config: TrilemmaConfig, constants: Mapping[str, Any], name: str) -> M
 
 def _optimizers(config: TrilemmaConfig, name: str, model: Model, steps: int) -> dict[str, Any]:
     groups = {group for objective in model.objectives for group in objective.groups}
-    return {
-        group: make_optimizer(
-            config.learning_rate,
-            warmup_steps=min(config.warmup_steps, steps // 10),
-            steps=steps,
-            schedule=config.schedule,
-            clip=config.gradient_clip,
-            weight_decay=config.weight_decay,
-            name=config.optimizer,
-            b1=FAMILIES[name].b1,
-        )
-        for group in sorted(groups)
-    }
+    short = dataclasses.replace(config, warmup_steps=min(config.warmup_steps, steps // 10))
+    return dict.fromkeys(sorted(groups), images.optimizers(short, steps, b1=FAMILIES[name].b1)["net"])
 
 
 def _step_flops(config: TrilemmaConfig, name: str, model: Model, shape: tuple[int, int, int]) -> float:

@@ -47,10 +47,30 @@ def test_a_conditional_gan_asks_for_labels(tmp_path, capsys):
 
 
 def test_configurations_that_do_not_fit():
-    with pytest.raises(UserError, match="--size must be a multiple of 8"):
+    with pytest.raises(UserError, match="--size must be a multiple of 32"):
         dataclasses.replace(gan.SMALL, size=36)
     with pytest.raises(UserError, match="--size must be a multiple of 8"):
-        dataclasses.replace(gan.SMALL, network="dcgan", size=36)
+        dataclasses.replace(gan.SMALL, network="residual", channels=(64, 48, 24), size=36)
+
+
+def test_the_critic_sees_images_changed_as_asked():
+    """An image that brightens along its columns tells which change was made."""
+    x = jnp.broadcast_to(jnp.linspace(-0.5, 0.5, 16)[:, None], (4, 16, 16, 1))
+
+    def seen(*names):
+        config = dataclasses.replace(gan.SMOKE, augment=names or None)
+        augment = adversarial._augment(config)
+        return None if augment is None else np.asarray(augment(jax.random.key(0), x))
+
+    assert seen() is None
+    cut, moved, coloured = seen("cutout"), seen("translation"), seen("colour")
+    assert ((cut == x) | (cut == -1)).all()
+    assert 0.1 < (cut == -1).mean() < 0.3
+    assert not (moved == x).all()
+    assert set(np.unique(moved)) <= {-1.0, *np.unique(x).tolist()}
+    steps = np.diff(coloured[..., 0], axis=2)
+    np.testing.assert_allclose(steps, np.broadcast_to(steps[:, :1, :1], steps.shape), atol=1e-6)
+    assert np.ptp(coloured.mean((1, 2, 3))) > 0.05
 
 
 def block(c, expansion=2, group_width=16):

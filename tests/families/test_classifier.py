@@ -30,14 +30,15 @@ def test_clean_images_give_the_cross_entropy_and_the_accuracy():
     np.testing.assert_array_equal(info["accuracy"], [1, 0])
 
 
-def test_noisy_images_are_those_of_the_path_at_the_network_s_time():
+@pytest.mark.parametrize("law", [draws.normal, lambda key, shape: 3 + draws.uniform(key, shape)])
+def test_noisy_images_are_those_of_the_path_at_the_network_s_time(law):
     path = paths.rectified()
-    model = classifier_model(linear(), path=path)
+    model = classifier_model(linear(), path=path, noise=law)
     keys = jax.random.split(jax.random.key(1), 2)
     loss, _ = model.objectives[0].loss({"net": jnp.ones(())}, keys, BATCH)
     time_key, noise_key = draws.split(draws.split(keys, 2)[0], 2)
     t = draws.uniform(time_key, (2,))
-    x = (t[:, None] * BATCH["image"] + (1 - t[:, None]) * draws.normal(noise_key, (2, 1)))[:, 0]
+    x = (t[:, None] * BATCH["image"] + (1 - t[:, None]) * law(noise_key, (2, 1)))[:, 0]
     logits = jnp.stack([x, -x, t], axis=-1)
     np.testing.assert_allclose(loss, jax.nn.logsumexp(logits, axis=-1) - x, rtol=1e-5)
 
