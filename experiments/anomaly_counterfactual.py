@@ -76,6 +76,8 @@ class CounterfactualConfig(shared.AnomalyConfig, denoisers.DenoiserConfig):
         super().__post_init__()
         if max(self.levels) > self.highest:
             raise UserError(f"--levels go to {max(self.levels):g}, but training only to --highest {self.highest:g}")
+        if self.noise == "coarse" and self.cells > self.size:
+            raise UserError(f"--cells must be at most --size {self.size}, got {self.cells}")
 
 
 def _labelled(config: CounterfactualConfig, n: int, part: int) -> dict[str, np.ndarray]:
