@@ -65,6 +65,11 @@ class Scan(NamedTuple):
     mask: np.ndarray
     maps: np.ndarray | None
 
+    @property
+    def columns(self) -> bool:
+        """Whether whole columns of k-space were measured."""
+        return bool((self.mask == self.mask[:, :1]).all())
+
 
 def magnitude(x: Array) -> Array:
     """What x in [-1, 1] stands for, ``[b, h, w, 1]``: of one channel u itself, of two the length."""
@@ -72,10 +77,10 @@ def magnitude(x: Array) -> Array:
     return u if x.shape[-1] == 1 else jnp.sqrt(u**2 + (x[..., 1:] / 2) ** 2)
 
 
-def system(y: Array, mask: Array, maps: Array | None) -> tuple[LinearOperator, Array]:
+def system(y: Array, mask: Array, maps: Array | None, *, columns: bool = False) -> tuple[LinearOperator, Array]:
     """The operator of x in [-1, 1], and what it should give: ``A x = 2 y - A 1``."""
     channels = 1 if maps is None else 2
-    operator = mri_operator(mask, maps, channels=channels)
+    operator = mri_operator(mask, maps, channels=channels, columns=columns)
     one = jnp.zeros((*mask.shape, channels)).at[..., 0].set(1.0)
     return operator, 2 * y - operator.forward(one)
 

@@ -14,6 +14,7 @@ Ye 2022 (score-MRI); Chung et al. 2023 (DPS); Wang, Yu & Zhang 2023 (DDNM); Zhu 
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
@@ -140,9 +141,9 @@ class Reconstructors:
         grid = grids.uniform(path, config.sampler_steps)
 
         def drawing(method: str):
-            def run(params, keys, y, mask, maps, setting) -> tuple[Array, Array]:
+            def run(params, keys, y, mask, maps, setting, columns: bool) -> tuple[Array, Array]:
                 noise_keys, step_keys = draws.split(keys, 2)
-                operator, target = mri.system(y, mask, maps)
+                operator, target = mri.system(y, mask, maps, columns=columns)
                 channels = 1 if maps is None else 2
                 denoise = _prior(config, constants, params, channels)
                 start = denoisers.starting_noise(path, noise_keys, (*mask.shape, channels))
@@ -151,11 +152,11 @@ class Reconstructors:
                 left = residual(operator, target, x)
                 return x, jnp.sqrt(inner_product(left, left) / (4 * inner_product(y, y)))
 
-            return jax.jit(run)
+            return jax.jit(run, static_argnames="columns")
 
-        @jax.jit
-        def baselines(y, mask, maps, cg_weight, tv_weight) -> tuple[Array, ...]:
-            operator, _ = mri.system(y, mask, maps)
+        @functools.partial(jax.jit, static_argnames="columns")
+        def baselines(y, mask, maps, cg_weight, tv_weight, columns: bool) -> tuple[Array, ...]:
+            operator, _ = mri.system(y, mask, maps, columns=columns)
             found = (
                 operator.adjoint(y),
                 cg_sense(operator, y, cg_weight),
@@ -181,7 +182,7 @@ class Reconstructors:
         n = len(scan.y)
 
         def run(y, mask, maps, keys):
-            return self._posterior[method](self._params, keys, y, mask, maps, setting)
+            return self._posterior[method](self._params, keys, y, mask, maps, setting, columns=scan.columns)
 
         drawn, left = self._in_chunks(run, scan, repeats, jax.random.split(key, repeats * n))
         return drawn.reshape(repeats, n, *drawn.shape[1:]), left.reshape(repeats, n)
@@ -190,7 +191,7 @@ class Reconstructors:
         """Magnitudes ``[n, h, w, 1]`` by the name of what found them."""
 
         def run(y, mask, maps):
-            return self._baselines(y, mask, maps, weights["cg-sense"], weights["tv"])
+            return self._baselines(y, mask, maps, weights["cg-sense"], weights["tv"], columns=scan.columns)
 
         return dict(zip(BASELINES, self._in_chunks(run, scan, 1), strict=True))
 

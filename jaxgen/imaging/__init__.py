@@ -39,6 +39,7 @@ from jaxgen.imaging.noise import coarse_noise, mask_blocks, simplex_noise
 from jaxgen.imaging.operators import (
     LinearOperator,
     adjoint_by_transpose,
+    apply_normal,
     conjugate_gradient,
     inner_product,
     pseudo_inverse,
@@ -60,6 +61,7 @@ __all__ = [
     "LinearOperator",
     "Tiling",
     "adjoint_by_transpose",
+    "apply_normal",
     "blend_tiles",
     "calibration_lines",
     "calibration_region",

@@ -4,6 +4,7 @@ k-space is complex64 ``[b, h, w, coils]``, centred (`jaxgen.imaging.fourier`); a
 1 where k-space was measured, ``[h, w]`` or ``[b, h, w]``.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -14,22 +15,29 @@ from jaxgen.imaging.operators import LinearOperator
 from jaxgen.types import Array
 
 
-def mri_operator(mask: Array, sensitivities: Array | None = None, *, channels: int) -> LinearOperator:
+def mri_operator(
+    mask: Array, sensitivities: Array | None = None, *, channels: int, columns: bool = False
+) -> LinearOperator:
     """Cartesian MRI: ``A x = M F (S_c x)`` and ``A' y = sum_c conj(S_c) F' (M y_c)``.
 
-    F is `centred_fft2`, M the mask, S_c the sensitivity of coil c. ``|A| <= 1`` for normalised sensitivities.
+    F is `centred_fft2`, M the mask, S_c the sensitivity of coil c. ``|A| <= 1`` for normalised sensitivities. ``A' A``
+    moves the mask's centre to the corner instead of images and k-space, and with `columns` it transforms along rows
+    alone: along columns F and F' cancel.
 
     Args:
         mask: ``[h, w]`` or ``[b, h, w]``, 1 where measured and 0 elsewhere.
         sensitivities: complex ``[h, w, coils]`` or ``[b, h, w, coils]``; none is a single coil that is 1 everywhere.
         channels: of the image: 1 for a real one, whose adjoint is the real part, 2 for real and imaginary part.
+        columns: the mask keeps whole columns, its rows all the same, as sampling line by line does: ``A' A`` is then
+            twice as fast. A mask that JAX traces is not looked at, and ``A' A`` is wrong if it does not.
 
     Returns:
-        ``forward: [b, h, w, channels] -> [b, h, w, coils]`` and its adjoint.
+        ``forward: [b, h, w, channels] -> [b, h, w, coils]``, its adjoint, and ``A' A``.
 
     Raises:
-        ValueError: if mask or sensitivities do not have these shapes, or `channels` is neither 1 nor 2; when it is
-            called, if an image or k-space does not fit, or k-space is not complex.
+        ValueError: if mask or sensitivities do not have these shapes, `channels` is neither 1 nor 2, or the mask does
+            not keep whole columns where it should; when it is called, if an image or k-space does not fit, or k-space
+            is not complex.
 
     Reference:
         Pruessmann et al. 1999, "SENSE: sensitivity encoding for fast MRI".
@@ -48,26 +56,39 @@ def mri_operator(mask: Array, sensitivities: Array | None = None, *, channels: i
         if sensitivities.ndim not in (3, 4) or sensitivities.shape[-3:-1] != size:
             raise ValueError(f"sensitivities [h, w, coils] for a mask of {size} are needed, not {sensitivities.shape}")
         coils = sensitivities.shape[-1]
+    if columns and not isinstance(mask, jax.core.Tracer) and not bool(jnp.all(mask == mask[..., :1, :])):
+        raise ValueError("the mask does not keep whole columns; leave columns out")
     kept = jnp.asarray(mask, jnp.float32)[..., None]
 
-    def forward(x: Array) -> Array:
+    def coil_images(x: Array) -> Array:
         if x.ndim != 4 or x.shape[1:] != (*size, channels) or jnp.iscomplexobj(x):
             raise ValueError(
                 f"a real image [b, {size[0]}, {size[1]}, {channels}] is needed, not {x.dtype} of {x.shape}"
             )
         image = to_complex(x)[..., None] if channels == 2 else x
-        return kept * centred_fft2(image if sensitivities is None else sensitivities * image)
+        return image if sensitivities is None else sensitivities * image
+
+    def combined(images: Array) -> Array:
+        image = images[..., 0] if sensitivities is None else combine_coils(images, sensitivities)
+        return from_complex(image) if channels == 2 else jnp.real(image)[..., None]
+
+    def forward(x: Array) -> Array:
+        return kept * centred_fft2(coil_images(x))
 
     def adjoint(y: Array) -> Array:
         if y.ndim != 4 or y.shape[1:] != (*size, coils) or not jnp.iscomplexobj(y):
             raise ValueError(
                 f"complex k-space [b, {size[0]}, {size[1]}, {coils}] is needed, not {y.dtype} of {y.shape}"
             )
-        images = centred_ifft2(kept * y)
-        image = images[..., 0] if sensitivities is None else combine_coils(images, sensitivities)
-        return from_complex(image) if channels == 2 else jnp.real(image)[..., None]
+        return combined(centred_ifft2(kept * y))
 
-    return LinearOperator(forward, adjoint)
+    cornered, axes = jnp.fft.ifftshift(kept**2, (-3, -2)), (2,) if columns else (1, 2)
+
+    def normal(x: Array) -> Array:
+        kspace = cornered * jnp.fft.fftn(coil_images(x), axes=axes, norm="ortho")
+        return combined(jnp.fft.ifftn(kspace, axes=axes, norm="ortho"))
+
+    return LinearOperator(forward, adjoint, normal)
 
 
 def zero_filled(kspace: Array, sensitivities: Array | None = None) -> Array:

@@ -1,6 +1,7 @@
 """MRI with a diffusion prior: from the command line to its files, on a user's k-space, and its presets by shape."""
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -70,6 +71,12 @@ def test_what_the_prior_is_asked_for_is_what_was_measured():
     assert jnp.mean(jnp.abs(jnp.imag(z))) < 0.02 * jnp.mean(jnp.abs(z)), "what stays imaginary is small"
 
 
+@pytest.mark.parametrize(("kind", "columns"), [("random", True), ("equispaced", True), ("poisson", False)])
+def test_a_scan_knows_whether_its_columns_are_whole(kind, columns):
+    x = np.zeros((2, 16, 16, 1), np.float32)
+    assert mri.measure_real(jax.random.split(jax.random.key(0), 2), x, kind, 2).columns == columns
+
+
 def test_k_space_of_a_person_comes_with_its_range_and_its_noise():
     rng = np.random.default_rng(0)
     clean = 50 * scan_of(64, 48, 4)
@@ -105,5 +112,6 @@ def test_every_sampler_traces_on_any_size(method, coils):
     shape = (2, 18, 15, coils or 1)
     y, maps = jax.ShapeDtypeStruct(shape, jnp.complex64), coils and jax.ShapeDtypeStruct(shape, jnp.complex64)
     keys = jax.random.split(jax.random.key(0), 2)
-    traced = jax.eval_shape(ways._posterior[method], params["net"], keys, y, jnp.ones(shape[:3]), maps, 0.1)
+    draw = functools.partial(ways._posterior[method], columns=True)
+    traced = jax.eval_shape(draw, params["net"], keys, y, jnp.ones(shape[:3]), maps, 0.1)
     assert [part.shape for part in traced] == [(2, 18, 15, 2 if coils else 1), (2,)]

@@ -42,6 +42,28 @@ def test_the_adjoint(case):
     np.testing.assert_allclose(inner_product(measured, y) / size, inner_product(x, back) / size, atol=1e-5)
 
 
+POINTS = jnp.asarray(np.random.default_rng(3).random((HEIGHT, WIDTH)) < 0.4, jnp.float32)
+
+
+@pytest.mark.parametrize("mask", [MASK, POINTS, 0.5 * POINTS, MASK[:, ::-1][None], jnp.stack([MASK, POINTS])])
+@pytest.mark.parametrize(("maps", "channels"), [(None, 1), (None, 2), (MAPS, 1), (MAPS, 2)])
+def test_the_short_way_of_forward_and_adjoint_is_both(mask, maps, channels):
+    operator = mri_operator(mask, maps, channels=channels)
+    x = jax.random.normal(jax.random.key(2), (2, HEIGHT, WIDTH, channels))
+    assert operator.normal is not None
+    want = operator.adjoint(operator.forward(x))
+    np.testing.assert_allclose(jax.jit(operator.normal)(x), want, atol=2e-6 * float(abs(want).max()))
+    with pytest.raises(ValueError, match="a real image"):
+        operator.normal(x[:, :-1])
+    if (mask == mask[..., :1, :]).all():
+        along_rows = mri_operator(mask, maps, channels=channels, columns=True)
+        assert along_rows.normal is not None
+        np.testing.assert_allclose(along_rows.normal(x), want, atol=2e-6 * float(abs(want).max()))
+    else:
+        with pytest.raises(ValueError, match="whole columns"):
+            mri_operator(mask, maps, channels=channels, columns=True)
+
+
 def test_no_image_grows():
     operator = mri_operator(MASK, MAPS, channels=2)
     bound = squared_norm_bound(operator, jax.random.key(0), (1, HEIGHT, WIDTH, 2), 10)

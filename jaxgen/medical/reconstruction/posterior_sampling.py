@@ -10,7 +10,7 @@ from denoisers to denoisers: `pseudo_inverse_guidance`.
 import jax
 import jax.numpy as jnp
 
-from jaxgen.imaging.operators import LinearOperator, conjugate_gradient, inner_product
+from jaxgen.imaging.operators import LinearOperator, apply_normal, conjugate_gradient, inner_product
 from jaxgen.medical.reconstruction.residual import residual
 from jaxgen.paths import Path
 from jaxgen.types import Array, Denoise, Key, Step
@@ -116,7 +116,7 @@ def pseudo_inverse_guidance(
         variance = (spread * sigma) ** 2 / (sigma**2 + (alpha * spread) ** 2)
 
         def normal(u: Array) -> Array:
-            return noise**2 * u + variance * operator.adjoint(operator.forward(u))
+            return noise**2 * u + variance * apply_normal(operator, u)
 
         towards = operator.adjoint(residual(operator, y, x0)).astype(x0.dtype)
         slope = sigma**2 * conjugate_gradient(normal, towards, iterations=iterations)

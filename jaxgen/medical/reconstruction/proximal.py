@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from jaxgen import draws
-from jaxgen.imaging.operators import LinearOperator, conjugate_gradient
+from jaxgen.imaging.operators import LinearOperator, apply_normal, conjugate_gradient
 from jaxgen.medical.reconstruction.residual import residual
 from jaxgen.paths import Path
 from jaxgen.samplers import Sample, start
@@ -40,7 +40,7 @@ def proximal(operator: LinearOperator, y: Array, x0: Array, weight, *, iteration
     """
 
     def normal(d: Array) -> Array:
-        return operator.adjoint(operator.forward(d)).astype(d.dtype) + jnp.asarray(weight, d.dtype) * d
+        return apply_normal(operator, d).astype(d.dtype) + jnp.asarray(weight, d.dtype) * d
 
     towards = operator.adjoint(residual(operator, y, x0)).astype(x0.dtype)
     return x0 + conjugate_gradient(normal, towards, iterations=iterations)
