@@ -124,7 +124,7 @@ def test_configurations_that_do_not_fit():
         (anomaly_diffusion.SMALL, {"levels": (0.9,)}, "--levels go to 0.9"),
         (anomaly_counterfactual.SMALL, {"levels": (0.5,)}, "--levels go to 0.5"),
         (anomaly_counterfactual.SMALL, {"cells": 65}, "--cells must be at most --size 64"),
-        (anomaly_patch.SMALL, {"cells": 65}, "--cells must be at most --size 64"),
+        (anomaly_patch.SMOKE, {"cells": 17}, "--cells must be at most --size 16"),
         (anomaly_diffusion.SMALL, {"median": 4}, "--median must be odd"),
         (anomaly_patch.SMALL, {"overlap": 32}, "--overlap must"),
         (anomaly_patch.SMALL, {"box": 65}, "--box must"),
