@@ -40,8 +40,8 @@ class _DCGAN(nn.Module):
         coarsest = _coarsest(self.shape, len(self.channels) - 1)
         embedding = None
         if self.classes is not None:
+            # Beside the latent it would soon outweigh it, and each class would have one image.
             embedding = ClassEmbedding(self.classes, self.label_features)(cast(Array, label))
-            z = jnp.concatenate([z.astype(embedding.dtype), embedding], -1)
         h = layers.Dense(math.prod(coarsest) * self.channels[0])(z).reshape(z.shape[0], *coarsest, -1)
         for level, width in enumerate(self.channels):
             h = _see(h if level == 0 else layers.Conv(width)(residual.repeat(h)), condition, width)
@@ -114,7 +114,7 @@ def dcgan_generator(
     """The small classic generator: a dense layer, then resolution doubled by repeating, convolution, norm, ReLU; tanh.
 
     ``apply(params, z, label=None, condition=None)`` maps latents ``[b, d]`` to ``[b, *shape]`` in [-1, 1]. Labels
-    ``[b]`` enter beside the latent and as scale and shift of the norms; a condition ``[b, *spatial, k]`` of the size
+    ``[b]`` enter as scale and shift of the norms; a condition ``[b, *spatial, k]`` of the size
     of the image enters at every resolution through a convolution. What is None at `init` must be None at `apply`.
     Group norms stand for the paper's batch norms, so that no example depends on another, and resized convolutions for
     transposed ones, which leave checkerboards; the last features are as fine as the image, for a layer that answers at
