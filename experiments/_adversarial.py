@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -112,16 +112,16 @@ def make_model(config: GANConfig, constants: Mapping[str, Any], classes: int | N
         r2=config.r2,
         gradient_penalty=config.gradient_penalty,
         critic_steps=config.critic_steps,
-        augment=_augment(config),
+        augment=augmentation(config.augment),
         classes=classes,
     )
 
 
-def _augment(config: GANConfig) -> Callable | None:
+def augmentation(names: Sequence[str] | None) -> Callable | None:
     """The changes that `--augment` names; what is moved in or cut out is as dark as the background."""
-    if config.augment is None:
+    if names is None:
         return None
-    colour, moved, cut = (name in config.augment for name in ("colour", "translation", "cutout"))
+    colour, moved, cut = (name in names for name in ("colour", "translation", "cutout"))
     options: dict[str, Any] = {
         "brightness": 0.5 * colour,
         "contrast": 0.5 * colour,

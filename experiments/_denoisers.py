@@ -56,6 +56,17 @@ def time_at(path: Path, share: Any) -> Any:
     return path.t_data + share * (path.t_noise - path.t_data)
 
 
+def times_up_to(share: float) -> Callable[[Path, Key, int], Array]:
+    """The law of training times that are uniform up to this share of the way from the data to the noise."""
+    return lambda path, key, n: time_at(path, share * (1 - draws.uniform(key, (n,))))
+
+
+def grid_from(path: Path, share: Any, steps: int) -> Array:
+    """Times ``[steps + 1]`` from this share of the way to the noise, which a program may be given, to the data."""
+    start = time_at(path, share)
+    return start + (path.t_data - start) * jnp.linspace(0, 1, steps + 1)
+
+
 def loss_weight(config: DenoiserConfig, path: Path) -> Callable[[Array], Array] | None:
     """The weight that `--weight` names, for the prediction."""
     if config.weight == "simple":

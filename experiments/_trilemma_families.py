@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments._adversarial import augmentation
 from experiments._samplers import SAMPLERS
 from jaxgen import paths
 from jaxgen.families import (
@@ -24,7 +25,6 @@ from jaxgen.families import (
     vae_model,
 )
 from jaxgen.flops import count_flops
-from jaxgen.imaging import differentiable_augment
 from jaxgen.nets import dcgan_discriminator, dcgan_generator, decoder, encoder, unet
 from jaxgen.samplers import euler, grids
 from jaxgen.types import Model, Net
@@ -86,9 +86,7 @@ LATENT = 64
 def _gan(shape: Shape, width: int) -> Model:
     channels = _levels(width, (8, 4, 2, 1))
     generator, critic = dcgan_generator(shape, channels=channels), dcgan_discriminator(channels=channels[::-1])
-    moved = functools.partial(
-        differentiable_augment, brightness=0.0, contrast=0.0, translation=0.125, cutout=0.0, fill=-1.0
-    )
+    moved = augmentation(("translation",))
     return gan_model(generator, critic, shape, latent=LATENT, r1=0.2, r2=0.2, augment=moved)
 
 

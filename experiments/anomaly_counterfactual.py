@@ -126,18 +126,13 @@ def _law(config: CounterfactualConfig) -> NoiseLaw:
     return anomaly.coarse_law(config.cells) if config.noise == "coarse" else draws.normal
 
 
-def _time(config: CounterfactualConfig):
-    """The law of the training times."""
-    return lambda path, key, n: denoisers.time_at(path, config.highest * (1 - draws.uniform(key, (n,))))
-
-
 def _noisy_network(config: CounterfactualConfig):
     return classifier(2, channels=config.classifier_channels, blocks=1, patch=config.patch)
 
 
 def _build_classifier(config: CounterfactualConfig, constants, trained) -> Stage:
-    path, law, time = denoisers.make_path(config), _law(config), _time(config)
-    model = classifier_model(_noisy_network(config), path=path, noise=law, time=time)
+    path, time = denoisers.make_path(config), denoisers.times_up_to(config.highest)
+    model = classifier_model(_noisy_network(config), path=path, noise=_law(config), time=time)
     steps = config.classifier_steps
     return Stage("classifier", model, images.optimizers(config, steps), steps, shared.prepare(config))
 
@@ -159,8 +154,8 @@ def _of_healthy(spec: StageSpec) -> StageSpec:
 
 
 def _build(config: CounterfactualConfig, constants, trained) -> Stage:
-    options: dict[str, Any] = {"noise": None if config.noise == "white" else _law(config), "time": _time(config)}
-    model = denoisers.make_model(config, constants, classes=2, drop_label=config.drop_label, **options)
+    noise, time = None if config.noise == "white" else _law(config), denoisers.times_up_to(config.highest)
+    model = denoisers.make_model(config, constants, classes=2, drop_label=config.drop_label, noise=noise, time=time)
     return Stage("diffusion", model, images.optimizers(config), config.steps, shared.prepare(config))
 
 
@@ -189,8 +184,7 @@ def _translators(config: CounterfactualConfig, constants, trained) -> dict[str, 
     covariance = anomaly.coarse_covariance(config.cells) if config.noise == "coarse" else None
 
     def grid(level):
-        start = denoisers.time_at(path, level)
-        return start + (path.t_data - start) * jnp.linspace(0, 1, config.sampler_steps + 1)
+        return denoisers.grid_from(path, level, config.sampler_steps)
 
     def labelled(params, n: int):
         def denoise(x, t, label):

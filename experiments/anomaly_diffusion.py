@@ -39,7 +39,7 @@ from jaxgen.medical import anomaly
 from jaxgen.metrics import average_precision
 from jaxgen.samplers import ddim, denoiser
 from jaxgen.train import Stage
-from jaxgen.types import Array, Key, NoiseLaw
+from jaxgen.types import Key, NoiseLaw
 
 Law = Literal["white", "simplex", "coarse32", "coarse16", "coarse8", "coarse4"]
 LAWS: tuple[Law, ...] = ("white", "simplex", "coarse32", "coarse16", "coarse8", "coarse4")
@@ -82,11 +82,8 @@ def _law(config: DiffusionConfig, name: str) -> NoiseLaw:
 
 def _stage(name: str) -> StageSpec:
     def build(config: DiffusionConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
-        def time(path, key: Key, n: int) -> Array:
-            return denoisers.time_at(path, config.highest * (1 - draws.uniform(key, (n,))))
-
         noise = None if name == "white" else _law(config, name)
-        model = denoisers.make_model(config, constants, time=time, noise=noise)
+        model = denoisers.make_model(config, constants, time=denoisers.times_up_to(config.highest), noise=noise)
         return Stage(name, model, images.optimizers(config), config.steps, shared.prepare(config))
 
     return StageSpec(name, build, lambda config: name in config.noise)
@@ -99,8 +96,7 @@ def _restorer(config: DiffusionConfig, constants, trained, name: str) -> levels.
     @jax.jit
     def run(params, keys, x, level):
         denoise = denoiser(lambda x, t: net.apply(params, x, t), path, config.prediction)
-        start = denoisers.time_at(path, level)
-        grid = start + (path.t_data - start) * jnp.linspace(0, 1, config.sampler_steps + 1)
+        grid = denoisers.grid_from(path, level, config.sampler_steps)
         step = ddim(path, config.eta, noise=law)
         restored = anomaly.partial_diffusion(step, path, denoise, keys, x, grid, noise=law, repeats=config.repeats)
         return jnp.mean(restored, 0)

@@ -179,19 +179,20 @@ class Reconstructors:
 
     def draw(self, method: str, key, scan: mri.Scan, setting: float, repeats: int) -> tuple[np.ndarray, np.ndarray]:
         """Samples in [-1, 1] ``[repeats, n, h, w, channels]``, and ``|A x - y| / |y|`` of each ``[repeats, n]``."""
-        n = len(scan.y)
+        n, columns = len(scan.y), scan.columns
 
         def run(y, mask, maps, keys):
-            return self._posterior[method](self._params, keys, y, mask, maps, setting, columns=scan.columns)
+            return self._posterior[method](self._params, keys, y, mask, maps, setting, columns=columns)
 
         drawn, left = self._in_chunks(run, scan, repeats, jax.random.split(key, repeats * n))
         return drawn.reshape(repeats, n, *drawn.shape[1:]), left.reshape(repeats, n)
 
     def baselines(self, scan: mri.Scan, weights: Mapping[str, float]) -> dict[str, np.ndarray]:
         """Magnitudes ``[n, h, w, 1]`` by the name of what found them."""
+        columns = scan.columns
 
         def run(y, mask, maps):
-            return self._baselines(y, mask, maps, weights["cg-sense"], weights["tv"], columns=scan.columns)
+            return self._baselines(y, mask, maps, weights["cg-sense"], weights["tv"], columns=columns)
 
         return dict(zip(BASELINES, self._in_chunks(run, scan, 1), strict=True))
 

@@ -114,8 +114,8 @@ def dcgan_generator(
     """The small classic generator: a dense layer, then resolution doubled by repeating, convolution, norm, ReLU; tanh.
 
     ``apply(params, z, label=None, condition=None)`` maps latents ``[b, d]`` to ``[b, *shape]`` in [-1, 1]. Labels
-    ``[b]`` enter as scale and shift of the norms; a condition ``[b, *spatial, k]`` of the size
-    of the image enters at every resolution through a convolution. What is None at `init` must be None at `apply`.
+    ``[b]`` enter as scale and shift of the norms; a condition ``[b, *spatial, k]`` of the size of the image enters at
+    every resolution through a convolution. What is None at `init` must be None at `apply`.
     Group norms stand for the paper's batch norms, so that no example depends on another, and resized convolutions for
     transposed ones, which leave checkerboards; the last features are as fine as the image, for a layer that answers at
     once from features of half its resolution leaves a grid of blocks.

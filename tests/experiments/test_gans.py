@@ -58,8 +58,7 @@ def test_the_critic_sees_images_changed_as_asked():
     x = jnp.broadcast_to(jnp.linspace(-0.5, 0.5, 16)[:, None], (4, 16, 16, 1))
 
     def seen(*names):
-        config = dataclasses.replace(gan.SMOKE, augment=names or None)
-        augment = adversarial._augment(config)
+        augment = adversarial.augmentation(names or None)
         return None if augment is None else np.asarray(augment(jax.random.key(0), x))
 
     assert seen() is None
