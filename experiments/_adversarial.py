@@ -15,7 +15,7 @@ from jaxgen.errors import UserError
 from jaxgen.families import gan_model
 from jaxgen.imaging import differentiable_augment
 from jaxgen.losses import adversarial as losses
-from jaxgen.metrics import density_coverage
+from jaxgen.metrics import density_coverage, within_class_distance
 from jaxgen.nets import (
     dcgan_discriminator,
     dcgan_generator,
@@ -146,21 +146,33 @@ def make_stage(config: GANConfig, constants, trained, classes: int | None = None
 
 
 def make_watch(config: GANConfig, constants, trained, model: Model) -> Watch:
-    """Coverage of training images in the judge's features, and how many of its classes are drawn."""
+    """In the judge's eyes: coverage of training images, how many classes are drawn, and how much variety each has.
+
+    Variety is the mean distance of two images of a class over that of real ones.
+    """
     judge: list[images.Judge] = []
     real: list[np.ndarray] = []
+    real_variety: list[float] = []
     draw = jax.jit(lambda params, keys: model.sample(params, keys, len(keys)))
     classes = len(constants["classes"])
+
+    def seen(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return judge[0].features(x), judge[0].classes(x)
 
     def measure(params, key, examples) -> dict[str, float]:
         if not judge:
             judge.append(images.Judge(config, constants, trained))
-            real.append(judge[0].features(examples["image"].astype(np.float32) / 127.5 - 1))
+            features, label = seen(examples["image"].astype(np.float32) / 127.5 - 1)
+            real.append(features)
+            real_variety.append(within_class_distance(features, label))
         keys = jax.random.split(key, config.watch_images)
-        drawn = images.in_chunks(lambda keys: draw(params, keys), len(keys), config.chunk, keys)
-        numbers = {"coverage": float(density_coverage(real[0], judge[0].features(drawn))[1])}
+        features, label = seen(images.in_chunks(lambda keys: draw(params, keys), len(keys), config.chunk, keys))
+        numbers = {
+            "coverage": float(density_coverage(real[0], features)[1]),
+            "variety": within_class_distance(features, label) / real_variety[0],
+        }
         if classes:
-            share = np.bincount(judge[0].classes(drawn), minlength=classes) / len(drawn)
+            share = np.bincount(label, minlength=classes) / len(label)
             numbers["classes_drawn"] = float(np.sum(share >= 0.1 / classes))
         return numbers
 

@@ -33,6 +33,7 @@ from jaxgen.config import option
 from jaxgen.data import ArraySource, Splits, resized
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader
+from jaxgen.imaging.affine import random_affine
 from jaxgen.imaging.augment import random_flip
 from jaxgen.imaging.filtered_backprojection import cosine, filtered_backprojection, hann, ramp, shepp_logan
 from jaxgen.imaging.operators import LinearOperator, pseudo_inverse
@@ -59,6 +60,10 @@ class CTConfig(posterior.PosteriorConfig):
     high: float = option(
         1500.0, "Hounsfield units of the brightest value kept; -1000 is the darkest", gt=0, group="data"
     )
+
+    rotate: float = option(0.0, "turn training slices by at most so many degrees", ge=0, le=180, group="data")
+    zoom: float = option(0.0, "enlarge or shrink them by at most this share", ge=0, le=1, group="data")
+    shift: float = option(0.0, "shift them by at most this share of their width", ge=0, le=1, group="data")
 
     views: images.Widths = option((12, 23, 50), "numbers of views to reconstruct from", ge=1, le=4096, group="scan")
     metal_views: int = option(90, "views of the slices with metal", ge=1, le=4096, group="scan")
@@ -90,14 +95,30 @@ def _measure(config: CTConfig, splits: Splits) -> dict[str, Any]:
     return {"value_range": [[ct.AIR], [config.high]], "channels": 1, "classes": []}
 
 
+def _moves(config: CTConfig) -> dict[str, Any]:
+    """How far training slices are moved; empty where they are not."""
+    moves = {"rotation": float(np.deg2rad(config.rotate)), "zoom": config.zoom, "shift": config.shift}
+    return moves if any(moves.values()) else {}
+
+
 def _examples(config: CTConfig, constants: Mapping[str, Any], splits: Splits) -> ArraySource:
-    return resized(splits.train, config.size, constants["value_range"], channels=1, dtype=np.float16)
+    """Slices at their size; at twice of it where they are moved, which would blur them otherwise."""
+    size = config.size * (2 if _moves(config) else 1)
+    return resized(splits.train, size, constants["value_range"], channels=1, dtype=np.float16)
 
 
 def _prepare(config: CTConfig):
+    moves = _moves(config)
+
     def prepare(key, batch):
+        flip_key, move_key = draws.split(key, 2)
         batch = {**batch, "image": batch["image"].astype(jnp.float32)}
-        return random_flip(key, batch, axes=(1,), names=("image",)) if config.mirror else batch
+        if config.mirror:
+            batch = random_flip(flip_key, batch, axes=(1,), names=("image",))
+        if moves:
+            moved = random_affine(move_key, batch, **moves, names=("image",))["image"]
+            batch["image"] = moved.reshape(len(moved), config.size, 2, config.size, 2, -1).mean((2, 4))
+        return batch
 
     return prepare
 
@@ -344,12 +365,15 @@ def _apply(config: CTConfig, constants, trained):
 
 
 SMALL = CTConfig(
+    rotate=10.0,
+    zoom=0.1,
+    shift=0.05,
     sampler_steps=40,
     cases=8,
     tuning=8,
-    repeats=6,
+    repeats=16,
     tv_steps=200,
-    steps=1500,
+    steps=3000,
     batch_size=16,
     learning_rate=1e-3,
     warmup_steps=100,

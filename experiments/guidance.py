@@ -26,6 +26,7 @@ from jaxgen.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.families import classifier_model
+from jaxgen.metrics import within_class_distance
 from jaxgen.nets import classifier
 from jaxgen.samplers import clip, grids, sample
 from jaxgen.train import Stage
@@ -137,20 +138,13 @@ class _Sampler:
         )
 
 
-def _diversity(judge: images.Judge, drawn: np.ndarray, label: np.ndarray) -> float:
-    """The mean distance between two images of one class, in the judge's features."""
-    features = judge.features(drawn).astype(np.float64)
-    means = []
-    for k in np.unique(label):
-        x = features[label == k]
-        apart = np.linalg.norm(x[:, None] - x[None], axis=-1)
-        means.append(apart.sum() / max(1, len(x) * (len(x) - 1)))
-    return float(np.mean(means))
-
-
 def _score(real: judging.Real, judge: images.Judge, drawn: np.ndarray, label: np.ndarray) -> dict[str, float]:
     accuracy = float(np.mean(judge.classes(drawn) == label))
-    return {"accuracy": accuracy, "diversity": _diversity(judge, drawn, label), **judging.score(real, judge, drawn)}
+    return {
+        "accuracy": accuracy,
+        "diversity": within_class_distance(judge.features(drawn), label),
+        **judging.score(real, judge, drawn),
+    }
 
 
 DESCRIBE = {

@@ -1,5 +1,6 @@
 """Pure image operators: signed distance maps, augmentation, noise, intensities, overlapping tiles, CT, MRI."""
 
+from jaxgen.imaging.affine import random_affine
 from jaxgen.imaging.augment import random_crop, random_flip, random_quarter_turn
 from jaxgen.imaging.coils import (
     calibration_region,
@@ -106,6 +107,7 @@ __all__ = [
     "random_brightness",
     "random_contrast",
     "random_crop",
+    "random_affine",
     "random_flip",
     "random_gamma",
     "random_mask",

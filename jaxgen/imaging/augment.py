@@ -16,7 +16,8 @@ from jaxgen import draws
 from jaxgen.types import Array, Batch, Key
 
 
-def _named(batch: Batch, names: Sequence[str] | None, rank: int) -> tuple[str, ...]:
+def named(batch: Batch, names: Sequence[str] | None, rank: int) -> tuple[str, ...]:
+    """The entries to change, all of them if `names` is None; an error unless they agree in batch and spatial axes."""
     names = tuple(batch) if names is None else tuple(names)
     missing = [name for name in names if name not in batch]
     if missing or not names:
@@ -58,7 +59,7 @@ def random_flip(
         >>> random_flip(jax.random.key(1), batch, axes=(0,))["image"].shape
         (1, 3, 1)
     """
-    names = _named(batch, names, max(axes) + 1)
+    names = named(batch, names, max(axes) + 1)
     size = batch[names[0]].shape[0]
     flips = draws.uniform(key, (size, len(axes))) < 0.5
     out = dict(batch)
@@ -90,7 +91,7 @@ def random_quarter_turn(
         >>> random_quarter_turn(jax.random.key(0), {"mask": jnp.eye(4)[None]})["mask"].sum().item()
         4.0
     """
-    names = _named(batch, names, max(axes) + 1)
+    names = named(batch, names, max(axes) + 1)
     first = batch[names[0]].shape
     if first[axes[0] + 1] != first[axes[1] + 1]:
         raise ValueError(f"quarter turns need axes {axes} of equal length, got shape {first}")
@@ -124,7 +125,7 @@ def random_crop(key: Key, batch: Batch, size: Sequence[int], *, names: Sequence[
         >>> random_crop(jax.random.key(0), {"image": jnp.zeros((2, 8, 8, 3))}, (4, 6))["image"].shape
         (2, 4, 6, 3)
     """
-    names = _named(batch, names, len(size))
+    names = named(batch, names, len(size))
     b, *spatial = batch[names[0]].shape[: len(size) + 1]
     room = jnp.asarray([n - s + 1 for n, s in zip(spatial, size, strict=True)])
     if any(s < 1 or s > n for n, s in zip(spatial, size, strict=True)):

@@ -9,7 +9,7 @@ from jaxgen.metrics.distribution import (
     maximum_dice_matching,
     pairwise_iou,
 )
-from jaxgen.metrics.diversity import pairwise_similarity
+from jaxgen.metrics.diversity import pairwise_similarity, within_class_distance
 from jaxgen.metrics.features import Extractor, Features, extract, frechet
 from jaxgen.metrics.fidelity import frechet_distance, frechet_distance_infinity
 from jaxgen.metrics.image_quality import ms_ssim, psnr, ssim
@@ -85,4 +85,5 @@ __all__ = [
     "straightness",
     "surface_dice",
     "wasserstein_along",
+    "within_class_distance",
 ]

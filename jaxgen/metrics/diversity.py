@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.spatial.distance import pdist
 
 from jaxgen.metrics.bootstrap import Estimate
 from jaxgen.metrics.image_quality import ms_ssim
@@ -52,6 +53,35 @@ def pairwise_similarity(
         found.append(np.asarray(score, np.float64)[: pairs - start])
     values = np.concatenate(found)
     return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
+
+
+def within_class_distance(features: np.ndarray, label: np.ndarray | None = None) -> float:
+    """Mean distance of two members of one class, averaged over the classes: near 0 where each class has one image.
+
+    ``1 / K sum_k mean_(i != j of class k) |f_i - f_j|``. Coverage counts which classes are drawn, this how different
+    the images of a class are; compare with real images in the same features.
+
+    Args:
+        features: ``[n, d]``.
+        label: ``[n]``, the class of each; None takes all for one class. Classes of one member are left out.
+
+    Returns:
+        The mean, in the units of the features.
+
+    Raises:
+        ValueError: where no class has two members.
+
+    Example:
+        >>> within_class_distance(np.array([[0.0], [1.0], [7.0], [7.0]]), np.array([0, 0, 1, 1]))
+        0.5
+    """
+    features = np.asarray(features, np.float64)
+    label = np.zeros(len(features), int) if label is None else np.asarray(label)
+    classes = [features[label == k] for k in np.unique(label)]
+    means = [pdist(members).mean() for members in classes if len(members) > 1]
+    if not means:
+        raise ValueError(f"needs two members of a class, got {len(features)} features of {len(classes)} classes")
+    return float(np.mean(means))
 
 
 @functools.partial(jax.jit, static_argnums=2)

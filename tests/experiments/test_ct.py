@@ -78,6 +78,21 @@ def test_the_system_explains_what_is_measured():
     np.testing.assert_allclose(operator.forward(jnp.asarray(x)), target, atol=1e-4)
 
 
+def test_slices_are_moved_at_twice_their_size():
+    """A shift of nothing to speak of leaves the means of 2 x 2 pixels; a real one moves them."""
+    config = dataclasses.replace(ct_reconstruction.SMOKE, mirror=False, rotate=0.0, zoom=0.0, shift=1e-7)
+    splits = ct_reconstruction.EXPERIMENT.load(config)
+    constants = ct_reconstruction._measure(config, splits)
+    whole = ct_reconstruction._examples(dataclasses.replace(config, shift=0.0), constants, splits)[0]["image"]
+    twice = ct_reconstruction._examples(config, constants, splits)[0]["image"]
+    assert (whole.shape, twice.shape) == ((16, 16, 1), (32, 32, 1))
+    batch, keys = {"image": jnp.asarray(twice)[None]}, jax.random.split(jax.random.key(0), 1)
+    halved = np.asarray(twice, np.float32).reshape(16, 2, 16, 2, 1).mean((1, 3))
+    np.testing.assert_allclose(ct_reconstruction._prepare(config)(keys, batch)["image"][0], halved, atol=1e-3)
+    moved = ct_reconstruction._prepare(dataclasses.replace(config, rotate=90.0))(keys, batch)["image"][0]
+    assert np.abs(moved - halved).mean() > 0.1
+
+
 def test_metal_spoils_what_passes_through_it():
     x = np.full((1, 16, 16, 1), -1, np.float32)
     x[:, 3:13, 3:13] = -0.2  # water
