@@ -56,9 +56,9 @@ def time_at(path: Path, share: Any) -> Any:
     return path.t_data + share * (path.t_noise - path.t_data)
 
 
-def times_up_to(share: float) -> Callable[[Path, Key, int], Array]:
-    """The law of training times that are uniform up to this share of the way from the data to the noise."""
-    return lambda path, key, n: time_at(path, share * (1 - draws.uniform(key, (n,))))
+def times_up_to(share: float, power: float = 1.0) -> Callable[[Path, Key, int], Array]:
+    """The law of training times ``share u^power`` of the way from the data to the noise, u uniform in [0, 1)."""
+    return lambda path, key, n: time_at(path, share * (1 - draws.uniform(key, (n,))) ** power)
 
 
 def grid_from(path: Path, share: Any, steps: int) -> Array:

@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from experiments import _anomaly as shared
 from experiments import _anomaly_judging as judging
@@ -51,7 +52,16 @@ class CounterfactualConfig(shared.AnomalyConfig, denoisers.DenoiserConfig):
 
     drop_label: float = option(0.3, "share of labels that training leaves out", ge=0, le=1, group="method")
     classifier_steps: int = option(800, "training steps of the noisy classifier", ge=1, group="training")
+    classifier_rate: float = option(1e-3, "its learning rate", gt=0, group="training")
+    classifier_batches: int = option(1, "batches whose gradients are one update of it", ge=1, group="training")
+    classifier_power: float = option(
+        1.0,
+        "its training times go with this power of a uniform number: above 1 more of the low noise",
+        gt=0,
+        group="training",
+    )
     classifier_channels: images.Widths = option((16, 32, 64), "its widths", ge=4, group="network")
+    classifier_patch: int = option(1, "blocks of so many pixels are one for it", ge=1, le=16, group="network")
     noise: Literal["coarse", "white"] = option("coarse", "the kind of noise", group="method")
     cells: int = option(8, "nodes of the coarse noise along one side", ge=1, group="method")
     highest: float = option(0.4, "train up to this share of the way to the noise", gt=0, le=1, group="method")
@@ -127,14 +137,16 @@ def _law(config: CounterfactualConfig) -> NoiseLaw:
 
 
 def _noisy_network(config: CounterfactualConfig):
-    return classifier(2, channels=config.classifier_channels, blocks=1, patch=config.patch)
+    return classifier(2, channels=config.classifier_channels, blocks=1, patch=config.classifier_patch)
 
 
 def _build_classifier(config: CounterfactualConfig, constants, trained) -> Stage:
-    path, time = denoisers.make_path(config), denoisers.times_up_to(config.highest)
+    path, time = denoisers.make_path(config), denoisers.times_up_to(config.highest, config.classifier_power)
     model = classifier_model(_noisy_network(config), path=path, noise=_law(config), time=time)
-    steps = config.classifier_steps
-    return Stage("classifier", model, images.optimizers(config, steps), steps, shared.prepare(config))
+    settings = dataclasses.replace(config, learning_rate=config.classifier_rate)
+    optimizer = images.optimizers(settings, max(1, config.classifier_steps // config.classifier_batches))["net"]
+    many = optax.MultiSteps(optimizer, config.classifier_batches).gradient_transformation()
+    return Stage("classifier", model, {"net": many}, config.classifier_steps, shared.prepare(config))
 
 
 def _of_healthy(spec: StageSpec) -> StageSpec:
@@ -302,6 +314,11 @@ def _apply(config: CounterfactualConfig, constants, trained):
 SMALL = CounterfactualConfig(
     path="linear",
     prediction="x0",
+    classifier_steps=8000,
+    classifier_rate=3e-3,
+    classifier_batches=4,
+    classifier_power=3.0,
+    classifier_patch=2,
     steps=1500,
     batch_size=8,
     learning_rate=1e-3,
@@ -348,6 +365,7 @@ FULL = CounterfactualConfig(
     drop_label=0.35,
     classifier_channels=(32, 64, 64, 128),
     classifier_steps=20_000,
+    classifier_rate=1e-4,
     noise="white",
     highest=1.0,
     levels=(0.75,),

@@ -80,8 +80,9 @@ def _model(config: TrilemmaConfig, constants: Mapping[str, Any], name: str) -> M
 
 def _optimizers(config: TrilemmaConfig, name: str, model: Model, steps: int) -> dict[str, Any]:
     groups = {group for objective in model.objectives for group in objective.groups}
-    short = dataclasses.replace(config, warmup_steps=min(config.warmup_steps, steps // 10))
-    return dict.fromkeys(sorted(groups), images.optimizers(short, steps, b1=FAMILIES[name].b1)["net"])
+    family = FAMILIES[name]
+    short = dataclasses.replace(config, warmup_steps=min(config.warmup_steps, steps // 10), **family.training)
+    return dict.fromkeys(sorted(groups), images.optimizers(short, steps, b1=family.b1)["net"])
 
 
 def _step_flops(config: TrilemmaConfig, name: str, model: Model, shape: tuple[int, int, int]) -> float:
