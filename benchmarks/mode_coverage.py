@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks import common
 
-SAMPLES, BATCH, WIDTHS, LATENT = 2500, 128, (64, 64), 2
+SAMPLES, BATCH, LATENT = 2500, 128, 2
 DEVIATION = {"eight_gaussians": 0.2, "25_gaussians": 0.05}
 
 
@@ -39,7 +39,7 @@ def cases() -> dict[str, dict[str, Any]]:
     }
 
 
-def train(options: dict[str, Any], data: str, keys: int, steps: int) -> Any:
+def train(options: dict[str, Any], data: str, keys: int, steps: int, widths: tuple[int, ...]) -> Any:
     """Samples ``[keys, SAMPLES, 2]`` of the averaged generators."""
     import jax
     import jax.numpy as jnp
@@ -50,10 +50,10 @@ def train(options: dict[str, Any], data: str, keys: int, steps: int) -> Any:
     from jaxgen.train import init_state, make_optimizer, make_train_step
 
     options = dict(options)
-    critic = mlp(1, widths=WIDTHS)
+    critic = mlp(1, widths=widths)
     if options.pop("spectral", False):
         critic = spectral_norm(critic)
-    model = gan_model(mlp(2, widths=WIDTHS), critic, (2,), latent=LATENT, data="points", **options)
+    model = gan_model(mlp(2, widths=widths), critic, (2,), latent=LATENT, data="points", **options)
     optimizers = {
         name: make_optimizer(1e-3, 0, steps, "cosine", name="adam", b1=0.0, b2=0.99) for name in ("generator", "critic")
     }
@@ -92,11 +92,15 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
     from jaxgen.data import planar
     from jaxgen.metrics.modes import mode_coverage
 
+    chosen = arguments.losses.split(";") if arguments.losses else list(cases())
+    if unknown := set(chosen) - set(cases()):
+        raise SystemExit(f"--losses: there is no {', '.join(unknown)}; choose from {', '.join(cases())}")
+    widths = tuple(int(width) for width in arguments.widths.split(","))
     for data in arguments.data.split(","):
         law = planar.planar_set(data)
-        for name, options in cases().items():
+        for name in chosen:
             began = time.perf_counter()
-            samples = np.asarray(train(options, data, arguments.keys, arguments.steps))
+            samples = np.asarray(train(cases()[name], data, arguments.keys, arguments.steps, widths))
             finite = [x for x in samples if np.isfinite(x).all()]
             found = [mode_coverage(x, law.modes, DEVIATION[data]) for x in finite]
             covered = [entry.covered for entry in found] + [0] * (len(samples) - len(finite))
@@ -111,6 +115,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
                 divergence=round(float(np.mean([entry.divergence for entry in found])), 4),
                 keys=len(samples),
                 steps=arguments.steps,
+                widths=arguments.widths,
                 seconds=round(time.perf_counter() - began, 1),
             )
 
@@ -133,6 +138,8 @@ def main() -> None:
     parser = common.parser(__doc__.splitlines()[0])
     parser.add_argument("--keys", type=int, default=10, help="runs of each loss")
     parser.add_argument("--steps", type=int, default=3000, help="steps of the generator")
+    parser.add_argument("--widths", default="64,64", help="hidden layers of both networks")
+    parser.add_argument("--losses", default="", help="some of them, separated by semicolons")
     parser.add_argument("--data", default=",".join(DEVIATION), help="sets, separated by commas")
     arguments = parser.parse_args()
     if arguments.quick:

@@ -64,6 +64,11 @@ def choose(
     return found, figure
 
 
+def levels_of(chosen: Mapping[str, judging.Tuned]) -> dict[str, float]:
+    """The level of each restorer, for `jaxgen apply`."""
+    return {name: float(tuned.setting) for name, tuned in chosen.items()}
+
+
 def facts(tuned: judging.Tuned) -> dict[str, float]:
     """What a table says of the choice."""
     return {"chosen_level": tuned.setting, "validation_ap": max(tuned.found.values())}
@@ -76,9 +81,9 @@ DESCRIBE = {
 }
 
 
-def applied(config: LevelsConfig, constants: Mapping[str, Any], restore: Restore):
-    """`jaxgen apply`, at the middle one of the levels."""
-    level = sorted(config.levels)[len(config.levels) // 2]
+def applied(config: LevelsConfig, constants: Mapping[str, Any], name: str, restore: Restore):
+    """`jaxgen apply`, at the level chosen for this restorer; before there is one, at the middle one."""
+    level = constants["chosen"].get(name, sorted(config.levels)[len(config.levels) // 2])
 
     def score(key, x):
         return shared.by_residual(lambda x: restore(key, x, level))(x)

@@ -187,7 +187,7 @@ def _diffusion_points(shape: Shape, width: int) -> list[Point]:
 
 
 FAMILIES: dict[str, Family] = {
-    # The penalties hold the critic's gradient; clipped as well, its steps are too short for it to follow the generator.
+    # Clipped gradients cost it most of its quality: the penalties bound the critic already.
     "gan": Family(_gan, _one_pass("gan", _gan), "none", b1=0.0, training={"gradient_clip": 0.0}),
     "vae": Family(_vae, _one_pass("vae", _vae), "bound", {"draws_of_code": 64}),
     "flow": Family(_flow, _one_pass("flow", _flow), "exact"),

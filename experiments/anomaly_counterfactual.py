@@ -44,6 +44,8 @@ from jaxgen.train import Stage
 from jaxgen.types import NoiseLaw
 
 HEALTHY, ILL, NULL = 0, 1, 2
+APPLIED = "classifier-free guidance"
+"""The method of `jaxgen apply`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -242,7 +244,7 @@ def _translators(config: CounterfactualConfig, constants, trained) -> dict[str, 
 
     return {
         "classifier guidance": guided(wolleb, config.classifier_scales),
-        "classifier-free guidance": guided(sanchez, config.scales),
+        APPLIED: guided(sanchez, config.scales),
         "classifier-free, clipped": guided(lambda p, x, setting: sanchez(p, x, setting, clip), config.scales),
         "bridge of labels": between(ILL, HEALTHY),
         "no guidance": between(NULL, NULL),
@@ -300,13 +302,16 @@ def _evaluate(config: CounterfactualConfig, constants, trained, splits, key) -> 
     within = anomaly.foreground(healthy, shared.FLOOR)
     for name, setting in chosen.items():
         metrics[name] |= {**setting._asdict(), "healthy_change": float(methods[name](healthy)[0][within].mean())}
-    return Evaluation(metrics, figures, judging.headline(metrics, "classifier-free guidance", simple), DESCRIBE)
+    headline = judging.headline(metrics, APPLIED, simple)
+    settings = {name: setting._asdict() for name, setting in chosen.items()}
+    return Evaluation(metrics, figures, headline, DESCRIBE, chosen=settings)
 
 
 def _apply(config: CounterfactualConfig, constants, trained):
-    """Without a classifier, at the middle one of the levels and of the scales."""
-    run = _translators(config, constants, trained)["classifier-free guidance"].run
-    setting = Setting(*(sorted(values)[len(values) // 2] for values in (config.levels, config.scales)))
+    """Without a classifier, at the chosen level and scale; before there are any, at the middle ones."""
+    run = _translators(config, constants, trained)[APPLIED].run
+    middle = {name: sorted(x)[len(x) // 2] for name, x in (("level", config.levels), ("scale", config.scales))}
+    setting = Setting(**constants["chosen"].get(APPLIED, middle))
     method = shared.by_residual(lambda x: run(x, setting))
     return shared.applied(config, constants, lambda key, x: method(x))
 

@@ -160,12 +160,14 @@ def _evaluate(config: DiffusionConfig, constants, trained, splits, key) -> Evalu
         facts, figures["sizes"] = _sizes(config, key, restorers, bench)
         metrics |= facts
     best = max(chosen, key=lambda name: metrics[name]["validation_ap"])
-    return Evaluation(metrics, figures, judging.headline(metrics, best, tuple(simple)), levels.DESCRIBE)
+    headline = judging.headline(metrics, best, tuple(simple))
+    return Evaluation(metrics, figures, headline, levels.DESCRIBE, chosen=levels.levels_of(found))
 
 
 def _apply(config: DiffusionConfig, constants, trained):
     """With the first kind of noise."""
-    return levels.applied(config, constants, _restorer(config, constants, trained, config.noise[0]))
+    name = config.noise[0]
+    return levels.applied(config, constants, name, _restorer(config, constants, trained, name))
 
 
 SMALL = DiffusionConfig(

@@ -126,12 +126,13 @@ def _evaluate(config: PatchConfig, constants, trained, splits, key) -> Evaluatio
     for name, tuned in chosen.items():
         metrics[name] |= levels.facts(tuned) | {"healthy_error": float(np.mean(tuned.method(x)[0][kept]))}
     figures["levels"] = along
-    return Evaluation(metrics, figures, judging.headline(metrics, NAMES["boxes"], tuple(simple)), DESCRIBE)
+    headline = judging.headline(metrics, NAMES["boxes"], tuple(simple))
+    return Evaluation(metrics, figures, headline, DESCRIBE, chosen=levels.levels_of(chosen))
 
 
 def _apply(config: PatchConfig, constants, trained):
     """Box by box."""
-    return levels.applied(config, constants, _restorer(config, constants, trained, "boxes"))
+    return levels.applied(config, constants, NAMES["boxes"], _restorer(config, constants, trained, "boxes"))
 
 
 SMALL = PatchConfig(

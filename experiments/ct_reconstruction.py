@@ -292,6 +292,7 @@ def _evaluate(config: CTConfig, constants, trained, splits, key) -> Evaluation:
         _describe(config),
         {},
         {f"{k}, s a slice": v for k, v in seconds.items()},
+        chosen,
     )
 
 
@@ -357,7 +358,9 @@ def _apply(config: CTConfig, constants, trained):
             )
         y = y[None] / ((config.high - ct.AIR) / 1000)
         scan = ct.Scan(angles, y, np.ones_like(y), np.zeros((1, config.size, config.size, 1), bool))
-        drawn = ways.draw(method, key, scan, SAMPLERS[method].settings[1], config.repeats)[:, 0, :, :, 0]
+        nearest = min(config.views, key=lambda views: abs(np.log(views / len(angles))))
+        setting = constants["chosen"].get(str(nearest), {}).get(method, SAMPLERS[method].settings[1])
+        drawn = ways.draw(method, key, scan, setting, config.repeats)[:, 0, :, :, 0]
         half = (config.high - ct.AIR) / 2
         return {"reconstruction": ct.AIR + half * (drawn.mean(0) + 1), "uncertainty": half * drawn.std(0, ddof=1)}
 

@@ -326,6 +326,7 @@ def _evaluate(config: MRIConfig, constants, trained, splits, key) -> Evaluation:
         _describe(judged),
         {},
         {f"{method}, s a slice": row for method, row in seconds.items()},
+        chosen,
     )
 
 
@@ -381,7 +382,10 @@ def _apply(config: MRIConfig, constants, trained):
 
     def apply(key, kspace: np.ndarray) -> dict[str, np.ndarray]:
         scan, scale, _ = mri.receive(kspace)
-        drawn, left = ways.draw(method, key, scan, SAMPLERS[method].settings[0], config.repeats)
+        nearest = min(config.accelerations, key=lambda a: abs(np.log(a * scan.mask.mean())))
+        rows = (constants["chosen"].get(f"{nearest}x {what}", {}) for what in ("measured", "coils"))
+        setting = next((row[method] for row in rows if method in row), SAMPLERS[method].settings[0])
+        drawn, left = ways.draw(method, key, scan, setting, config.repeats)
         found = {
             "reconstruction": _magnitude(drawn.mean(0)),
             "uncertainty": _magnitude(drawn).std(0, ddof=1),

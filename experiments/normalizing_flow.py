@@ -256,7 +256,7 @@ def _evaluate(config: NormalizingFlowConfig, constants, trained, splits, key) ->
         f"{metrics['gaussian']['frechet']:.3g}. Blurred images as anomalies: AUROC {plain['auroc_blurred']:.2f} by "
         f"likelihood, {corrected['auroc_blurred']:.2f} corrected for complexity."
     )
-    return Evaluation(metrics, figures, headline, DESCRIBE)
+    return Evaluation(metrics, figures, headline, DESCRIBE, chosen={"temperature": chosen})
 
 
 DESCRIBE = {
@@ -271,8 +271,7 @@ DESCRIBE = {
 
 
 def _sample(config: NormalizingFlowConfig, constants, trained, splits, key, n) -> Evaluation:
-    draw, judge = _drawing(config, constants, trained), images.Judge(config, constants, trained)
-    chosen = next(iter(_choose_temperature(config, constants, judge, draw, splits)))
+    draw, chosen = _drawing(config, constants, trained), constants["chosen"].get("temperature", 1.0)
     return judging.sampled(draw(key, n, chosen), f"Images drawn at temperature {chosen:g}.")
 
 

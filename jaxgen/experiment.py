@@ -57,6 +57,8 @@ class Evaluation(NamedTuple):
         arrays: arrays worth keeping (samples); ``jaxgen sample`` saves them in ``samples.npz``.
         timings: what was timed, ``{row: {column: number}}``; the runner saves it in ``timings.json``, out of the
             metrics, and the report shows it as a table.
+        chosen: settings chosen on validation data, a dict that JSON can hold. The runner saves those of a run's own
+            evaluation in ``chosen.json``; `sample` and `apply` find them in ``constants["chosen"]``.
     """
 
     metrics: Mapping[str, Any]
@@ -65,6 +67,7 @@ class Evaluation(NamedTuple):
     describe: Mapping[str, Metric] = {}
     arrays: Mapping[str, np.ndarray] = {}
     timings: Mapping[str, Mapping[str, float]] = {}
+    chosen: Mapping[str, Any] = {}
 
 
 class Reader(NamedTuple):

@@ -127,6 +127,7 @@ def train(
         evaluation = experiment.evaluate(config, constants, trained, splits, key_of(config, EVALUATE))
         save_evaluation(evaluation, folder.path)
         clock.save(evaluate_seconds=time.perf_counter() - evaluating, measured=evaluation.timings)
+        runs.write_json(folder.chosen, evaluation.chosen)
         runs.write_json(folder.metrics, evaluation.metrics)
         report.write(folder)
         with contextlib.suppress(OSError):
@@ -143,13 +144,14 @@ def open_trained(path: Path | str) -> tuple[runs.RunFolder, Experiment, RunConfi
         path: the run folder.
 
     Returns:
-        The folder, the experiment, the configuration, the constants, and the parameters by stage.
+        The folder, the experiment, the configuration, the constants (with what the run's evaluation chose, if it has
+        been evaluated, as ``"chosen"``), and the parameters by stage.
 
     Raises:
         UserError: if there is no run, its experiment is gone, or its training is not finished.
     """
     folder, experiment, _, config = open_config(path)
-    constants = runs.read_json(folder.constants)
+    constants = {**runs.read_json(folder.constants), "chosen": runs.read_json(folder.chosen, default={})}
     trained: dict[str, Any] = {}
     for spec in stages_of(experiment, config):
         if not folder.checkpoints(spec.name).is_dir():

@@ -6,6 +6,7 @@
 ``environment.json``      versions, devices and the command line
 ``log.jsonl``             one line a log interval; ``tensorboard/<stage>/`` holds the same for TensorBoard
 ``checkpoints/<stage>/``  the states of training
+``chosen.json``           settings that the evaluation chose on validation data, for `jaxgen sample` and `apply`
 ``metrics.json``          results: deterministic numbers only; written last, so that it marks a finished run
 ``timings.json``          seconds, and images a second
 ``figures/``              PNG files, and ``captions.json``
@@ -53,6 +54,11 @@ class RunFolder:
     def constants(self) -> Path:
         """What was measured on the data."""
         return self.path / "constants.json"
+
+    @property
+    def chosen(self) -> Path:
+        """What the evaluation chose on validation data."""
+        return self.path / "chosen.json"
 
     @property
     def data(self) -> Path:

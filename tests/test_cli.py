@@ -89,7 +89,7 @@ def test_info_names_versions_and_devices(command):
 
 
 def test_a_run_leaves_a_whole_folder(toy_run):
-    for name in ("config", "constants", "data", "environment", "metrics", "timings"):
+    for name in ("config", "constants", "data", "environment", "chosen", "metrics", "timings"):
         assert json.loads((toy_run / f"{name}.json").read_text())
     metrics = json.loads((toy_run / "metrics.json").read_text())
     assert metrics["logistic"]["accuracy"] > metrics["constant"]["accuracy"]
@@ -297,6 +297,18 @@ def test_apply_keeps_the_space_of_a_volume_and_goes_on_after_a_broken_file(comma
     assert (out / "a_mask.png").stat().st_mtime_ns > stamp
     again = np.load(out / "a_arrays.npz")  # random numbers do not depend on the other files
     np.testing.assert_array_equal(again["uncertainty"], arrays["uncertainty"])
+
+
+def test_apply_takes_what_the_evaluation_chose(command, copied, tmp_path):
+    image, chosen = picture(tmp_path / "a.png"), copied / "chosen.json"
+    command("eval", copied, "--out", tmp_path / "again")
+    assert json.loads(chosen.read_text()) == {"threshold": 0.5}
+    chosen.write_text('{"threshold": 2.0}')
+    assert command("apply", copied, image, "--out", tmp_path / "none")[0] == 0
+    assert not np.asarray(PIL.Image.open(tmp_path / "none" / "a_mask.png")).any()
+    chosen.unlink()
+    assert command("apply", copied, image, "--out", tmp_path / "all")[0] == 0
+    assert np.asarray(PIL.Image.open(tmp_path / "all" / "a_mask.png")).all()
 
 
 def test_a_volume_for_a_run_that_cannot_take_it_is_named(command, toy_run, tmp_path):

@@ -77,8 +77,9 @@ def probability(params, constants, image):
 def apply(config, constants, trained):
     def segment(key, image):
         p = probability(trained["logistic"], constants, image)
+        threshold = constants["chosen"].get("threshold", 0.0)
         draws = np.random.default_rng(np.asarray(jax.random.key_data(key))).random((4, *p.shape)) < p
-        return {"mask": p > 0.5, "probability": p, "uncertainty": draws.var(axis=0), "area": (p > 0.5).mean()}
+        return {"mask": p > threshold, "probability": p, "uncertainty": draws.var(axis=0), "area": (p > 0.5).mean()}
 
     return segment
 
@@ -96,7 +97,8 @@ def evaluate(config, constants, trained, splits, key):
     describe = {"accuracy": Metric("Accuracy", "higher", "share of pixels that are right")}
     headline = f"Accuracy {metrics['logistic']['accuracy']:.3f} <on test images> & more"
     figures = {"examples": Figure(canvas, "Test images, <as they come>.")}
-    return Evaluation(metrics, figures, headline, describe, timings={"logistic <toy>": {"ms an image": 0.125}})
+    timings = {"logistic <toy>": {"ms an image": 0.125}}
+    return Evaluation(metrics, figures, headline, describe, timings=timings, chosen={"threshold": 0.5})
 
 
 def sample(config, constants, trained, splits, key, n):

@@ -10,6 +10,7 @@ import pytest
 
 from experiments import _ct as ct
 from experiments import ct_reconstruction
+from jaxgen import runner
 from jaxgen.cli import main
 from jaxgen.data import phantoms
 from jaxgen.errors import UserError
@@ -49,6 +50,24 @@ def test_a_sinogram_of_the_user(run, tmp_path, capsys):
     assert arrays["reconstruction"].min() >= -1000
     read = [ct.read_sinogram(tmp_path / f"{name}.npz").array for name in ("relative", "physical")]
     np.testing.assert_allclose(*read, rtol=1e-5)
+
+
+def test_a_sinogram_is_reconstructed_with_the_setting_of_as_many_views(run, tmp_path, monkeypatch):
+    _, _, config, constants, trained = runner.open_trained(run)
+    assert set(constants["chosen"]) == {"4", "6", "metal"}
+    asked = []
+    monkeypatch.setattr(
+        ct_reconstruction.Reconstructors,
+        "draw",
+        lambda self, method, key, scan, setting, repeats: asked.append(setting) or np.zeros((2, 1, 16, 16, 1)),
+    )
+    constants["chosen"]["4"]["ddnm"], constants["chosen"]["6"]["ddnm"] = 4.0, 6.0
+    apply = ct_reconstruction.EXPERIMENT.apply(config, constants, trained)
+    for views in (3, 5, 50):
+        array = np.zeros((views, 16, 2), np.float32)
+        array[:, :, 1] = np.arange(views)[:, None] * np.pi / views
+        apply(jax.random.key(0), array)
+    assert asked == [4.0, 6.0, 6.0]
 
 
 @pytest.mark.parametrize(
