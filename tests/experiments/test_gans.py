@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from experiments import _adversarial as adversarial
+from experiments import _images as images
 from experiments import conditional_gan, gan
 from jaxgen.cli import main
 from jaxgen.errors import UserError
+from jaxgen.types import Model
 
 MODULES = {"gan": gan, "conditional_gan": conditional_gan}
 
@@ -28,6 +30,7 @@ def test_smoke_preset_on_images_of_the_user(name, data, tmp_path):
     assert ("accuracy" in metrics[name]) == (name == "conditional_gan")
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     lines = [line for line in lines if line["stage"] == "gan"]
+    assert all(("variety" in line) == ("coverage" in line) for line in lines)
     assert [("coverage" in line, "classes_drawn" in line) for line in lines] == [(False, False), (True, True)] * 3
     for line in lines:
         assert 0 <= line["accuracy/critic"] <= 1
@@ -36,6 +39,47 @@ def test_smoke_preset_on_images_of_the_user(name, data, tmp_path):
     assert main(["sample", str(run), "--n", "3"]) == 0
     (drawn,) = run.glob("samples*/samples.npz")
     assert np.load(drawn)["images"].shape == (3, 16, 16, 1)
+
+
+def test_one_image_a_class_is_warned_of(monkeypatch):
+    """To a judge who sees nothing but brightness: two shades are little variety, all shades are much."""
+
+    class Judge:
+        def __init__(self, config, constants, trained):
+            pass
+
+        def features(self, x):
+            return x.mean((1, 2))
+
+        def classes(self, x):
+            return (x.mean((1, 2, 3)) > 0).astype(int)
+
+    monkeypatch.setattr(images, "Judge", Judge)
+    config = dataclasses.replace(gan.SMOKE, watch_images=64, chunk=64)
+    shades = np.random.default_rng(0).integers(0, 256, (64, 1, 1, 1)).astype(np.uint8)
+
+    def watched(drawn):
+        def sample(params, key, n):
+            return jnp.broadcast_to(jnp.asarray(drawn)[jnp.arange(n) % len(drawn), None, None, None], (n, 16, 16, 1))
+
+        model = Model(lambda key, batch: {}, (), sample)
+        watch = adversarial.make_watch(config, {"classes": ["dark", "bright"]}, {}, model)
+        numbers = watch.measure({}, jax.random.key(0), {"image": np.broadcast_to(shades, (64, 16, 16, 1))})
+        said = []
+        for adviser in watch.advisers:
+            memory = adviser.memory
+            for _ in range(8):
+                memory, warning = adviser.read(memory, {"variety": numbers["variety"]})
+                said += [] if warning is None else [warning]
+        return numbers["variety"], said
+
+    few, said = watched(np.array([-0.7, 0.6]))
+    assert few == pytest.approx(0, abs=1e-6)
+    assert len(said) == 1
+    assert said[0].startswith("modes are missing: variety")
+    many, said = watched(np.linspace(-1, 1, 64))
+    assert many == pytest.approx(1, abs=0.2)
+    assert said == []
 
 
 def test_a_conditional_gan_asks_for_labels(tmp_path, capsys):
