@@ -76,7 +76,7 @@ class CounterfactualConfig(shared.AnomalyConfig, denoisers.DenoiserConfig):
     )
     sampler_steps: int = option(50, "steps up, and as many down", ge=1, le=10_000, group="sampling")
     classifier_scales: tuple[float, ...] = option(
-        (10.0, 30.0, 100.0), "of the guidance by a classifier, to choose from", ge=0, group="sampling"
+        (3.0, 10.0, 30.0), "of the guidance by a classifier, to choose from", ge=0, group="sampling"
     )
     scales: tuple[float, ...] = option(
         (2.0, 4.0, 8.0), "of the guidance without one, to choose from; 1 is none", ge=0, group="sampling"
@@ -215,7 +215,8 @@ def _translators(config: CounterfactualConfig, constants, trained) -> dict[str, 
 
         plain = lambda x, t: denoise(x, t, null)  # noqa: E731
         guided = guided_by_classifier(plain, log_prob, path, setting.scale, covariance=covariance)
-        return anomaly.translate(path, plain, guided, x, grid(setting.level))
+        # A sure classifier has steep places: unclipped, guidance runs away in one image of some dozens.
+        return anomaly.translate(path, plain, clip(guided), x, grid(setting.level))
 
     def sanchez(params, x, setting, normalise=anomaly.dynamic_normalisation):
         denoise, (healthy, _, null) = labelled(params, len(x))
