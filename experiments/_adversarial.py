@@ -180,7 +180,7 @@ def make_watch(config: GANConfig, constants, trained, model: Model) -> Watch:
         critic_wins(),
         falls("coverage", at_least=0.3),
         stays_low("coverage", below=0.05, skip=8),
-        stays_low("variety", below=0.4, lines=3, skip=4),
+        stays_low("variety", below=0.5, skip=4),
     ]
     if classes:
         advisers.append(falls("classes_drawn", at_least=2, below=0.6))

@@ -68,7 +68,7 @@ def test_one_image_a_class_is_warned_of(monkeypatch):
         said = []
         for adviser in watch.advisers:
             memory = adviser.memory
-            for _ in range(8):
+            for _ in range(10):
                 memory, warning = adviser.read(memory, {"variety": numbers["variety"]})
                 said += [] if warning is None else [warning]
         return numbers["variety"], said
