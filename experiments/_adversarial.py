@@ -151,8 +151,7 @@ def make_watch(config: GANConfig, constants, trained, model: Model) -> Watch:
     Variety is the mean distance of two images of a class over that of real ones.
     """
     judge: list[images.Judge] = []
-    real: list[np.ndarray] = []
-    real_variety: list[float] = []
+    real: list[tuple[np.ndarray, np.ndarray]] = []
     draw = jax.jit(lambda params, keys: model.sample(params, keys, len(keys)))
     classes = len(constants["classes"])
 
@@ -162,15 +161,13 @@ def make_watch(config: GANConfig, constants, trained, model: Model) -> Watch:
     def measure(params, key, examples) -> dict[str, float]:
         if not judge:
             judge.append(images.Judge(config, constants, trained))
-            features, label = seen(examples["image"].astype(np.float32) / 127.5 - 1)
-            real.append(features)
-            real_variety.append(within_class_distance(features, label))
+            real.append(seen(examples["image"].astype(np.float32) / 127.5 - 1))
         keys = jax.random.split(key, config.watch_images)
         features, label = seen(images.in_chunks(lambda keys: draw(params, keys), len(keys), config.chunk, keys))
-        numbers = {
-            "coverage": float(density_coverage(real[0], features)[1]),
-            "variety": within_class_distance(features, label) / real_variety[0],
-        }
+        numbers = {"coverage": float(density_coverage(real[0][0], features)[1])}
+        if all(np.bincount(of).max() > 1 for of in (label, real[0][1])):  # else no class has two images to compare
+            apart = within_class_distance(*real[0])
+            numbers["variety"] = within_class_distance(features, label) / max(apart, 1e-12)
         if classes:
             share = np.bincount(label, minlength=classes) / len(label)
             numbers["classes_drawn"] = float(np.sum(share >= 0.1 / classes))

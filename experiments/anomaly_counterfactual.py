@@ -88,6 +88,11 @@ class CounterfactualConfig(shared.AnomalyConfig, denoisers.DenoiserConfig):
         super().__post_init__()
         if max(self.levels) > self.highest:
             raise UserError(f"--levels go to {max(self.levels):g}, but training only to --highest {self.highest:g}")
+        if self.classifier_batches > self.classifier_steps:
+            raise UserError(
+                f"--classifier-steps {self.classifier_steps} of --classifier-batches {self.classifier_batches} a piece "
+                "are not one update; lower the batches"
+            )
         if self.noise == "coarse" and self.cells > self.size:
             raise UserError(f"--cells must be at most --size {self.size}, got {self.cells}")
 

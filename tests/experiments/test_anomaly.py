@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from experiments import _anomaly as shared
 from experiments import _anomaly_judging as judging
+from experiments import _denoisers as denoisers
 from experiments import anomaly_counterfactual, anomaly_diffusion, anomaly_gan, anomaly_patch
 from jaxgen.cli import main
 from jaxgen.errors import UserError
@@ -95,6 +96,22 @@ def test_half_of_the_labelled_phantoms_have_a_lesion_and_all_are_other_subjects(
     assert not same[12:].any()
 
 
+def test_the_classifier_learns_once_in_several_batches_and_of_low_noise_most():
+    config = dataclasses.replace(anomaly_counterfactual.SMOKE, classifier_batches=3, classifier_steps=12)
+    stage = anomaly_counterfactual._build_classifier(config, {"channels": 1}, {})
+    optimizer, params = stage.optimizers["net"], {"w": jnp.ones(2)}
+    state, moved = optimizer.init(params), []
+    for _ in range(6):
+        update, state = optimizer.update({"w": jnp.ones(2)}, state, params)
+        moved.append(bool(jnp.any(update["w"] != 0)))
+    assert moved == [False, False, True, False, False, True]
+
+    path = denoisers.make_path(config)
+    times = denoisers.times_up_to(0.4, 3.0)(path, jax.random.key(0), 20_000)
+    share = (times - path.t_data) / (path.t_noise - path.t_data)
+    np.testing.assert_allclose(np.quantile(share, [0.25, 0.5, 0.75]), 0.4 * np.array([0.25, 0.5, 0.75]) ** 3, rtol=0.06)
+
+
 def test_a_map_comes_back_in_the_place_of_the_image():
     image = np.zeros((30, 50, 1), np.float32)
     image[:] = 0.5
@@ -123,6 +140,7 @@ def test_configurations_that_do_not_fit():
         (anomaly_diffusion.SMALL, {"noise": ("white", "white")}, "--noise"),
         (anomaly_diffusion.SMALL, {"levels": (0.9,)}, "--levels go to 0.9"),
         (anomaly_counterfactual.SMALL, {"levels": (0.5,)}, "--levels go to 0.5"),
+        (anomaly_counterfactual.SMALL, {"classifier_steps": 3}, "--classifier-steps 3 of --classifier-batches 4"),
         (anomaly_counterfactual.SMALL, {"cells": 65}, "--cells must be at most --size 64"),
         (anomaly_patch.SMOKE, {"cells": 17}, "--cells must be at most --size 16"),
         (anomaly_diffusion.SMALL, {"median": 4}, "--median must be odd"),

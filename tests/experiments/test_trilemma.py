@@ -41,6 +41,22 @@ def test_the_steps_are_what_the_compute_pays_for():
     assert half["operations"] == pytest.approx(plan["operations"] / 2, rel=0.01)
 
 
+def test_only_the_gan_is_not_clipped():
+    config = trilemma.EXPERIMENT.presets["small"]
+
+    def second_update(name, size):
+        model = families.FAMILIES[name].model(SHAPE, 8)
+        optimizer = next(iter(trilemma._optimizers(config, name, model, 1000).values()))
+        params = {"w": jnp.ones(1)}
+        state = optimizer.init(params)
+        for gradient in (1.0, size):
+            update, state = optimizer.update({"w": jnp.full(1, gradient)}, state, params)
+        return float(update["w"][0])
+
+    assert second_update("vae", 1.0) == pytest.approx(second_update("vae", 100.0))
+    assert abs(second_update("gan", 100.0)) > 1.2 * abs(second_update("gan", 1.0))
+
+
 def test_the_operations_of_the_cnf_are_those_of_its_solver_written_out():
     """A method of two stages by hand, each evaluation made again when the gradient comes back through it.
 
