@@ -92,15 +92,16 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
     from jaxgen.data import planar
     from jaxgen.metrics.modes import mode_coverage
 
-    chosen = arguments.losses.split(";") if arguments.losses else list(cases())
-    if unknown := set(chosen) - set(cases()):
-        raise SystemExit(f"--losses: there is no {', '.join(unknown)}; choose from {', '.join(cases())}")
+    games = cases()
+    chosen = arguments.losses.split(";") if arguments.losses else list(games)
+    if unknown := set(chosen) - set(games):
+        raise SystemExit(f"--losses: there is no {'; '.join(unknown)}; choose from {'; '.join(games)}")
     widths = tuple(int(width) for width in arguments.widths.split(","))
     for data in arguments.data.split(","):
         law = planar.planar_set(data)
         for name in chosen:
             began = time.perf_counter()
-            samples = np.asarray(train(cases()[name], data, arguments.keys, arguments.steps, widths))
+            samples = np.asarray(train(games[name], data, arguments.keys, arguments.steps, widths))
             finite = [x for x in samples if np.isfinite(x).all()]
             found = [mode_coverage(x, law.modes, DEVIATION[data]) for x in finite]
             covered = [entry.covered for entry in found] + [0] * (len(samples) - len(finite))

@@ -15,7 +15,7 @@ from jaxgen.errors import UserError
 from jaxgen.families import gan_model
 from jaxgen.imaging import differentiable_augment
 from jaxgen.losses import adversarial as losses
-from jaxgen.metrics import density_coverage, within_class_distance
+from jaxgen.metrics import density_coverage
 from jaxgen.nets import (
     dcgan_discriminator,
     dcgan_generator,
@@ -151,23 +151,26 @@ def make_watch(config: GANConfig, constants, trained, model: Model) -> Watch:
     Variety is the mean distance of two images of a class over that of real ones.
     """
     judge: list[images.Judge] = []
-    real: list[tuple[np.ndarray, np.ndarray]] = []
+    real: list[tuple[np.ndarray, float | None]] = []
     draw = jax.jit(lambda params, keys: model.sample(params, keys, len(keys)))
     classes = len(constants["classes"])
 
-    def seen(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return judge[0].features(x), judge[0].classes(x)
+    def seen(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, float | None]:
+        """Features, classes, and how far apart images of a class are, where one has two."""
+        features, label = judge[0].features(x), judge[0].classes(x)
+        return features, label, images.within_classes(features, label)
 
     def measure(params, key, examples) -> dict[str, float]:
         if not judge:
             judge.append(images.Judge(config, constants, trained))
-            real.append(seen(examples["image"].astype(np.float32) / 127.5 - 1))
+            known, _, usual = seen(examples["image"].astype(np.float32) / 127.5 - 1)
+            real.append((known, usual))
         keys = jax.random.split(key, config.watch_images)
-        features, label = seen(images.in_chunks(lambda keys: draw(params, keys), len(keys), config.chunk, keys))
-        numbers = {"coverage": float(density_coverage(real[0][0], features)[1])}
-        if all(np.bincount(of).max() > 1 for of in (label, real[0][1])):  # else no class has two images to compare
-            apart = within_class_distance(*real[0])
-            numbers["variety"] = within_class_distance(features, label) / max(apart, 1e-12)
+        features, label, apart = seen(images.in_chunks(lambda keys: draw(params, keys), len(keys), config.chunk, keys))
+        known, usual = real[0]
+        numbers = {"coverage": float(density_coverage(known, features)[1])}
+        if apart is not None and usual is not None:
+            numbers["variety"] = apart / max(usual, 1e-12)
         if classes:
             share = np.bincount(label, minlength=classes) / len(label)
             numbers["classes_drawn"] = float(np.sum(share >= 0.1 / classes))

@@ -19,6 +19,7 @@ from jaxgen.data import ArraySource, Source, Splits, Subset, load, measure_range
 from jaxgen.experiment import StageSpec
 from jaxgen.families import classifier_model
 from jaxgen.imaging.augment import random_flip
+from jaxgen.metrics import within_class_distance
 from jaxgen.nets import classifier
 from jaxgen.train import Stage, make_optimizer
 from jaxgen.types import Net
@@ -170,6 +171,11 @@ class Judge:
     def classes(self, images: np.ndarray) -> np.ndarray:
         """The most likely class, ``[n]``."""
         return in_chunks(lambda x: self._logits(self._params, x), len(images), self._chunk, images).argmax(-1)
+
+
+def within_classes(features: np.ndarray, label: np.ndarray) -> float | None:
+    """How far apart two images of a class are in the judge's features; None where no class has two."""
+    return within_class_distance(features, label) if np.bincount(label).max() > 1 else None
 
 
 def gaussian_images(train: np.ndarray, n: int, seed: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What reconstructions with a diffusion prior share, whatever was measured: the prior, and how it is sampled."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -87,6 +87,11 @@ def sample_prior(config: PosteriorConfig, constants, trained, splits, key, n) ->
     params = trained["prior"]["net"]
     drawn = images.in_chunks(lambda keys: draw(params, keys), n, config.chunk, jax.random.split(key, n))
     return judging.sampled(drawn, "Slices drawn by the prior, with nothing measured.")
+
+
+def nearest(known: Sequence[int], value: float) -> int:
+    """Which of the settings that were judged is nearest to this one, by their ratio."""
+    return min(known, key=lambda one: abs(np.log(one / value)))
 
 
 def shown_of(n: int) -> np.ndarray:

@@ -358,8 +358,8 @@ def _apply(config: CTConfig, constants, trained):
             )
         y = y[None] / ((config.high - ct.AIR) / 1000)
         scan = ct.Scan(angles, y, np.ones_like(y), np.zeros((1, config.size, config.size, 1), bool))
-        nearest = min(config.views, key=lambda views: abs(np.log(views / len(angles))))
-        setting = constants["chosen"].get(str(nearest), {}).get(method, SAMPLERS[method].settings[1])
+        views = posterior.nearest(config.views, len(angles))
+        setting = constants["chosen"].get(str(views), {}).get(method, SAMPLERS[method].settings[1])
         drawn = ways.draw(method, key, scan, setting, config.repeats)[:, 0, :, :, 0]
         half = (config.high - ct.AIR) / 2
         return {"reconstruction": ct.AIR + half * (drawn.mean(0) + 1), "uncertainty": half * drawn.std(0, ddof=1)}

@@ -26,7 +26,6 @@ from jaxgen.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.families import classifier_model
-from jaxgen.metrics import within_class_distance
 from jaxgen.nets import classifier
 from jaxgen.samplers import clip, grids, sample
 from jaxgen.train import Stage
@@ -142,7 +141,7 @@ def _score(real: judging.Real, judge: images.Judge, drawn: np.ndarray, label: np
     accuracy = float(np.mean(judge.classes(drawn) == label))
     return {
         "accuracy": accuracy,
-        "diversity": within_class_distance(judge.features(drawn), label),
+        "diversity": images.within_classes(judge.features(drawn), label) or 0.0,
         **judging.score(real, judge, drawn),
     }
 

@@ -382,8 +382,8 @@ def _apply(config: MRIConfig, constants, trained):
 
     def apply(key, kspace: np.ndarray) -> dict[str, np.ndarray]:
         scan, scale, _ = mri.receive(kspace)
-        nearest = min(config.accelerations, key=lambda a: abs(np.log(a * scan.mask.mean())))
-        rows = (constants["chosen"].get(f"{nearest}x {what}", {}) for what in ("measured", "coils"))
+        acceleration = posterior.nearest(config.accelerations, 1 / scan.mask.mean())
+        rows = (constants["chosen"].get(f"{acceleration}x {what}", {}) for what in ("measured", "coils"))
         setting = next((row[method] for row in rows if method in row), SAMPLERS[method].settings[0])
         drawn, left = ways.draw(method, key, scan, setting, config.repeats)
         found = {
