@@ -40,6 +40,10 @@ class Scan(NamedTuple):
     keep: np.ndarray
     ignore: np.ndarray
 
+    def first(self, n: int) -> "Scan":
+        """Its first n slices."""
+        return Scan(self.angles, self.y[:n], self.keep[:n], self.ignore[:n])
+
 
 def half_circle(views: int) -> np.ndarray:
     """Angles evenly over half a circle."""

@@ -70,6 +70,10 @@ class Scan(NamedTuple):
         """Whether whole columns of k-space were measured."""
         return bool((self.mask == self.mask[:, :1]).all())
 
+    def first(self, n: int) -> "Scan":
+        """Its first n slices."""
+        return Scan(self.y[:n], self.mask[:n], None if self.maps is None else self.maps[:n])
+
 
 def magnitude(x: Array) -> Array:
     """What x in [-1, 1] stands for, ``[b, h, w, 1]``: of one channel u itself, of two the length."""

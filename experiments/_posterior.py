@@ -1,19 +1,22 @@
 """What reconstructions with a diffusion prior share, whatever was measured: the prior, and how it is sampled."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments import _denoisers as denoisers
 from experiments import _images as images
 from experiments import _judging as judging
 from jaxgen.config import option
-from jaxgen.experiment import Evaluation, StageSpec
+from jaxgen.experiment import Evaluation, Metric, StageSpec
 from jaxgen.imaging.operators import LinearOperator, pseudo_inverse
 from jaxgen.medical.reconstruction import ddnm, diffpir, dps, renewal
+from jaxgen.metrics import interval_coverage, interval_widening
 from jaxgen.paths import Path
 from jaxgen.samplers import ddim, grids, sample
 from jaxgen.train import Stage
@@ -28,8 +31,17 @@ class PosteriorConfig(denoisers.DenoiserConfig):
 
     cases: int = option(16, "test slices", ge=1, group="judging")
     tuning: int = option(16, "validation slices that choose every method's setting", ge=1, group="judging")
+    calibration: int = option(
+        4, "of them, those that the width of the samples' intervals comes from", ge=1, group="judging"
+    )
     repeats: int = option(6, "samples a slice: their mean and deviation are reported", ge=2, le=256, group="judging")
     tv_steps: int = option(300, "iterations of total variation", ge=1, group="judging")
+
+
+LEVEL = 0.9
+"""Of the intervals whose coverage is reported."""
+WIDENING = "{} widening"
+"""Where the factor of a method's intervals is kept, beside its setting."""
 
 
 class Sampler(NamedTuple):
@@ -99,8 +111,38 @@ def shown_of(n: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(8, n)).round().astype(int))
 
 
-def rank_correlation(spread: np.ndarray, error: np.ndarray) -> float:
-    """Of the samples' deviation with the error of their mean (Spearman's); 0 where it has no meaning."""
+def widening(drawn: np.ndarray, truth: np.ndarray, seen: np.ndarray) -> float:
+    """What the samples' deviation must be multiplied with on validation slices; 1 where that has no meaning."""
+    found = float(interval_widening(jnp.asarray(drawn), jnp.asarray(truth), level=LEVEL, where=jnp.asarray(seen)))
+    return found if np.isfinite(found) else 1.0
+
+
+def uncertainty(drawn: np.ndarray, truth: np.ndarray, seen: np.ndarray, widening: float) -> dict[str, float]:
+    """How well the deviation of the samples ``[repeats, n, h, w, 1]`` tells the error of their mean, where `seen`."""
     from scipy.stats import spearmanr  # takes a second to load
 
-    return float(np.nan_to_num(spearmanr(spread, error).statistic)) if len(error) else 0.0
+    error, spread = np.abs(drawn.mean(0) - truth)[seen], drawn.std(0, ddof=1)[seen]
+    covered = functools.partial(
+        interval_coverage, jnp.asarray(drawn), jnp.asarray(truth), level=LEVEL, where=jnp.asarray(seen)
+    )
+    return {
+        "rank": float(np.nan_to_num(spearmanr(spread, error).statistic)) if len(error) else 0.0,
+        "coverage": float(covered()),
+        "calibrated": float(covered(widening=widening)),
+        "widening": widening,
+    }
+
+
+def describe_uncertainty(tag: str, name: str) -> dict[str, Metric]:
+    """What `uncertainty` says of a situation."""
+    inside = f"pixels whose truth lies in the samples' interval of {LEVEL:.0%}"
+    return {
+        f"rank_{tag}": Metric(
+            f"Deviation and error, {name}", "higher", "rank correlation of the samples' deviation with the error"
+        ),
+        f"coverage_{tag}": Metric(f"Coverage, {name}", "", inside),
+        f"calibrated_{tag}": Metric(
+            f"Coverage, calibrated, {name}", "", f"{inside}, as wide as validation slices ask for"
+        ),
+        f"widening_{tag}": Metric(f"Widening, {name}", "", "factor of the width of the calibrated interval"),
+    }

@@ -226,7 +226,10 @@ def _sampler_setting(ways: Reconstructors, method: str, x: np.ndarray, scan: ct.
 
 
 def _settings(config: CTConfig, ways: Reconstructors, x: np.ndarray, key) -> dict[str, dict[str, Any]]:
-    """Every method's setting in every situation, chosen on validation slices; samplers choose once for all views."""
+    """Every method's setting in every situation, chosen on validation slices, and what widens its intervals.
+
+    Samplers choose once for all views.
+    """
     scans = _scans(config, x, key)
     chosen: dict[str, dict[str, Any]] = {}
     for name, scan in scans.items():
@@ -241,7 +244,11 @@ def _settings(config: CTConfig, ways: Reconstructors, x: np.ndarray, key) -> dic
     for method in config.methods:
         for_views, for_metal = (_sampler_setting(ways, method, x, scans[name], key) for name in (middle, METAL))
         for name in chosen:
-            chosen[name][method] = for_metal if name == METAL else for_views
+            setting = for_metal if name == METAL else for_views
+            few = scans[name].first(config.calibration)
+            drawn = ways.draw(method, key, few, setting, config.repeats)
+            widening = posterior.widening(drawn, x[: config.calibration], ~few.ignore)
+            chosen[name] |= {method: setting, posterior.WIDENING.format(method): widening}
     return chosen
 
 
@@ -267,21 +274,17 @@ def _evaluate(config: CTConfig, constants, trained, splits, key) -> Evaluation:
             found[method] = drawn.mean(0)
             shown[method] = drawn[0]
             spread = drawn.std(0, ddof=1)
-            judged = ~scan.ignore
-            rank = posterior.rank_correlation(spread[judged], np.abs(found[method] - truth)[judged])
+            sure = posterior.uncertainty(drawn, truth, ~scan.ignore, setting[posterior.WIDENING.format(method)])
             one = np.mean([_score(x, truth, scan)[0] for x in drawn])
             metrics.setdefault(method, {})
-            metrics[method] |= {f"sample_{name}": float(one), f"rank_{name}": rank}
+            metrics[method] |= {f"{fact}_{name}": value for fact, value in ({"sample": float(one)} | sure).items()}
             shown[f"{method}, sd"] = np.clip(2 * spread / max(float(spread.max()), 1e-6) - 1, -1, 1)
         for label, x in found.items():
             peak, like = _score(x, truth, scan)
             metrics[label] = metrics.get(label, {}) | {f"psnr_{name}": peak, f"ssim_{name}": like}
         figures[name] = _figure(config, name, truth, scan, shown)
     facts = {
-        f"{method}_setting_{name}": v
-        for name, row in chosen.items()
-        for method, v in row.items()
-        if isinstance(v, float)
+        f"{method}_setting_{name}": row[method] for name, row in chosen.items() for method in ("tv", *config.methods)
     }
     ordered = {name: metrics[name] for name in ("fbp", "interpolation", "tv", *config.methods)}
     result: dict[str, Any] = {**ordered, **facts, "slices": len(truth)}
@@ -339,9 +342,7 @@ def _describe(config: CTConfig) -> dict[str, Metric]:
             ),
             f"ssim_{name}": Metric(f"SSIM, {name}", "higher", f"{what}, of the same range"),
             f"sample_{name}": Metric(f"PSNR of one sample, {name}", "higher", f"{what}, dB"),
-            f"rank_{name}": Metric(
-                f"Deviation and error, {name}", "higher", "rank correlation of the samples' deviation with the error"
-            ),
+            **posterior.describe_uncertainty(name, "with metal" if name == METAL else f"{name} views"),
         }
     return known
 
@@ -359,10 +360,13 @@ def _apply(config: CTConfig, constants, trained):
         y = y[None] / ((config.high - ct.AIR) / 1000)
         scan = ct.Scan(angles, y, np.ones_like(y), np.zeros((1, config.size, config.size, 1), bool))
         views = posterior.nearest(config.views, len(angles))
-        setting = constants["chosen"].get(str(views), {}).get(method, SAMPLERS[method].settings[1])
+        row = constants["chosen"].get(str(views), {})
+        setting = row.get(method, SAMPLERS[method].settings[1])
+        widening = row.get(posterior.WIDENING.format(method), 1.0)
         drawn = ways.draw(method, key, scan, setting, config.repeats)[:, 0, :, :, 0]
         half = (config.high - ct.AIR) / 2
-        return {"reconstruction": ct.AIR + half * (drawn.mean(0) + 1), "uncertainty": half * drawn.std(0, ddof=1)}
+        uncertainty = half * widening * drawn.std(0, ddof=1)
+        return {"reconstruction": ct.AIR + half * (drawn.mean(0) + 1), "uncertainty": uncertainty}
 
     return apply
 
@@ -399,6 +403,7 @@ SMOKE = dataclasses.replace(
     inner_steps=2,
     cases=2,
     tuning=1,
+    calibration=1,
     repeats=2,
     tv_steps=5,
     chunk=4,

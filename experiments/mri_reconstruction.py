@@ -23,7 +23,6 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
 
 from experiments import _denoisers as denoisers
 from experiments import _images as images
@@ -55,8 +54,6 @@ BASELINES = ("zero-filled", "cg-sense", "tv")
 """What stands beside the samplers."""
 WEIGHTS = {"cg-sense": (0.0, 1e-3, 1e-2, 1e-1, 1.0), "tv": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)}
 """Of the penalties, to choose from on validation slices."""
-LEVEL = 0.9
-"""Of the intervals whose coverage is reported."""
 FOREGROUND = 0.05
 """Uncertainty is judged where the true magnitude is above it."""
 
@@ -211,17 +208,6 @@ def _score(x: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     return float(peak), float(like)
 
 
-def _uncertainty(drawn: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """How well the deviation of samples tells the error of their mean, where there is something to see."""
-    n, mean, spread = len(drawn), drawn.mean(0), drawn.std(0, ddof=1)
-    seen = truth > FOREGROUND
-    error = np.abs(mean - truth)[seen]
-    # Were the truth one more draw of a normal law, it would lie in this interval with probability LEVEL.
-    reach = scipy.stats.t.ppf((1 + LEVEL) / 2, n - 1) * np.sqrt(1 + 1 / n)
-    rank = posterior.rank_correlation(spread[seen], error)
-    return {"rank": rank, "coverage": float(np.mean(error <= reach * spread[seen]))}
-
-
 def _scans(config: MRIConfig, x: np.ndarray, key, noise: Mapping[str, float]) -> dict[str, mri.Scan]:
     """What is measured of slices in [-1, 1], in every situation; also with `noise`, by the name of a situation."""
     keys = jax.random.split(key, len(x))
@@ -240,7 +226,7 @@ def _slices(config: MRIConfig, constants, source, count: int) -> np.ndarray:
 def _settings(
     config: MRIConfig, ways: Reconstructors, x: np.ndarray, key, noise: Mapping[str, float]
 ) -> dict[str, dict[str, float]]:
-    """Every method's setting in every situation, chosen by PSNR on validation slices.
+    """Every method's setting in every situation, chosen by PSNR on validation slices, and what widens its intervals.
 
     k-space from a scanner has none of its own: simulated coils with as much noise stand for it.
     """
@@ -257,6 +243,12 @@ def _settings(
                 drawn, _ = ways.draw(method, key, scan, setting, 1)
                 tried[method][setting] = _score(_magnitude(drawn[0]), truth)[0]
         chosen[name] = {method: max(scores, key=scores.__getitem__) for method, scores in tried.items()}
+        few = scan.first(config.calibration)
+        seen = truth[: config.calibration]
+        for method in config.methods:
+            drawn, _ = ways.draw(method, key, few, chosen[name][method], config.repeats)
+            widening = posterior.widening(_magnitude(drawn), seen, seen > FOREGROUND)
+            chosen[name][posterior.WIDENING.format(method)] = widening
     return chosen
 
 
@@ -312,13 +304,20 @@ def _evaluate(config: MRIConfig, constants, trained, splits, key) -> Evaluation:
             shown[method], spread = drawn[0], drawn.std(0, ddof=1)
             shown[f"{method}, sd"] = spread / max(float(spread.max()), 1e-6)
             one = float(np.mean([_score(sample, truth)[0] for sample in drawn]))
-            facts = {"sample": one, "kept": float(left.max())} | _uncertainty(drawn, truth)
+            widening = setting[posterior.WIDENING.format(method)]
+            sure = posterior.uncertainty(drawn, truth, truth > FOREGROUND, widening)
+            facts = {"sample": one, "kept": float(left.max()), **sure}
             metrics[method] |= {f"{fact}_{_tag(name)}": value for fact, value in facts.items()}
         for label, image in found.items():
             peak, like = _score(image, truth)
             metrics[label] |= {f"psnr_{_tag(name)}": peak, f"ssim_{_tag(name)}": like}
         figures[_tag(name)] = _figure(name, truth, shown)
-    settings = {f"{method}_setting_{_tag(name)}": s for name, row in chosen.items() for method, s in row.items()}
+    settings = {
+        f"{method}_setting_{_tag(name)}": row[method]
+        for name, row in chosen.items()
+        for method in metrics
+        if method in row
+    }
     return Evaluation(
         {**metrics, **settings, "slices": len(x)},
         figures,
@@ -365,18 +364,13 @@ def _describe(judged) -> dict[str, Metric]:
             f"ssim_{tag}": Metric(f"SSIM, {name}", "higher", "of magnitudes in [0, 1]"),
             f"sample_{tag}": Metric(f"PSNR of one sample, {name}", "higher", "dB"),
             f"kept_{tag}": Metric(f"Left of k-space, {name}", "lower", "|A x - y| / |y| of the worst sample"),
-            f"rank_{tag}": Metric(
-                f"Deviation and error, {name}", "higher", "rank correlation of the samples' deviation with the error"
-            ),
-            f"coverage_{tag}": Metric(
-                f"Coverage, {name}", "", f"pixels whose truth lies in the samples' interval of {LEVEL:.0%}"
-            ),
+            **posterior.describe_uncertainty(tag, name),
         }
     return known
 
 
 def _apply(config: MRIConfig, constants, trained):
-    """Reconstruct k-space ``[h, w, coils]``, 0 where not measured: the mean of samples, and their deviation."""
+    """Reconstruct k-space ``[h, w, coils]``, 0 where not measured: the mean of samples, their calibrated deviation."""
     ways = Reconstructors(config, constants, trained)
     method = config.methods[0]
 
@@ -384,11 +378,13 @@ def _apply(config: MRIConfig, constants, trained):
         scan, scale, _ = mri.receive(kspace)
         acceleration = posterior.nearest(config.accelerations, 1 / scan.mask.mean())
         rows = (constants["chosen"].get(f"{acceleration}x {what}", {}) for what in ("measured", "coils"))
-        setting = next((row[method] for row in rows if method in row), SAMPLERS[method].settings[0])
+        row: dict[str, float] = next((row for row in rows if method in row), {})
+        setting = row.get(method, SAMPLERS[method].settings[0])
+        widening = row.get(posterior.WIDENING.format(method), 1.0)
         drawn, left = ways.draw(method, key, scan, setting, config.repeats)
         found = {
             "reconstruction": _magnitude(drawn.mean(0)),
-            "uncertainty": _magnitude(drawn).std(0, ddof=1),
+            "uncertainty": widening * _magnitude(drawn).std(0, ddof=1),
             "zero_filled": ways.baselines(scan, {"cg-sense": 0.0, "tv": 0.0})["zero-filled"],
         }
         kept = {"left_of_kspace": np.asarray(left.max())}
@@ -421,6 +417,7 @@ SMOKE = dataclasses.replace(
     inner_steps=2,
     cases=2,
     tuning=1,
+    calibration=1,
     repeats=2,
     tv_steps=5,
     chunk=4,

@@ -31,6 +31,7 @@ def test_smoke_preset(run):
     assert set(methods) == {"fbp", "interpolation", "tv", "ddnm", "diffpir", "dps"}
     assert np.isfinite([v for entry in methods.values() for v in entry.values()]).all()
     assert {"psnr_4", "psnr_6", "psnr_metal", "ssim_metal", "sample_4", "rank_4"} <= set(methods["ddnm"])
+    assert {"coverage_metal", "calibrated_metal", "widening_metal"} <= set(methods["ddnm"])
     assert methods["fbp"]["psnr_6"] > methods["fbp"]["psnr_4"]
     assert methods["interpolation"]["psnr_metal"] > methods["fbp"]["psnr_metal"]
     assert (run / "report.html").stat().st_size > 20_000
@@ -52,22 +53,26 @@ def test_a_sinogram_of_the_user(run, tmp_path, capsys):
     np.testing.assert_allclose(*read, rtol=1e-5)
 
 
-def test_a_sinogram_is_reconstructed_with_the_setting_of_as_many_views(run, tmp_path, monkeypatch):
+def test_a_sinogram_is_reconstructed_with_what_was_chosen_for_as_many_views(run, tmp_path, monkeypatch):
     _, _, config, constants, trained = runner.open_trained(run)
     assert set(constants["chosen"]) == {"4", "6", "metal"}
-    asked = []
+    asked, found, ones = [], [], np.ones((1, 16, 16, 1))
     monkeypatch.setattr(
         ct_reconstruction.Reconstructors,
         "draw",
-        lambda self, method, key, scan, setting, repeats: asked.append(setting) or np.zeros((2, 1, 16, 16, 1)),
+        lambda self, method, key, scan, setting, repeats: asked.append(setting) or np.stack([-ones, ones]),
     )
-    constants["chosen"]["4"]["ddnm"], constants["chosen"]["6"]["ddnm"] = 4.0, 6.0
+    for views, widening in (("4", 1.5), ("6", 3.0)):
+        constants["chosen"][views] |= {"ddnm": float(views), "ddnm widening": widening}
     apply = ct_reconstruction.EXPERIMENT.apply(config, constants, trained)
     for views in (3, 5, 50):
         array = np.zeros((views, 16, 2), np.float32)
         array[:, :, 1] = np.arange(views)[:, None] * np.pi / views
-        apply(jax.random.key(0), array)
+        found.append(apply(jax.random.key(0), array)["uncertainty"])
     assert asked == [4.0, 6.0, 6.0]
+    half = (config.high + 1000) / 2
+    for uncertainty, widening in zip(found, (1.5, 3, 3), strict=True):
+        np.testing.assert_allclose(uncertainty, half * widening * np.sqrt(2), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def test_smoke_preset_and_k_space_of_the_user(data, tmp_path, capsys):
     for name in (*experiment.BASELINES, "ddnm"):
         assert np.isfinite(list(metrics[name].values())).all()
         assert {"psnr_4x", "psnr_4x_coils", "psnr_4x_measured"} <= set(metrics[name])
+    assert {"coverage_4x", "calibrated_4x_measured", "widening_4x_coils"} <= set(metrics["ddnm"])
     assert metrics["ddnm"]["kept_4x"] < 1e-2, "one coil's k-space is kept"
     assert (run / "report.html").stat().st_size > 20_000
 

@@ -1,0 +1,103 @@
+"""Intervals around the mean of samples: how often they hold the truth, and how much wider they must be to do so."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen.metrics._sums import total
+from jaxgen.types import Array
+
+
+def _error_and_reach(samples: Array, truth: Array, level: float) -> tuple[Array, Array]:
+    """``|mean - truth|``, and half the width of the interval."""
+    from scipy.stats import t  # takes a second to load
+
+    samples, truth = jnp.asarray(samples, jnp.float32), jnp.asarray(truth, jnp.float32)
+    n = len(samples)
+    if n < 2:
+        raise ValueError(f"an interval needs at least 2 samples, got {n}")
+    if samples.shape[1:] != truth.shape:
+        raise ValueError(f"samples of {samples.shape[1:]} but a truth of {truth.shape}")
+    if not 0 < level < 1:
+        raise ValueError(f"the level must be between 0 and 1, got {level}")
+    quantile = float(t.ppf((1 + level) / 2, n - 1)) * np.sqrt(1 + 1 / n)
+    return jnp.abs(jnp.mean(samples, 0) - truth), quantile * jnp.std(samples, 0, ddof=1)
+
+
+def interval_coverage(
+    samples: Array,
+    truth: Array,
+    *,
+    level: float = 0.9,
+    widening: float | Array = 1.0,
+    where: Array | None = None,
+) -> Array:
+    """Share of the values that lie in the prediction interval of their samples.
+
+    The interval is ``mean +- widening t sqrt(1 + 1/n) s``, with the samples' deviation s and the quantile t of
+    Student's law of n - 1 degrees of freedom at ``(1 + level) / 2``: were the truth one more draw of a normal law, it
+    would lie inside with probability `level`.
+
+    Args:
+        samples: ``[n, ...]``, of a posterior.
+        truth: ``[...]``.
+        level: of the interval.
+        widening: factor of its width, see `interval_widening`.
+        where: ``[...]``, the values that count; all of them by default.
+
+    Returns:
+        float32 scalar in [0, 1]; NaN if nothing counts.
+
+    Raises:
+        ValueError: if there are fewer than 2 samples, the shapes differ, or the level is not between 0 and 1.
+
+    Example:
+        >>> samples = jnp.array([[0.0, 0.0], [2.0, 2.0], [4.0, 4.0]])
+        >>> interval_coverage(samples, jnp.array([1.0, 9.0])).item()
+        0.5
+    """
+    error, reach = _error_and_reach(samples, truth, level)
+    counts = jnp.ones(error.shape, bool) if where is None else jnp.asarray(where) != 0
+    inside = counts & (error <= widening * reach)
+    return total(inside) / total(counts)
+
+
+def interval_widening(samples: Array, truth: Array, *, level: float = 0.9, where: Array | None = None) -> Array:
+    """The factor with which prediction intervals of samples hold the share `level` of the values.
+
+    The ``ceil(level (n + 1))``-th smallest of the n ratios of error and reach (split conformal prediction with a scalar
+    uncertainty). Found on validation data, it carries over to what is exchangeable with it; pixels of one image are not
+    independent, so that many images count for more than many pixels.
+
+    Args:
+        samples: ``[n, ...]``, of a posterior.
+        truth: ``[...]``.
+        level: of the interval.
+        where: ``[...]``, the values that count; all of them by default.
+
+    Returns:
+        float32 scalar: above 1 where the samples are too sure, inf where no width is enough (samples that agree on what
+        is wrong); NaN if nothing counts.
+
+    Raises:
+        ValueError: if there are fewer than 2 samples, the shapes differ, or the level is not between 0 and 1.
+
+    Reference:
+        Angelopoulos and Bates, "A Gentle Introduction to Conformal Prediction and Distribution-Free Uncertainty
+        Quantification", 2021, section 2.3.
+
+    Example:
+        >>> samples = 5 + jnp.array([[-1.0], [1.0]]) * jnp.ones(99)
+        >>> truth = 5 + jnp.linspace(0.0, 20.0, 99)
+        >>> round(interval_coverage(samples, truth).item(), 2)
+        0.55
+        >>> factor = interval_widening(samples, truth)
+        >>> round(interval_coverage(samples, truth, widening=1.0001 * factor).item(), 2)
+        0.91
+    """
+    error, reach = _error_and_reach(samples, truth, level)
+    counts = jnp.ones(error.shape, bool) if where is None else jnp.asarray(where) != 0
+    ratio = jnp.where(error == 0, 0.0, error / reach)
+    ordered = jnp.sort(jnp.where(counts, ratio, jnp.nan), axis=None)  # NaN comes last
+    n = jnp.sum(counts)
+    rank = jnp.minimum(jnp.ceil(level * (n + 1)).astype(int), n)
+    return jnp.where(n > 0, ordered[jnp.maximum(rank - 1, 0)], jnp.nan)
