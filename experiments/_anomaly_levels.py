@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from experiments import _denoisers as denoisers
 from experiments import _images as images
 from experiments import _picture_grids as pictures
 from jaxgen.config import option
+from jaxgen.errors import UserError
 from jaxgen.experiment import Figure, Metric
 from jaxgen.types import Key, Params
 
@@ -35,6 +36,23 @@ class LevelsConfig(shared.AnomalyConfig, denoisers.DenoiserConfig):
         group="method",
     )
     repeats: int = option(1, "draws of noise an image, averaged", ge=1, group="sampling")
+
+
+def check_levels(levels: Sequence[float], highest: float) -> None:
+    """Nothing above `highest` was trained on."""
+    if max(levels) > highest:
+        raise UserError(f"--levels go to {max(levels):g}, but training only to --highest {highest:g}")
+
+
+def check_cells(cells: int, size: int) -> None:
+    """Coarse noise has at most one node a pixel."""
+    if cells > size:
+        raise UserError(f"--cells must be at most --size {size}, got {cells}")
+
+
+def middle(settings: Sequence[float]) -> float:
+    """The setting to use before any was chosen."""
+    return sorted(settings)[len(settings) // 2]
 
 
 def restorer(config: LevelsConfig, run: Callable, params: Params) -> Restore:
@@ -83,7 +101,7 @@ DESCRIBE = {
 
 def applied(config: LevelsConfig, constants: Mapping[str, Any], name: str, restore: Restore):
     """`jaxgen apply`, at the level chosen for this restorer; before there is one, at the middle one."""
-    level = constants["chosen"].get(name, sorted(config.levels)[len(config.levels) // 2])
+    level = constants["chosen"].get(name, middle(config.levels))
 
     def score(key, x):
         return shared.by_residual(lambda x: restore(key, x, level))(x)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,7 @@ class PosteriorConfig(denoisers.DenoiserConfig):
     tv_steps: int = option(300, "iterations of total variation", ge=1, group="judging")
 
 
+AnyConfig = TypeVar("AnyConfig", bound=PosteriorConfig)
 LEVEL = 0.9
 """Of the intervals whose coverage is reported."""
 WIDENING = "{} widening"
@@ -99,6 +100,11 @@ def sample_prior(config: PosteriorConfig, constants, trained, splits, key, n) ->
     params = trained["prior"]["net"]
     drawn = images.in_chunks(lambda keys: draw(params, keys), n, config.chunk, jax.random.split(key, n))
     return judging.sampled(drawn, "Slices drawn by the prior, with nothing measured.")
+
+
+def for_one_scan(config: AnyConfig) -> AnyConfig:
+    """With no more images at once than the samples of one scan."""
+    return dataclasses.replace(config, chunk=min(config.chunk, config.repeats))
 
 
 def nearest(known: Sequence[int], value: float) -> int:

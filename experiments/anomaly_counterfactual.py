@@ -25,6 +25,7 @@ import optax
 
 from experiments import _anomaly as shared
 from experiments import _anomaly_judging as judging
+from experiments import _anomaly_levels as levels
 from experiments import _denoisers as denoisers
 from experiments import _images as images
 from experiments._unet import network
@@ -86,15 +87,14 @@ class CounterfactualConfig(shared.AnomalyConfig, denoisers.DenoiserConfig):
     def __post_init__(self) -> None:
         """Check every field, and those that must fit each other."""
         super().__post_init__()
-        if max(self.levels) > self.highest:
-            raise UserError(f"--levels go to {max(self.levels):g}, but training only to --highest {self.highest:g}")
+        levels.check_levels(self.levels, self.highest)
         if self.classifier_batches > self.classifier_steps:
             raise UserError(
                 f"--classifier-steps {self.classifier_steps} of --classifier-batches {self.classifier_batches} a piece "
                 "are not one update; lower the batches"
             )
-        if self.noise == "coarse" and self.cells > self.size:
-            raise UserError(f"--cells must be at most --size {self.size}, got {self.cells}")
+        if self.noise == "coarse":
+            levels.check_cells(self.cells, self.size)
 
 
 def _labelled(config: CounterfactualConfig, n: int, part: int) -> dict[str, np.ndarray]:
@@ -316,7 +316,7 @@ def _evaluate(config: CounterfactualConfig, constants, trained, splits, key) -> 
 def _apply(config: CounterfactualConfig, constants, trained):
     """Without a classifier, at the chosen level and scale; before there are any, at the middle ones."""
     run = _translators(config, constants, trained)[APPLIED].run
-    middle = {name: sorted(x)[len(x) // 2] for name, x in (("level", config.levels), ("scale", config.scales))}
+    middle = {"level": levels.middle(config.levels), "scale": levels.middle(config.scales)}
     setting = Setting(**constants["chosen"].get(APPLIED, middle))
     method = shared.by_residual(lambda x: run(x, setting))
     return shared.applied(config, constants, lambda key, x: method(x))

@@ -68,8 +68,7 @@ class DiffusionConfig(levels.LevelsConfig):
         super().__post_init__()
         if len(set(self.noise)) != len(self.noise) or not self.noise:
             raise UserError(f"--noise must name some kinds of noise, each once, got {' '.join(self.noise)}")
-        if max(self.levels) > self.highest:
-            raise UserError(f"--levels go to {max(self.levels):g}, but training only to --highest {self.highest:g}")
+        levels.check_levels(self.levels, self.highest)
 
 
 def _law(config: DiffusionConfig, name: str) -> NoiseLaw:

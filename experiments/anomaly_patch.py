@@ -54,8 +54,8 @@ class PatchConfig(levels.LevelsConfig):
             raise UserError(f"--overlap must be less than --box {self.box}, got {self.overlap}")
         if self.box > self.size:
             raise UserError(f"--box must be at most --size {self.size}, got {self.box}")
-        if self.noise == "coarse" and self.cells > self.size:
-            raise UserError(f"--cells must be at most --size {self.size}, got {self.cells}")
+        if self.noise == "coarse":
+            levels.check_cells(self.cells, self.size)
 
 
 def _law(config: PatchConfig) -> NoiseLaw:

@@ -348,7 +348,7 @@ def _describe(config: CTConfig) -> dict[str, Metric]:
 
 
 def _apply(config: CTConfig, constants, trained):
-    ways, method = Reconstructors(config, constants, trained), config.methods[0]
+    ways, method = Reconstructors(posterior.for_one_scan(config), constants, trained), config.methods[0]
 
     def apply(key, array: np.ndarray) -> dict[str, np.ndarray]:
         y, angles, most = array[..., 0], array[:, 0, 1], ct.detectors(config.size)

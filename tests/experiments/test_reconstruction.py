@@ -69,6 +69,7 @@ def test_what_the_prior_is_asked_for_is_what_was_measured():
     operator, target = mri.system(*scan)
     np.testing.assert_allclose(operator.forward(found), target, atol=1e-4)
     np.testing.assert_allclose(mri.magnitude(found), (x + 1) / 2, atol=1e-5)
+    np.testing.assert_allclose(experiment._zero_filled(scan), (x + 1) / 2, atol=1e-5)
     assert jnp.mean(jnp.abs(jnp.imag(z))) < 0.02 * jnp.mean(jnp.abs(z)), "what stays imaginary is small"
 
 
