@@ -17,8 +17,9 @@ from jaxgen.errors import UserError
 from jaxgen.imaging.coils import (
     calibration_size,
     combine_coils,
-    low_resolution_coils,
+    espirit,
     low_resolution_images,
+    normalise_coils,
     root_sum_of_squares,
     simulated_coils,
 )
@@ -47,6 +48,8 @@ POINTS = ("poisson", "radial")
 """Masks that measure a square in the middle, and not whole lines."""
 MOST_CALIBRATION = 32
 """Samples along one side of the calibration region that are enough for coils."""
+KERNEL = 4
+"""Side of ESPIRiT's patches of k-space; a smaller calibration region makes do with images of low resolution."""
 PHASE_WIDTH, PHASE_WEIGHT, PHASE_STEPS = 6.0, 3e-4, 150
 """Of the smooth phase, in cycles over the image, and of the total variation that it comes from."""
 
@@ -104,13 +107,15 @@ def measure_real(keys: Array, x: np.ndarray, kind: str, acceleration: float) -> 
 
 
 def measure_coils(
-    keys: Array, x: np.ndarray, kind: str, acceleration: float, coils: int, phase: float, noise: float = 0.0
+    keys: Array, x: np.ndarray, kind: str, acceleration: float, coils: int, phase: float, noise: float | None = None
 ) -> Scan:
-    """Several coils and a complex image with a smooth phase of deviation `phase`; the coils are known, it is not.
+    """Several coils and a complex image with a smooth phase of deviation `phase`, which is not known.
 
-    `noise` is the deviation of the real and of the imaginary part of what is measured.
+    The coils are known and there is no noise; unless `noise` is given, the deviation of the real and of the imaginary
+    part of what is measured: then the coils are estimated, too, as in `receive`.
     """
-    scan, _ = _with_phase(*_one_by_one(functools.partial(_coils, kind, acceleration, coils, phase, noise), keys, x))
+    measure = functools.partial(_coils, kind, acceleration, coils, noise is not None, phase, noise or 0.0)
+    scan, _ = _with_phase(*_one_by_one(measure, keys, x))
     return scan
 
 
@@ -120,9 +125,9 @@ def _real(kind: str, acceleration: float, key: Key, x: Array) -> tuple[Array, Ar
     return mri_operator(mask, channels=1).forward((x[None] + 1) / 2)[0], mask
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _coils(
-    kind: str, acceleration: float, coils: int, phase: Array, noise: Array, key: Key, x: Array
+    kind: str, acceleration: float, coils: int, estimated: bool, phase: Array, noise: Array, key: Key, x: Array
 ) -> tuple[Array, ...]:
     mask_key, coil_key, phase_key = jax.random.split(key, 3)
     h, w, _ = x.shape
@@ -132,8 +137,17 @@ def _coils(
     real, imaginary = noise * jax.random.normal(jax.random.fold_in(key, 1), (2, *y.shape))
     y = y + mask[..., None] * (real + 1j * imaginary)
     lines = calibration_lines(min(h, w), acceleration)
-    low = low_resolution_images(y, (lines if kind in POINTS else h, lines))
-    return y[0], mask, maps * jnp.exp(1j * jnp.angle(combine_coils(low, maps)))[0, ..., None]
+    region = (lines if kind in POINTS else h, lines)
+    if estimated:
+        maps, _ = _calibrated(y, _few(region))
+    else:
+        maps = _with_low_phase(maps[None], low_resolution_images(y, region))
+    return y[0], mask, maps[0]
+
+
+def _with_low_phase(maps: Array, low: Array) -> Array:
+    """Sensitivities that carry the phase of the image, as coil images of low resolution show it."""
+    return maps * jnp.exp(1j * jnp.angle(combine_coils(low, maps)))[..., None]
 
 
 def _one_by_one(function, keys: Array, x: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -179,8 +193,7 @@ def receive(kspace: np.ndarray) -> Received:
     size = calibration_size(mask)
     if not min(size):
         raise UserError("k-space is not measured in its centre, where coil sensitivities and phase come from")
-    height, width = (min(n, MOST_CALIBRATION) for n in size)
-    maps, images = _calibrated(jnp.asarray(kspace)[None], (height, width))
+    maps, images = _calibrated(jnp.asarray(kspace)[None], _few(size))
     scale = float(np.quantile(np.asarray(root_sum_of_squares(images)), 0.999))
     y = (kspace / scale)[None].astype(np.complex64)
     scan, first = _with_phase(y, mask[None].astype(np.float32), np.asarray(maps))
@@ -199,6 +212,16 @@ def _noise(scan: Scan) -> float:
     return float(np.sqrt(np.median(power) / (2 * np.log(2)))) if power.size else 0.0
 
 
+def _few(size: tuple[int, int]) -> tuple[int, int]:
+    """What of a calibration region is enough for coils."""
+    return min(size[0], MOST_CALIBRATION), min(size[1], MOST_CALIBRATION)
+
+
 @functools.partial(jax.jit, static_argnums=1)
 def _calibrated(kspace: Array, size: tuple[int, int]) -> tuple[Array, Array]:
-    return low_resolution_coils(kspace, size), low_resolution_images(kspace, size)
+    """Sensitivities with the phase of the image, and coil images of low resolution."""
+    low = low_resolution_images(kspace, size)
+    if min(size) < KERNEL or min(kspace.shape[1:3]) < 2 * KERNEL:
+        return normalise_coils(low), low
+    # From few calibration lines the quotients of blurred images are far off: ESPIRiT gains 1 to 2 dB at 8x.
+    return _with_low_phase(espirit(kspace, size, kernel=KERNEL, crop=0.0), low), low

@@ -210,8 +210,8 @@ def _likeness(x: Array, truth: Array) -> tuple[Array, Array]:
     return jnp.mean(psnr(x, truth, data_range=1.0)), jnp.mean(ssim(x, truth, data_range=1.0))
 
 
-def _score(x: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    peak, like = _likeness(jnp.asarray(x), jnp.asarray(truth))
+def _score(x: np.ndarray, truth: np.ndarray, brightest: float = 1.0) -> tuple[float, float]:
+    peak, like = _likeness(jnp.asarray(x / brightest), jnp.asarray(truth / brightest))
     return float(peak), float(like)
 
 
@@ -235,7 +235,7 @@ def _settings(
 ) -> dict[str, dict[str, float]]:
     """Every method's setting in every situation, chosen by PSNR on validation slices, and what widens its intervals.
 
-    k-space from a scanner has none of its own: simulated coils with as much noise stand for it.
+    k-space from a scanner has none of its own: simulated coils, estimated from as much noise, stand for it.
     """
     truth, chosen = (x + 1) / 2, {}
     for name, scan in _scans(config, x, key, noise).items():
@@ -276,13 +276,12 @@ def _brought(config: MRIConfig, key) -> dict[str, tuple[mri.Received, np.ndarray
         raise UserError(
             f"{path}: k-space must be fully sampled for --kspace; `jaxgen apply` takes undersampled k-space"
         )
-    found = {}
+    found, maps = {}, jnp.asarray(mri.receive(kspace).scan.maps)
     for a in config.accelerations:
         mask = np.asarray(mri.MASKS[config.mask](key, kspace.shape[:2], a))
         received = mri.receive(kspace * mask[..., None])
         whole = centred_ifft2(jnp.asarray(kspace / received.scale)[None])
-        truth = np.abs(np.asarray(combine_coils(whole, jnp.asarray(received.scan.maps))))[..., None]
-        found[f"{a}x measured"] = (received, truth)
+        found[f"{a}x measured"] = (received, np.abs(np.asarray(combine_coils(whole, maps)))[..., None])
     return found
 
 
@@ -293,12 +292,14 @@ def _evaluate(config: MRIConfig, constants, trained, splits, key) -> Evaluation:
     noise = {name: received.noise for name, (received, _) in brought.items()}
     chosen = _settings(config, ways, validation, jax.random.fold_in(key, 0), noise)
     x = _slices(config, constants, splits.test, config.cases)
-    judged = {name: (scan, (x + 1) / 2) for name, scan in _scans(config, x, jax.random.fold_in(key, 1), {}).items()}
-    judged |= {name: (received.scan, truth) for name, (received, truth) in brought.items()}
+    scans = _scans(config, x, jax.random.fold_in(key, 1), {})
+    judged = {name: (scan, (x + 1) / 2, 1.0) for name, scan in scans.items()}
+    for name, (received, truth) in brought.items():
+        judged[name] = (received.scan, truth, float(np.quantile(truth, 0.999)))
     metrics: dict[str, dict[str, float]] = {name: {} for name in (*BASELINES, *config.methods)}
     figures: dict[str, Figure] = {}
     seconds: dict[str, dict[str, float]] = {}
-    for number, (name, (scan, truth)) in enumerate(judged.items()):
+    for number, (name, (scan, truth, brightest)) in enumerate(judged.items()):
         setting = chosen[name]
         found = ways.baselines(scan, setting)
         shown = dict(found)
@@ -310,15 +311,15 @@ def _evaluate(config: MRIConfig, constants, trained, splits, key) -> Evaluation:
             drawn = _magnitude(drawn)
             shown[method], spread = drawn[0], drawn.std(0, ddof=1)
             shown[f"{method}, sd"] = spread / max(float(spread.max()), 1e-6)
-            one = float(np.mean([_score(sample, truth)[0] for sample in drawn]))
+            one = float(np.mean([_score(sample, truth, brightest)[0] for sample in drawn]))
             widening = setting[posterior.WIDENING.format(method)]
             sure = posterior.uncertainty(drawn, truth, truth > FOREGROUND, widening)
             facts = {"sample": one, "kept": float(left.max()), **sure}
             metrics[method] |= {f"{fact}_{_tag(name)}": value for fact, value in facts.items()}
         for label, image in found.items():
-            peak, like = _score(image, truth)
+            peak, like = _score(image, truth, brightest)
             metrics[label] |= {f"psnr_{_tag(name)}": peak, f"ssim_{_tag(name)}": like}
-        figures[_tag(name)] = _figure(name, truth, shown)
+        figures[_tag(name)] = _figure(name, truth, shown, brightest)
     settings = {
         f"{method}_setting_{_tag(name)}": row[method]
         for name, row in chosen.items()
@@ -340,10 +341,11 @@ def _tag(name: str) -> str:
     return name.replace(" ", "_")
 
 
-def _figure(name: str, truth: np.ndarray, shown: Mapping[str, np.ndarray]) -> Figure:
+def _figure(name: str, truth: np.ndarray, shown: Mapping[str, np.ndarray], brightest: float) -> Figure:
     picked = posterior.shown_of(len(truth))
     rows = {"truth": truth, **shown}
-    drawn = {label: 2 * np.clip(x[picked], 0, 1) - 1 for label, x in rows.items()}
+    white = {label: 1.0 if label.endswith(", sd") else brightest for label in rows}
+    drawn = {label: 2 * np.clip(x[picked] / white[label], 0, 1) - 1 for label, x in rows.items()}
     return pictures.rows(
         drawn, f"Test slices, {name}: magnitudes; of the samplers one sample, and the deviation of several."
     )
@@ -366,9 +368,9 @@ def _describe(judged) -> dict[str, Metric]:
         tag = _tag(name)
         known |= {
             f"psnr_{tag}": Metric(
-                f"PSNR, {name}", "higher", "of magnitudes in [0, 1], dB; samplers: of the mean sample"
+                f"PSNR, {name}", "higher", "of magnitudes, brightest 1, dB; samplers: of the mean sample"
             ),
-            f"ssim_{tag}": Metric(f"SSIM, {name}", "higher", "of magnitudes in [0, 1]"),
+            f"ssim_{tag}": Metric(f"SSIM, {name}", "higher", "of magnitudes, brightest 1"),
             f"sample_{tag}": Metric(f"PSNR of one sample, {name}", "higher", "dB"),
             f"kept_{tag}": Metric(f"Left of k-space, {name}", "lower", "|A x - y| / |y| of the worst sample"),
             **posterior.describe_uncertainty(tag, name),
