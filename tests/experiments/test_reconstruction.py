@@ -12,9 +12,11 @@ import pytest
 from experiments import _mri as mri
 from experiments import mri_reconstruction as experiment
 from jaxgen.cli import main
+from jaxgen.data import phantoms
 from jaxgen.errors import UserError
-from jaxgen.imaging.coils import combine_coils, simulated_coils
+from jaxgen.imaging.coils import calibration_size, combine_coils, low_resolution_coils, simulated_coils
 from jaxgen.imaging.fourier import centred_fft2, centred_ifft2
+from jaxgen.imaging.sampling_masks import random_mask
 from tests.experiments.traces import check_training_step
 
 
@@ -89,6 +91,36 @@ def test_k_space_of_a_person_comes_with_its_range_and_its_noise():
     assert 0.8 < received.scale / brightest < 1.25
     assert received.noise * received.scale == pytest.approx(spread, rel=0.15)
     assert mri.receive(clean.astype(np.complex64)).noise < 0.01 * received.noise
+
+
+def agreement(maps, others, image):
+    """``|sum_c conj(S_c) T_c|``, the mean where the image is bright: 1 if they differ in a phase alone."""
+    return float(np.abs(np.sum(np.conj(maps) * others, -1))[image > 0.1].mean())
+
+
+def test_coils_from_few_lines_are_nearer_than_images_of_low_resolution():
+    wrong = {"received": 0.0, "low resolution": 0.0}
+    for n in range(2):
+        image = phantoms.brain2d(5, n, 64)["image"].reshape(64, 64)
+        maps = np.asarray(simulated_coils(jax.random.key(n), (64, 64), 8))
+        mask = np.asarray(random_mask(jax.random.key(n), (64, 64), 4))
+        kspace = np.asarray(centred_fft2((maps * image[..., None])[None]))[0] * mask[..., None]
+        height, width = calibration_size(mask)
+        low = np.asarray(low_resolution_coils(kspace[None], (min(height, 32), width)))[0]
+        wrong["received"] += 1 - agreement(maps, mri.receive(kspace).scan.maps[0], image)
+        wrong["low resolution"] += 1 - agreement(maps, low, image)
+    assert wrong["received"] < 0.8 * wrong["low resolution"]
+
+
+def test_settings_for_a_scanner_are_chosen_with_estimated_coils():
+    x = 2 * phantoms.brain2d(5, 0, 64)["image"].reshape(1, 64, 64, 1) - 1
+    measure = functools.partial(mri.measure_coils, jax.random.split(jax.random.key(0), 1), x, "random", 4, 8, 1.0)
+    known, estimated = measure(), measure(0.0)
+    np.testing.assert_array_equal(known.y, estimated.y)
+    assert 0.98 < agreement(known.maps[0], estimated.maps[0], (x[0, ..., 0] + 1) / 2) < 0.9999
+    assert np.abs(measure(0.01).y - known.y)[known.y != 0].std() == pytest.approx(
+        0.01 * np.sqrt(2 - np.pi / 2), rel=0.1
+    )
 
 
 def test_configurations_that_do_not_fit():
