@@ -223,5 +223,5 @@ def _calibrated(kspace: Array, size: tuple[int, int]) -> tuple[Array, Array]:
     low = low_resolution_images(kspace, size)
     if min(size) < KERNEL or min(kspace.shape[1:3]) < 2 * KERNEL:
         return normalise_coils(low), low
-    # From few calibration lines the quotients of blurred images are far off: ESPIRiT gains 1 to 2 dB at 8x.
+    # From few calibration lines the quotients of blurred images are far off; ESPIRiT's are nearer.
     return _with_low_phase(espirit(kspace, size, kernel=KERNEL, crop=0.0), low), low

@@ -7,8 +7,8 @@ from jaxgen.metrics._sums import total
 from jaxgen.types import Array
 
 
-def _error_and_reach(samples: Array, truth: Array, level: float) -> tuple[Array, Array]:
-    """``|mean - truth|``, and half the width of the interval."""
+def _compared(samples: Array, truth: Array, level: float, where: Array | None) -> tuple[Array, Array, Array]:
+    """``|mean - truth|``, half the width of the interval, and what counts."""
     from scipy.stats import t  # takes a second to load
 
     samples, truth = jnp.asarray(samples, jnp.float32), jnp.asarray(truth, jnp.float32)
@@ -20,7 +20,8 @@ def _error_and_reach(samples: Array, truth: Array, level: float) -> tuple[Array,
     if not 0 < level < 1:
         raise ValueError(f"the level must be between 0 and 1, got {level}")
     quantile = float(t.ppf((1 + level) / 2, n - 1)) * np.sqrt(1 + 1 / n)
-    return jnp.abs(jnp.mean(samples, 0) - truth), quantile * jnp.std(samples, 0, ddof=1)
+    counts = jnp.ones(truth.shape, bool) if where is None else jnp.asarray(where) != 0
+    return jnp.abs(jnp.mean(samples, 0) - truth), quantile * jnp.std(samples, 0, ddof=1), counts
 
 
 def interval_coverage(
@@ -55,8 +56,7 @@ def interval_coverage(
         >>> interval_coverage(samples, jnp.array([1.0, 9.0])).item()
         0.5
     """
-    error, reach = _error_and_reach(samples, truth, level)
-    counts = jnp.ones(error.shape, bool) if where is None else jnp.asarray(where) != 0
+    error, reach, counts = _compared(samples, truth, level, where)
     inside = counts & (error <= widening * reach)
     return total(inside) / total(counts)
 
@@ -94,8 +94,7 @@ def interval_widening(samples: Array, truth: Array, *, level: float = 0.9, where
         >>> round(interval_coverage(samples, truth, widening=1.0001 * factor).item(), 2)
         0.91
     """
-    error, reach = _error_and_reach(samples, truth, level)
-    counts = jnp.ones(error.shape, bool) if where is None else jnp.asarray(where) != 0
+    error, reach, counts = _compared(samples, truth, level, where)
     ratio = jnp.where(error == 0, 0.0, error / reach)
     ordered = jnp.sort(jnp.where(counts, ratio, jnp.nan), axis=None)  # NaN comes last
     n = jnp.sum(counts)

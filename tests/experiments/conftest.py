@@ -1,4 +1,4 @@
-"""What the tests of image experiments share: images of a user."""
+"""What the tests of experiments share: images of a user, and programs that compile quickly."""
 
 import contextlib
 
