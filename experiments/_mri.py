@@ -187,13 +187,21 @@ class Received(NamedTuple):
     noise: float
 
 
+def coil_maps(kspace: np.ndarray) -> tuple[Array, Array]:
+    """Sensitivities of k-space ``[h, w, coils]``, from its calibration region alone, and coil images of it.
+
+    Both ``[1, h, w, coils]``; the images are of low resolution, and the sensitivities carry their phase.
+    """
+    size = calibration_size((np.abs(kspace) > 0).any(-1))
+    if not min(size):
+        raise UserError("k-space is not measured in its centre, where coil sensitivities and phase come from")
+    return _calibrated(jnp.asarray(kspace)[None], _few(size))
+
+
 def receive(kspace: np.ndarray) -> Received:
     """Sensitivities and range of k-space ``[h, w, coils]``, from its calibration region alone."""
     mask = (np.abs(kspace) > 0).any(-1)
-    size = calibration_size(mask)
-    if not min(size):
-        raise UserError("k-space is not measured in its centre, where coil sensitivities and phase come from")
-    maps, images = _calibrated(jnp.asarray(kspace)[None], _few(size))
+    maps, images = coil_maps(kspace)
     scale = float(np.quantile(np.asarray(root_sum_of_squares(images)), 0.999))
     y = (kspace / scale)[None].astype(np.complex64)
     scan, first = _with_phase(y, mask[None].astype(np.float32), np.asarray(maps))

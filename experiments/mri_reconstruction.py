@@ -276,7 +276,7 @@ def _brought(config: MRIConfig, key) -> dict[str, tuple[mri.Received, np.ndarray
         raise UserError(
             f"{path}: k-space must be fully sampled for --kspace; `jaxgen apply` takes undersampled k-space"
         )
-    found, maps = {}, jnp.asarray(mri.receive(kspace).scan.maps)
+    found, (maps, _) = {}, mri.coil_maps(kspace)
     for a in config.accelerations:
         mask = np.asarray(mri.MASKS[config.mask](key, kspace.shape[:2], a))
         received = mri.receive(kspace * mask[..., None])

@@ -93,6 +93,20 @@ def test_k_space_of_a_person_comes_with_its_range_and_its_noise():
     assert mri.receive(clean.astype(np.complex64)).noise < 0.01 * received.noise
 
 
+def test_k_space_brought_along_is_judged_against_all_of_it(tmp_path):
+    """The truth has the range of what is reconstructed, and PSNR is relative to the truth's brightest."""
+    whole = 7 * scan_of(32, 24, 4)
+    np.savez(tmp_path / "whole.npz", kspace=whole)
+    config = dataclasses.replace(experiment.SMOKE, kspace=str(tmp_path / "whole.npz"), accelerations=(2,))
+    ((received, truth),) = experiment._brought(config, jax.random.key(0)).values()
+    rows, columns = np.indices((32, 24))
+    image = 7 * np.exp(-(((rows - 16) / 4) ** 2) - ((columns - 12) / 3) ** 2)
+    seen = image > 0.1 * image.max()
+    np.testing.assert_allclose(received.scale * truth[0, ..., 0][seen], image[seen], rtol=0.02)
+    assert 0 < received.scan.mask.mean() < 0.7, "of what is reconstructed only a part was measured"
+    assert experiment._score(truth + 0.1, truth, truth.max())[0] == pytest.approx(20 * np.log10(truth.max() / 0.1))
+
+
 def agreement(maps, others, image):
     """``|sum_c conj(S_c) T_c|``, the mean where the image is bright: 1 if they differ in a phase alone."""
     return float(np.abs(np.sum(np.conj(maps) * others, -1))[image > 0.1].mean())
