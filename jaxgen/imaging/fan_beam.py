@@ -46,7 +46,8 @@ def fan_beam_operator(
 
     Args:
         size: side of the images in pixels.
-        angles: ``[views]`` of the source, radians; a full circle for `filtered_backprojection`.
+        angles: ``[views]`` of the source, radians; half a circle and the angle of the fan, or more, for
+            `filtered_backprojection`.
         detectors: how many; None for as many as see the whole image.
         source_distance: from the source to the middle of the image, in pixels.
         detector_distance: from there to the detector, in pixels.

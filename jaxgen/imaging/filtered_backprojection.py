@@ -10,6 +10,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxgen.imaging.projection import Geometry, check_source, checked_angles, checked_sinogram, passing
+from jaxgen.imaging.views import angular_steps, ray_weights
 from jaxgen.types import Array
 
 PARALLEL = Geometry()
@@ -88,43 +89,19 @@ def filter_projections(sinogram: Array, window: Window = ramp) -> Array:
     return jnp.fft.irfft(jnp.fft.rfft(sinogram, length) * response, length)[..., :n].astype(sinogram.dtype)
 
 
-def angular_steps(angles: Array, period: float = np.pi) -> Array:
-    """The share of the circle that each view stands for: half the way to either neighbour.
-
-    A gap more than three times as wide as the one in the middle of all gaps has not been measured, and counts as that.
-
-    Args:
-        angles: ``[views]``, radians, in any order; several turns are taken together.
-        period: after which views repeat: pi for parallel rays.
-
-    Returns:
-        ``[views]``, radians.
-
-    Example:
-        >>> angular_steps(jnp.array([0.0, 1.0, 2.0]), 4.0).tolist()
-        [1.5, 1.0, 1.5]
-    """
-    turned = jnp.mod(angles, period)
-    order = jnp.argsort(turned)
-    gaps = jnp.diff(turned[order], append=turned[order[:1]] + period)
-    if len(angles) > 2:
-        usual = jnp.median(gaps)
-        gaps = jnp.where((gaps > 3 * usual) & (usual > 0), usual, gaps)
-    return jnp.zeros_like(turned).at[order].set((gaps + jnp.roll(gaps, 1)) / 2)
-
-
 def filtered_backprojection(
     sinogram: Array, angles: ArrayLike, size: int, *, geometry: Geometry = PARALLEL, window: Window = ramp
 ) -> Array:
     """Filtered back-projection: an image from its line integrals.
 
     ``f(x, y) = sum_a step_a q_a(u(x, y))``, q the filtered projections, interpolated linearly. For a fan,
-    ``f = sum_a step_a / 2 q_a(u) / (1 + t / R)^2`` over a full circle, q filtered after a weight ``1 / sqrt(1 + (u /
-    R)^2)``, R the distance of the source and t along the view. What no ray of any view measures is left at 0.
+    ``f = sum_a step_a q_a(u) / (1 + t / R)^2``, q filtered after a weight ``w / sqrt(1 + (u / R)^2)``, R the distance
+    of the source, t along the view, and w how much of each ray counts (`jaxgen.imaging.views.ray_weights`): a short
+    scan is as right as a full circle. What no ray of any view measures is left at 0.
 
     Args:
         sinogram: ``[b, views, detectors]``, integrals in pixels; slices of a volume are a batch.
-        angles: ``[views]``, radians: half a circle or more for parallel rays, a full circle for a fan.
+        angles: ``[views]``, radians: half a circle or more for parallel rays, and the angle of the fan more for a fan.
         size: side of the images in pixels.
         geometry: of the rays; parallel unless told otherwise, see `jaxgen.imaging.fan_beam.fan_beam_geometry`.
         window: one of `ramp`, `shepp_logan`, `cosine`, `hann`, or your own.
@@ -155,11 +132,11 @@ def filtered_backprojection(
 def _filtered_backprojection(sinogram: Array, angles: Array, size: int, geometry: Geometry, window: Window) -> Array:
     detectors, curvature = sinogram.shape[2], geometry.curvature
     middle = (detectors - 1) / 2
-    steps = angular_steps(angles) / geometry.spacing
+    steps = angular_steps(angles, 2 * np.pi if curvature else np.pi) / geometry.spacing
     if curvature:
         u = (jnp.arange(detectors, dtype=sinogram.dtype) - middle) * geometry.spacing
-        sinogram = sinogram / jnp.sqrt(1 + (curvature * u) ** 2)
-        steps = angular_steps(angles, 2 * np.pi) / (2 * geometry.spacing)
+        weights = ray_weights(angles, jnp.arctan(curvature * u))
+        sinogram = sinogram * (weights / jnp.sqrt(1 + (curvature * u) ** 2))
     filtered = jnp.moveaxis(filter_projections(sinogram, window) * steps[:, None], 0, -1)
     coordinate = jnp.arange(size, dtype=sinogram.dtype) - (size - 1) / 2
     x, y = coordinate[None, :], coordinate[:, None]

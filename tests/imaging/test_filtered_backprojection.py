@@ -5,7 +5,6 @@ import pytest
 
 from jaxgen.imaging.fan_beam import fan_beam_geometry, fan_beam_operator
 from jaxgen.imaging.filtered_backprojection import (
-    angular_steps,
     cosine,
     filter_projections,
     filtered_backprojection,
@@ -15,6 +14,7 @@ from jaxgen.imaging.filtered_backprojection import (
 )
 from jaxgen.imaging.projection import Geometry
 from jaxgen.imaging.radon import radon_operator
+from jaxgen.imaging.views import angular_steps, ray_weights
 from jaxgen.metrics import psnr
 from tests.imaging.ellipses import Disc, draw
 
@@ -49,6 +49,28 @@ def test_a_fan_over_a_full_circle():
     assert float(psnr(found, x, data_range=1.0)[0]) > 30
     as_if_parallel = filtered_backprojection(sinogram, angles, SIZE)
     assert float(psnr(as_if_parallel, x, data_range=1.0)[0]) < 22
+
+
+@pytest.mark.parametrize("more", [0.0, 0.6])
+def test_a_short_scan_is_as_right_as_a_full_circle(more):
+    sizes = {"source_distance": 110.0, "detector_distance": 60.0}
+    span = np.pi + 2 * np.arcsin(SIZE / np.sqrt(2) / 110) + more
+    x, angles = smooth(), 1 + np.arange(160) * span / 160
+    sinogram = fan_beam_operator(SIZE, angles, **sizes).forward(x)
+    found = filtered_backprojection(sinogram, angles, SIZE, geometry=fan_beam_geometry(**sizes))
+    assert float(psnr(found, x, data_range=1.0)[0]) > 50
+
+
+def test_the_two_sides_of_a_ray_count_as_one():
+    angles, gamma = np.deg2rad(np.arange(240.0)), np.deg2rad(np.array([-20.0, 0.0, 10.0]))
+    weights = np.asarray(ray_weights(jnp.asarray(angles), jnp.asarray(gamma)))
+    back = np.asarray(ray_weights(jnp.asarray(angles), jnp.asarray(-gamma)))
+    # Of view 10: the other sides are views 150, 190 and 210.
+    for k, other in enumerate((150, 190, 210)):
+        assert weights[10, k] + back[other, k] == pytest.approx(1, abs=1e-5)
+        assert 0 < weights[10, k] < 1
+    np.testing.assert_allclose(weights[90, 1:], 1, atol=1e-6, err_msg="views 270 and 290 were not measured")
+    np.testing.assert_allclose(ray_weights(jnp.asarray(np.deg2rad(np.arange(360.0))), jnp.asarray(gamma)), 0.5)
 
 
 @pytest.mark.parametrize("spacing", [0.7, 1.5])

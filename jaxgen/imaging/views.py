@@ -1,0 +1,101 @@
+"""What the views of a scan, and the rays of a fan, count for in filtered back-projection."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen.types import Array
+
+
+class _Circle(NamedTuple):
+    """The views in their order round the circle.
+
+    Attributes:
+        angles: from 0 to the period, ascending ``[views]``.
+        order: which view each is.
+        measured: of the gap from each to the next, what the two stand for.
+        unmeasured: the rest of it, between the halves.
+    """
+
+    angles: Array
+    order: Array
+    measured: Array
+    unmeasured: Array
+
+
+def _round_the_circle(angles: Array, period: float) -> _Circle:
+    turned = jnp.mod(angles, period)
+    order = jnp.argsort(turned)
+    gaps = jnp.diff(turned[order], append=turned[order[:1]] + period)
+    measured = gaps
+    if len(angles) > 2:
+        usual = jnp.median(gaps)
+        measured = jnp.where((gaps > 3 * usual) & (usual > 0), usual, gaps)
+    return _Circle(turned[order], order, measured, gaps - measured)
+
+
+def angular_steps(angles: Array, period: float = np.pi) -> Array:
+    """The share of the circle that each view stands for: half the way to either neighbour.
+
+    A gap more than three times as wide as the one in the middle of all gaps has not been measured, and counts as that.
+
+    Args:
+        angles: ``[views]``, radians, in any order; several turns are taken together.
+        period: after which views repeat: pi for parallel rays.
+
+    Returns:
+        ``[views]``, radians.
+
+    Example:
+        >>> angular_steps(jnp.array([0.0, 1.0, 2.0]), 4.0).tolist()
+        [1.5, 1.0, 1.5]
+    """
+    _, order, measured, _ = _round_the_circle(angles, period)
+    return jnp.zeros_like(angles).at[order].set((measured + jnp.roll(measured, 1)) / 2)
+
+
+def ray_weights(angles: Array, gamma: Array, *, margin: float = np.pi / 9) -> Array:
+    """How much each ray of a fan counts, so that rays that were measured from both sides do not count twice.
+
+    The ray at gamma of view a runs back as the ray at ``-gamma`` of view ``a + pi + 2 gamma``. With c(a) 1 where views
+    were measured, falling to 0 over `margin` towards a gap (see `angular_steps`) as a squared sine,
+
+    ``w(a, gamma) = c(a) / (c(a) + c(a + pi + 2 gamma))``:
+
+    1/2 over a full circle, 1 where only one side was measured, and smooth between.
+
+    Args:
+        angles: ``[views]``, radians, in any order.
+        gamma: ``[detectors]``, from the ray through the middle, radians.
+        margin: radians; several views wide, even where views are few.
+
+    Returns:
+        ``[views, detectors]``.
+
+    Reference:
+        Noo et al. 2002, "Image reconstruction from fan-beam projections on less than a short scan", equations 38 and
+        39; Parker 1982, "Optimal short scan convolution reconstruction for fan-beam CT", for what it replaces.
+
+    Example:
+        >>> half = jnp.linspace(0.0, jnp.pi, 90)
+        >>> ray_weights(half, jnp.array([-0.3, 0.0, 0.3]))[45].round(2).tolist()
+        [1.0, 1.0, 1.0]
+        >>> ray_weights(2 * half, jnp.array([0.0]))[45].tolist()
+        [0.5]
+    """
+    circle = _round_the_circle(angles, 2 * np.pi)
+    begin = circle.angles + circle.measured / 2
+
+    def trust(a: Array) -> Array:
+        past = jnp.mod(a[..., None] - begin, 2 * np.pi)
+        away = jnp.minimum(jnp.maximum(past - circle.unmeasured, 0), 2 * np.pi - past)
+        nearest = jnp.min(jnp.where(circle.unmeasured > 0, away, jnp.inf), -1)
+        return jnp.sin(jnp.pi / 2 * jnp.minimum(nearest / margin, 1)) ** 2
+
+    def of_view(a: Array) -> Array:
+        own = trust(a)
+        return own / (own + trust(a + np.pi + 2 * gamma))
+
+    return jax.lax.map(of_view, angles)
