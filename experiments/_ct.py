@@ -5,6 +5,7 @@ Sinograms are integrals of u in pixels.
 """
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,10 +16,12 @@ import numpy as np
 from jaxgen.data import checks
 from jaxgen.data.image import Image
 from jaxgen.errors import UserError
+from jaxgen.imaging.fan_beam import fan_beam_geometry
+from jaxgen.imaging.filtered_backprojection import PARALLEL
 from jaxgen.imaging.hounsfield import WATER
 from jaxgen.imaging.metal import IRON, interpolate_trace, metal_trace, simulate_metal
 from jaxgen.imaging.operators import LinearOperator, squared_norm_bound
-from jaxgen.imaging.projection import Geometry, covering
+from jaxgen.imaging.projection import Geometry, covering, projection_operator
 from jaxgen.imaging.radon import radon_operator
 from jaxgen.types import Array, Key
 
@@ -33,16 +36,18 @@ class Scan(NamedTuple):
         y: sinograms ``[n, views, detectors]`` of u.
         keep: 1 where a ray is measured and to be trusted, of the same shape.
         ignore: bool ``[n, h, w, 1]``: where the image is not judged, for metal is there.
+        geometry: of the rays.
     """
 
     angles: np.ndarray
     y: np.ndarray
     keep: np.ndarray
     ignore: np.ndarray
+    geometry: Geometry = PARALLEL
 
     def first(self, n: int) -> "Scan":
         """Its first n slices."""
-        return Scan(self.angles, self.y[:n], self.keep[:n], self.ignore[:n])
+        return self._replace(y=self.y[:n], keep=self.keep[:n], ignore=self.ignore[:n])
 
 
 def half_circle(views: int) -> np.ndarray:
@@ -50,18 +55,20 @@ def half_circle(views: int) -> np.ndarray:
     return (np.arange(views) * np.pi / views).astype(np.float32)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def largest_singular_value(size: int, count: int, angles: Array, seen: Array) -> Array:
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def largest_singular_value(geometry: Geometry, size: int, count: int, angles: Array, seen: Array) -> Array:
     """Of projection onto `count` detectors along the views that are seen."""
-    plain = radon_operator(size, angles, count)
+    plain = projection_operator(geometry, size, angles, count)
     kept = seen[:, None].astype(jnp.float32)
     operator = LinearOperator(lambda x: kept * plain.forward(x), lambda y: plain.adjoint(kept * y))
     return jnp.sqrt(squared_norm_bound(operator, jax.random.key(0), (1, size, size, 1))[0])
 
 
-def system(size: int, angles: Array, y: Array, keep: Array, scale: Array) -> tuple[LinearOperator, Array]:
+def system(
+    size: int, angles: Array, y: Array, keep: Array, scale: Array, geometry: Geometry = PARALLEL
+) -> tuple[LinearOperator, Array]:
     """The operator of x in [-1, 1], multiplied by `scale`, and what it should give: 0 along rays that do not count."""
-    plain = radon_operator(size, angles, y.shape[2])
+    plain = projection_operator(geometry, size, angles, y.shape[2])
 
     def forward(x: Array) -> Array:
         return scale * keep * plain.forward(x)
@@ -141,13 +148,15 @@ def interpolated(scan: Scan) -> np.ndarray:
 def read_sinogram(path: Path) -> Image:
     """A user's sinogram: an npz with ``sinogram`` and ``angles``.
 
-    ``sinogram`` is ``[views, detectors]`` or ``[slices, views, detectors]``, detectors one pixel of the image apart;
-    ``angles`` ``[views]`` in radians. With ``pixel_mm`` it holds integrals of attenuation, through water ``water`` (in
-    1/cm; that at 60 keV if left out) a cm; without, integrals in pixels of attenuation over that of water.
+    ``sinogram`` is ``[views, detectors]`` or ``[slices, views, detectors]``; ``angles`` ``[views]`` in radians. With
+    ``pixel_mm`` it holds integrals of attenuation, through water ``water`` (in 1/cm; that at 60 keV if left out) a cm;
+    without, integrals in pixels of attenuation over that of water. Rays are parallel, ``spacing`` apart (one pixel if
+    left out); with ``source_distance`` they are a fan, and the detector, where that spacing is, lies
+    ``detector_distance`` (0 if left out) behind the middle. These lengths are in mm with ``pixel_mm``, else in pixels.
 
     Returns:
-        An image ``[views, detectors, 2]`` or ``[views, detectors, slices, 2]``: sinogram over water, in pixels, and the
-        angle of each ray.
+        An image ``[views, detectors, 4]`` or ``[views, detectors, slices, 4]``: sinogram over water, in pixels, the
+        angle of each ray, and the two numbers of its `Geometry`.
 
     Raises:
         UserError: naming what is wrong with the file.
@@ -173,16 +182,43 @@ def read_sinogram(path: Path) -> Image:
         raise UserError(
             f"{path}: `angles` reach over {np.ptp(angles):.0f} radians: they look like degrees; convert them"
         )
-    if "pixel_mm" in arrays:
-        water, pixel = float(arrays.get("water", WATER)), float(arrays["pixel_mm"])
-        if not water > 0 or not pixel > 0:
-            raise UserError(f"{path}: `water` and `pixel_mm` must be positive, got {water:g} and {pixel:g}")
-        y = y / (water * pixel / 10)
+    numbers = _numbers(path, arrays)
+    if "pixel_mm" in numbers:
+        y = y / (numbers.get("water", WATER) * numbers["pixel_mm"] / 10)
     y = np.moveaxis(y, 0, -1) if y.ndim == 3 else y
-    turn = np.broadcast_to(angles.reshape(-1, *(1,) * (y.ndim - 1)), y.shape)
-    return Image(np.stack([y, turn], -1), None, {"kind": "npz", "path": str(path)})
+    turn = angles.reshape(-1, *(1,) * (y.ndim - 1))
+    return Image(
+        np.stack(np.broadcast_arrays(y, turn, *map(np.float32, _geometry(numbers))), -1),
+        None,
+        {"kind": "npz", "path": str(path)},
+    )
 
 
-def detectors(size: int) -> int:
+def _numbers(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The single numbers that stand beside a sinogram."""
+    found = {}
+    for name in ("pixel_mm", "water", "spacing", "source_distance", "detector_distance"):
+        if name not in arrays:
+            continue
+        if arrays[name].size != 1 or arrays[name].dtype.kind not in "fiu":
+            raise UserError(f"{path}: `{name}` must be one number, not {arrays[name].dtype} of {arrays[name].shape}")
+        found[name] = arrays[name].item()
+        if not found[name] > 0 and (name, found[name]) != ("detector_distance", 0):
+            raise UserError(f"{path}: `{name}` must be positive, got {found[name]:g}")
+    if "detector_distance" in found and "source_distance" not in found:
+        raise UserError(f"{path}: `detector_distance` without `source_distance`; a fan needs that, parallel rays none")
+    return found
+
+
+def _geometry(numbers: Mapping[str, float]) -> Geometry:
+    """Where the rays run, in pixels."""
+    pixel = numbers.get("pixel_mm", 1.0)
+    spacing = numbers["spacing"] / pixel if "spacing" in numbers else None
+    if "source_distance" not in numbers:
+        return Geometry(spacing=spacing or 1.0)
+    return fan_beam_geometry(numbers["source_distance"] / pixel, numbers.get("detector_distance", 0.0) / pixel, spacing)
+
+
+def detectors(size: int, geometry: Geometry = PARALLEL) -> int:
     """How many rays a view has."""
-    return covering(Geometry(), size)
+    return covering(geometry, size)

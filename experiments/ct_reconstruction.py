@@ -2,7 +2,7 @@
 
     jaxgen run ct_reconstruction                                  # phantom chests, computed: minutes on 2 CPU cores
     jaxgen run ct_reconstruction --data ct.npz --size 128         # your slices in Hounsfield units: an npz, DICOM, ...
-    jaxgen apply RUN scan.npz --out recon                         # your sinogram: `sinogram`, `angles`
+    jaxgen apply RUN scan.npz --out recon                         # your sinogram: `sinogram`, `angles`, a fan or not
 
 The prior learns slices alone; what is measured enters when it is sampled, so that one network serves any number of
 views. Measurements are made with the operator that reconstructs, as in most papers: real scanners are less kind.
@@ -37,6 +37,7 @@ from jaxgen.imaging.affine import random_affine
 from jaxgen.imaging.augment import random_flip
 from jaxgen.imaging.filtered_backprojection import cosine, filtered_backprojection, hann, ramp, shepp_logan
 from jaxgen.imaging.operators import LinearOperator, pseudo_inverse
+from jaxgen.imaging.projection import Geometry
 from jaxgen.medical.reconstruction import projection
 from jaxgen.medical.reconstruction.total_variation import total_variation
 from jaxgen.metrics import psnr, ssim
@@ -132,27 +133,27 @@ class Reconstructors:
         grid = np.asarray(grids.uniform(path, config.sampler_steps))
 
         def drawing(method: str):
-            def run(params, keys, y, keep, angles, scale, setting) -> Array:
+            def run(params, keys, y, keep, angles, scale, setting, geometry: Geometry) -> Array:
                 noise_keys, step_keys = draws.split(keys, 2)
-                operator, target = ct.system(config.size, angles, y, keep, scale)
+                operator, target = ct.system(config.size, angles, y, keep, scale, geometry)
                 denoise = denoisers.denoise_with(config, constants, params)
                 start = denoisers.starting_noise(path, noise_keys, (len(keys), config.size, config.size, 1))
                 step, consistent = SAMPLERS[method].make(config, path, grid, denoise, operator, target, setting)
                 return jnp.clip(sample(step, consistent, step_keys, start, jnp.asarray(grid)), -1, 1)
 
-            return jax.jit(run)
+            return jax.jit(run, static_argnames="geometry")
 
-        def variation(y, keep, angles, scale, weight) -> Array:
-            operator, target = ct.system(config.size, angles, y, keep, scale)
+        def variation(y, keep, angles, scale, weight, geometry: Geometry) -> Array:
+            operator, target = ct.system(config.size, angles, y, keep, scale, geometry)
             options: dict[str, Any] = {"iterations": config.tv_steps, "squared_norm": 1.05, "minimum": -1.0}
             return jnp.clip(total_variation(operator, target, weight, **options), -1, 1)
 
         self._posterior: dict[str, Callable[..., Array]] = {method: drawing(method) for method in config.methods}
-        self._variation = jax.jit(variation)
+        self._variation = jax.jit(variation, static_argnames="geometry")
 
     def _scale(self, scan: ct.Scan) -> Array:
-        seen = jnp.asarray(scan.keep.max((0, 2)))
-        return 1 / ct.largest_singular_value(self.config.size, scan.y.shape[2], jnp.asarray(scan.angles), seen)
+        seen, angles, (*_, count) = jnp.asarray(scan.keep.max((0, 2))), jnp.asarray(scan.angles), scan.y.shape
+        return 1 / ct.largest_singular_value(scan.geometry, self.config.size, count, angles, seen)
 
     def _in_chunks(self, function: Callable, *arrays) -> np.ndarray:
         return images.in_chunks(function, len(arrays[0]), self.config.chunk, *arrays, exactly=True)
@@ -164,7 +165,7 @@ class Reconstructors:
         y, keep = (np.tile(a, (repeats, 1, 1)) for a in (scan.y, scan.keep))
 
         def chunk(keys, y, keep):
-            return self._posterior[method](self._params, keys, y, keep, angles, scale, setting)
+            return self._posterior[method](self._params, keys, y, keep, angles, scale, setting, geometry=scan.geometry)
 
         drawn = self._in_chunks(chunk, keys, y, keep)
         return drawn.reshape(repeats, n, *drawn.shape[1:])
@@ -174,16 +175,15 @@ class Reconstructors:
         scale, angles = self._scale(scan), jnp.asarray(scan.angles)
 
         def chunk(y, keep):
-            return self._variation(y, keep, angles, scale, weight)
+            return self._variation(y, keep, angles, scale, weight, geometry=scan.geometry)
 
         return self._in_chunks(chunk, scan.y, scan.keep)
 
     def filtered(self, y: np.ndarray, scan: ct.Scan, window: str) -> np.ndarray:
         """Filtered back-projection of the views that are measured, ``[n, h, w, 1]``."""
         seen = scan.keep.max((0, 2)) > 0
-        found = filtered_backprojection(
-            jnp.asarray(y[:, seen]), jnp.asarray(scan.angles[seen]), self.config.size, window=WINDOWS[window]
-        )
+        options: dict[str, Any] = {"geometry": scan.geometry, "window": WINDOWS[window]}
+        found = filtered_backprojection(jnp.asarray(y[:, seen]), scan.angles[seen], self.config.size, **options)
         return np.clip(2 * np.asarray(found) - 1, -1, 1)
 
 
@@ -351,14 +351,15 @@ def _apply(config: CTConfig, constants, trained):
     ways, method = Reconstructors(posterior.for_one_scan(config), constants, trained), config.methods[0]
 
     def apply(key, array: np.ndarray) -> dict[str, np.ndarray]:
-        y, angles, most = array[..., 0], array[:, 0, 1], ct.detectors(config.size)
+        y, angles, geometry = array[..., 0], array[:, 0, 1], Geometry(*map(float, array[0, 0, 2:]))
+        most = ct.detectors(config.size, geometry)
         if y.shape[1] > most + 2:
             raise UserError(
-                f"the sinogram has {y.shape[1]} detectors one pixel apart, and images of {config.size} pixels "
-                f"are seen by {most}: rebin it, or train with a larger --size"
+                f"the sinogram has {y.shape[1]} detectors {geometry.spacing:.3g} pixels apart, and images of "
+                f"{config.size} pixels are seen by {most}: save its true `spacing`, or train with a larger --size"
             )
         y = y[None] / ((config.high - ct.AIR) / 1000)
-        scan = ct.Scan(angles, y, np.ones_like(y), np.zeros((1, config.size, config.size, 1), bool))
+        scan = ct.Scan(angles, y, np.ones_like(y), np.zeros((1, config.size, config.size, 1), bool), geometry)
         views = posterior.nearest(config.views, len(angles))
         row = constants["chosen"].get(str(views), {})
         setting = row.get(method, SAMPLERS[method].settings[1])

@@ -1,6 +1,7 @@
 """The CT experiment: from the command line to the files it leaves, a sinogram of a user, its full preset by shape."""
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -14,7 +15,9 @@ from jaxgen import runner
 from jaxgen.cli import main
 from jaxgen.data import phantoms
 from jaxgen.errors import UserError
+from jaxgen.imaging.fan_beam import fan_beam_operator
 from jaxgen.imaging.hounsfield import WATER
+from jaxgen.imaging.projection import Geometry
 from jaxgen.imaging.radon import radon_operator
 
 
@@ -66,8 +69,8 @@ def test_a_sinogram_is_reconstructed_with_what_was_chosen_for_as_many_views(run,
         constants["chosen"][views] |= {"ddnm": float(views), "ddnm widening": widening}
     apply = ct_reconstruction.EXPERIMENT.apply(config, constants, trained)
     for views in (3, 5, 50):
-        array = np.zeros((views, 16, 2), np.float32)
-        array[:, :, 1] = np.arange(views)[:, None] * np.pi / views
+        array = np.zeros((views, 16, 4), np.float32)
+        array[:, :, 1], array[:, :, 3] = np.arange(views)[:, None] * np.pi / views, 1
         found.append(apply(jax.random.key(0), array)["uncertainty"])
     assert asked == [4.0, 6.0, 6.0]
     half = (config.high + 1000) / 2
@@ -75,9 +78,50 @@ def test_a_sinogram_is_reconstructed_with_what_was_chosen_for_as_many_views(run,
         np.testing.assert_allclose(uncertainty, half * widening * np.sqrt(2), rtol=1e-6)
 
 
+def fan_of(hu, **more):
+    """What a scanner with a fan saves of a slice of 16 pixels, 25 mm wide, over a short scan."""
+    angles = np.arange(40) * 4.2 / 40
+    fan = {"source_distance": 40.0, "detector_distance": 20.0, "spacing": 1.2}
+    density = jnp.asarray(np.maximum(1 + hu / 1000, 0), jnp.float32)[None]
+    sinogram = np.asarray(fan_beam_operator(16, angles, **fan).forward(density))[0]
+    lengths = {name: 25 * value for name, value in fan.items()}
+    return {"sinogram": sinogram * WATER * 2.5, "angles": angles, "pixel_mm": 25.0, **lengths, **more}
+
+
+def test_a_sinogram_of_a_fan(run, tmp_path, capsys):
+    hu = phantoms.ct2d(5, 0, 16)["image"]
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    np.savez(folder / "fan.npz", **fan_of(hu))
+    np.savez(folder / "near.npz", **fan_of(hu, source_distance=250.0))
+    np.savez(folder / "wide.npz", **fan_of(hu, spacing=250.0))
+    array = ct.read_sinogram(folder / "fan.npz").array
+    _, _, config, constants, trained = runner.open_trained(run)
+    ways = ct_reconstruction.Reconstructors(dataclasses.replace(config, tv_steps=60), constants, trained)
+    y, truth = array[None, ..., 0] / 2.5, np.clip((hu[None] + 1000) / 1250 - 1, -1, 1)
+    wrong = {}
+    for name, geometry in (("fan", Geometry(*map(float, array[0, 0, 2:]))), ("parallel", Geometry())):
+        scan = ct.Scan(array[:, 0, 1], y, np.ones_like(y), np.zeros((1, 16, 16, 1), bool), geometry)
+        for method, found in (
+            ("fbp", ways.filtered(scan.y, scan, "ramp")),
+            ("tv", ways.total_variation(scan, 1e-4)),
+        ):
+            wrong[method, name] = np.sqrt(np.mean((found - truth) ** 2))
+    assert wrong["tv", "fan"] < min(0.05, wrong["tv", "parallel"] / 4)
+    assert wrong["fbp", "fan"] < min(0.15, wrong["fbp", "parallel"] / 2)
+
+    assert main(["apply", str(run), str(folder), "--out", str(tmp_path / "out"), "--quiet"]) == 1
+    assert (tmp_path / "out" / "fan_arrays.npz").exists()
+    errors = capsys.readouterr().err
+    for words in ("lies within an image", "save its true `spacing`"):
+        assert words in errors
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
+        ({"sinogram": np.zeros((4, 6)), "angles": np.zeros(4), "detector_distance": 1.0}, "without `source_distance`"),
+        ({"sinogram": np.zeros((4, 6)), "angles": np.zeros(4), "spacing": np.ones(2)}, "must be one number"),
         ({"sinogram": np.zeros((4, 6))}, "holds no `angles`"),
         ({"sinogram": np.zeros((6, 4)), "angles": np.zeros(4)}, "does not fit"),
         ({"sinogram": np.zeros((4, 6), complex), "angles": np.zeros(4)}, "not real"),
@@ -146,5 +190,6 @@ def test_presets_trace_a_training_step_and_a_reconstruction(preset):
     rays = jax.ShapeDtypeStruct((2, 23, ct.detectors(config.size)), jnp.float32)
     angles, number = jax.ShapeDtypeStruct((23,), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
     method = config.methods[0]  # the smoke preset runs the others
-    found = jax.eval_shape(ways._posterior[method], params["net"], keys, rays, rays, angles, number, number)
+    draw = functools.partial(ways._posterior[method], geometry=Geometry())
+    found = jax.eval_shape(draw, params["net"], keys, rays, rays, angles, number, number)
     assert found.shape == (2, config.size, config.size, 1)
