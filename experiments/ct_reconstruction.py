@@ -7,6 +7,9 @@
 The prior learns slices alone; what is measured enters when it is sampled, so that one network serves any number of
 views. Measurements are made with the operator that reconstructs, as in most papers: real scanners are less kind.
 
+A sinogram is an npz with `sinogram` [views, detectors] and `angles` in radians. `pixel_mm` says that it holds integrals
+of attenuation; `spacing` how far apart detectors are; `source_distance` and `detector_distance` that rays are a fan.
+
 Song, Shen, Xing & Ermon 2022, "Solving inverse problems in medical imaging with score-based generative models"; Chung
 et al. 2023 (DPS); Wang, Yu & Zhang 2023 (DDNM); Zhu et al. 2023 (DiffPIR).
 """
