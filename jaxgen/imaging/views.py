@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -87,15 +86,14 @@ def ray_weights(angles: Array, gamma: Array, *, margin: float = np.pi / 9) -> Ar
     """
     circle = _round_the_circle(angles, 2 * np.pi)
     begin = circle.angles + circle.measured / 2
+    edges = jnp.concatenate([begin, begin + circle.unmeasured])
+    past = jnp.mod(edges[:, None] - begin, 2 * np.pi)
+    away = jnp.minimum(jnp.maximum(past - circle.unmeasured, 0), 2 * np.pi - past)
+    nearest = jnp.min(jnp.where(circle.unmeasured > 0, away, 2 * np.pi), -1)
 
     def trust(a: Array) -> Array:
-        past = jnp.mod(a[..., None] - begin, 2 * np.pi)
-        away = jnp.minimum(jnp.maximum(past - circle.unmeasured, 0), 2 * np.pi - past)
-        nearest = jnp.min(jnp.where(circle.unmeasured > 0, away, jnp.inf), -1)
-        return jnp.sin(jnp.pi / 2 * jnp.minimum(nearest / margin, 1)) ** 2
+        """From the way to the nearest gap, which is linear between `edges`."""
+        return jnp.sin(jnp.pi / 2 * jnp.minimum(jnp.interp(a, edges, nearest, period=2 * np.pi) / margin, 1)) ** 2
 
-    def of_view(a: Array) -> Array:
-        own = trust(a)
-        return own / (own + trust(a + np.pi + 2 * gamma))
-
-    return jax.lax.map(of_view, angles)
+    own = trust(angles)[:, None]
+    return own / (own + trust(angles[:, None] + np.pi + 2 * gamma))
