@@ -100,7 +100,8 @@ def load_data(config: AnomalyConfig) -> Splits:
     folder = Path(config.data).expanduser()
     if folder.is_dir() and _patients(folder):
         return _load_patients(config, folder)
-    splits = load(config.data, seed=config.seed, wants=("image",), optional=("label", "mask"), spatial=2)
+    options: dict[str, Any] = {"seed": config.seed, "slices": config.slices, "spatial": 2}
+    splits = load(config.data, wants=("image",), optional=("label", "mask"), **options)
     example = splits.train[0]
     if "label" in example:
         if config.healthy not in splits.label_names:

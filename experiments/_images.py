@@ -37,6 +37,7 @@ class ImageConfig(RunConfig):
         "data: a name, a folder (one subfolder a class, or images/), or a .npz",
         group="data",
     )
+    slices: bool = option(False, "take volumes slice by slice", group="data")
     size: int = option(64, "pixels along one side; images are resized", ge=8, le=2048, group="data")
     mirror: bool = option(True, "mirror training images left to right at random", group="data")
     chunk: int = option(64, "images computed together", ge=1, le=4096, group="judging")
@@ -54,7 +55,7 @@ class JudgedConfig(ImageConfig):
 def load_images(config: ImageConfig, *, labels: bool = False) -> Splits:
     """The images of the experiment; `labels` insists on their classes."""
     wants, optional = (("image", "label"), ()) if labels else (("image",), ("label",))
-    return load(config.data, seed=config.seed, wants=wants, optional=optional, spatial=2)
+    return load(config.data, seed=config.seed, wants=wants, optional=optional, slices=config.slices, spatial=2)
 
 
 def measure_images(config: ImageConfig, splits: Splits) -> dict[str, Any]:

@@ -456,7 +456,7 @@ EXPERIMENT = Experiment(
     evaluate=_evaluate,
     sample=posterior.sample_prior,
     apply=_apply,
-    reader=Reader(".npz", ct.read_sinogram),
+    reader=Reader((".npz",), ct.read_sinogram),
     baseline="fbp",
     examples=_examples,
 )

@@ -82,7 +82,7 @@ def _phantoms(config: DenoisingConfig, n: int, part: int, lesion: str | None = N
 
 def _load(config: DenoisingConfig) -> Splits:
     if config.data != PHANTOM:
-        return load(config.data, seed=config.seed, wants=("image",), spatial=2)
+        return load(config.data, seed=config.seed, wants=("image",), slices=config.slices, spatial=2)
     few = max(8, config.phantoms // 10)
     counts = (config.phantoms, few, few)
     train, validation, test = (ArraySource(_phantoms(config, n, part)) for part, n in enumerate(counts))

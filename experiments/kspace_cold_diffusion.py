@@ -343,7 +343,7 @@ EXPERIMENT = Experiment(
     stages=(StageSpec("restorer", _build),),
     evaluate=_evaluate,
     apply=_apply,
-    reader=Reader(".npz", read_kspace),
+    reader=Reader((".npz", ".h5"), read_kspace),
     baseline="total variation",
     examples=images.example_images,
 )

@@ -3,6 +3,7 @@
     jaxgen run mri_reconstruction                                    # phantom brains, computed: minutes on 2 CPU cores
     jaxgen run mri_reconstruction --data brains.npz --size 128       # your magnitude images: an npz, a folder, ...
     jaxgen run mri_reconstruction --data brains.npz --kspace k.npz   # judged on fully sampled k-space of yours as well
+    jaxgen run mri_reconstruction --data knees --slices --kspace knees/one.h5    # files of fastMRI (extra `mri`)
     jaxgen apply RUN scan.npz --out recon                            # undersampled k-space: `kspace`, perhaps `mask`
 
 The prior learns slices alone; what is measured enters when it is sampled, so that one network serves any mask, any
@@ -69,8 +70,10 @@ class MRIConfig(posterior.PosteriorConfig):
     imaginary: float = option(
         0.02, "deviation of what stays imaginary without the smooth phase", gt=0, le=1, group="scan"
     )
-    kspace: str = option("", "an npz with fully sampled k-space (`kspace`) to be judged on as well", group="scan")
-    coils_first: bool = option(False, "that k-space is [coils, h, w] and not [h, w, coils]", group="scan")
+    kspace: str = option(
+        "", "fully sampled k-space to be judged on as well: an npz (`kspace`), or a file of fastMRI", group="scan"
+    )
+    coils_first: bool = option(False, "that npz has [coils, h, w] and not [h, w, coils]", group="scan")
 
     methods: tuple[MethodName, ...] = option(
         ("diffpir", "ddnm", "dps"), "posterior samplers; `jaxgen apply` takes the first", group="sampling"
@@ -260,7 +263,10 @@ def _settings(
 
 
 def _brought(config: MRIConfig, key) -> dict[str, tuple[mri.Received, np.ndarray]]:
-    """The user's fully sampled k-space, undersampled at each acceleration, and what it shows in full."""
+    """The user's fully sampled k-space, undersampled at each acceleration, and what it shows in full.
+
+    Of several slices the middle one.
+    """
     if not config.kspace:
         return {}
     path = FilePath(config.kspace)
@@ -270,8 +276,8 @@ def _brought(config: MRIConfig, key) -> dict[str, tuple[mri.Received, np.ndarray
         kspace = check_kspace(array, f"{path}: `kspace`")[0]
     else:
         kspace = read_kspace(path).array
-    if kspace.ndim != 3:
-        raise UserError(f"{path}: one slice [h, w, coils] is needed for --kspace, not {kspace.shape}")
+    if kspace.ndim == 4:  # [h, w, slices, coils]
+        kspace = kspace[:, :, kspace.shape[2] // 2]
     if not (np.abs(kspace) > 0).any(-1).all():
         raise UserError(
             f"{path}: k-space must be fully sampled for --kspace; `jaxgen apply` takes undersampled k-space"
@@ -473,7 +479,7 @@ EXPERIMENT = Experiment(
     evaluate=_evaluate,
     sample=posterior.sample_prior,
     apply=_apply,
-    reader=Reader(".npz", read_kspace),
+    reader=Reader((".npz", ".h5"), read_kspace),
     baseline="tv",
     examples=images.example_images,
 )

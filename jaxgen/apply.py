@@ -64,10 +64,10 @@ def apply_run(
     _, experiment, config, constants, trained = runner.open_trained(run)
     if experiment.apply is None:
         raise UserError(f"{run}: the experiment {experiment.name} cannot be applied to images; try `jaxgen sample`")
-    suffix = "" if experiment.reader is None else experiment.reader.suffix
+    suffixes = () if experiment.reader is None else experiment.reader.suffixes
     read = readers.read_image if experiment.reader is None else experiment.reader.read
-    files = find_inputs(inputs, suffix)
-    _refuse_clashes(files, out, overwrite, suffix)
+    files = find_inputs(inputs, suffixes)
+    _refuse_clashes(files, out, overwrite, suffixes)
     function = experiment.apply(config, constants, trained)
     runner.make_folder(out, "--out")
     root = jax.random.fold_in(jax.random.key(config.seed if seed is None else seed), runner.APPLY)
@@ -78,7 +78,7 @@ def apply_run(
         bar.set_postfix_str(path.name[:30])
         if not quiet and not shown:
             print(f"{number}/{len(files)} {path.name}", file=sys.stderr, flush=True)
-        stem = _stem(path, suffix)
+        stem = _stem(path, suffixes)
         key = jax.random.fold_in(root, zlib.crc32(stem.encode()))
         try:
             image = read(path)
@@ -103,7 +103,7 @@ def apply_run(
     return failed
 
 
-def find_inputs(inputs: Iterable[str], suffix: str = "") -> list[Path]:
+def find_inputs(inputs: Iterable[str], suffixes: tuple[str, ...] = ()) -> list[Path]:
     """The images that files, folders and patterns stand for, each once, in order.
 
     A folder stands for the images in it (or in its ``images/``); one that holds nothing but DICOM slices is one
@@ -111,7 +111,7 @@ def find_inputs(inputs: Iterable[str], suffix: str = "") -> list[Path]:
 
     Args:
         inputs: what the command line says.
-        suffix: of the files to look for in folders, where they are not images.
+        suffixes: of the files to look for in folders, where they are not images.
 
     Returns:
         Paths that `jaxgen.data.readers.read_image` reads.
@@ -123,7 +123,7 @@ def find_inputs(inputs: Iterable[str], suffix: str = "") -> list[Path]:
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            found += _with_suffix(path, suffix) if suffix else _in_folder(path)
+            found += _with_suffix(path, suffixes) if suffixes else _in_folder(path)
         elif path.exists():
             found.append(path)
         elif path.is_symlink():
@@ -138,15 +138,15 @@ def find_inputs(inputs: Iterable[str], suffix: str = "") -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _with_suffix(folder: Path, suffix: str) -> list[Path]:
-    found = sorted(entry for entry in folder.iterdir() if entry.name.lower().endswith(suffix) and entry.is_file())
+def _with_suffix(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    found = sorted(entry for entry in folder.iterdir() if entry.name.lower().endswith(suffixes) and entry.is_file())
     if not found:
-        raise UserError(f"{folder}: it holds no file named *{suffix}; name another folder")
+        raise UserError(f"{folder}: it holds no file named *{' or *'.join(suffixes)}; name another folder")
     return found
 
 
-def _stem(path: Path, suffix: str) -> str:
-    return path.name[: -len(suffix)] if suffix and path.name.lower().endswith(suffix) else readers.stem(path)
+def _stem(path: Path, suffixes: tuple[str, ...]) -> str:
+    return path.stem if path.suffix.lower() in suffixes else readers.stem(path)
 
 
 def _in_folder(folder: Path) -> list[Path]:
@@ -175,10 +175,10 @@ def _is_series(folder: Path) -> bool:
     return len(files) > 1 and all(readers.file_suffix(entry) == ".dcm" and entry.is_file() for entry in files)
 
 
-def _refuse_clashes(files: Sequence[Path], out: Path, overwrite: bool, suffix: str) -> None:
+def _refuse_clashes(files: Sequence[Path], out: Path, overwrite: bool, suffixes: tuple[str, ...]) -> None:
     by_stem: dict[str, Path] = {}
     for path in files:
-        stem = _stem(path, suffix)
+        stem = _stem(path, suffixes)
         if stem in by_stem:
             raise UserError(f"{by_stem[stem]} and {path}: both would write {stem}_mask; apply them into two folders")
         by_stem[stem] = path

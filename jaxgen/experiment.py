@@ -76,12 +76,12 @@ class Reader(NamedTuple):
     What is applied to them gives a ``reconstruction``, whose grid the other maps share.
 
     Attributes:
-        suffix: of the files, such as ".npz".
+        suffixes: of the files, such as ".npz".
         read: ``path -> jaxgen.data.image.Image``, whose array ``[*spatial, c]`` may be complex; a `UserError` names the
             file and the fix.
     """
 
-    suffix: str
+    suffixes: tuple[str, ...]
     read: Callable[[Path], Any]
 
 

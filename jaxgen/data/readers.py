@@ -7,6 +7,7 @@ PNG, JPEG, BMP      .png .jpg .jpeg .bmp        [height, width, c]
 TIFF                .tif .tiff                  [height, width, c]; pages are a third axis
 NIfTI               .nii .nii.gz                [x, y, z, c], or [x, y, c] for one slice
 DICOM               .dcm, or a folder of them   [rows, columns, c]; [columns, rows, slices, c]
+fastMRI             .h5                         [h, w, slices, 1], images of full measurements
 NumPy               .npy                        2-D grey; a last axis of 1 to 4 is channels
 ==================  ==========================  =============================================
 
@@ -22,7 +23,7 @@ from typing import Literal
 import numpy as np
 from numpy.lib import format as npy_format
 
-from jaxgen.data import checks, dicom, nifti, pixels
+from jaxgen.data import checks, dicom, fastmri, nifti, pixels
 from jaxgen.data.image import Header, Image
 from jaxgen.errors import UserError
 
@@ -37,6 +38,7 @@ SUFFIXES = {
     ".nii.gz": "nifti",
     ".dcm": "dicom",
     ".npy": "npy",
+    ".h5": "fastmri",
 }
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -47,6 +49,7 @@ _MAGIC = (
     (b"\x1f\x8b", "gzip"),
     (b"\x93NUMPY", "npy"),
     (b"PK\x03\x04", "zip"),
+    (b"\x89HDF\r\n\x1a\n", "fastmri"),
 )
 
 
@@ -115,6 +118,8 @@ def read_image(path: str | PathLike[str]) -> Image:
             result = dicom.image(path)
         elif kind == "series":
             result = dicom.series(path)
+        elif kind == "fastmri":
+            result = fastmri.image(path)
         else:
             array = _npy_image(_load_npy(path), path) if kind == "npy" else pixels.image(path, kind)
             result = Image(array, None, {"kind": kind, "path": path})
@@ -143,6 +148,8 @@ def read_mask(path: str | PathLike[str]) -> np.ndarray:
             if channels.shape[-1] != 1:
                 raise UserError(f"{path}: mask with {channels.shape[-1]} channels; save one, with whole numbers")
             array = read.array[..., 0]
+        elif kind == "fastmri":
+            raise UserError(f"{path}: files of fastMRI hold no masks; save yours as NIfTI or npy")
         else:
             array = pixels.mask(path, kind)
         return checks.mask_values(array, path)
@@ -170,6 +177,8 @@ def read_header(path: str | PathLike[str], *, mask: bool = False) -> Header:
             return dicom.header(path)
         if kind == "series":
             return dicom.series_header(path)
+        if kind == "fastmri":
+            return fastmri.header(path)
         if kind == "npy":
             array = _load_npy(path, mmap_mode="r")
             shape = array.shape if mask else _npy_image(array, path).shape
@@ -178,7 +187,7 @@ def read_header(path: str | PathLike[str], *, mask: bool = False) -> Header:
 
 
 _NAMES = {"png": "PNG", "tiff": "TIFF", "jpeg": "JPEG", "bmp": "BMP", "nifti": "NIfTI", "dicom": "DICOM", "npy": "npy"}
-_NAMES["series"] = "a DICOM series"
+_NAMES |= {"series": "a DICOM series", "fastmri": "HDF5"}
 
 
 def _kind(path: Path) -> str:
@@ -208,7 +217,7 @@ def _kind(path: Path) -> str:
         raise UserError(
             f"{path}: named {suffix}, but its content is {_NAMES.get(content, content)}; give it its right suffix"
         )
-    if content is None and kind in ("png", "jpeg", "npy"):
+    if content is None and kind in ("png", "jpeg", "npy", "fastmri"):
         raise UserError(f"{path}: named {suffix}, but its content is not {_NAMES[kind]}; convert it or take it out")
     return kind
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +46,8 @@ def test_smoke_preset_and_k_space_of_the_user(data, tmp_path, capsys):
     assert (run / "report.html").stat().st_size > 20_000
 
     np.savez(scans / "mine.npz", kspace=1e-3 * whole, mask=mask)
+    with h5py.File(scans / "fastmri.h5", "w") as file:
+        file["kspace"], file["mask"] = np.moveaxis(whole, -1, 0)[None], mask[0]
     np.savez(scans / "first.npz", kspace=np.moveaxis(whole, -1, 0))
     np.savez(scans / "centre.npz", kspace=whole * (np.indices((18, 15))[1] != 7)[..., None])
     assert main(["apply", str(run), str(scans), "--out", str(out)]) == 1
@@ -56,6 +59,8 @@ def test_smoke_preset_and_k_space_of_the_user(data, tmp_path, capsys):
     assert set(found) == {"reconstruction", "uncertainty", "zero_filled"}
     assert all(array.shape == (18, 15) and np.isfinite(array).all() for array in found.values())
     assert found["reconstruction"].max() < 0.1, "in the units of the k-space that came"
+    with np.load(out / "fastmri_arrays.npz") as file:
+        np.testing.assert_allclose(1e-3 * file["zero_filled"], found["zero_filled"], rtol=1e-3, atol=1e-6)
 
 
 def test_what_the_prior_is_asked_for_is_what_was_measured():
@@ -96,8 +101,9 @@ def test_k_space_of_a_person_comes_with_its_range_and_its_noise():
 def test_k_space_brought_along_is_judged_against_all_of_it(tmp_path):
     """The truth has the range of what is reconstructed, and PSNR is relative to the truth's brightest."""
     whole = 7 * scan_of(32, 24, 4)
-    np.savez(tmp_path / "whole.npz", kspace=whole)
-    config = dataclasses.replace(experiment.SMOKE, kspace=str(tmp_path / "whole.npz"), accelerations=(2,))
+    with h5py.File(tmp_path / "whole.h5", "w") as file:
+        file["kspace"] = np.moveaxis(np.stack([0.5 * whole, whole, 0.5 * whole]), -1, 1)
+    config = dataclasses.replace(experiment.SMOKE, kspace=str(tmp_path / "whole.h5"), accelerations=(2,))
     ((received, truth),) = experiment._brought(config, jax.random.key(0)).values()
     rows, columns = np.indices((32, 24))
     image = 7 * np.exp(-(((rows - 16) / 4) ** 2) - ((columns - 12) / 3) ** 2)

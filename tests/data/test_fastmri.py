@@ -1,0 +1,85 @@
+"""Files in the layout of fastMRI: images, k-space, masks; and what is wrong with those that are not."""
+
+import dataclasses
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import _images as images
+from experiments import ddpm
+from jaxgen.data import read_image, read_mask
+from jaxgen.data.kspace import read_kspace
+from jaxgen.data.readers import read_header
+from jaxgen.errors import UserError
+
+h5py = pytest.importorskip("h5py")
+RNG = np.random.default_rng(0)
+
+
+def write(path, **arrays):
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+    return path
+
+
+def centred(shape):
+    """k-space ``[slices, coils, h, w]`` with its energy in the middle."""
+    *_, h, w = shape
+    fall = np.exp(-np.hypot(*np.meshgrid(np.arange(h) - h // 2, np.arange(w) - w // 2, indexing="ij")))
+    return ((RNG.normal(size=shape) + 1j * RNG.normal(size=shape)) * (fall + 1e-4)).astype(np.complex64)
+
+
+@pytest.mark.parametrize("name", ["reconstruction_rss", "reconstruction_esc"])
+def test_images_of_full_measurements(tmp_path, name):
+    volume = RNG.random((3, 8, 10)).astype(np.float32) * 1e-4
+    path = write(tmp_path / "a.h5", **{name: volume, "kspace": centred((3, 2, 8, 10))})
+    found, head = read_image(path), read_header(path)
+    assert (found.array.shape, (*head.shape, head.channels)) == ((8, 10, 3, 1), (8, 10, 3, 1))
+    np.testing.assert_allclose(found.array[..., 1, 0], volume[1] / volume.max(), rtol=1e-6)
+
+
+def test_volumes_are_taken_slice_by_slice(tmp_path):
+    for i in range(6):
+        write(tmp_path / f"{i}.h5", reconstruction_rss=np.full((2, 8, 10), i + 1.0) * np.linspace(0.1, 1, 10))
+    config = dataclasses.replace(ddpm.SMOKE, data=str(tmp_path))
+    with pytest.raises(UserError, match="--slices"):
+        images.load_images(config)
+    splits = images.load_images(dataclasses.replace(config, slices=True))
+    assert sum(map(len, splits[:3])) == 12
+    assert splits.train[0]["image"].shape == (8, 10, 1)
+
+
+def test_kspace_of_several_coils_with_its_mask(tmp_path):
+    kspace, mask = centred((3, 2, 8, 10)), np.array([0, 1, 0, 1, 1, 1, 1, 0, 1, 0], np.uint8)
+    found = read_kspace(write(tmp_path / "a.h5", kspace=kspace, mask=mask)).array
+    assert found.shape == (8, 10, 3, 2)
+    np.testing.assert_array_equal(found[:, :, 2, 1], kspace[2, 1] * mask)
+
+
+def test_kspace_of_one_coil(tmp_path):
+    kspace = centred((3, 8, 10))
+    found = read_kspace(write(tmp_path / "A.H5", kspace=kspace)).array
+    np.testing.assert_array_equal(found[..., 0], np.moveaxis(kspace, 0, -1))
+
+
+def test_what_is_no_file_of_fastmri(tmp_path, monkeypatch):
+    raw = write(tmp_path / "raw.h5", dataset=np.zeros(3))
+    with pytest.raises(UserError, match=r"no data set `kspace` \(but dataset\)"):
+        read_kspace(raw)
+    with pytest.raises(UserError, match="test sets of fastMRI have k-space alone"):
+        read_image(write(tmp_path / "test.h5", kspace=centred((3, 8, 10))))
+    with pytest.raises(UserError, match="not real"):
+        read_header(write(tmp_path / "flat.h5", reconstruction_rss=np.zeros((8, 8))))
+    with pytest.raises(UserError, match=r"fastMRI has \[slices, h, w\]"):
+        read_kspace(write(tmp_path / "plane.h5", kspace=centred((8, 10))))
+    with pytest.raises(UserError, match="hold no masks"):
+        read_mask(raw)
+    (tmp_path / "text.h5").write_text("hello")
+    for read in (read_image, read_kspace):
+        with pytest.raises(UserError, match=r"text\.h5"):
+            read(tmp_path / "text.h5")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(UserError, match=r"pip install 'jaxgen\[mri\]'"):
+        read_kspace(raw)
