@@ -19,7 +19,7 @@ import numpy as np
 from experiments import _images as images
 from experiments._unet import UNetConfig, network
 from jaxgen.config import option
-from jaxgen.data import ArraySource, Source, Splits, Subset, load, measure_range
+from jaxgen.data import ArraySource, Source, Splits, Subset, measure_range
 from jaxgen.data.images import fit_shape, resize
 from jaxgen.data.phantoms import Lesion, brain2d
 from jaxgen.errors import UserError
@@ -100,8 +100,7 @@ def load_data(config: AnomalyConfig) -> Splits:
     folder = Path(config.data).expanduser()
     if folder.is_dir() and _patients(folder):
         return _load_patients(config, folder)
-    options: dict[str, Any] = {"seed": config.seed, "slices": config.slices, "spatial": 2}
-    splits = load(config.data, wants=("image",), optional=("label", "mask"), **options)
+    splits = images.open_images(config, ("image",), ("label", "mask"))
     example = splits.train[0]
     if "label" in example:
         if config.healthy not in splits.label_names:

@@ -16,6 +16,7 @@ import optax
 from jaxgen import draws
 from jaxgen.config import RunConfig, option
 from jaxgen.data import ArraySource, Source, Splits, Subset, load, measure_range, resized
+from jaxgen.errors import UserError
 from jaxgen.experiment import StageSpec
 from jaxgen.families import classifier_model
 from jaxgen.imaging.augment import random_flip
@@ -37,7 +38,7 @@ class ImageConfig(RunConfig):
         "data: a name, a folder (one subfolder a class, or images/), or a .npz",
         group="data",
     )
-    slices: bool = option(False, "take volumes slice by slice", group="data")
+    slices: bool = option(False, "take volumes slice by slice, but for blank slices", group="data")
     size: int = option(64, "pixels along one side; images are resized", ge=8, le=2048, group="data")
     mirror: bool = option(True, "mirror training images left to right at random", group="data")
     chunk: int = option(64, "images computed together", ge=1, le=4096, group="judging")
@@ -52,10 +53,25 @@ class JudgedConfig(ImageConfig):
     judge_channels: Widths = option((32, 64, 96), "widths of that classifier's levels", ge=4, group="judging")
 
 
+def open_images(config: ImageConfig, wants: tuple[str, ...], optional: tuple[str, ...] = ()) -> Splits:
+    """What the data hold of these entries; of volumes taken slice by slice no slice without anything in it."""
+    splits = load(config.data, seed=config.seed, wants=wants, optional=optional, slices=config.slices, spatial=2)
+    if not config.slices:
+        return splits
+    train, validation, test = map(_with_content, (splits.train, splits.validation, splits.test))
+    for name, part in (("train", train), ("validation", validation), ("test", test)):
+        if not len(part):
+            raise UserError(f"--data {config.data}: every slice of its {name} set is blank; name other volumes")
+    return splits._replace(train=train, validation=validation, test=test)
+
+
+def _with_content(source: Source) -> Subset:
+    return Subset(source, [i for i in range(len(source)) if np.ptp(source[i]["image"])])
+
+
 def load_images(config: ImageConfig, *, labels: bool = False) -> Splits:
     """The images of the experiment; `labels` insists on their classes."""
-    wants, optional = (("image", "label"), ()) if labels else (("image",), ("label",))
-    return load(config.data, seed=config.seed, wants=wants, optional=optional, slices=config.slices, spatial=2)
+    return open_images(config, ("image", "label")) if labels else open_images(config, ("image",), ("label",))
 
 
 def measure_images(config: ImageConfig, splits: Splits) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from experiments._unet import network
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
-from jaxgen.data import ArraySource, Splits, load
+from jaxgen.data import ArraySource, Splits
 from jaxgen.data.phantoms import LESIONS
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
@@ -114,8 +114,7 @@ def _load(config: CounterfactualConfig) -> Splits:
         few = max(8, config.phantoms // 10)
         parts = [ArraySource(_labelled(config, n, part)) for part, n in enumerate((config.phantoms, few, few))]
         return Splits(parts[0], parts[1], parts[2], name=shared.PHANTOM, origin="computed", licence="CC0-1.0")
-    options: dict[str, Any] = {"seed": config.seed, "slices": config.slices, "spatial": 2}
-    splits = load(config.data, wants=("image", "label"), optional=("mask",), **options)
+    splits = images.open_images(config, ("image", "label"), ("mask",))
     if config.healthy not in splits.label_names:
         raise UserError(f"--healthy {config.healthy}: no such label; there are {', '.join(splits.label_names)}")
     return splits

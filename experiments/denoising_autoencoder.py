@@ -29,7 +29,7 @@ from experiments._unet import UNetConfig, network
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
-from jaxgen.data import ArraySource, Splits, load, measure_range, resized
+from jaxgen.data import ArraySource, Splits, measure_range, resized
 from jaxgen.data.phantoms import LESIONS, brain2d
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, StageSpec
 from jaxgen.families import denoising_autoencoder_model
@@ -82,7 +82,7 @@ def _phantoms(config: DenoisingConfig, n: int, part: int, lesion: str | None = N
 
 def _load(config: DenoisingConfig) -> Splits:
     if config.data != PHANTOM:
-        return load(config.data, seed=config.seed, wants=("image",), slices=config.slices, spatial=2)
+        return images.open_images(config, ("image",))
     few = max(8, config.phantoms // 10)
     counts = (config.phantoms, few, few)
     train, validation, test = (ArraySource(_phantoms(config, n, part)) for part, n in enumerate(counts))

@@ -41,14 +41,22 @@ def test_images_of_full_measurements(tmp_path, name):
 
 
 def test_volumes_are_taken_slice_by_slice(tmp_path):
-    for i in range(6):
-        write(tmp_path / f"{i}.h5", reconstruction_rss=np.full((2, 8, 10), i + 1.0) * np.linspace(0.1, 1, 10))
+    volume = np.ones((3, 8, 10)) * np.linspace(0.1, 1, 10)
+    volume[2] = 0
+    for part in ("train", "validation", "test"):
+        (tmp_path / part).mkdir()
+        write(tmp_path / part / "a.h5", reconstruction_rss=volume)
+        write(tmp_path / part / "b.h5", reconstruction_rss=2 * volume)
     config = dataclasses.replace(ddpm.SMOKE, data=str(tmp_path))
     with pytest.raises(UserError, match="--slices"):
         images.load_images(config)
     splits = images.load_images(dataclasses.replace(config, slices=True))
-    assert sum(map(len, splits[:3])) == 12
+    assert [len(part) for part in splits[:3]] == [4, 4, 4], "blank slices are left out"
     assert splits.train[0]["image"].shape == (8, 10, 1)
+    for name in "ab":
+        write(tmp_path / "test" / f"{name}.h5", reconstruction_rss=0 * volume)
+    with pytest.raises(UserError, match="test set is blank"):
+        images.load_images(dataclasses.replace(config, slices=True))
 
 
 def test_kspace_of_several_coils_with_its_mask(tmp_path):
