@@ -49,7 +49,10 @@ def image(path: Path) -> Image:
 
 
 def kspace(path: Path) -> dict[str, np.ndarray]:
-    """``kspace`` as ``[slices, h, w, coils]`` and, if it is there, the ``mask`` of columns as ``[h, w]``."""
+    """``kspace`` as ``[slices, h, w, coils]`` and, if it is there, the ``mask`` of columns as ``[h, w]``.
+
+    Columns of nothing but 0 are padding, which a mask may name all the same.
+    """
     with _open(path) as file:
         if "kspace" not in file:
             held = ", ".join(file) or "nothing"
@@ -61,5 +64,8 @@ def kspace(path: Path) -> dict[str, np.ndarray]:
     array = array[..., None] if array.ndim == 3 else np.moveaxis(array, 1, -1)
     found = {"kspace": array}
     if mask is not None:
-        found["mask"] = np.broadcast_to(mask, array.shape[1:3]) if mask.shape == array.shape[2:3] else mask
+        if mask.shape != array.shape[2:3]:
+            raise UserError(f"{path}: `mask` {mask.shape} is not one number for each of {array.shape[2]} columns")
+        measured = (np.abs(array) > 0).any((0, 1, 3))
+        found["mask"] = np.broadcast_to(mask * measured, array.shape[1:3])
     return found

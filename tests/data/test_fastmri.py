@@ -60,7 +60,8 @@ def test_volumes_are_taken_slice_by_slice(tmp_path):
 
 
 def test_kspace_of_several_coils_with_its_mask(tmp_path):
-    kspace, mask = centred((3, 2, 8, 10)), np.array([0, 1, 0, 1, 1, 1, 1, 0, 1, 0], np.uint8)
+    kspace, mask = centred((3, 2, 8, 10)), np.array([0, 1, 0, 1, 1, 1, 1, 0, 1, 1], np.uint8)
+    kspace[..., -1] = 0  # padding, though the mask names it
     found = read_kspace(write(tmp_path / "a.h5", kspace=kspace, mask=mask)).array
     assert found.shape == (8, 10, 3, 2)
     np.testing.assert_array_equal(found[:, :, 2, 1], kspace[2, 1] * mask)
@@ -82,6 +83,8 @@ def test_what_is_no_file_of_fastmri(tmp_path, monkeypatch):
         read_header(write(tmp_path / "flat.h5", reconstruction_rss=np.zeros((8, 8))))
     with pytest.raises(UserError, match=r"fastMRI has \[slices, h, w\]"):
         read_kspace(write(tmp_path / "plane.h5", kspace=centred((8, 10))))
+    with pytest.raises(UserError, match="of 10 columns"):
+        read_kspace(write(tmp_path / "mask.h5", kspace=centred((3, 8, 10)), mask=np.ones(8)))
     with pytest.raises(UserError, match="hold no masks"):
         read_mask(raw)
     (tmp_path / "text.h5").write_text("hello")
