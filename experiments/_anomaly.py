@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,13 @@ HEADROOM = 0.25
 """Of the range of healthy values, above it."""
 
 
+RESIDUALS: dict[str, anomaly.Residual] = {
+    "absolute": anomaly.absolute_residual,
+    "brighter": anomaly.brighter_residual,
+    "darker": lambda x, restored: anomaly.brighter_residual(restored, x),
+}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AnomalyConfig(UNetConfig):
     """The options of every anomaly experiment."""
@@ -60,6 +67,11 @@ class AnomalyConfig(UNetConfig):
     lesions: int = option(200, "phantoms of each kind of lesion to judge on", ge=2, group="judging")
     chosen_on: int = option(100, "validation images with artificial anomalies, to choose on", ge=2, group="judging")
     erosion: int = option(0, "layers of pixels taken off the foreground before judging", ge=0, group="judging")
+    residual: Literal["absolute", "brighter", "darker"] = option(
+        "absolute",
+        "what counts: any change, or only what is brighter (lesions in FLAIR) or darker than restored",
+        group="judging",
+    )
     median: int = option(3, "width of the median that cleans the maps, odd", ge=1, group="judging")
     reference_steps: int = option(
         1000, "training steps of the coarse denoising autoencoder beside; 0 for none", ge=0, group="judging"
@@ -210,12 +222,12 @@ def by_map(detect: anomaly.Detector) -> Method:
     return lambda x: (detect(x), None)
 
 
-def by_residual(restore: Callable[[np.ndarray], np.ndarray]) -> Method:
-    """The absolute residual of what a model restores."""
+def by_residual(config: AnomalyConfig, restore: Callable[[np.ndarray], np.ndarray]) -> Method:
+    """The residual of what a model restores."""
 
     def method(x: np.ndarray) -> Found:
         restored = restore(x)
-        return anomaly.absolute_residual(x, restored), restored
+        return RESIDUALS[config.residual](x, restored), restored
 
     return method
 
@@ -255,14 +267,14 @@ def learned(config: AnomalyConfig, constants: Mapping[str, Any], trained: Mappin
     found: dict[str, Method] = {}
     if "reference" in trained:
         net, weights = network(config, constants), trained["reference"]["net"]
-        found["coarse autoencoder"] = by_residual(_in_chunks(config, lambda p, x: net.apply(p, x), weights))
+        found["coarse autoencoder"] = by_residual(config, _in_chunks(config, lambda p, x: net.apply(p, x), weights))
     if "vae" in trained:
         encode, decode = _vae(config, constants)
 
         def through(params, x):
             return decode.apply(params["decoder"], posterior(encode, params["encoder"], x)[0])
 
-        found["vae"] = by_residual(_in_chunks(config, through, trained["vae"]))
+        found["vae"] = by_residual(config, _in_chunks(config, through, trained["vae"]))
     return found
 
 

@@ -77,10 +77,12 @@ def _artificial(config: AnomalyConfig, validation: np.ndarray) -> tuple[np.ndarr
     return anomaly.paste_anomalies(config.seed, validation, anomaly.foreground(validation, shared.FLOOR), radius=radius)
 
 
-def baselines(train: np.ndarray) -> dict[str, Method]:
+def baselines(config: AnomalyConfig, train: np.ndarray) -> dict[str, Method]:
     """What every method must beat."""
-    detectors = {"intensity": anomaly.intensity, "z-scores": anomaly.z_map(train)}
-    detectors |= {f"pca-{count}": anomaly.principal_residual(train, count) for count in COMPONENTS}
+    residual = shared.RESIDUALS[config.residual]
+    brightness = (lambda x: -anomaly.intensity(x)) if config.residual == "darker" else anomaly.intensity
+    detectors = {"intensity": brightness, "z-scores": anomaly.z_map(train, residual=residual)}
+    detectors |= {f"pca-{count}": anomaly.principal_residual(train, count, residual=residual) for count in COMPONENTS}
     return {name: shared.by_map(detect) for name, detect in detectors.items()}
 
 
@@ -113,7 +115,7 @@ def tuned(
 ) -> Tuned:
     """``restore(x, setting)`` at the setting that finds artificial anomalies best."""
     x, mask = chosen_on
-    methods = {setting: shared.by_residual(functools.partial(_at, restore, setting)) for setting in settings}
+    methods = {setting: shared.by_residual(config, functools.partial(_at, restore, setting)) for setting in settings}
     found = {}
     for setting, method in methods.items():
         score, _ = cleaned(config, method, x)

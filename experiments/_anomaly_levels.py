@@ -104,6 +104,6 @@ def applied(config: LevelsConfig, constants: Mapping[str, Any], name: str, resto
     level = constants["chosen"].get(name, middle(config.levels))
 
     def score(key, x):
-        return shared.by_residual(lambda x: restore(key, x, level))(x)
+        return shared.by_residual(config, lambda x: restore(key, x, level))(x)
 
     return shared.applied(config, constants, score)

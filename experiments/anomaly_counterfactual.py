@@ -294,7 +294,7 @@ def _evaluate(config: CounterfactualConfig, constants, trained, splits, key) -> 
     else:
         test = _prepared(config, constants, splits.test)
         bench = judging.labelled_bench(config, well, held, test["image"], test["label"] == ILL)
-    methods = judging.baselines(bench.train)
+    methods = judging.baselines(config, bench.train)
     simple = tuple(methods)
     methods["saliency"] = _saliency(config, trained)
     methods |= shared.learned(config, constants, trained)
@@ -318,7 +318,7 @@ def _apply(config: CounterfactualConfig, constants, trained):
     run = _translators(config, constants, trained)[APPLIED].run
     middle = {"level": levels.middle(config.levels), "scale": levels.middle(config.scales)}
     setting = Setting(**constants["chosen"].get(APPLIED, middle))
-    method = shared.by_residual(lambda x: run(x, setting))
+    method = shared.by_residual(config, lambda x: run(x, setting))
     return shared.applied(config, constants, lambda key, x: method(x))
 
 

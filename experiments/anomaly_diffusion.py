@@ -144,7 +144,7 @@ def _wavelength(config: DiffusionConfig, name: str) -> float | None:
 
 def _evaluate(config: DiffusionConfig, constants, trained, splits, key) -> Evaluation:
     bench = judging.bench(config, constants, splits)
-    simple = judging.baselines(bench.train)
+    simple = judging.baselines(config, bench.train)
     restorers: dict[str, levels.Restore] = {name: _restorer(config, constants, trained, name) for name in config.noise}
     found, along = levels.choose(config, restorers, key, bench)
     chosen = {f"{name} diffusion": tuned for name, tuned in found.items()}

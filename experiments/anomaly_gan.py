@@ -135,9 +135,9 @@ def _image_scores(config: GANConfig, constants, trained, restored: np.ndarray, x
 
 def _evaluate(config: GANConfig, constants, trained, splits, key) -> Evaluation:
     bench = judging.bench(config, constants, splits)
-    simple = judging.baselines(bench.train)
+    simple = judging.baselines(config, bench.train)
     restore = _restorer(config, constants, trained)
-    ours = {METHOD: shared.by_residual(restore)}
+    ours = {METHOD: shared.by_residual(config, restore)}
     methods = simple | shared.learned(config, constants, trained) | ours
     metrics, figures = judging.table(config, bench, methods, tuple(simple))
 
@@ -163,7 +163,7 @@ def _evaluate(config: GANConfig, constants, trained, splits, key) -> Evaluation:
 
 
 def _apply(config: GANConfig, constants, trained):
-    method = shared.by_residual(_restorer(config, constants, trained))
+    method = shared.by_residual(config, _restorer(config, constants, trained))
     return shared.applied(config, constants, lambda key, x: method(x))
 
 

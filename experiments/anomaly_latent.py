@@ -149,24 +149,24 @@ class _Healer:
 
 
 def _methods(config: LatentConfig, healer: _Healer, key, healthy: anomaly.Healthy) -> dict[str, shared.Method]:
-    deviation = config.gate_deviation
+    deviation, residual_of = config.gate_deviation, shared.RESIDUALS[config.residual]
 
     def flagged(x):
         return anomaly.unlikely(healer.divergence(key, x), healthy)
 
     def residual(x):
         restored = healer.healed(key, x, np.zeros((len(x), *_code_shape(config)[:2])))
-        return anomaly.absolute_residual(x, restored), restored
+        return residual_of(x, restored), restored
 
     def whole(x):
         _, mask = flagged(x)
         restored = healer.healed(key, x, mask)
-        found = anomaly.absolute_residual(x, restored)
+        found = residual_of(x, restored)
         return anomaly.gated_residual(found, mask, deviation=deviation), restored
 
     def ungated(x):
         restored = healer.healed(key, x, flagged(x)[1])
-        return anomaly.absolute_residual(x, restored), restored
+        return residual_of(x, restored), restored
 
     def unhealed(x):
         return anomaly.gated_residual(residual(x)[0], flagged(x)[1], deviation=deviation), None
@@ -198,7 +198,7 @@ DESCRIBE = {
 
 def _evaluate(config: LatentConfig, constants, trained, splits, key) -> Evaluation:
     bench = judging.bench(config, constants, splits)
-    methods = judging.baselines(bench.train)
+    methods = judging.baselines(config, bench.train)
     simple = tuple(methods)
     methods |= shared.learned(config, constants, trained)
     healer = _Healer(config, constants, trained)

@@ -115,7 +115,7 @@ DESCRIBE = {
 
 def _evaluate(config: PatchConfig, constants, trained, splits, key) -> Evaluation:
     bench = judging.bench(config, constants, splits)
-    simple = judging.baselines(bench.train)
+    simple = judging.baselines(config, bench.train)
     restorers = {name: _restorer(config, constants, trained, stage) for stage, name in NAMES.items()}
     chosen, along = levels.choose(config, restorers, key, bench)
     ours = {name: tuned.method for name, tuned in chosen.items()}

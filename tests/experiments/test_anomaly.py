@@ -190,6 +190,21 @@ def test_every_preset_traces_a_training_step(name, preset):
         assert {group for objective in stage.model.objectives for group in objective.groups} <= set(stage.optimizers)
 
 
+@pytest.mark.parametrize(("residual", "found"), [("absolute", (1, 1)), ("brighter", (1, 0)), ("darker", (0, 1))])
+def test_what_counts_as_an_anomaly(residual, found):
+    """By what is restored, by the simple methods, and by brightness itself."""
+    config = dataclasses.replace(anomaly_diffusion.SMOKE, residual=residual)
+    train = np.random.default_rng(0).uniform(-0.2, 0.2, (40, 8, 8, 1))
+    x = np.zeros((1, 8, 8, 1))
+    x[:, 2, 2], x[:, 6, 6] = 0.8, -0.8
+    methods = judging.baselines(config, train)
+    methods["restored"] = shared.by_residual(config, np.zeros_like)
+    for name, method in methods.items():
+        score = method(x)[0][0]
+        high = (score[2, 2] > score[4, 4] + 0.1, score[6, 6] > score[4, 4] + 0.1)
+        assert high == ((1, 0) if name == "intensity" and residual == "absolute" else found), name
+
+
 def test_the_maps_that_are_judged_are_clean():
     config = dataclasses.replace(anomaly_diffusion.SMOKE, size=32, erosion=1)
     x = shared.phantoms(config, 3, 0)["image"]

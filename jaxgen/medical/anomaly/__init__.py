@@ -1,6 +1,13 @@
 """Anomalies: models of healthy images, and what they make of an image that is not."""
 
-from jaxgen.medical.anomaly.baselines import Detector, intensity, principal_components, principal_residual, z_map
+from jaxgen.medical.anomaly.baselines import (
+    Detector,
+    Residual,
+    intensity,
+    principal_components,
+    principal_residual,
+    z_map,
+)
 from jaxgen.medical.anomaly.counterfactual import Pair, classifier_free_pair, dynamic_normalisation, translate
 from jaxgen.medical.anomaly.detection import (
     CaseCounts,
@@ -29,6 +36,7 @@ from jaxgen.medical.anomaly.partial_diffusion import (
 from jaxgen.medical.anomaly.patch_diffusion import box_masks, patch_diffusion, patch_diffusion_model, stitching_weights
 from jaxgen.medical.anomaly.scoring import (
     absolute_residual,
+    brighter_residual,
     clean,
     dice_threshold,
     erode,
@@ -47,11 +55,13 @@ __all__ = [
     "Detector",
     "Healthy",
     "Pair",
+    "Residual",
     "SIMPLEX_DEVIATION",
     "absolute_residual",
     "average_precision_gain",
     "average_precision_interval",
     "box_masks",
+    "brighter_residual",
     "calibrate",
     "case_counts",
     "classifier_free_pair",

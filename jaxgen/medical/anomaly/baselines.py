@@ -9,6 +9,8 @@ from jaxgen.medical.anomaly.scoring import absolute_residual
 
 Detector = Callable[[np.ndarray], np.ndarray]
 """``images [b, *spatial, c] -> map [b, *spatial]``, higher where more anomalous."""
+Residual = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""``(images [b, *spatial, c], what a model makes of them) -> map [b, *spatial]``."""
 
 
 class Principal(NamedTuple):
@@ -75,13 +77,15 @@ def intensity(x: np.ndarray) -> np.ndarray:
     return x.mean(-1)
 
 
-def z_map(train: np.ndarray, *, least_deviation: float = 0.04) -> Detector:
+def z_map(train: np.ndarray, *, least_deviation: float = 0.04, residual: Residual = absolute_residual) -> Detector:
     """How far each pixel lies from the mean of the healthy images there: ``mean_c |x - mean| / (deviation + least)``.
 
     Args:
         train: healthy images, aligned, ``[n, *spatial, c]``.
         least_deviation: added to the deviation, so that the background counts little; in the unit of the images. Its
             default is 2 % of a range of 2.
+        residual: of x and of the mean, both over that deviation; `jaxgen.medical.anomaly.brighter_residual` counts what
+            is above the mean alone.
 
     Returns:
         A detector.
@@ -91,15 +95,16 @@ def z_map(train: np.ndarray, *, least_deviation: float = 0.04) -> Detector:
         [[1.0, 2.0]]
     """
     mean, deviation = train.mean(0), train.std(0) + least_deviation
-    return lambda x: (np.abs(x - mean) / deviation).mean(-1)
+    return lambda x: residual(x / deviation, mean / deviation)
 
 
-def principal_residual(train: np.ndarray, code: int) -> Detector:
+def principal_residual(train: np.ndarray, code: int, *, residual: Residual = absolute_residual) -> Detector:
     """What the principal components of healthy images cannot give back: ``mean_c |x - reconstruction|``.
 
     Args:
         train: healthy images, aligned, ``[n, *spatial, c]``, in [-1, 1].
         code: how many components; cut to one fewer than there are images.
+        residual: of x and of what is given back, ``mean_c |x - reconstruction|`` unless told otherwise.
 
     Returns:
         A detector.
@@ -110,4 +115,4 @@ def principal_residual(train: np.ndarray, code: int) -> Detector:
         True
     """
     principal = principal_components(train, min(code, len(train) - 1))
-    return lambda x: absolute_residual(x, principal.reconstruct(x))
+    return lambda x: residual(x, principal.reconstruct(x))

@@ -31,6 +31,29 @@ def absolute_residual(x, restored):
     return abs(x - restored).mean(-1)
 
 
+def brighter_residual(x, restored):
+    """The residual ``mean_c max(x - restored, 0)``: for lesions that are known to be bright, such as those in FLAIR.
+
+    With its arguments exchanged, for lesions that are dark.
+
+    Args:
+        x: images ``[b, *spatial, c]``, NumPy or JAX.
+        restored: what the model makes of them.
+
+    Returns:
+        ``[b, *spatial]``.
+
+    Reference:
+        Baur et al. 2021, "Autoencoders for unsupervised anomaly segmentation in brain MR images: a comparative study",
+        which keeps positive residuals for lesions of multiple sclerosis.
+
+    Example:
+        >>> brighter_residual(np.array([[[1.0, 3.0]]]), np.array([[[2.0, 0.0]]])).tolist()
+        [[1.5]]
+    """
+    return (x - restored).clip(0).mean(-1)
+
+
 def squared_residual(x, restored):
     """The residual ``mean_c (x - restored)^2``: it orders the pixels of one channel as `absolute_residual` does.
 
