@@ -172,8 +172,10 @@ def _load_patients(config: AnomalyConfig, folder: Path) -> Splits:
     rest = [slices(path) for i, path in enumerate(files) if i != config.test_patient]
     joined = {name: np.concatenate([part[name] for part in rest]) for name in test}
     well = np.flatnonzero(~joined["mask"].any((1, 2)))
+    if len(well) < 8:
+        raise UserError(f"{folder}: {len(well)} slices without a lesion are too few to learn from; 8 are the least")
     # Neighbouring slices are alike: validation slices are a stretch, not every tenth.
-    held = np.isin(np.arange(len(well)) // 8 % 8, [7])
+    held = np.arange(len(well)) // min(8, len(well) // 8) % 8 == 7
     train, validation = (ArraySource({n: a[well[part]] for n, a in joined.items()}) for part in (~held, held))
     return Splits(train, validation, ArraySource(test), name=folder.name, origin=f"folder {folder}")
 

@@ -85,6 +85,16 @@ def test_patients_with_masks_are_held_out_whole(tmp_path):
     for change, message in (({"test_patient": 3}, "--test-patient 3"), ({"contrast": "PD"}, "--contrast PD")):
         with pytest.raises(UserError, match=message):
             shared.load_data(dataclasses.replace(config, **change))
+    for ill, expected in ((36, (7, 1)), (30, (18, 2)), (12, (49, 7)), (37, None)):  # of 40 slices of two patients
+        for number in range(3):
+            lesion[:], lesion[..., :ill] = 0, 1
+            np.savez(tmp_path / f"p{number}.npz", volume=volume, lesion=lesion, channels=np.array(["T1", "FLAIR"]))
+        if expected is None:
+            with pytest.raises(UserError, match="6 slices without a lesion are too few"):
+                shared.load_data(config)
+        else:
+            splits = shared.load_data(config)
+            assert (len(splits.train), len(splits.validation)) == expected
 
 
 def test_half_of_the_labelled_phantoms_have_a_lesion_and_all_are_other_subjects():
