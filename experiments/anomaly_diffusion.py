@@ -3,7 +3,7 @@
     jaxgen run anomaly_diffusion                                        # phantom brains in T2, computed
     jaxgen run anomaly_diffusion --noise white,simplex --levels 0.25    # which noise, and how far up
     jaxgen run anomaly_diffusion --data brain_tumor_mri_128.npz         # labels: `--healthy notumor` against the rest
-    jaxgen run anomaly_diffusion --data PATIENTS                        # a folder of volumes with masks of lesions
+    jaxgen run anomaly_diffusion --data PATIENTS --residual brighter    # a folder of volumes with masks; FLAIR
 
 One network a kind of noise, trained on healthy images. The level of each is the one that finds artificial anomalies in
 healthy validation images best; no true lesion is looked at. Beside: a coarse-noise denoising autoencoder, a variational
