@@ -103,13 +103,24 @@ def test_k_space_brought_along_is_judged_against_all_of_it(tmp_path):
     whole = 7 * scan_of(32, 24, 4)
     with h5py.File(tmp_path / "whole.h5", "w") as file:
         file["kspace"] = np.moveaxis(np.stack([0.5 * whole, whole, 0.5 * whole]), -1, 1)
-    config = dataclasses.replace(experiment.SMOKE, kspace=str(tmp_path / "whole.h5"), accelerations=(2,))
+    config = dataclasses.replace(
+        experiment.SMOKE, kspace=str(tmp_path / "whole.h5"), accelerations=(2,), coils_first=True
+    )
     ((received, truth),) = experiment._brought(config, jax.random.key(0)).values()
     rows, columns = np.indices((32, 24))
     image = 7 * np.exp(-(((rows - 16) / 4) ** 2) - ((columns - 12) / 3) ** 2)
     seen = image > 0.1 * image.max()
     np.testing.assert_allclose(received.scale * truth[0, ..., 0][seen], image[seen], rtol=0.02)
     assert 0 < received.scan.mask.mean() < 0.7, "of what is reconstructed only a part was measured"
+    for missing, refused in ((2, False), (9, True)):
+        part = whole * (np.arange(24) >= missing)[:, None]
+        np.savez(tmp_path / "part.npz", kspace=part)
+        some = dataclasses.replace(config, kspace=str(tmp_path / "part.npz"), coils_first=False)
+        if refused:
+            with pytest.raises(UserError, match="must be fully sampled"):
+                experiment._brought(some, jax.random.key(0))
+        else:
+            assert len(experiment._brought(some, jax.random.key(0))) == 1
     assert experiment._score(truth + 0.1, truth, truth.max())[0] == pytest.approx(20 * np.log10(truth.max() / 0.1))
 
 
