@@ -38,13 +38,12 @@ FLOOR = -0.98
 """What is above it is foreground: a hundredth of the range."""
 HEADROOM = 0.25
 """Of the range of healthy values, above it."""
-
-
 RESIDUALS: dict[str, anomaly.Residual] = {
     "absolute": anomaly.absolute_residual,
     "brighter": anomaly.brighter_residual,
     "darker": lambda x, restored: anomaly.brighter_residual(restored, x),
 }
+"""What counts as a change, by the name of `--residual`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

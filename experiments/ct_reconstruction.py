@@ -155,8 +155,8 @@ class Reconstructors:
         self._variation = jax.jit(variation, static_argnames="geometry")
 
     def _scale(self, scan: ct.Scan) -> Array:
-        seen, angles, (*_, count) = jnp.asarray(scan.keep.max((0, 2))), jnp.asarray(scan.angles), scan.y.shape
-        return 1 / ct.largest_singular_value(scan.geometry, self.config.size, count, angles, seen)
+        detectors, seen = scan.y.shape[2], jnp.asarray(scan.keep.max((0, 2)))
+        return 1 / ct.largest_singular_value(scan.geometry, self.config.size, detectors, jnp.asarray(scan.angles), seen)
 
     def _in_chunks(self, function: Callable, *arrays) -> np.ndarray:
         return images.in_chunks(function, len(arrays[0]), self.config.chunk, *arrays, exactly=True)
@@ -185,8 +185,13 @@ class Reconstructors:
     def filtered(self, y: np.ndarray, scan: ct.Scan, window: str) -> np.ndarray:
         """Filtered back-projection of the views that are measured, ``[n, h, w, 1]``."""
         seen = scan.keep.max((0, 2)) > 0
-        options: dict[str, Any] = {"geometry": scan.geometry, "window": WINDOWS[window]}
-        found = filtered_backprojection(jnp.asarray(y[:, seen]), scan.angles[seen], self.config.size, **options)
+        found = filtered_backprojection(
+            jnp.asarray(y[:, seen]),
+            scan.angles[seen],
+            self.config.size,
+            geometry=scan.geometry,
+            window=WINDOWS[window],
+        )
         return np.clip(2 * np.asarray(found) - 1, -1, 1)
 
 

@@ -74,8 +74,8 @@ def ray_weights(angles: Array, gamma: Array, *, margin: float = np.pi / 9) -> Ar
         ``[views, detectors]``.
 
     Reference:
-        Noo et al. 2002, "Image reconstruction from fan-beam projections on less than a short scan", equations 38 and
-        39; Parker 1982, "Optimal short scan convolution reconstruction for fan-beam CT", for what it replaces.
+        Noo et al. 2002, "Image reconstruction from fan-beam projections on less than a short scan"; Parker 1982,
+        "Optimal short scan convolution reconstruction for fan-beam CT", for what it replaces.
 
     Example:
         >>> half = jnp.linspace(0.0, jnp.pi, 90)

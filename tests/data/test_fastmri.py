@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 
+import h5py
 import numpy as np
 import pytest
 
@@ -13,7 +14,6 @@ from jaxgen.data.kspace import read_kspace
 from jaxgen.data.readers import read_header
 from jaxgen.errors import UserError
 
-h5py = pytest.importorskip("h5py")
 RNG = np.random.default_rng(0)
 
 

@@ -79,7 +79,7 @@ def test_a_sinogram_is_reconstructed_with_what_was_chosen_for_as_many_views(run,
 
 
 def fan_of(hu, **more):
-    """What a scanner with a fan saves of a slice of 16 pixels, 25 mm wide, over a short scan."""
+    """What a scanner with a fan saves of a slice of 16 pixels of 25 mm, over a short scan."""
     angles = np.arange(40) * 4.2 / 40
     fan = {"source_distance": 40.0, "detector_distance": 20.0, "spacing": 1.2}
     density = jnp.asarray(np.maximum(1 + hu / 1000, 0), jnp.float32)[None]

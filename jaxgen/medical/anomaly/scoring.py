@@ -44,8 +44,7 @@ def brighter_residual(x, restored):
         ``[b, *spatial]``.
 
     Reference:
-        Baur et al. 2021, "Autoencoders for unsupervised anomaly segmentation in brain MR images: a comparative study",
-        which keeps positive residuals for lesions of multiple sclerosis.
+        Baur et al. 2021, "Autoencoders for unsupervised anomaly segmentation in brain MR images: a comparative study".
 
     Example:
         >>> brighter_residual(np.array([[[1.0, 3.0]]]), np.array([[[2.0, 0.0]]])).tolist()
