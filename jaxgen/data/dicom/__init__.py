@@ -1,169 +1,146 @@
-"""DICOM through pydicom (extra `dicom`): single files, multi-frame files, and series (a folder of slices)."""
+"""DICOM through pydicom (extra `dicom`): single files, multi-frame files, and series (a folder of slices).
 
+A folder is one volume if all that it holds, folders inside it included, is one. Where it holds several, ``folder#2`` is
+the second of them, and ``file.dcm#2`` the second volume of a file with several.
+"""
+
+import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from jaxgen.data.dicom.files import Found, find, is_dicom
+from jaxgen.data.dicom.frames import frame_count, slices
+from jaxgen.data.dicom.geometry import affine
+from jaxgen.data.dicom.tags import Slice, open_file
+from jaxgen.data.dicom.values import values
+from jaxgen.data.dicom.volumes import Volume, telling_tag
 from jaxgen.data.image import Header, Image
 from jaxgen.errors import UserError
 
-
-def _pydicom() -> Any:
-    try:
-        import pydicom
-    except ImportError as error:
-        raise UserError("DICOM files need pydicom; install it with: pip install 'jaxgen[dicom]'") from error
-    return pydicom
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file starts as DICOM part 10 files do."""
-    with open(path, "rb") as file:
-        return file.read(132)[128:] == b"DICM"
+__all__ = ["find", "header", "image", "is_dicom", "numbered", "series", "series_files", "series_header"]
 
 
 def header(path: Path) -> Header:
     """Size, channels and affine, from the tags alone."""
-    return _header(_open(path, pixels=False), path)
+    dataset = open_file(path, pixels=False)
+    if frame_count(dataset, path) > 1:
+        return series_header(path)
+    (only,) = slices(dataset, path)
+    return Header(_size(only), _channels(only), affine([only]))
 
 
 def image(path: Path) -> Image:
     """One file: [rows, columns, c], or [columns, rows, frames, c] if it has several frames."""
-    dataset = _open(path, pixels=True)
-    head = _header(dataset, path)
-    array = _values(dataset, path)
-    if len(head.shape) == 3:
-        array = array.reshape(head.shape[2], head.shape[1], head.shape[0], head.channels).transpose(2, 1, 0, 3)
-    else:
-        array = array.reshape((*head.shape, head.channels))
-    return Image(array, head.affine, {"kind": "dicom", "path": path, "files": [path]})
+    dataset = open_file(path, pixels=False)
+    if frame_count(dataset, path) > 1:
+        return series(path)
+    (only,) = slices(dataset, path)
+    (array,) = values(open_file(path, pixels=True), [only], path)
+    return Image(array, affine([only]), {"kind": "dicom", "path": path, "files": [path]})
 
 
-def series_files(folder: Path) -> list[Path]:
-    """The slices in a folder, in the order of their places in the body (or of InstanceNumber).
+def numbered(path: Path) -> tuple[Path, int] | None:
+    """The folder or file, and the number of the volume in it, that a name such as ``scans#2`` stands for.
+
+    Example:
+        >>> numbered(Path("/no/such/folder#2")) is None
+        True
+    """
+    match = re.fullmatch(r"(.+)#([1-9]\d{0,8})", str(path), re.DOTALL)
+    if match is None or not Path(match[1]).exists():
+        return None
+    return Path(match[1]), int(match[2])
+
+
+def series_files(path: Path) -> list[Path]:
+    """The files of a volume, in the order of their places in the body.
+
+    Args:
+        path: a folder, a file of several frames, or one volume of either, such as ``folder#2``.
 
     Raises:
-        UserError: if the folder holds other files, several series, or slices of several sizes.
+        UserError: if it holds no volume, several, or one with slices missing.
     """
-    files = sorted(f for f in folder.iterdir() if not f.name.startswith("."))
-    for file in files:
-        if file.is_dir() or not is_dicom(file):
-            raise UserError(f"{file}: not a DICOM slice; a folder among the images must hold one DICOM series only")
-    if not files:
-        raise UserError(f"{folder}: empty folder among the images; take it out")
-    heads = [(file, _open(file, pixels=False)) for file in files]
-    first_file, first = heads[0]
-    for file, head in heads:
-        for tag in ("SeriesInstanceUID", "Rows", "Columns", "ImageOrientationPatient"):
-            if head.get(tag) != first.get(tag):
-                raise UserError(
-                    f"{file}: {tag} {head.get(tag)} is not that of {first_file.name} ({first.get(tag)}); "
-                    "keep one series a folder"
-                )
-    if all("ImagePositionPatient" in head and "ImageOrientationPatient" in head for _, head in heads):
-        normal = np.cross(*_directions(first))
+    return list(dict.fromkeys(s.path for s in _volume(path).slices))
 
-        def place(item: tuple[Path, Any]) -> float:
-            return float(np.dot(normal, _position(item[1])))
+
+def series_header(path: Path) -> Header:
+    """Size, channels and affine of a volume; `path` as in `series_files`."""
+    found = _volume(path).slices
+    rows, columns = _size(found[0])
+    return Header((columns, rows, len(found)), _channels(found[0]), affine(found))
+
+
+def series(path: Path) -> Image:
+    """A volume [columns, rows, slices, c] with its affine; `path` as in `series_files`."""
+    found = _volume(path).slices
+    read: dict[tuple[Path, int | None], np.ndarray] = {}
+    for file in dict.fromkeys(s.path for s in found):
+        frames = [s for s in found if s.path == file]
+        for s, array in zip(frames, values(open_file(file, pixels=True), frames, file), strict=True):
+            read[s.path, s.frame] = array.swapaxes(0, 1)
+    arrays = [read.pop((s.path, s.frame)) for s in found]
+    if len({a.dtype for a in arrays}) > 1:  # each slice may have its own rescale
+        arrays = [a.astype(np.float32) for a in arrays]
+    files = list(dict.fromkeys(s.path for s in found))
+    meta = {"kind": "dicom", "path": path, "files": files, "frames": [s.frame for s in found]}
+    return Image(np.stack(arrays, axis=2), affine(found), meta)
+
+
+def _volume(path: Path) -> Volume:
+    """The one volume that a path stands for."""
+    chosen = None if path.exists() else numbered(path)
+    base = path if chosen is None else chosen[0]
+    found = find(base)
+    for why in found.damaged.values():
+        raise UserError(why)
+    if not found.volumes:
+        for why in found.left_out.values():
+            raise UserError(why)
+        raise UserError(f"{base}: a folder without DICOM images; take it out")
+    if chosen is None:
+        if len(found.volumes) > 1:
+            raise _several(base, found)
+        volume = found.volumes[0]
+    elif chosen[1] > len(found.volumes):
+        raise UserError(f"{path}: {base} holds {len(found.volumes)} volumes or images; choose one of them")
     else:
-
-        def place(item: tuple[Path, Any]) -> float:
-            return float(item[1].get("InstanceNumber") or 0)
-
-    heads.sort(key=lambda item: (place(item), item[0].name))
-    return [file for file, _ in heads]
+        volume = found.volumes[chosen[1] - 1]
+    if volume.problem is not None:
+        raise UserError(f"{path}: {volume.problem}")
+    return volume
 
 
-def series_header(folder: Path) -> Header:
-    """Size, channels and affine of a series."""
-    files = series_files(folder)
-    first, last = _open(files[0], pixels=False), _open(files[-1], pixels=False)
-    head = _header(first, files[0])
-    if len(head.shape) == 3:
-        raise UserError(
-            f"{files[0]}: several frames in a file of a series; put multi-frame files among the images directly"
-        )
-    affine = head.affine
-    if affine is not None and len(files) > 1:
-        affine = affine.copy()
-        flip = np.array([-1, -1, 1])
-        affine[:3, 2] = (_position(last) - _position(first)) * flip / (len(files) - 1)
-    return Header((head.shape[1], head.shape[0], len(files)), head.channels, affine)
+def _several(base: Path, found: Found) -> UserError:
+    """What is found in a folder or file with more than one volume."""
+    first, second = (volume.slices[0] for volume in found.volumes[:2])
+    counts = [len(volume.slices) for volume in found.volumes]
+    sizes = ", ".join(map(str, counts[:6])) + (", ..." if len(counts) > 6 else "")
+    tag = telling_tag(first.tags, second.tags)
+    if tag is None:
+        why = "nothing tells the order of its slices (ImagePositionPatient, SliceLocation, InstanceNumber)"
+        if "ImagePositionPatient" in first.tags:
+            why = f"{first.name} and {second.name} lie at one place"
+        return UserError(f"{base}: {why}; it holds {len(counts)} images and no volume; put them among the images")
+    a, b = first.tags.get(tag), second.tags.get(tag)
+    what = f"{tag} {_shown(b)} is not that of {first.name} ({_shown(a)})"
+    return UserError(
+        f"{second.path}: {what}; {base} holds {len(counts)} volumes or images (slices: {sizes}); "
+        "put each into a folder of its own, or name one, as in "
+        f"{base}#1"
+    )
 
 
-def series(folder: Path) -> Image:
-    """A series as a volume [columns, rows, slices, c] with its affine."""
-    files = series_files(folder)
-    head = series_header(folder)
-    slices = [image(file).array.swapaxes(0, 1) for file in files]
-    if len({s.dtype for s in slices}) > 1:  # each slice may have its own rescale
-        slices = [s.astype(np.float32) for s in slices]
-    return Image(np.stack(slices, axis=2), head.affine, {"kind": "dicom", "path": folder, "files": files})
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return "\\".join(_shown(v) for v in value)
+    return "absent" if value is None else f"{value:g}" if isinstance(value, float) else str(value)[:64]
 
 
-def _open(path: Path, *, pixels: bool) -> Any:
-    dataset = _pydicom().dcmread(path, stop_before_pixels=not pixels)
-    if not dataset.get("Rows") or not dataset.get("Columns"):
-        raise UserError(f"{path}: DICOM without an image (no Rows and Columns); take it out")
-    if dataset.get("Modality") == "SEG":
-        raise UserError(f"{path}: DICOM SEG is not read as input; convert it to NIfTI")
-    return dataset
+def _size(s: Slice) -> tuple[int, int]:
+    return int(s.tags["Rows"]), int(s.tags["Columns"])
 
 
-def _header(dataset: Any, path: Path) -> Header:
-    channels = int(dataset.get("SamplesPerPixel", 1))
-    if channels not in (1, 3):
-        raise UserError(f"{path}: DICOM with {channels} samples a pixel; save it in grey or RGB")
-    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-        raise UserError(f"{path}: DICOM with a colour palette; save it in grey or RGB")
-    shape: tuple[int, ...] = (int(dataset.Rows), int(dataset.Columns))
-    frames = int(dataset.get("NumberOfFrames", 1) or 1)
-    if frames > 1:
-        return Header((shape[1], shape[0], frames), channels)
-    return Header(shape, channels, _affine(dataset))
-
-
-def _affine(dataset: Any) -> np.ndarray | None:
-    """[column, row, slice] to millimetres in NIfTI's axes; DICOM's x and y point the other way."""
-    if any(tag not in dataset for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")):
-        return None
-    along_row, along_column = _directions(dataset)
-    between_rows, between_columns = (float(v) for v in dataset.PixelSpacing)
-    thickness = float(dataset.get("SpacingBetweenSlices") or dataset.get("SliceThickness") or 1.0)
-    affine = np.eye(4)
-    affine[:3, 0] = along_row * between_columns
-    affine[:3, 1] = along_column * between_rows
-    affine[:3, 2] = np.cross(along_row, along_column) * thickness
-    affine[:3, 3] = _position(dataset)
-    affine[:2] *= -1
-    return affine
-
-
-def _directions(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
-    cosines = np.array([float(v) for v in dataset.ImageOrientationPatient])
-    return cosines[:3], cosines[3:]
-
-
-def _position(dataset: Any) -> np.ndarray:
-    return np.array([float(v) for v in dataset.ImagePositionPatient])
-
-
-def _values(dataset: Any, path: Path) -> np.ndarray:
-    """Stored pixels, brighter meaning more, in the units of the rescale tags (Hounsfield for CT)."""
-    array = dataset.pixel_array
-    photometric = dataset.get("PhotometricInterpretation", "MONOCHROME2")
-    if photometric.startswith("YBR"):
-        from pydicom.pixels import convert_color_space
-
-        array = convert_color_space(array, photometric, "RGB")
-    if photometric == "MONOCHROME1":
-        array = (-1 - array) if dataset.get("PixelRepresentation") else (2 ** int(dataset.BitsStored) - 1 - array)
-    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
-    if (slope, intercept) == (1.0, 0.0):
-        return array
-    scaled = array * np.float64(slope) + intercept
-    whole = slope.is_integer() and intercept.is_integer()
-    if whole and scaled.min() >= -(2**15) and scaled.max() < 2**15:
-        return scaled.astype(np.int16)
-    return scaled.astype(np.float32)
+def _channels(s: Slice) -> int:
+    return int(s.tags.get("SamplesPerPixel", 1))
