@@ -18,7 +18,18 @@ from jaxgen.data.dicom.volumes import Volume, telling_tag
 from jaxgen.data.image import Header, Image
 from jaxgen.errors import UserError
 
-__all__ = ["find", "header", "image", "is_dicom", "numbered", "series", "series_files", "series_header"]
+__all__ = [
+    "Found",
+    "Volume",
+    "find",
+    "header",
+    "image",
+    "is_dicom",
+    "numbered",
+    "series",
+    "series_files",
+    "series_header",
+]
 
 
 def header(path: Path) -> Header:
