@@ -129,6 +129,11 @@ def _several(base: Path, found: Found) -> UserError:
     counts = [len(volume.slices) for volume in found.volumes]
     sizes = ", ".join(map(str, counts[:6])) + (", ..." if len(counts) > 6 else "")
     tag = telling_tag(first.tags, second.tags)
+    if tag is None and max(counts) > 1:
+        return UserError(
+            f"{base}: holds {len(counts)} volumes or images (slices: {sizes}), among them {first.path.name} and "
+            f"{second.path.name}; put each into a folder of its own, or name one, as in {base}#1"
+        )
     if tag is None:
         why = "nothing tells the order of its slices (ImagePositionPatient, SliceLocation, InstanceNumber)"
         if "ImagePositionPatient" in first.tags:
