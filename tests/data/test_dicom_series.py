@@ -84,7 +84,7 @@ def test_slices_of_another_kind_are_named(tmp_path, name, other, tag):
 def test_other_rows_are_named(tmp_path):
     series(tmp_path / "s", (0, 2, 4))
     write(tmp_path / "s" / "t.dcm", np.zeros((6, 5), np.uint16))
-    with pytest.raises(UserError, match="t.dcm: Rows 6 is not that of s0.dcm"):
+    with pytest.raises(UserError, match=r"t.dcm: Rows 6 is not that of s0.dcm"):
         read_header(tmp_path / "s")
 
 
@@ -187,27 +187,22 @@ def test_what_is_no_slice_does_not_matter(tmp_path):
         (folder / name).write_text("no image")
     os.mkfifo(folder / "fifo")
     report = item(SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11", SOPInstanceUID="1.2.5", Modality="SR")
-    for name, tags in (
-        ("report", {}),
-        ("DICOMDIR", {}),
-        ("rt", {"Modality": "RTSTRUCT"}),
-        ("seg", {"Modality": "SEG"}),
-    ):
-        write(folder / name, np.zeros((4, 4), np.uint16), **tags)
+    for name, modality in (("report", "SR"), ("DICOMDIR", None), ("rt", "RTSTRUCT"), ("seg", "SEG")):
+        write(folder / name, np.zeros((4, 4), np.uint16), Modality=modality)
         if name != "seg":
-            report.Modality = tags.get("Modality", "SR")
+            report.Modality = modality
             report.file_meta = pydicom.dcmread(folder / name).file_meta
             report.save_as(folder / name)
     assert along(folder) == [0, 1, 2]
     (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(UserError, match="picture.png: not a DICOM slice"):
+    with pytest.raises(UserError, match=r"picture.png: not a DICOM slice"):
         read_image(folder)
 
 
 def test_a_damaged_slice_is_named_not_passed_over(tmp_path):
     folder = series(tmp_path / "s", (0, 2, 4))
     (folder / "s2.dcm").write_bytes((folder / "s2.dcm").read_bytes()[:100])
-    with pytest.raises(UserError, match="s2.dcm: cannot be read as DICOM"):
+    with pytest.raises(UserError, match=r"s2.dcm: cannot be read as DICOM"):
         read_image(folder)
 
 
