@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from jaxgen.data import load
 from jaxgen.data.readers import read_header, read_image
 from jaxgen.errors import UserError
 from tests.data.dicom_files import enhanced, flat, groups, item, placed, pydicom, write
@@ -186,23 +187,29 @@ def test_what_is_no_slice_does_not_matter(tmp_path):
     for name in ("README.txt", "LICENSE", ".DS_Store", "._s0.dcm", "Thumbs.db"):
         (folder / name).write_text("no image")
     os.mkfifo(folder / "fifo")
-    report = item(SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11", SOPInstanceUID="1.2.5", Modality="SR")
-    for name, modality in (("report", "SR"), ("DICOMDIR", None), ("rt", "RTSTRUCT"), ("seg", "SEG")):
-        write(folder / name, np.zeros((4, 4), np.uint16), Modality=modality)
-        if name != "seg":
-            report.Modality = modality
-            report.file_meta = pydicom.dcmread(folder / name).file_meta
-            report.save_as(folder / name)
+    kinds = {
+        "DICOMDIR": pydicom.uid.MediaStorageDirectoryStorage,
+        "report": pydicom.uid.EnhancedSRStorage,
+        "structures": pydicom.uid.RTStructureSetStorage,
+    }
+    for name, kind in kinds.items():
+        data = item(SOPClassUID=kind, file_meta=pydicom.dcmread(folder / "s0.dcm").file_meta)
+        data.file_meta.MediaStorageSOPClassUID = kind
+        if name == "DICOMDIR":
+            del data.SOPClassUID
+        data.save_as(folder / name)
+    write(folder / "seg", np.zeros((4, 4), np.uint16), Modality="SEG")
     assert along(folder) == [0, 1, 2]
     (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(UserError, match=r"picture.png: not a DICOM slice"):
         read_image(folder)
 
 
-def test_a_damaged_slice_is_named_not_passed_over(tmp_path):
+@pytest.mark.parametrize("length", [0, 100, 140, 400, 480, -10])
+def test_a_damaged_slice_is_named_not_passed_over(tmp_path, length):
     folder = series(tmp_path / "s", (0, 2, 4))
-    (folder / "s2.dcm").write_bytes((folder / "s2.dcm").read_bytes()[:100])
-    with pytest.raises(UserError, match=r"s2.dcm: cannot be read as DICOM"):
+    (folder / "s2.dcm").write_bytes((folder / "s2.dcm").read_bytes()[:length])
+    with pytest.raises(UserError, match=r"s2.dcm: (cannot be read as|DICOM without)"):
         read_image(folder)
 
 
@@ -232,3 +239,15 @@ def test_a_rescale_of_each_slice(tmp_path):
     for k, slope in enumerate((1, 2, 0.5)):
         placed(tmp_path / "s" / f"{k}", k, 10, RescaleSlope=slope, RescaleIntercept=0, Modality="PT")
     assert along(tmp_path / "s") == [10, 20, 5]
+
+
+def test_training_reads_series_as_apply_does(tmp_path):
+    for case in range(4):
+        series(tmp_path / "images" / f"case{case}", (4, 0, 2), 5 * case, SeriesInstanceUID=f"1.2.{case}")
+        (tmp_path / "images" / f"case{case}" / "README").write_text("no image")
+    found = load(tmp_path, wants=("image",), spatial=3)
+    images = [split[i]["image"] for split in (found.train, found.validation, found.test) for i in range(len(split))]
+    assert sorted(image[0, 0, :, 0].tolist() for image in images) == [[5 * c + 1, 5 * c + 2, 5 * c] for c in range(4)]
+    series(tmp_path / "images" / "case3", (6, 10), prefix="t")
+    with pytest.raises(UserError, match="SeriesInstanceUID"):
+        load(tmp_path, wants=("image",), spatial=3)

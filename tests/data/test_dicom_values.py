@@ -181,3 +181,15 @@ def test_without_its_pixels_it_says_so(tmp_path):
     data.save_as(path)
     with pytest.raises(UserError, match="without its pixels"):
         read_image(path)
+
+
+@pytest.mark.parametrize("syntax", ["ImplicitVRLittleEndian", "ExplicitVRBigEndian", "DeflatedExplicitVRLittleEndian"])
+def test_other_encodings(tmp_path, syntax):
+    array = np.array([[-4, -3, -2], [0, 1, 300]], np.int16)
+    if syntax == "ExplicitVRBigEndian":
+        table = lut(-3, [10, 20, 30, 40, 500], vr="SS", data=np.array([10, 20, 30, 40, 500], ">u2").tobytes())
+        stored = array.astype(">i2").view(np.int16)
+    else:
+        table, stored = lut(-3, [10, 20, 30, 40, 500], vr="SS"), array
+    path = write(tmp_path / "a.dcm", stored, getattr(pydicom.uid, syntax), **table)
+    assert read_image(path).array[..., 0].tolist() == [[10, 10, 20], [40, 500, 500]]

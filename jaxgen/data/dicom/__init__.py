@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxgen.data import checks
 from jaxgen.data.dicom.files import Found, find, is_dicom
 from jaxgen.data.dicom.frames import frame_count, slices
 from jaxgen.data.dicom.geometry import affine
@@ -89,7 +90,9 @@ def series(path: Path) -> Image:
     read: dict[tuple[Path, int | None], np.ndarray] = {}
     for file in dict.fromkeys(s.path for s in found):
         frames = [s for s in found if s.path == file]
-        for s, array in zip(frames, values(open_file(file, pixels=True), frames, file), strict=True):
+        with checks.reading(file, "DICOM"):
+            found_values = values(open_file(file, pixels=True), frames, file)
+        for s, array in zip(frames, found_values, strict=True):
             read[s.path, s.frame] = array.swapaxes(0, 1)
     arrays = [read.pop((s.path, s.frame)) for s in found]
     if len({a.dtype for a in arrays}) > 1:  # each slice may have its own rescale
@@ -109,7 +112,7 @@ def _volume(path: Path) -> Volume:
     if not found.volumes:
         for why in found.left_out.values():
             raise UserError(why)
-        raise UserError(f"{base}: a folder without DICOM images; take it out")
+        raise UserError(f"{base}: it holds no DICOM image; take it out")
     if chosen is None:
         if len(found.volumes) > 1:
             raise _several(base, found)

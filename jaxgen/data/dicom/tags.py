@@ -124,13 +124,20 @@ def open_file(path: Path, *, pixels: bool) -> Any:
     if value(dataset, "Modality") == "SEG" or "SegmentSequence" in dataset:
         raise NoImageError(f"{path}: DICOM SEG is not read as input; convert it to NIfTI")
     if not value(dataset, "Rows") or not value(dataset, "Columns"):
-        raise NoImageError(f"{path}: DICOM without an image (no Rows and Columns); take it out")
+        kind = pydicom().uid.UID(str(value(dataset, "SOPClassUID") or _media_class(dataset))).name
+        if not kind or "Image Storage" in kind:  # it should hold one: cut short, perhaps
+            raise UserError(f"{path}: DICOM without an image (no Rows and Columns); copy it again, or take it out")
+        raise NoImageError(f"{path}: DICOM without an image ({kind}); take it out")
     channels = int(value(dataset, "SamplesPerPixel") or 1)
     if channels not in (1, 3):
         raise UserError(f"{path}: DICOM with {channels} samples a pixel; save it in grey or RGB")
     if value(dataset, "PhotometricInterpretation") == "PALETTE COLOR":
         raise UserError(f"{path}: DICOM with a colour palette; save it in grey or RGB")
     return dataset
+
+
+def _media_class(dataset: Any) -> str:
+    return getattr(dataset, "file_meta", {}).get("MediaStorageSOPClassUID") or ""
 
 
 def value(dataset: Any, keyword: str) -> Any:
