@@ -248,6 +248,6 @@ def test_training_reads_series_as_apply_does(tmp_path):
     found = load(tmp_path, wants=("image",), spatial=3)
     images = [split[i]["image"] for split in (found.train, found.validation, found.test) for i in range(len(split))]
     assert sorted(image[0, 0, :, 0].tolist() for image in images) == [[5 * c + 1, 5 * c + 2, 5 * c] for c in range(4)]
-    series(tmp_path / "images" / "case3", (6, 10), prefix="t")
+    series(tmp_path / "images" / "case2", (6, 10), prefix="t")
     with pytest.raises(UserError, match="SeriesInstanceUID"):
         load(tmp_path, wants=("image",), spatial=3)

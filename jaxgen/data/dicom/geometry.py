@@ -57,9 +57,10 @@ def difference(a: Tags, b: Tags) -> str | None:
     for tag in _PRESENT:
         if (tag in a) != (tag in b):
             return tag
-    if ORIENTATION in a and np.abs(np.subtract(a[ORIENTATION], b[ORIENTATION])).max() > COSINES:
+    if any(abs(x - y) > COSINES for x, y in zip(a.get(ORIENTATION, ()), b.get(ORIENTATION, ()), strict=True)):
         return ORIENTATION
-    if "PixelSpacing" in a and not np.allclose(a["PixelSpacing"], b["PixelSpacing"], rtol=_SIZES, atol=0):
+    sizes = zip(a.get("PixelSpacing", ()), b.get("PixelSpacing", ()), strict=True)
+    if any(abs(x - y) > _SIZES * abs(y) for x, y in sizes):
         return "PixelSpacing"
     return None
 
