@@ -74,7 +74,8 @@ def _find_one(text: str, suffixes: tuple[str, ...], found: dict[Path, str], left
         if not matches:
             raise UserError(f"{text}: nothing matches this pattern; check it, or name a folder")
         for match in matches:
-            found.setdefault(match, _stem(match, suffixes))
+            for one in [match] if suffixes else _in_file(match):
+                found.setdefault(one, _stem(one, suffixes))
     else:
         raise UserError(f"{text}: there is no such file or folder; check its name")
 
@@ -111,9 +112,11 @@ def _leave_out(left_out: dict[str, str], folder: Path, path: Path, why: str) -> 
 
 
 def _in_file(path: Path) -> list[Path]:
-    """A file, or each volume in a DICOM file of several."""
-    if path.is_file() and dicom.is_dicom(path) and len(held := dicom.find(path).volumes) > 1:
-        return [Path(f"{path}#{i}") for i in range(1, len(held) + 1)]
+    """A file, or each volume in a DICOM file (or a folder that a pattern matches) of several."""
+    if path.is_dir() or _is_dicom(path):
+        held = dicom.find(path)
+        if len(held.volumes) > 1:
+            return [_path_of(volume, held, path) for volume in held.volumes]
     return [path]
 
 
@@ -128,7 +131,7 @@ def _in_folder(folder: Path, found: dict[Path, str], left_out: dict[str, str]) -
         return
     held = dicom.find(folder)
     own = [other for other in held.others if other.parent == folder]
-    images = {path: _stem(path, ()) for path in own if readers.file_suffix(path)}
+    images = {p: _stem(p, ()) for p in own if readers.file_suffix(p) and (p.is_file() or not p.exists())}
     for path in [*held.damaged, *(_path_of(volume, held, folder) for volume in held.volumes)]:
         relative = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
         images[path] = "_".join((*relative.parent.parts, readers.stem(relative))) if path != folder else path.name
@@ -149,7 +152,15 @@ def _in_folder(folder: Path, found: dict[Path, str], left_out: dict[str, str]) -
 
 
 def _may_be_image(path: Path) -> bool:
-    return bool(readers.file_suffix(path)) or dicom.is_dicom(path)
+    return bool(readers.file_suffix(path)) or _is_dicom(path)
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether it is, as far as it can be read: what cannot be is the failure of that file, later."""
+    try:
+        return dicom.is_dicom(path)
+    except OSError:
+        return False
 
 
 def _path_of(volume: Volume, held: Found, folder: Path) -> Path:

@@ -191,3 +191,23 @@ def test_the_folder_one_is_in(tmp_path, monkeypatch):
 def test_names_that_cannot_be(tmp_path, text):
     with pytest.raises(UserError):
         find_inputs([str(tmp_path / text)])
+
+
+def test_a_pattern_that_matches_folders_and_files(tmp_path):
+    series(tmp_path / "a", EchoTime=5)
+    series(tmp_path / "a", 4, 10, EchoTime=10)
+    series(tmp_path / "b")
+    picture(tmp_path / "c.png")
+    found = find_inputs([str(tmp_path / "*")])
+    assert found == [tmp_path / "a#1", tmp_path / "a#2", tmp_path / "b", tmp_path / "c.png"]
+
+
+def test_pipes_and_broken_links(tmp_path):
+    picture(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "pipe.dcm")
+    (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
+    found, left_out = find_all([str(tmp_path)])
+    assert list(found) == [tmp_path / "a.png", tmp_path / "link.png"]
+    assert list(left_out) == ["pipe.dcm"]
+    with pytest.raises(UserError, match=r"link.png: no such file"):
+        read_image(tmp_path / "link.png")

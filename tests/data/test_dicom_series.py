@@ -71,6 +71,9 @@ def test_a_tilted_gantry_is_in_the_affine(tmp_path):
         ("tilted", {"ImageOrientationPatient": [1, 0, 0, 0, 0.99, 0.141]}, "ImageOrientationPatient"),
         ("place", {"ImagePositionPatient": None}, "ImagePositionPatient absent"),
         ("series", {"SeriesInstanceUID": "1.2.4"}, r"SeriesInstanceUID 1.2.4 is not that of s0.dcm \(1.2.3\)"),
+        ("study", {"StudyInstanceUID": "1.2.4"}, "StudyInstanceUID"),
+        ("frame", {"FrameOfReferenceUID": "1.2.4"}, "FrameOfReferenceUID"),
+        ("modality", {"Modality": "PT"}, r"Modality PT is not that of s0.dcm \(CT\)"),
         ("rescale", {"RescaleIntercept": None}, "RescaleIntercept absent is not that of s0.dcm"),
     ],
 )
@@ -84,7 +87,7 @@ def test_slices_of_another_kind_are_named(tmp_path, name, other, tag):
 
 def test_other_rows_are_named(tmp_path):
     series(tmp_path / "s", (0, 2, 4))
-    write(tmp_path / "s" / "t.dcm", np.zeros((6, 5), np.uint16))
+    write(tmp_path / "s" / "t.dcm", np.zeros((6, 5), np.uint16), Modality="CT")
     with pytest.raises(UserError, match=r"t.dcm: Rows 6 is not that of s0.dcm"):
         read_header(tmp_path / "s")
 
@@ -197,6 +200,7 @@ def test_what_is_no_slice_does_not_matter(tmp_path):
         data.file_meta.MediaStorageSOPClassUID = kind
         if name == "DICOMDIR":
             del data.SOPClassUID
+        data.preamble = bytes(128)
         data.save_as(folder / name)
     write(folder / "seg", np.zeros((4, 4), np.uint16), Modality="SEG")
     assert along(folder) == [0, 1, 2]
@@ -210,6 +214,17 @@ def test_a_damaged_slice_is_named_not_passed_over(tmp_path, length):
     folder = series(tmp_path / "s", (0, 2, 4))
     (folder / "s2.dcm").write_bytes((folder / "s2.dcm").read_bytes()[:length])
     with pytest.raises(UserError, match=r"s2.dcm: (cannot be read as|DICOM without)"):
+        read_image(folder)
+
+
+@pytest.mark.parametrize("explicit", [True, False])
+def test_a_slice_without_a_preamble_is_named_not_passed_over(tmp_path, explicit):
+    folder = series(tmp_path / "s", (0, 2))
+    data = pydicom.dcmread(placed(tmp_path / "whole.dcm", 4))
+    del data.file_meta
+    data.preamble = None
+    data.save_as(folder / "old", implicit_vr=not explicit, little_endian=True)
+    with pytest.raises(UserError, match="old: DICOM without its first 132 bytes"):
         read_image(folder)
 
 

@@ -54,6 +54,12 @@ def test_modality_lut_of_bytes_and_as_numbers(tmp_path):
         values(tmp_path / "d.dcm", array, **lut(0, range(24), data=b"\0" * 6))
 
 
+def test_a_modality_lut_in_hounsfield_units_is_not_inverted(tmp_path):
+    table = lut(0, range(24), 12)
+    table["ModalityLUTSequence"][0].ModalityLUTType = "HU"
+    assert (values(tmp_path / "a.dcm", **table, PhotometricInterpretation="MONOCHROME1") == STORED).all()
+
+
 def test_modality_lut_goes_before_a_rescale_and_is_inverted_in_its_own_range(tmp_path):
     both = {"Modality": "DX", "RescaleSlope": 2, "RescaleIntercept": 5, **lut(0, range(24), 12)}
     assert (values(tmp_path / "a.dcm", **both) == STORED).all()
@@ -124,6 +130,7 @@ def test_an_intercept_without_a_slope(tmp_path):
         ({"PixelRepresentation": None}, "PixelRepresentation is empty"),
         ({"BitsStored": 20}, "BitsStored 20"),
         ({"NumberOfFrames": -2}, "NumberOfFrames is -2"),
+        ({"NumberOfFrames": 2_000_000_000}, "NumberOfFrames is 2000000000 in a file of"),
         ({"SamplesPerPixel": 2}, "2 samples a pixel"),
     ],
 )

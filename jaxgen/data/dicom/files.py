@@ -41,6 +41,18 @@ def is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
+def _is_headless(path: Path) -> bool:
+    """Whether a file starts with the first tags of DICOM in little endian, without preamble."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        start = file.read(8)
+    if start[:2] not in (b"\x02\0", b"\x08\0") or start[2:4] not in (b"\0\0", b"\1\0", b"\5\0", b"\x08\0", b"\x16\0"):
+        return False
+    explicit = start[4:6] in (b"UL", b"OB", b"CS", b"UI")
+    return explicit or int.from_bytes(start[4:8], "little") < 256
+
+
 def find(base: Path) -> Found:
     """The volumes in a folder and the folders inside it, or in a file.
 
@@ -65,6 +77,11 @@ def _find(files: tuple[Path, ...], stamps: tuple[tuple[int, int, int], ...]) -> 
     for path in files:
         try:
             with checks.reading(path, "DICOM"):
+                if path.is_dir():
+                    os.scandir(path).close()  # it was not walked: this says why
+                if _is_headless(path):
+                    damaged[path] = f"{path}: DICOM without its first 132 bytes; save it again with any DICOM tool"
+                    continue
                 if not is_dicom(path) and not (path.suffix.lower() == ".dcm" and path.is_file()):
                     others.append(path)
                     continue
@@ -102,8 +119,11 @@ def _walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
     real = os.path.realpath(folder)
     if real in above:
         return
-    with checks.reading(folder, "a folder"):
+    try:
         entries = sorted(e for e in folder.iterdir() if not e.name.startswith(".") and e.name.lower() not in _JUNK)
+    except OSError:
+        yield folder
+        return
     yield from (entry for entry in entries if not entry.is_dir())
     for entry in entries:
         if entry.is_dir():

@@ -40,6 +40,9 @@ _GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 
+MAX_FRAMES = 2**18
+
+
 def frame_count(dataset: Any, path: Path) -> int:
     """How many frames a file says it has.
 
@@ -49,6 +52,11 @@ def frame_count(dataset: Any, path: Path) -> int:
     count = int(value(dataset, "NumberOfFrames") or 1)
     if count < 1:
         raise UserError(f"{path}: NumberOfFrames is {count}; correct this tag, or copy the file again")
+    if count > 1 and count > min(path.stat().st_size, MAX_FRAMES):
+        raise UserError(
+            f"{path}: NumberOfFrames is {count} in a file of {path.stat().st_size} bytes (at most {MAX_FRAMES} are "
+            "read); correct this tag, or cut the file into smaller ones"
+        )
     return count
 
 
@@ -74,7 +82,8 @@ def slices(dataset: Any, path: Path) -> list[Slice]:
     tags.pop("InstanceNumber", None)  # of the file, not of a frame
     tags.pop("SliceLocation", None)
     if not shared and not each:
-        return [Slice(path, i, tags | place) for i, place in enumerate(_offsets(dataset, tags, count))]
+        grid = _offsets(dataset, tags, count)
+        return [Slice(path, i, tags | grid[i] if grid else tags) for i in range(count)]
     tags.pop(POSITION, None)
     common = _of_groups(tags, list(shared[:1]), path)
     return [Slice(path, i, _of_groups(common, [each[i]] if each else [], path)) for i in range(count)]
@@ -92,10 +101,10 @@ def _of_groups(tags: dict[str, Any], groups: list[Any], path: Path) -> dict[str,
 
 
 def _offsets(dataset: Any, tags: dict[str, Any], count: int) -> list[dict[str, Any]]:
-    """The places of the frames of a dose grid; of other files without groups only the first could be known."""
+    """The places of the frames of a dose grid; none for other files, whose first place alone could be known."""
     origin, cosines = tags.pop(POSITION, None), tags.get(ORIENTATION)
     offsets = value(dataset, "GridFrameOffsetVector")
     if origin is None or cosines is None or offsets is None or len(offsets) != count or float(offsets[0]) != 0:
-        return [{} for _ in range(count)]
+        return []
     normal = np.cross(cosines[:3], cosines[3:])
     return [{POSITION: tuple((np.array(origin) + normal * float(o)).tolist())} for o in offsets]

@@ -15,7 +15,17 @@ COSINES = 1e-3
 _SIZES = 1e-3
 _STEP = 0.05
 _PLACE = 0.1
-_ALIKE = ("SeriesInstanceUID", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "ConcatenationUID")
+_ALIKE = (
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
+    "ConcatenationUID",
+    "Modality",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+)
 _PRESENT = (POSITION, ORIENTATION, "PixelSpacing", "RescaleIntercept", "RescaleSlope")
 
 

@@ -63,6 +63,8 @@ _PLAIN = (
     "SOPClassUID",
     "SOPInstanceUID",
     "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
     "ConcatenationUID",
     "Modality",
     "Rows",

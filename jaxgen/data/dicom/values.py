@@ -111,6 +111,7 @@ def _frame_values(stored: np.ndarray, dataset: Any, tags: Tags, path: Path) -> n
     turned = photometric == "MONOCHROME1" and not _has_unit(tags)
     table = value(dataset, "ModalityLUTSequence")
     if table:
+        turned = turned and str(value(table[0], "ModalityLUTType") or "").upper() in _DISPLAY_UNITS
         found, bits = _look_up(stored, table[0], dataset, path)
         return (2**bits - 1 - found).astype(found.dtype) if turned else found
     if turned and stored.dtype.kind in "iu":  # lowest + highest = -1 in two's complement
