@@ -1,10 +1,10 @@
 """Use a trained run on image files: ``jaxgen apply``."""
 
-import glob
+import contextlib
 import io
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,10 @@ from jaxgen.data import readers
 from jaxgen.data.image import Image
 from jaxgen.data.nifti import axial_axis
 from jaxgen.data.writers import write_atomically, write_dicom_seg, write_mask, write_nifti
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, printable
+from jaxgen.inputs import find_all, find_inputs
+
+__all__ = ["OUTPUTS", "apply_image", "apply_run", "find_inputs", "write_results"]
 
 OUTPUTS = ("mask", "probability", "uncertainty", "reconstruction")
 """The arrays that a segmentation gives, and a reconstruction; an experiment may give others."""
@@ -38,7 +41,9 @@ def apply_run(
     say: runner.Say = print,
     quiet: bool = False,
 ) -> list[str]:
-    """Apply a trained run to images; a file that is broken is named and passed over.
+    """Apply a trained run to images; a file that fails is named and passed over, and so is what is no image.
+
+    ``summary.json`` says of each image what was written, or why it failed; it is written whatever happens.
 
     Every file has random numbers of its own, a function of the seed and the file's name: what comes out does not
     depend on which other files are there.
@@ -66,125 +71,88 @@ def apply_run(
         raise UserError(f"{run}: the experiment {experiment.name} cannot be applied to images; try `jaxgen sample`")
     suffixes = () if experiment.reader is None else experiment.reader.suffixes
     read = readers.read_image if experiment.reader is None else experiment.reader.read
-    files = find_inputs(inputs, suffixes)
-    _refuse_clashes(files, out, overwrite, suffixes)
+    stems, left_out = find_all(inputs, suffixes)
+    files = list(stems)
+    _refuse_clashes(stems, out, overwrite)
+    summary = _earlier(out / "summary.json")
     function = experiment.apply(config, constants, trained)
     runner.make_folder(out, "--out")
     root = jax.random.fold_in(jax.random.key(config.seed if seed is None else seed), runner.APPLY)
-    summary = runs.read_json(out / "summary.json", default={})
+    summary |= {name: {"left_out": why} for name, why in left_out.items()}
     failed: list[str] = []
     shown = not quiet and sys.stderr.isatty()
-    for number, path in enumerate(bar := tqdm(files, unit="file", disable=not shown, file=sys.stderr), 1):
-        bar.set_postfix_str(path.name[:30])
-        if not quiet and not shown:
-            print(f"{number}/{len(files)} {path.name}", file=sys.stderr, flush=True)
-        stem = _stem(path, suffixes)
-        key = jax.random.fold_in(root, zlib.crc32(stem.encode()))
-        try:
-            image = read(path)
-            results = apply_image(function, key, image, experiment.spatial_dims, path, shown)
-        except Exception as error:
-            line = " ".join(str(error).split())[:400]
-            if not isinstance(error, UserError | ValueError):
-                line = f"{type(error).__name__}: {line}"
-            if str(path) not in line:
-                line = f"{path}: {line}"
-            failed.append(line)
-            summary[path.name] = {"error": line}
-            continue
-        if experiment.reader is not None:  # the grid of an image need not be that of what was measured
-            image = image._replace(array=results["reconstruction"][..., None])
-        summary[path.name] = write_results(results, image, out, stem, dicom_seg, overwrite)
-    runs.write_json(out / "summary.json", summary)
-    for line in failed:
-        print(f"jaxgen: failed: {line}", file=sys.stderr)
-    done = len(files) - len(failed)
-    say(f"{done} of {len(files)} images done{f', {len(failed)} failed' if failed else ''}; results in {out}")
+    try:
+        for number, path in enumerate(bar := tqdm(files, unit="file", disable=not shown, file=sys.stderr), 1):
+            bar.set_postfix_str(printable(path.name)[:30])
+            if not quiet and not shown:
+                print(f"{number}/{len(files)} {printable(path.name)}", file=sys.stderr, flush=True)
+            try:
+                stem = _utf8(stems[path], path)
+                key = jax.random.fold_in(root, zlib.crc32(stem.encode()))
+                image = read(path)
+                results = apply_image(function, key, image, experiment.spatial_dims, path, shown)
+                if experiment.reader is not None:  # the grid of an image need not be that of what was measured
+                    image = image._replace(array=results["reconstruction"][..., None])
+                done = write_results(results, image, out, stem, dicom_seg, overwrite)
+            except Exception as error:
+                failed.append(_line(error, path))
+                done = {"error": failed[-1]}
+            summary[_key(path)] = done
+    finally:
+        runs.write_json(out / "summary.json", summary)
+    _print_lines("failed", failed, len(failed))
+    _print_lines("left out", list(left_out.values()), 10)
+    counts = (f", {len(failed)} failed" if failed else "") + (f", {len(left_out)} left out" if left_out else "")
+    say(f"{len(files) - len(failed)} of {len(files)} images done{counts}; results in {printable(out)}")
     return failed
 
 
-def find_inputs(inputs: Iterable[str], suffixes: tuple[str, ...] = ()) -> list[Path]:
-    """The images that files, folders and patterns stand for, each once, in order.
-
-    A folder stands for the images in it (or in its ``images/``); one that holds nothing but DICOM slices is one
-    volume, and so is each such folder inside a folder.
-
-    Args:
-        inputs: what the command line says.
-        suffixes: of the files to look for in folders, where they are not images.
-
-    Returns:
-        Paths that `jaxgen.data.readers.read_image` reads.
-
-    Raises:
-        UserError: if something is not there or holds no image.
-    """
-    found: list[Path] = []
-    for text in inputs:
-        path = Path(text)
-        if path.is_dir():
-            found += _with_suffix(path, suffixes) if suffixes else _in_folder(path)
-        elif path.exists():
-            found.append(path)
-        elif path.is_symlink():
-            raise UserError(f"{text}: it is a symbolic link that leads nowhere; mend it or leave it out")
-        elif glob.has_magic(text):
-            matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
-            if not matches:
-                raise UserError(f"{text}: nothing matches this pattern; check it, or name a folder")
-            found += matches
-        else:
-            raise UserError(f"{text}: there is no such file or folder; check its name")
-    return list(dict.fromkeys(found))
+def _earlier(path: Path) -> dict[str, Any]:
+    """What earlier calls wrote into a summary."""
+    summary = runs.read_json(path, default={})
+    if not isinstance(summary, dict):
+        raise UserError(f"{path}: it is no summary of results (not a JSON object); move it away, or use another --out")
+    return summary
 
 
-def _with_suffix(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    found = sorted(entry for entry in folder.iterdir() if entry.name.lower().endswith(suffixes) and entry.is_file())
-    if not found:
-        raise UserError(f"{folder}: it holds no file named *{' or *'.join(suffixes)}; name another folder")
-    return found
-
-
-def _stem(path: Path, suffixes: tuple[str, ...]) -> str:
-    return path.stem if path.suffix.lower() in suffixes else readers.stem(path)
-
-
-def _in_folder(folder: Path) -> list[Path]:
+def _utf8(stem: str, path: Path) -> str:
     try:
-        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    except OSError as error:
-        raise UserError(f"{folder}: it cannot be read ({runs.explain(error)})") from error
-    images = [entry for entry in entries if _is_image(entry)]
-    if not images and (folder / "images").is_dir():
-        return _in_folder(folder / "images")
-    if images and _is_series(folder):
-        return [folder]
-    images += [entry for entry in entries if entry.is_dir() and _is_series(entry)]
-    if not images:
-        raise UserError(f"{folder}: it holds no image ({' '.join(readers.SUFFIXES)}); name another folder")
-    return sorted(images)
+        stem.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path}: its name is not UTF-8; rename it") from error
+    return stem
 
 
-def _is_image(path: Path) -> bool:
-    return not path.is_dir() and bool(readers.file_suffix(path))
+def _key(path: Path) -> str:
+    """The name of an image in the summary, which is UTF-8."""
+    return path.name.encode("utf-8", "backslashreplace").decode()
 
 
-def _is_series(folder: Path) -> bool:
-    """Whether a folder holds several files and all are named as DICOM."""
-    files = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    return len(files) > 1 and all(readers.file_suffix(entry) == ".dcm" and entry.is_file() for entry in files)
+def _line(error: Exception, path: Path) -> str:
+    """What is said of a file that failed."""
+    line = printable(" ".join(str(error).split()))[:1000]
+    if not isinstance(error, UserError | ValueError):
+        line = f"{type(error).__name__}: {line}"
+    name = printable(path)
+    return line if name in line else f"{name}: {line}"
 
 
-def _refuse_clashes(files: Sequence[Path], out: Path, overwrite: bool, suffixes: tuple[str, ...]) -> None:
+def _print_lines(what: str, lines: Sequence[str], most: int) -> None:
+    for line in lines[:most]:
+        print(f"jaxgen: {what}: {line}", file=sys.stderr)
+    if len(lines) > most:
+        print(f"jaxgen: {what}: {len(lines) - most} more, named in summary.json", file=sys.stderr)
+
+
+def _refuse_clashes(stems: Mapping[Path, str], out: Path, overwrite: bool) -> None:
     by_stem: dict[str, Path] = {}
-    for path in files:
-        stem = _stem(path, suffixes)
+    for path, stem in stems.items():
         if stem in by_stem:
             raise UserError(f"{by_stem[stem]} and {path}: both would write {stem}_mask; apply them into two folders")
         by_stem[stem] = path
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: it is a file; name a folder")
-    if any(path.parent.resolve() == out.resolve() for path in files):
+    if any(path.parent.resolve() == out.resolve() for path in stems):
         raise UserError(f"--out {out}: the images are in it; name another folder")
     if overwrite or not out.is_dir():
         return
@@ -266,29 +234,38 @@ def write_results(
     numbers = {name: array.tolist() for name, array in results.items() if array.shape != shape}
     spatial = image.meta.get("kind") in ("nifti", "dicom") or len(shape) == 3
     written: list[Path] = []
-    for name, array in maps.items():
-        path = out / f"{stem}_{name}"
-        if dicom_seg and name == "mask" and image.meta.get("kind") == "dicom":
-            written.append(write_dicom_seg(f"{path}.dcm", array, like=image, overwrite=overwrite))
-        elif spatial:
-            whole = array if array.dtype.kind == "f" else _smallest(array)
-            written.append(write_nifti(f"{path}.nii.gz", whole, like=image, overwrite=overwrite))
-        elif array.dtype.kind != "f" and array.max(initial=0) <= 1:
-            written.append(write_mask(f"{path}.png", array, overwrite=overwrite))
-        else:
-            picture = PIL.Image.fromarray(_to_look_at(array) if array.dtype.kind == "f" else _smallest(array))
-            written.append(write_atomically(f"{path}.png", lambda file: picture.save(file, "png"), overwrite=overwrite))  # noqa: B023
-    if not spatial and maps:
-        buffer = io.BytesIO()
-        arrays: dict[str, Any] = {
-            name: a.astype(np.float32) if a.dtype.kind == "f" else _smallest(a) for name, a in maps.items()
-        }
-        np.savez_compressed(buffer, **arrays)
-        path = out / f"{stem}_arrays.npz"
-        written.append(
-            write_atomically(path, lambda file: Path(file).write_bytes(buffer.getvalue()), overwrite=overwrite)
-        )
+    try:
+        for name, array in maps.items():
+            path = out / f"{stem}_{name}"
+            if dicom_seg and name == "mask" and image.meta.get("kind") == "dicom":
+                written.append(write_dicom_seg(f"{path}.dcm", array, like=image, overwrite=overwrite))
+            elif spatial:
+                whole = array if array.dtype.kind == "f" else _smallest(array)
+                written.append(write_nifti(f"{path}.nii.gz", whole, like=image, overwrite=overwrite))
+            elif array.dtype.kind != "f" and array.max(initial=0) <= 1:
+                written.append(write_mask(f"{path}.png", array, overwrite=overwrite))
+            else:
+                picture = PIL.Image.fromarray(_to_look_at(array) if array.dtype.kind == "f" else _smallest(array))
+                written.append(
+                    write_atomically(f"{path}.png", lambda file: picture.save(file, "png"), overwrite=overwrite)  # noqa: B023
+                )
+        if not spatial and maps:
+            written.append(_write_arrays(out / f"{stem}_arrays.npz", maps, overwrite))
+    except BaseException:  # all results of an image, or none
+        for path in written:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        raise
     return {"files": [path.name for path in written], **numbers}
+
+
+def _write_arrays(path: Path, maps: Mapping[str, np.ndarray], overwrite: bool) -> Path:
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = {
+        name: a.astype(np.float32) if a.dtype.kind == "f" else _smallest(a) for name, a in maps.items()
+    }
+    np.savez_compressed(buffer, **arrays)
+    return write_atomically(path, lambda file: Path(file).write_bytes(buffer.getvalue()), overwrite=overwrite)
 
 
 def _smallest(array: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ FLOORS = [
     ["jaxgen.experiment"],
     ["jaxgen.runs", "jaxgen.charts", "jaxgen.report", "jaxgen.caching"],
     ["jaxgen.runner"],
+    ["jaxgen.inputs"],
     ["jaxgen.apply", "jaxgen.info"],
     ["jaxgen.compare"],
     ["jaxgen.cli"],

@@ -6,13 +6,13 @@ format              suffixes                    array
 PNG, JPEG, BMP      .png .jpg .jpeg .bmp        [height, width, c]
 TIFF                .tif .tiff                  [height, width, c]; pages are a third axis
 NIfTI               .nii .nii.gz                [x, y, z, c], or [x, y, c] for one slice
-DICOM               .dcm, or a folder of them   [rows, columns, c]; [columns, rows, slices, c]
+DICOM               .dcm or none, or a folder   [rows, columns, c]; [columns, rows, slices, c]
 fastMRI             .h5                         [h, w, slices, 1], images of full measurements
 NumPy               .npy                        2-D grey; a last axis of 1 to 4 is channels
 ==================  ==========================  =============================================
 
 Alpha is dropped, a palette becomes grey or RGB (in a mask its indices are the labels), 16 bits stay 16 bits, DICOM is
-rescaled (Hounsfield units for CT) and MONOCHROME1 inverted. Nothing is ever unpickled.
+rescaled (Hounsfield units for CT) and MONOCHROME1 without a unit inverted. Nothing is ever unpickled.
 """
 
 import unicodedata
@@ -87,6 +87,7 @@ def check_readable(path: str | PathLike[str]) -> None:
     path = Path(path)
     if not file_suffix(path) and _kind(path) == "series":
         with checks.reading(path, _NAMES["series"]):
+            _refuse_others(path)
             dicom.series_files(path)
 
 
@@ -94,7 +95,7 @@ def read_image(path: str | PathLike[str]) -> Image:
     """Read an image or volume.
 
     Args:
-        path: a file, or a folder that holds one DICOM series.
+        path: a file, or a folder that holds one DICOM series; ``folder#2`` is the second volume of a folder of several.
 
     Returns:
         Pixels [*spatial, c] as uint8, uint16, int16 or float32; the affine, if there is one; what a writer needs.
@@ -117,6 +118,7 @@ def read_image(path: str | PathLike[str]) -> Image:
         elif kind == "dicom":
             result = dicom.image(path)
         elif kind == "series":
+            _refuse_others(path)
             result = dicom.series(path)
         elif kind == "fastmri":
             result = fastmri.image(path)
@@ -144,6 +146,8 @@ def read_mask(path: str | PathLike[str]) -> np.ndarray:
         if kind == "npy":
             array = _load_npy(path)
         elif kind in ("nifti", "dicom", "series"):
+            if kind == "series":
+                _refuse_others(path)
             channels = (read := {"nifti": nifti.image, "dicom": dicom.image, "series": dicom.series}[kind](path)).array
             if channels.shape[-1] != 1:
                 raise UserError(f"{path}: mask with {channels.shape[-1]} channels; save one, with whole numbers")
@@ -176,6 +180,7 @@ def read_header(path: str | PathLike[str], *, mask: bool = False) -> Header:
         if kind == "dicom":
             return dicom.header(path)
         if kind == "series":
+            _refuse_others(path)
             return dicom.series_header(path)
         if kind == "fastmri":
             return fastmri.header(path)
@@ -194,6 +199,8 @@ def _kind(path: Path) -> str:
     """The format by name, after making sure that the content agrees."""
     suffix = file_suffix(path)
     with checks.reading(path, "an image"):
+        if not path.exists() and dicom.numbered(path) is not None:
+            return "series"
         if path.is_dir():
             if suffix:
                 raise IsADirectoryError(path)
@@ -220,6 +227,14 @@ def _kind(path: Path) -> str:
     if content is None and kind in ("png", "jpeg", "npy", "fastmri"):
         raise UserError(f"{path}: named {suffix}, but its content is not {_NAMES[kind]}; convert it or take it out")
     return kind
+
+
+def _refuse_others(path: Path) -> None:
+    """A folder that is one volume holds no images of other kinds; a note or a list of files does not matter."""
+    if path.is_dir():
+        for other in dicom.find(path).others:
+            if file_suffix(other):
+                raise UserError(f"{other}: not a DICOM slice; a folder among images must hold one DICOM series only")
 
 
 def _load_npy(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Write masks and maps for the files they were made from; whole or not at all, and never over an existing file."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -120,10 +121,58 @@ def write_dicom_seg(
     except ImportError:
         instead = path.with_name(path.name.removesuffix(".dcm") + ".nii.gz")
         return write_nifti(instead, np.asarray(mask != 0, np.uint8), like=like, overwrite=overwrite)
-    sources = [pydicom.dcmread(file) for file in like.meta["files"]]
+    files = like.meta["files"]
+    sources = [pydicom.dcmread(file) for file in files]
+    for source, file in zip(sources, files, strict=True):
+        _complete_for_seg(source, file)
     frames = (mask.transpose(2, 1, 0) if mask.ndim == 3 else mask[None]) != 0
-    dataset = _segmentation(sources, frames, label, model)
+    frames = _in_stored_order(frames, like)
+    try:
+        dataset = _segmentation(sources, frames, label, model)
+    except Exception as error:  # highdicom raises what comes on tags that it needs
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{like.meta['path']}: DICOM SEG cannot be made for it ({type(error).__name__}: {reason}); "
+            "leave --dicom-seg out for NIfTI"
+        ) from error
     return write_atomically(path, lambda temporary: dataset.save_as(temporary), overwrite=overwrite)
+
+
+# What the standard lets be empty in a study, and files without a patient lack.
+_MAY_BE_EMPTY = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+_MUST_BE_THERE = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+
+
+def _complete_for_seg(source: Any, file: Path) -> None:
+    """Give a source the empty tags that it lacks; refuse one whose study cannot be named."""
+    for keyword in _MAY_BE_EMPTY:
+        if source.get(keyword) is None:
+            setattr(source, keyword, "")
+    for keyword in _MUST_BE_THERE:
+        if not source.get(keyword):
+            raise UserError(f"{file}: has no {keyword}, which DICOM SEG needs; leave --dicom-seg out for NIfTI")
+
+
+def _in_stored_order(frames: np.ndarray, like: Image) -> np.ndarray:
+    """Frames of a mask in the order in which a file of several frames holds its own."""
+    numbers = like.meta.get("frames", [None])
+    if numbers[0] is None:
+        return frames
+    if sorted(numbers) != list(range(len(frames))) or len(like.meta["files"]) > 1:
+        raise UserError(
+            f"{like.meta['path']}: DICOM SEG is not written for some frames of a file; leave --dicom-seg out for NIfTI"
+        )
+    return frames[np.argsort(numbers)]
 
 
 def _segmentation(sources: Sequence[Any], frames: np.ndarray, label: str, model: str) -> Any:
@@ -195,6 +244,8 @@ def write_atomically(
     except FileExistsError as error:
         raise UserError(f"{error.filename2 or error.filename or path}: exists already; choose another --out") from error
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(f"{path}: this name is too long for the file system; shorten the image's name") from error
         raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another --out") from error
     finally:
         if temporary is not None and os.path.lexists(temporary):

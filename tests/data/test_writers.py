@@ -163,3 +163,35 @@ def test_dicom_seg(tmp_path, empty):
     assert (frames[order] == mask.transpose(2, 1, 0)).all()
     with pytest.raises(ValueError, match="mask"):
         write_dicom_seg(tmp_path / "b.dcm", mask[1:], like=image)
+
+
+def test_dicom_seg_of_frames_that_are_not_in_order(tmp_path):
+    pytest.importorskip("highdicom")
+    import pydicom
+
+    from tests.data.dicom_files import enhanced, flat, groups
+
+    uids = {"StudyInstanceUID": "1.2.1", "FrameOfReferenceUID": "1.2.4"}
+    path = enhanced(tmp_path / "a.dcm", flat(1, 2, 3), [groups(z) for z in (4, 0, 2)], **uids)
+    image = read_image(path)
+    mask = np.zeros(image.array.shape[:-1], np.uint8)
+    mask[1, 2, 2] = mask[0, 0, 0] = 1  # in the slices at 4 and at 0 mm
+    data = pydicom.dcmread(write_dicom_seg(tmp_path / "seg.dcm", mask, like=image))
+    found = {
+        float(group.PlanePositionSequence[0].ImagePositionPatient[2]): frame
+        for group, frame in zip(data.PerFrameFunctionalGroupsSequence, data.pixel_array, strict=True)
+    }
+    assert set(found) == {0.0, 4.0}
+    assert (found[4.0] == mask[:, :, 2].T).all()
+    assert (found[0.0] == mask[:, :, 0].T).all()
+
+
+def test_dicom_seg_of_some_frames_of_a_file_is_one_line(tmp_path):
+    pytest.importorskip("highdicom")
+    from tests.data.dicom_files import enhanced, flat, groups
+
+    each = [groups(z, MREchoSequence={"EffectiveEchoTime": echo}) for z in (0, 1) for echo in (5.0, 9.0)]
+    path = enhanced(tmp_path / "a.dcm", flat(1, 2, 3, 4), each, StudyInstanceUID="1.2.1", FrameOfReferenceUID="1.2.4")
+    image = read_image(f"{path}#2")
+    with pytest.raises(UserError, match="some frames of a file; leave --dicom-seg out"):
+        write_dicom_seg(tmp_path / "seg.dcm", np.ones(image.array.shape[:-1], np.uint8), like=image)
