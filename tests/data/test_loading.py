@@ -123,8 +123,8 @@ def test_lists_and_patients(tmp_path):
     assert sum(map(len, owners)) == len(set.union(*owners)) == 4
     (tmp_path / "train.txt").write_text("5.png\n3\n\n")
     (tmp_path / "valid.txt").write_text("0")
-    (tmp_path / "test.txt").write_text("7\n1")
-    assert [list(s.names) for s in load(tmp_path)[:3]] == [["3", "5"], ["0"], ["1", "7"]]
+    (tmp_path / "test.txt").write_text("7\n6")
+    assert [list(s.names) for s in load(tmp_path)[:3]] == [["3", "5"], ["0"], ["6", "7"]]
 
 
 def test_images_alone_need_no_folder_of_their_own(tmp_path):
