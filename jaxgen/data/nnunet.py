@@ -65,25 +65,32 @@ def find(folder: Path, inside: set[str], options: Options) -> tuple[dict[str, Fo
     needed = bool(wanted & set(options.wants))
     masks = needed or (bool(wanted & set(options.optional)) and "labelsTr" in inside)
     labels = _labels(about.get("labels", {}), folder / "dataset.json", options) if masks else {}
-    train = _pairs(folder, "Tr", ending, masks)
+    numbered = _numbered(folder, inside, ending)
+    train = _pairs(folder, "Tr", ending, masks, numbered)
     parts = {"train": train}
     if "splits_final.json" in inside:
         parts = _fold(folder / "splits_final.json", train)
     if "imagesTs" in inside and (not masks or "labelsTs" in inside):
-        parts["test"] = _pairs(folder, "Ts", ending, masks)
+        parts["test"] = _pairs(folder, "Ts", ending, masks, numbered)
     return {s: Found(p, classes_of(folder, [x.name for x in p], options)) for s, p in parts.items()}, labels
 
 
-def _pairs(folder: Path, split: str, ending: str, masks: bool) -> list[Pair]:
+def _numbered(folder: Path, inside: set[str], ending: str) -> bool:
+    """Whether the names of images end in the numbers of channels: labels have none."""
+    images = set(files_of(folder / "imagesTr", "images", ending=ending))
+    labels = set(files_of(folder / "labelsTr", "labels", ending=ending)) if "labelsTr" in inside else set()
+    channels = [match and match[2] for match in map(_CHANNEL.match, images)]
+    return all(channels) and "0000" in channels and not labels >= images
+
+
+def _pairs(folder: Path, split: str, ending: str, masks: bool, numbered: bool) -> list[Pair]:
     """The cases of imagesTr or imagesTs, their channels in order."""
     files = files_of(folder / f"images{split}", "images", ending=ending)
     labels = files_of(folder / f"labels{split}", "labels", ending=ending) if masks else {}
-    matches = {name: _CHANNEL.match(name) for name in files}
-    numbered = all(matches.values()) and not set(labels) >= set(files)
     cases: dict[str, dict[int, Path]] = {}
     for name, file in files.items():
-        match = matches[name]
-        case, channel = (match[1], int(match[2])) if numbered and match is not None else (name, 0)
+        match = _CHANNEL.match(name) if numbered else None
+        case, channel = (name, 0) if match is None else (match[1], int(match[2]))
         cases.setdefault(case, {})[channel] = file
     most = max(len(channels) for channels in cases.values())
     for case, channels in cases.items():
