@@ -12,7 +12,9 @@
     folder/imagesTr  labelsTr  dataset.json      or as nnU-Net has it, see `jaxgen.data.nnunet`
 
 A mask may be in another format than its image. Without masks, grey and colour may come together: all become colour.
-DICOM series are folders in images/, or in the folder of a class.
+DICOM series are folders in images/, or in the folder of a class. Patients are those of patients.csv (or .tsv; see
+`jaxgen.data.tables`) in the folder or in each of its splits; without it those of DICOM's PatientID, unless it is the
+same everywhere.
 
 A given split in which two parts share a patient, or an image pixel for pixel, is refused; where the split is drawn,
 what is shared stays together. Two files of one name in train/ and test/ are two images. Sets of more than 256 MB are
@@ -29,6 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxgen.data import checks, groups, nnunet
+from jaxgen.data.dicom_patients import dicom_patients
 from jaxgen.data.image import Header
 from jaxgen.data.images import convert_channels
 from jaxgen.data.labels import number_classes, require_classes, require_trained, split_by_class
@@ -50,15 +53,17 @@ class FolderSource:
     Args:
         pairs: the files.
         options: what each example holds.
-        patients: of the files, where they are known.
+
+    Attributes:
+        patients_of_files: the patient of each file, where they are known.
 
     Raises:
         UserError: if a header cannot be read, or sizes, ranks or channels do not fit together.
     """
 
-    def __init__(self, pairs: Sequence[Pair], options: Options, patients: Sequence[str] | None = None):
+    def __init__(self, pairs: Sequence[Pair], options: Options):
         self._pairs = list(pairs)
-        self._patients = patients
+        self.patients_of_files: Sequence[str] | None = None
         self._options = options._replace(foreground=checks.parse_foreground(options.foreground))
         self._first_value: tuple[int, object] | None = None
         self._lock = threading.Lock()
@@ -83,7 +88,8 @@ class FolderSource:
     @property
     def patients(self) -> Sequence[str] | None:
         """The patient of each example, or None."""
-        return None if self._patients is None else [self._patients[i] for i, _ in self._items]
+        patients = self.patients_of_files
+        return None if patients is None else [patients[i] for i, _ in self._items]
 
     @property
     def owners(self) -> np.ndarray:
@@ -258,7 +264,8 @@ def load_folder(folder: Path, options: Options) -> Splits:
     if labels is not None and "label" in options.wants + options.optional:
         pairs = [pair._replace(label=int(k)) for pair, k in zip(pairs, labels, strict=True)]
     patients = _patients(folder, parts, cases=nnunet.is_nnunet(inside))
-    source = FolderSource(pairs, options, patients)
+    source = FolderSource(pairs, options)
+    source.patients_of_files = patients = dicom_patients([p.image for p in pairs]) if patients is None else patients
     files = [file for pair in pairs for file in (pair.image, *pair.more, pair.mask) if file is not None]
     if sum(file.stat().st_size for file in files) <= CHECK_BYTES:
         pixels = source.check()
@@ -339,7 +346,7 @@ def _split(
 ) -> dict[str, np.ndarray]:
     wanted = "label" in options.wants
     names = [pair.name for pair in pairs]
-    together = groups.join(names if patients is None else patients, known)
+    together = groups.join(names if patients is None else [p or n for p, n in zip(patients, names, strict=True)], known)
 
     def draw(chosen: np.ndarray) -> dict[str, np.ndarray]:
         own = [together[i] for i in chosen]

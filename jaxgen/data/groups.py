@@ -89,7 +89,7 @@ def identities(
     """What is known about which examples belong together, the strongest first.
 
     Args:
-        patients: of each example, if they are known; capitals do not matter.
+        patients: of each example, "" where not known; capitals do not matter.
         names: names or numbers of images, where equal ones mean the same image; there may be several kinds.
         pixels: a fingerprint of each image, from `digest` or `same_files`.
 
@@ -98,7 +98,7 @@ def identities(
     """
     found = []
     if patients is not None:
-        found.append(Identity("patient", [patient.casefold() for patient in patients]))
+        found.append(Identity("patient", [patient.casefold() or None for patient in patients]))
     found += [Identity("image", [name or None for name in kind]) for kind in names]
     if pixels is not None:
         found.append(Identity("pixels", pixels))
@@ -146,6 +146,7 @@ def refuse_shared(
     names: Sequence[str],
     where: str,
     patients: Sequence[str] | None = None,
+    fix: str = "or give no split: jaxgen then draws one that shares none",
 ) -> None:
     """Refuse a given split in which two parts share a patient or an image.
 
@@ -155,6 +156,7 @@ def refuse_shared(
         names: of the examples, for the message.
         where: the file or folder, for the message.
         patients: as they are written, for the message.
+        fix: what else can be done, for the message.
 
     Raises:
         UserError: naming the first thing shared, where it is, how many there are, and the fix.
@@ -188,10 +190,7 @@ keep each patient in one split, or give no split: jaxgen then draws one that sha
             said = f"patient {shown} is in " + " and in ".join(f"{s} ({names[i]})" for s, i in place.items())
         else:
             said = f"image {key} is in " + " and in ".join(place)
-        raise UserError(
-            f"{where}: {said}, {count} in several splits; keep each {noun} in one split, "
-            "or give no split: jaxgen then draws one that shares none"
-        )
+        raise UserError(f"{where}: {said}, {count} in several splits; keep each {noun} in one split, {fix}")
 
 
 def digest(image: np.ndarray) -> str | None:

@@ -282,7 +282,7 @@ def _split(given: dict[str, TfdsSource], options: Options, where: str) -> dict[s
         for source, end in zip(given.values(), ends, strict=True):
             source.patients = patients[end - len(source) : end]
     known = groups.identities(patients, [] if images is None else [images], None)
-    groups.refuse_shared(held, known, names, where, patients)
+    groups.refuse_shared(held, known, names, where, patients, fix="or save it as an npz or folder without a split")
     together = groups.join(names if patients is None else patients, known)
     what = "image" if patients is None else "patient"
 
