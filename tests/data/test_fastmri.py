@@ -45,8 +45,8 @@ def test_volumes_are_taken_slice_by_slice(tmp_path):
     volume[2] = 0
     for k, part in enumerate(("train", "validation", "test"), 1):
         (tmp_path / part).mkdir()
-        write(tmp_path / part / "a.h5", reconstruction_rss=k * volume)
-        write(tmp_path / part / "b.h5", reconstruction_rss=(k + 0.5) * volume)
+        write(tmp_path / part / "a.h5", reconstruction_rss=volume**k)
+        write(tmp_path / part / "b.h5", reconstruction_rss=volume ** (k + 0.5))
     config = dataclasses.replace(ddpm.SMOKE, data=str(tmp_path))
     with pytest.raises(UserError, match="--slices"):
         images.load_images(config)
