@@ -272,7 +272,7 @@ def load_folder(folder: Path, options: Options) -> Splits:
     else:
         pixels = source.equal_files()
     source.require_foreground(str(folder))
-    known = groups.identities(patients, [], pixels)
+    known = [*groups.identities(patients, [], pixels), groups.Identity("image", _volumes(parts))]
     chosen = _split(folder, inside, parts, pairs, known, patients, labels, label_names, options)
     owners = source.owners
     train, validation, test = (Subset(source, np.flatnonzero(np.isin(owners, chosen[name]))) for name in SHARES)
@@ -296,6 +296,12 @@ def _parts(folder: Path, inside: set[str], options: Options) -> dict[str, Found]
     if given["train"] is None:
         raise UserError(f"{folder}: has no train/ beside its other splits; add it, or use images/ and masks/ alone")
     return {s: find(folder / name, options, f"{name}/") for s, name in given.items() if name is not None}
+
+
+def _volumes(parts: dict[str, Found]) -> list[str | None]:
+    """The volume that each image is a slice of, where its name says so, without the folder of its split."""
+    names = [(split, pair.name) for split, part in parts.items() for pair in part.pairs]
+    return [groups.volume_of(name if split == "" else name.partition("/")[2] or name) for split, name in names]
 
 
 def _patients(folder: Path, parts: dict[str, Found], cases: bool) -> list[str] | None:

@@ -5,6 +5,7 @@ Images without any contrast (blank slices) are equal by nature and bind nothing 
 
 import hashlib
 import os
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -90,7 +91,8 @@ def identities(
 
     Args:
         patients: of each example, "" where not known; capitals do not matter.
-        names: names or numbers of images, where equal ones mean the same image; there may be several kinds.
+        names: names or numbers of images, where equal ones mean the same image, and ``case[0]`` and ``case[1]`` slices
+            of one; there may be several kinds.
         pixels: a fingerprint of each image, from `digest` or `same_files`.
 
     Returns:
@@ -99,10 +101,21 @@ def identities(
     found = []
     if patients is not None:
         found.append(Identity("patient", [patient.casefold() or None for patient in patients]))
-    found += [Identity("image", [name or None for name in kind]) for kind in names]
+    found += [Identity("image", [volume_of(name) or name or None for name in kind]) for kind in names]
     if pixels is not None:
         found.append(Identity("pixels", pixels))
     return found
+
+
+def volume_of(name: str) -> str | None:
+    """The volume that an image is a slice of, where its name says so as names of slices do here; else None.
+
+    Example:
+        >>> volume_of("case1[12]"), volume_of("case1_012")
+        ('case1', None)
+    """
+    match = re.fullmatch(r"(.+)\[\d+\]", name)
+    return match[1] if match else None
 
 
 def join(names: Sequence[str], known: Sequence[Identity]) -> list[str]:

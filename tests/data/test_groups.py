@@ -154,6 +154,7 @@ def test_a_given_split_that_shares_a_name_is_refused(layout, entry, tmp_path):
         {"names": [f"case{i // 3}" for i in range(30)]},
         {"names": [f"slice{i}" for i in range(30)], "image_id": [i // 3 for i in range(30)]},
         {"patient_id": [float(i // 3) for i in range(30)], "names": [f"slice{i}" for i in range(30)]},
+        {"names": [f"case{i // 3}[{i % 3}]" for i in range(30)]},
         {"names": [f"case{i // 3}" for i in range(30)], "labels": [i % 3 for i in range(30)]},
         {"names": [f"case{i // 3}" for i in range(30)], "labels": [i // 3 % 2 for i in range(30)]},
     ],
@@ -169,6 +170,18 @@ def test_repeated_names_are_groups(arrays, wants, tmp_path):
     owners = [{index[part[i]["image"][..., 0].tobytes()] // 3 for i in range(len(part))} for part in splits[:3]]
     assert sum(map(len, owners)) == len(set.union(*owners)) == 10
     assert [len(part) for part in splits[:3]] == [3 * len(held) for held in owners]
+
+
+def test_slices_saved_as_pictures_stay_with_their_volume(tmp_path):
+    for i, image in enumerate(some_images(30)):
+        save(tmp_path / f"drawn/images/case{i // 3}[{i % 3}].png", image)
+        save(
+            tmp_path / "given" / ("train", "val", "test")[i % 3] / f"images/case{i // 3 if i < 3 else i}[{i}].png",
+            image,
+        )
+    held = [{name.split("[")[0] for name in part.names} for part in load(tmp_path / "drawn", wants=("image",))[:3]]
+    assert sum(map(len, held)) == len(set.union(*held)) == 10
+    assert "image case0 is in train and in validation and in test, 1 image is" in refused(tmp_path / "given")
 
 
 def test_equal_images_stay_together_where_the_split_is_drawn(tmp_path):
