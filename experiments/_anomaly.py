@@ -20,6 +20,7 @@ from experiments import _images as images
 from experiments._unet import UNetConfig, network
 from jaxgen.config import option
 from jaxgen.data import ArraySource, Source, Splits, Subset, measure_range
+from jaxgen.data.checks import FOREGROUND, absent_foreground, apply_foreground, name_foreground, parse_foreground
 from jaxgen.data.images import fit_shape, resize
 from jaxgen.data.phantoms import Lesion, brain2d
 from jaxgen.errors import UserError
@@ -54,6 +55,7 @@ class AnomalyConfig(UNetConfig):
         PHANTOM, f"data: {PHANTOM} (phantoms in T2), a .npz or folder with labels or masks, or patients", group="data"
     )
     healthy: str = option("notumor", "the label of healthy images, where data have labels", group="data")
+    foreground: str | int = option("binary", FOREGROUND, group="data")
     contrast: str = option("FLAIR", "the contrast to use of patients with several", group="data")
     test_patient: int = option(0, "which patient of a folder is held out for the test", ge=0, group="data")
     mirror: bool = option(False, "mirror training images left to right at random", group="data")
@@ -83,6 +85,7 @@ class AnomalyConfig(UNetConfig):
     def __post_init__(self) -> None:
         """Check every field, and those that must fit each other."""
         super().__post_init__()
+        object.__setattr__(self, "foreground", str(parse_foreground(self.foreground)))
         if self.median % 2 == 0:
             raise UserError(f"--median must be odd, got {self.median}")
 
@@ -111,7 +114,7 @@ def load_data(config: AnomalyConfig) -> Splits:
     folder = Path(config.data).expanduser()
     if folder.is_dir() and _patients(folder):
         return _load_patients(config, folder)
-    splits = images.open_images(config, ("image",), ("label", "mask"))
+    splits = images.open_images(config, ("image",), ("label", "mask"), config.foreground)
     example = splits.train[0]
     if "label" in example:
         if config.healthy not in splits.label_names:
@@ -153,6 +156,9 @@ def _load_patients(config: AnomalyConfig, folder: Path) -> Splits:
             f"--test-patient {config.test_patient}: {folder} has {len(files)} patients, and needs 2 at least"
         )
 
+    foreground = name_foreground(config.foreground, {}, folder)
+    values: set[int] = set()
+
     def slices(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             volume, lesion = file["volume"], file["lesion"]
@@ -165,10 +171,14 @@ def _load_patients(config: AnomalyConfig, folder: Path) -> Splits:
             volume = volume[names.index(config.contrast)]
         image, mask = np.moveaxis(volume, -1, 0)[..., None], np.moveaxis(lesion, -1, 0)
         kept = (image > 0).mean((1, 2, 3)) > 0.15
-        return {"image": image[kept], "mask": (mask[kept] > 0).astype(np.uint8)}
+        values.update(np.unique(mask).astype(int).tolist())
+        mask = apply_foreground(mask[kept], "any" if foreground == "binary" else foreground, path)
+        return {"image": image[kept], "mask": mask}
 
     test = slices(files[config.test_patient])
     rest = [slices(path) for i, path in enumerate(files) if i != config.test_patient]
+    if isinstance(foreground, int) and foreground not in values:
+        raise absent_foreground(foreground, values, folder)
     joined = {name: np.concatenate([part[name] for part in rest]) for name in test}
     well = np.flatnonzero(~joined["mask"].any((1, 2)))
     if len(well) < 8:

@@ -53,9 +53,19 @@ class JudgedConfig(ImageConfig):
     judge_channels: Widths = option((32, 64, 96), "widths of that classifier's levels", ge=4, group="judging")
 
 
-def open_images(config: ImageConfig, wants: tuple[str, ...], optional: tuple[str, ...] = ()) -> Splits:
+def open_images(
+    config: ImageConfig, wants: tuple[str, ...], optional: tuple[str, ...] = (), foreground: str | int = "binary"
+) -> Splits:
     """What the data hold of these entries; of volumes taken slice by slice no slice without anything in it."""
-    splits = load(config.data, seed=config.seed, wants=wants, optional=optional, slices=config.slices, spatial=2)
+    splits = load(
+        config.data,
+        seed=config.seed,
+        wants=wants,
+        optional=optional,
+        foreground=foreground,
+        slices=config.slices,
+        spatial=2,
+    )
     if not config.slices:
         return splits
     train, validation, test = map(_with_content, (splits.train, splits.validation, splits.test))

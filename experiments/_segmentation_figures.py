@@ -10,6 +10,7 @@ from jaxgen.experiment import Figure
 from jaxgen.metrics.calibration import reliability_curve
 
 TRUTH, MODEL, BASELINE = "#2ca02c", "#e4572e", "#3b7dd8"
+RATERS = (TRUTH, "#9467bd", "#17becf", "#bcbd22", "#e377c2", "#8c564b")
 
 
 def _panel(axes, picture: np.ndarray, title: str = "", cmap: str = "gray", limits: tuple | None = None) -> None:
@@ -78,20 +79,27 @@ def along_the_flow(trajectories: np.ndarray, images: Sequence[np.ndarray], times
     return Figure(canvas, "One sample along the flow, from noise (left) to a signed distance map (right).")
 
 
-def members(cases: Sequence[Mapping], shown: Sequence[int], count: int = 6) -> Figure:
-    """Single members of the ensembles."""
+def members(cases: Sequence[Mapping], shown: Sequence[int], count: int = 6, raters: Sequence[str] = ()) -> Figure:
+    """Single members of the ensembles; each of several raters who have names has a colour."""
     canvas, grid = _canvas(len(shown), count + 1)
     for row, i in enumerate(shown):
         case = cases[i]
         _panel(grid[row, 0], case["image"], "image" if row == 0 else "", "gray", (-1, 1))
-        for reader in case["readers"]:
-            _outline(grid[row, 0], reader, TRUTH)
+        grid[row, 0].set_ylabel(_short(case["name"]), fontsize=7)
+        for number, reader in enumerate(case["readers"]):
+            _outline(grid[row, 0], reader, RATERS[number % len(RATERS)] if raters else TRUTH)
         for column in range(1, count + 1):
             title = f"member {column}" if row == 0 else ""
             _panel(grid[row, column], case["image"], title, "gray", (-1, 1))
             if column <= len(case["member_masks"]):
                 _outline(grid[row, column], case["member_masks"][column - 1], MODEL)
-    return Figure(canvas, "Members of the ensemble (red) beside the outlines of the reference (green).")
+    reference = "the reference (green)"
+    if raters:
+        for number, name in enumerate(raters):
+            grid[0, 0].plot([], [], color=RATERS[number % len(RATERS)], label=name)
+        canvas.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=6, fontsize=7)
+        reference = "the raters " + ", ".join(raters)
+    return Figure(canvas, f"Members of the ensemble (red) beside the outlines of {reference}.")
 
 
 def uncertainty(cases: Sequence[Mapping]) -> Figure:

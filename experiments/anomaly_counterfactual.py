@@ -114,7 +114,7 @@ def _load(config: CounterfactualConfig) -> Splits:
         few = max(8, config.phantoms // 10)
         parts = [ArraySource(_labelled(config, n, part)) for part, n in enumerate((config.phantoms, few, few))]
         return Splits(parts[0], parts[1], parts[2], name=shared.PHANTOM, origin="computed", licence="CC0-1.0")
-    splits = images.open_images(config, ("image", "label"), ("mask",))
+    splits = images.open_images(config, ("image", "label"), ("mask",), config.foreground)
     if config.healthy not in splits.label_names:
         raise UserError(f"--healthy {config.healthy}: no such label; there are {', '.join(splits.label_names)}")
     return splits

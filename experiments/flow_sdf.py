@@ -20,6 +20,7 @@ from experiments import _segmentation_figures as figures
 from jaxgen.cli import run_module
 from jaxgen.config import RunConfig, option
 from jaxgen.data import Splits, load
+from jaxgen.data.checks import FOREGROUND, parse_foreground
 from jaxgen.data.segmentation import SegmentationTiles, masks_of, scale_image
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
@@ -47,9 +48,7 @@ class FlowSDFConfig(RunConfig):
     data: str = option(
         "nuclei_dsb2018", "data: a TFDS name, a folder with images/ and masks/, or a .npz file", group="data"
     )
-    foreground: Literal["binary", "any"] = option(
-        "binary", "masks must have one value beside 0, or every label counts as foreground", group="data"
-    )
+    foreground: str | int = option("binary", FOREGROUND, group="data")
     slices: bool = option(False, "take volumes slice by slice", group="data")
     size: int = option(128, "pixels along one side of a training tile", ge=8, le=4096, group="data")
     tile_overlap: int = option(32, "pixels that neighbouring tiles share at least", ge=0, le=2048, group="data")
@@ -108,6 +107,7 @@ class FlowSDFConfig(RunConfig):
     def __post_init__(self) -> None:
         """Check every field, and those that must fit each other."""
         super().__post_init__()
+        object.__setattr__(self, "foreground", str(parse_foreground(self.foreground)))
         denoisers = {"channels": self.channels, "baseline_channels": self.baseline_channels}
         encoder = {"image_channels": self.image_channels} if self.network == "shared" else {}
         levels = {name: len(channels) for name, channels in (denoisers | encoder).items()}
@@ -398,7 +398,7 @@ def _evaluate(config, constants, trained, splits, key) -> Evaluation:
     drawn = {
         "overview": figures.overview(cases, shown),
         "flow": figures.along_the_flow(segmenter.trajectories(key, few), few, times),
-        "members": figures.members(cases, shown[:4]),
+        "members": figures.members(cases, shown[:4], raters=splits.rater_names),
         "uncertainty": figures.uncertainty(cases),
         "failures": figures.failures(cases),
     }
@@ -416,13 +416,14 @@ def _evaluate(config, constants, trained, splits, key) -> Evaluation:
 def _sample(config, constants, trained, splits, key, n) -> Evaluation:
     segmenter = _Segmenter(config, constants, trained)
     chosen = [splits.test[i % len(splits.test)] for i in range(n)]
+    names = [str(splits.test.names[i % len(splits.test)]) for i in range(n)]
     images = [segmenter.scale(example["image"]) for example in chosen]
     ensembles = segmenter.ensembles(key, images)
     cases = [
-        {"image": image, "readers": masks_of(example), "member_masks": maps <= _threshold(config)}
-        for image, example, maps in zip(images, chosen, ensembles, strict=True)
+        {"name": name, "image": image, "readers": masks_of(example), "member_masks": maps <= _threshold(config)}
+        for name, image, example, maps in zip(names, images, chosen, ensembles, strict=True)
     ]
-    drawn = {"samples": figures.members(cases, range(min(n, 8)))}
+    drawn = {"samples": figures.members(cases, range(min(n, 8)), raters=splits.rater_names)}
     arrays = {f"distance_{i}": maps for i, maps in enumerate(ensembles)}
     return Evaluation({"images": n, "members": config.members}, drawn, f"{n} images segmented", arrays=arrays)
 

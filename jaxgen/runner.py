@@ -476,7 +476,13 @@ def _finished_before(folder: runs.RunFolder, say: Say) -> runs.RunFolder:
 
 
 def _about_data(splits: Any) -> dict[str, Any]:
-    return {
+    """What ``data.json`` says of the data: the names of classes and raters, and who the test patients are."""
+    people = {part: getattr(getattr(splits, part), "patients", None) for part in ("train", "validation", "test")}
+    named: dict[str, Any] = {"classes": list(splits.label_names), "raters": list(splits.rater_names)}
+    if people["test"] is not None:
+        named["patients"] = {part: len(set(found)) for part, found in people.items() if found is not None}
+        named["test_patients"] = sorted({str(patient) for patient in people["test"]})
+    return {name: value for name, value in named.items() if value} | {
         "name": splits.name,
         "origin": splits.origin,
         "licence": splits.licence,

@@ -1,7 +1,7 @@
 """Checks of one image or mask, with messages that name the file and the fix."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -157,31 +157,105 @@ def apply_foreground(mask: np.ndarray, foreground: Foreground, where: object) ->
     return (mask > 0).astype(np.uint8)
 
 
+FOREGROUND = (
+    "what counts as foreground: binary (masks have one value beside 0), any (all but 0), a number from 1 (that value "
+    "alone), or the name of a label where the data name theirs"
+)
+"""The help of every flag ``--foreground``."""
+
+
 def parse_foreground(foreground: Foreground) -> Foreground:
     """Check a choice of foreground, from a flag or from code.
 
     Args:
-        foreground: "binary", "any", a label as int or digits, or None.
+        foreground: "binary", "any", a label as int or digits, the name of a label, or None.
 
     Returns:
-        "binary", "any", an int or None.
+        "binary", "any", an int, a name (to be looked up by `name_foreground`), or None.
 
     Raises:
         UserError: for anything else.
 
     Example:
-        >>> parse_foreground("3")
-        3
+        >>> parse_foreground("3"), parse_foreground("tumour")
+        (3, 'tumour')
     """
-    if foreground is None or foreground in ("binary", "any"):
+    if foreground is None:
+        return None
+    text = str(foreground).strip()
+    if text in ("binary", "any"):
+        return text
+    if text.isascii() and text.isdecimal() and int(text) >= 1:
+        return int(text)
+    if isinstance(foreground, str) and any(c.isalpha() for c in text):
+        return text
+    raise UserError(f"--foreground {foreground}: not a choice; use binary, any, or a whole number from 1")
+
+
+def name_foreground(foreground: Foreground, names: Mapping[str, int], where: object) -> Foreground:
+    """The value of a label that is chosen by its name.
+
+    Args:
+        foreground: from `parse_foreground`.
+        names: of labels, with their values; empty where the data have none.
+        where: the data, for the message.
+
+    Returns:
+        "binary", "any", an int or None.
+
+    Raises:
+        UserError: if no label has this name.
+
+    Example:
+        >>> name_foreground("Tumour", {"background": 0, "tumour": 2}, "here")
+        2
+    """
+    foreground = parse_foreground(foreground)
+    if not isinstance(foreground, str) or foreground in ("binary", "any"):
         return foreground
-    try:
-        label = int(foreground)
-    except (TypeError, ValueError):
-        label = 0
-    if label < 1:
-        raise UserError(f"--foreground {foreground}: not a choice; use binary, any, or a label from 1")
-    return label
+    found = {value for name, value in names.items() if name.casefold() == foreground.casefold()}
+    if len(found) == 1 and (value := found.pop()) > 0:
+        return value
+    known = [f"{name} ({value})" for name, value in names.items() if value > 0]
+    if not known:
+        raise UserError(
+            f"--foreground {foreground}: not a choice, for {where} does not name its labels; "
+            "use binary, any, or a whole number from 1"
+        )
+    raise UserError(
+        f"--foreground {foreground}: no label of {where} is called so; use binary, any, or one of {', '.join(known)}"
+    )
+
+
+def refuse_choice(foreground: Foreground, where: object) -> None:
+    """Refuse one label as the foreground where masks number objects: every object is foreground.
+
+    Args:
+        foreground: the choice.
+        where: the data, for the message.
+
+    Raises:
+        UserError: for a label's number or name.
+    """
+    if foreground not in (None, "binary", "any"):
+        raise UserError(
+            f"--foreground {foreground}: {where} numbers objects, and each is foreground; leave the flag out"
+        )
+
+
+def absent_foreground(foreground: Foreground, values: Iterable[int], where: object) -> UserError:
+    """The error where no mask has the value that ``--foreground`` names.
+
+    Args:
+        foreground: the value.
+        values: that masks have.
+        where: the data, for the message.
+    """
+    found = sorted(values)
+    shown = ", ".join(str(v) for v in found[:12]) + (", ..." if len(found) > 12 else "")
+    others = any(v > 0 for v in found)
+    fix = "choose one of these from 1 up, or any" if others else "check how they were saved"
+    return UserError(f"--foreground {foreground}: no mask of {where} has this value (they have {shown}); {fix}")
 
 
 def foreground_value(mask: np.ndarray) -> int:

@@ -9,65 +9,42 @@
     folder/labels.csv                            `name,label`, if labels are wanted
     folder/glioma/a.png  folder/healthy/b.png    or, without masks, a subfolder for each class
     folder/Training/glioma/a.png  Testing/...    or both: splits, and classes in each
+    folder/imagesTr  labelsTr  dataset.json      or as nnU-Net has it, see `jaxgen.data.nnunet`
 
 A mask may be in another format than its image. Without masks, grey and colour may come together: all become colour.
-DICOM series are folders in images/, or in the folder of a class.
+DICOM series are folders in images/, or in the folder of a class. Patients are those of patients.csv (or .tsv; see
+`jaxgen.data.tables`) in the folder or in each of its splits; without it those of DICOM's PatientID, unless it is the
+same everywhere.
+
+A given split in which two parts share a patient, or an image pixel for pixel, is refused; where the split is drawn,
+what is shared stays together. Two files of one name in train/ and test/ are two images. Sets of more than 256 MB are
+not decoded for this: there, only files that are equal byte by byte count as one image.
 """
 
-import csv
 import os
 import threading
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from pathlib import Path
 
 import numpy as np
 
-from jaxgen.data import checks
-from jaxgen.data.dicom import is_dicom
+from jaxgen.data import checks, groups, nnunet
+from jaxgen.data.dicom_patients import dicom_patients
 from jaxgen.data.image import Header
 from jaxgen.data.images import convert_channels
 from jaxgen.data.labels import number_classes, require_classes, require_trained, split_by_class
 from jaxgen.data.nifti import axial_axis
 from jaxgen.data.options import Options
-from jaxgen.data.readers import check_readable, file_suffix, read_header, read_image, read_mask, stem
-from jaxgen.data.source import SHARES, Example, Splits, Subset, assign_splits, complete
+from jaxgen.data.pairs import ALIASES, Found, Pair, alias, check_wanted, find, patients_of
+from jaxgen.data.readers import read_header, read_image, read_mask, stem
+from jaxgen.data.source import SHARES, Example, Splits, Subset, complete
+from jaxgen.data.tables import parts_of
 from jaxgen.errors import UserError
 
 CHECK_BYTES = 256 * 2**20
 CACHE_BYTES = 256 * 2**20
-_ALIASES = {
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid"),
-    "test": ("test", "testing"),
-}
-_JUNK = ("thumbs.db", "desktop.ini", "__macosx")
-
-
-class Pair(NamedTuple):
-    """One image with what belongs to it.
-
-    Attributes:
-        name: unique in the data set.
-        image: its file.
-        mask: its mask's file, or None.
-        label: the number of its class, or None.
-    """
-
-    name: str
-    image: Path
-    mask: Path | None = None
-    label: int | None = None
-
-
-class _Found(NamedTuple):
-    """The files of one split: their pairs, still without labels, and the class of each as it is written."""
-
-    pairs: list[Pair]
-    classes: list[str] | None
 
 
 class FolderSource:
@@ -77,12 +54,16 @@ class FolderSource:
         pairs: the files.
         options: what each example holds.
 
+    Attributes:
+        patients_of_files: the patient of each file, where they are known.
+
     Raises:
         UserError: if a header cannot be read, or sizes, ranks or channels do not fit together.
     """
 
     def __init__(self, pairs: Sequence[Pair], options: Options):
         self._pairs = list(pairs)
+        self.patients_of_files: Sequence[str] | None = None
         self._options = options._replace(foreground=checks.parse_foreground(options.foreground))
         self._first_value: tuple[int, object] | None = None
         self._lock = threading.Lock()
@@ -105,6 +86,12 @@ class FolderSource:
         return [self._pairs[i].name + ("" if z is None else f"[{z}]") for i, z in self._items]
 
     @property
+    def patients(self) -> Sequence[str] | None:
+        """The patient of each example, or None."""
+        patients = self.patients_of_files
+        return None if patients is None else [patients[i] for i, _ in self._items]
+
+    @property
     def owners(self) -> np.ndarray:
         """For each example the number of its file."""
         return np.array([i for i, _ in self._items])
@@ -123,21 +110,53 @@ class FolderSource:
         axis = self._axes[pair]
         return {k: v if k == "label" else np.ascontiguousarray(v.take(z, axis=axis)) for k, v in volume.items()}
 
-    def check(self) -> None:
+    def check(self) -> list[str | None]:
         """Decode every file once.
+
+        Returns:
+            A fingerprint of each file's image, see `jaxgen.data.groups.digest`.
 
         Raises:
             UserError: for the first file that cannot be read or whose values make no sense.
         """
         with ThreadPoolExecutor(_threads()) as pool:
             found = list(pool.map(self._check_one, range(len(self._pairs))))
-        for i, (_, value) in enumerate(found):
+        for i, (_, value, _) in enumerate(found):
             self._check_value(i, value)
-        if all(flat for flat, _ in found):
+        if all(flat for flat, _, _ in found):
             raise UserError(f"{self._pairs[0].image.parent}: every image has one value only; check how they were saved")
+        return [pixels for _, _, pixels in found]
 
-    def _check_one(self, i: int) -> tuple[bool, int]:
-        """Whether an image is constant, and the foreground value of its mask."""
+    def require_foreground(self, where: str) -> None:
+        """Make sure that the value of the foreground is in a mask, if it is a number; masks are read up to the first.
+
+        Args:
+            where: the folder, for the message.
+
+        Raises:
+            UserError: naming the values that there are.
+        """
+        wanted, values = self._options.foreground, set[int]()
+        if not isinstance(wanted, int):
+            return
+        for pair in self._pairs:
+            if pair.mask is not None:
+                values |= set(np.unique(read_mask(pair.mask)).tolist())
+                if wanted in values:
+                    return
+        if values:
+            raise checks.absent_foreground(wanted, values, where)
+
+    def equal_files(self) -> list[str | None]:
+        """A fingerprint of each file that is equal to another byte by byte, without decoding any but these."""
+        found = groups.same_files([pair.image for pair in self._pairs])
+        for i, key in enumerate(found):
+            if key is not None and groups.digest(read_image(self._pairs[i].image).array) is None:
+                found[i] = None
+        return found
+
+    def _check_one(self, i: int) -> tuple[bool, int, str | None]:
+        """Whether an image is constant, the foreground value of its mask, and the fingerprint of the image."""
         example, value = self._decode(i)
         image = example["image"]
         flat = bool(image.min() == image.max())
@@ -146,7 +165,7 @@ class FolderSource:
                 f"{self._pairs[i].image}: every pixel is {image.flat[0]}, yet its mask marks something; "
                 "check how it was saved, or take both out"
             )
-        return flat, value
+        return flat, value, groups.digest(image)
 
     def _check_value(self, i: int, value: int) -> None:
         if value == 0:
@@ -166,6 +185,8 @@ class FolderSource:
         pair, options = self._pairs[i], self._options
         wanted = options.wants + options.optional
         image = read_image(pair.image).array
+        if pair.more:
+            image = np.concatenate([image, *(read_image(file).array for file in pair.more)], axis=-1)
         example: Example = {"image": convert_channels(image, 3) if self._colour else image}
         value = 0
         if pair.mask is not None:
@@ -228,25 +249,31 @@ def load_folder(folder: Path, options: Options) -> Splits:
     Raises:
         UserError: naming the file at fault and the fix.
     """
+    check_wanted(folder, options)
     with checks.reading(folder, "a folder"):
         inside = {entry.name for entry in os.scandir(folder)}
-    given = {split: _alias(folder, inside, names) for split, names in _ALIASES.items()}
-    if any(given.values()):
-        if "images" in inside:
-            raise UserError(f"{folder}: has both images/ and {next(n for n in given.values() if n)}/; keep one layout")
-        if given["train"] is None:
-            raise UserError(f"{folder}: has no train/ beside its other splits; add it, or use images/ and masks/ alone")
-        parts = {s: _find(folder / name, options, f"{name}/") for s, name in given.items() if name is not None}
+    names: dict[str, int] = {}
+    if nnunet.is_nnunet(inside):
+        parts, names = nnunet.find(folder, inside, options)
     else:
-        parts = {"": _find(folder, options, "")}
+        parts = _parts(folder, inside, options)
+    if {"mask", "instances"} & {*options.wants, *options.optional}:
+        options = options._replace(foreground=checks.name_foreground(options.foreground, names, folder))
     pairs = [pair for part in parts.values() for pair in part.pairs]
     labels, label_names = _number(folder, list(parts.values()), options)
     if labels is not None and "label" in options.wants + options.optional:
         pairs = [pair._replace(label=int(k)) for pair, k in zip(pairs, labels, strict=True)]
+    patients = _patients(folder, parts, cases=nnunet.is_nnunet(inside))
     source = FolderSource(pairs, options)
-    if sum(f.stat().st_size for pair in pairs for f in (pair.image, pair.mask) if f is not None) <= CHECK_BYTES:
-        source.check()
-    chosen = _split(folder, inside, parts, pairs, labels, label_names, options)
+    source.patients_of_files = patients = dicom_patients([p.image for p in pairs]) if patients is None else patients
+    files = [file for pair in pairs for file in (pair.image, *pair.more, pair.mask) if file is not None]
+    if sum(file.stat().st_size for file in files) <= CHECK_BYTES:
+        pixels = source.check()
+    else:
+        pixels = source.equal_files()
+    source.require_foreground(str(folder))
+    known = [*groups.identities(patients, [], pixels), groups.Identity("image", _volumes(parts))]
+    chosen = _split(folder, inside, parts, pairs, known, patients, labels, label_names, options)
     owners = source.owners
     train, validation, test = (Subset(source, np.flatnonzero(np.isin(owners, chosen[name]))) for name in SHARES)
     return Splits(
@@ -259,15 +286,47 @@ def load_folder(folder: Path, options: Options) -> Splits:
     )
 
 
-def _alias(folder: Path, inside: set[str], names: Sequence[str]) -> str | None:
-    """The subfolder of a split, whatever its capitals."""
-    present = sorted(entry for entry in inside if entry.lower() in names)
-    if len(present) > 1:
-        raise UserError(f"{folder}: has both {present[0]}/ and {present[1]}/; keep one of them")
-    return present[0] if present else None
+def _parts(folder: Path, inside: set[str], options: Options) -> dict[str, Found]:
+    """The files of each split, or of "" where the folder does not say."""
+    given = {split: alias(folder, inside, names) for split, names in ALIASES.items()}
+    if not any(given.values()):
+        return {"": find(folder, options, "")}
+    if "images" in inside:
+        raise UserError(f"{folder}: has both images/ and {next(n for n in given.values() if n)}/; keep one layout")
+    if given["train"] is None:
+        raise UserError(f"{folder}: has no train/ beside its other splits; add it, or use images/ and masks/ alone")
+    return {s: find(folder / name, options, f"{name}/") for s, name in given.items() if name is not None}
 
 
-def _number(folder: Path, parts: list[_Found], options: Options) -> tuple[np.ndarray | None, tuple[str, ...]]:
+def _volumes(parts: dict[str, Found]) -> list[str | None]:
+    """The volume that each image is a slice of, where its name says so, without the folder of its split."""
+    names = [(split, pair.name) for split, part in parts.items() for pair in part.pairs]
+    return [groups.volume_of(name if split == "" else name.partition("/")[2] or name) for split, name in names]
+
+
+def _patients(folder: Path, parts: dict[str, Found], cases: bool) -> list[str] | None:
+    """The patient of each image: by the folder's table or those of its splits; `cases` are patients without one."""
+    names = [pair.name for part in parts.values() for pair in part.pairs]
+    found = patients_of(folder, names)
+    if found is None and cases:
+        return names
+    where = str(folder)
+    if found is None and "" not in parts:
+        found = []
+        for part in parts.values():
+            own = [pair.name for pair in part.pairs]
+            inner = folder / own[0].split("/")[0]
+            found += patients_of(inner, own) or [""] * len(own)
+        if not any(found):
+            return None
+        where += ": patients.csv"
+    if found is not None:
+        found = groups.as_texts(found, where)
+        groups.require_patients(found, names, where)
+    return found
+
+
+def _number(folder: Path, parts: list[Found], options: Options) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """The class of each image over all splits, and the names; None where images have none."""
     classes: list[str] = []
     for part in parts:
@@ -283,28 +342,34 @@ def _number(folder: Path, parts: list[_Found], options: Options) -> tuple[np.nda
 def _split(
     folder: Path,
     inside: set[str],
-    parts: dict[str, _Found],
+    parts: dict[str, Found],
     pairs: list[Pair],
+    known: Sequence[groups.Identity],
+    patients: list[str] | None,
     labels: np.ndarray | None,
     label_names: tuple[str, ...],
     options: Options,
 ) -> dict[str, np.ndarray]:
     wanted = "label" in options.wants
+    names = [pair.name for pair in pairs]
+    together = groups.join(names if patients is None else [p or n for p, n in zip(patients, names, strict=True)], known)
 
     def draw(chosen: np.ndarray) -> dict[str, np.ndarray]:
-        names = [pairs[i].name for i in chosen]
-        if "patients.csv" in inside:
-            table = _table(folder / "patients.csv")
-            owners = [_look_up(table, name, folder / "patients.csv") for name in names]
-            return assign_splits(owners, seed=options.seed, where=str(folder), what="patient")
-        own = None if labels is None else labels[chosen]
-        return split_by_class(names, own, label_names, seed=options.seed, where=str(folder), wanted=wanted)
+        own = [together[i] for i in chosen]
+        if patients is not None:
+            return split_by_class(own, None, (), seed=options.seed, where=str(folder), wanted=False, what="patient")
+        of = None if labels is None else labels[chosen]
+        return split_by_class(own, of, label_names, seed=options.seed, where=str(folder), wanted=wanted)
 
     if "" in parts:
-        split = _listed(folder, inside, pairs) or draw(np.arange(len(pairs)))
+        held = _listed(folder, inside, pairs)
     else:
         ends = np.cumsum([len(part.pairs) for part in parts.values()])
         held = {s: np.arange(end - len(part.pairs), end) for (s, part), end in zip(parts.items(), ends, strict=True)}
+    if held is None:
+        split = draw(np.arange(len(pairs)))
+    else:
+        groups.refuse_shared(held, known, names, str(folder), patients)
         split = complete(held, draw)
     if wanted and labels is not None:
         require_trained(labels, split, label_names, str(folder))
@@ -313,9 +378,7 @@ def _split(
 
 def _listed(folder: Path, inside: set[str], pairs: list[Pair]) -> dict[str, np.ndarray] | None:
     """The split by lists of names, if there are any."""
-    lists = {
-        split: next((n + ".txt" for n in names if n + ".txt" in inside), None) for split, names in _ALIASES.items()
-    }
+    lists = {split: next((n + ".txt" for n in names if n + ".txt" in inside), None) for split, names in ALIASES.items()}
     if not any(lists.values()):
         return None
     index = {pair.name: i for i, pair in enumerate(pairs)}
@@ -327,7 +390,7 @@ def _listed(folder: Path, inside: set[str], pairs: list[Pair]) -> dict[str, np.n
         path = folder / file
         with checks.reading(path, "a list of names"):
             listed = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-        listed = [name if (name := _without_suffix(line)) in index else stem(line) for line in listed]
+        listed = [name if (name := "/".join(parts_of(line))) in index else stem(line) for line in listed]
         for name in listed:
             if name not in index:
                 raise UserError(f"{path}: names {name}, which is not among the images; correct the list")
@@ -340,133 +403,10 @@ def _listed(folder: Path, inside: set[str], pairs: list[Pair]) -> dict[str, np.n
     return chosen
 
 
-def _find(folder: Path, options: Options, prefix: str) -> _Found:
-    """The images of one folder, with their masks and classes."""
-    wanted = options.wants + options.optional
-    if "masks" in options.wants:
-        raise UserError(
-            f"{folder}: masks of several raters are read from an npz only; give an npz with `masks` [n, raters, ...]"
-        )
-    if "labels" in options.wants:
-        raise UserError(
-            f"{folder}: several labels an image are read from an npz only; give an npz with `labels` [n, classes]"
-        )
-    needs_mask = "mask" in options.wants or "instances" in options.wants
-    folders = [] if needs_mask else _class_folders(folder, "label" in options.wants)
-    if folders:
-        pairs, classes = [], []
-        for inner in folders:
-            name = unicodedata.normalize("NFC", inner.name)
-            found = _files(inner, "images")
-            pairs += [Pair(f"{prefix}{name}/{key}", file) for key, file in found.items()]
-            classes += [name] * len(found)
-        return _Found(pairs, classes)
-    image_dir, mask_dir = folder / "images", folder / "masks"
-    if not image_dir.is_dir() and not needs_mask:
-        image_dir = folder
-    images = _files(image_dir, "images", () if image_dir != folder else ("labels.csv", "patients.csv"))
-    use_masks = needs_mask or (("mask" in wanted or "instances" in wanted) and mask_dir.is_dir())
-    masks = _files(mask_dir, "masks") if use_masks else {}
-    if use_masks:
-        for name, file in images.items():
-            if name not in masks:
-                raise UserError(
-                    f"{file}: has no mask; add {mask_dir / name} with any known suffix, or take the image out"
-                )
-        for name, file in masks.items():
-            if name not in images:
-                raise UserError(f"{file}: a mask without an image; add {image_dir / name} or take the mask out")
-    pairs = [Pair(prefix + name, file, masks.get(name)) for name, file in images.items()]
-    return _Found(pairs, _classes(folder, list(images), options))
-
-
-def _class_folders(folder: Path, labels_wanted: bool) -> list[Path]:
-    """The subfolders, if each holds the images of one class."""
-    with checks.reading(folder, "a folder"):
-        if any((folder / name).exists() for name in ("images", "labels.csv")):
-            return []
-        entries = sorted(e for e in folder.iterdir() if not e.name.startswith(".") and e.name.lower() not in _JUNK)
-        inner = [entry for entry in entries if entry.is_dir()]
-    loose = [entry for entry in entries if entry not in inner and file_suffix(entry)]
-    if inner and loose and labels_wanted:
-        raise UserError(f"{loose[0]}: lies beside the folders of classes; move it into one of them, or take it out")
-    if loose or not inner:
-        return []
-    with checks.reading(inner[0], "a folder"):
-        first = next((f for f in sorted(inner[0].iterdir()) if not f.name.startswith(".")), None)
-        series = first is not None and first.is_file() and is_dicom(first)
-    return [] if series and not labels_wanted else inner
-
-
-def _classes(folder: Path, names: list[str], options: Options) -> list[str] | None:
-    """The class of each image by labels.csv."""
-    path = folder / "labels.csv"
-    if not path.exists():
-        if "label" in options.wants:
-            raise UserError(
-                f"{path}: no such file; write name,label lines into it, or put the images of each class into a "
-                "subfolder of its own"
-            )
-        return None
-    try:
-        table = _table(path)
-        return [_look_up(table, name, path) for name in names]
-    except UserError:
-        if "label" in options.wants + options.optional:
-            raise
-        return None  # a table that nobody asked for
-
-
-def _files(folder: Path, what: str, beside: Sequence[str] = ()) -> dict[str, Path]:
-    """Stem -> file of everything in a folder but the files `beside`, in the order of the stems."""
-    if not os.path.lexists(folder):
-        raise UserError(f"{folder.parent}: has no {what}/ folder; put the {what} there")
-    with checks.reading(folder, "a folder"):
-        if not folder.is_dir():
-            os.stat(folder)  # a loop of links says so itself
-            raise UserError(f"{folder}: a file where a folder of {what} is needed; make it a folder")
-        skipped = (*_JUNK, *beside)
-        entries = [
-            Path(e.path) for e in os.scandir(folder) if not e.name.startswith(".") and e.name.lower() not in skipped
-        ]
-    found: dict[str, Path] = {}
-    for file in sorted(entries):
-        check_readable(file)
-        name = stem(file)
-        if name in found:
-            raise UserError(f"{file}: has the same name as {found[name].name} but for the suffix; keep one of them")
-        found[name] = file
-    if not found:
-        raise UserError(f"{folder}: empty folder; put the {what} there")
-    return dict(sorted(found.items()))
-
-
-def _table(path: Path) -> dict[str, str]:
-    with checks.reading(path, "a table of two columns"):
-        rows = [row for row in csv.reader(path.read_text("utf-8-sig").splitlines()) if row]
-    if rows and rows[0][0].strip().lower() in ("name", "image", "file"):
-        rows = rows[1:]
-    for row in rows:
-        if len(row) != 2 or not row[1].strip():
-            raise UserError(f"{path}: the line {','.join(row)!r} has not two columns; write name,value")
-    bare = {stem(row[0].strip()): row[1].strip() for row in rows}
-    return bare | {_without_suffix(row[0].strip()): row[1].strip() for row in rows}
-
-
-def _without_suffix(text: str) -> str:
-    """As `stem`, with the folders in front kept."""
-    return str(PurePosixPath(text.replace("\\", "/")).parent / stem(text))
-
-
-def _look_up(table: dict[str, str], name: str, path: Path) -> str:
-    key = name if name in table else name.rsplit("/", 1)[-1]
-    if key not in table:
-        raise UserError(f"{path}: has no line for the image {name}; add one")
-    return table[key]
-
-
 def _check_pair(pair: Pair, options: Options) -> Header:
     head = read_header(pair.image)
+    for file in pair.more:
+        head = _stacked(pair, head, file, read_header(file))
     rank = len(head.shape)
     if options.spatial == 2 and rank == 3 and not options.slices:
         raise UserError(
@@ -491,6 +431,25 @@ def _check_pair(pair: Pair, options: Options) -> Header:
                     "resample the mask onto the image's grid"
                 )
     return head
+
+
+def _stacked(pair: Pair, head: Header, file: Path, other: Header) -> Header:
+    """The header of an image with one more file of channels."""
+    if other.shape != head.shape:
+        raise UserError(
+            f"{file}: {checks.describe(other.shape)}, but {pair.image} is {checks.describe(head.shape)}; "
+            "bring the channels of a case to one grid"
+        )
+    if (
+        head.affine is not None
+        and other.affine is not None
+        and not np.allclose(head.affine, other.affine, rtol=1e-3, atol=1e-2)
+    ):
+        raise UserError(
+            f"{file}: lies elsewhere than {pair.image} (their affines differ); "
+            "resample the channels of a case onto one grid"
+        )
+    return head._replace(channels=head.channels + other.channels)
 
 
 def _mismatch(pair: Pair, image: Iterable[int], mask: Iterable[int]) -> UserError:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from jaxgen.data import checks
 from jaxgen.data.options import Options
 from jaxgen.data.phantoms import CLASS_NAMES, phantom_source
 from jaxgen.data.source import ArraySource, Example, Splits
@@ -81,6 +82,9 @@ def load_generated(spec: str, options: Options) -> Splits:
             raise UserError(f"--data {spec}: has no {entry} (it has {', '.join(entries)}); choose another data set")
     if options.spatial == 3:
         raise UserError(f"--data {spec}: 2-D images where volumes are wanted; choose another data set")
+    foreground = checks.name_foreground(options.foreground, {}, f"--data {spec}")
+    if "mask" in options.wants + options.optional and isinstance(foreground, int) and foreground != 1:
+        raise checks.absent_foreground(foreground, (0, 1), f"--data {spec}")
     chosen = tuple(entry for entry in entries if entry in options.wants + options.optional or entry == "image")
     parts = _drawn(phantom, int(text or 64), options.seed, chosen)
     return Splits(

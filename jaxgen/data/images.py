@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
-from jaxgen.data.source import ArraySource, Example, Source
+from jaxgen.data.source import ArraySource, Example, Source, patients_of
 from jaxgen.errors import UserError
 from jaxgen.imaging.intensity import percentile_range
 
@@ -124,7 +124,7 @@ def resized(
                     raise UserError(_unlike(names[i], other[1], names[0], form[1]))
                 for key, array in held.items():
                     array[i] = example[key]
-    return ArraySource(held, names)
+    return ArraySource(held, names, patients_of(source))
 
 
 def convert_channels(image: np.ndarray, channels: int | None) -> np.ndarray:

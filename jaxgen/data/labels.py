@@ -83,8 +83,10 @@ def assign_stratified(
 ) -> dict[str, np.ndarray]:
     """Split examples as `assign_splits` does, class by class, so that each class has its share of every split.
 
+    A group with several classes counts for the one that most of its examples have (the first of several).
+
     Args:
-        groups: the name of each example.
+        groups: for each example the name of what must stay together.
         labels: ``[n]``, the number of its class.
         names: of the classes.
         seed: another seed, another split.
@@ -94,7 +96,7 @@ def assign_stratified(
         train, validation, test -> ascending indices of examples.
 
     Raises:
-        UserError: if a class has fewer than three images.
+        UserError: if a class has fewer than three groups.
 
     Example:
         >>> labels = np.repeat([0, 1], [20, 10])
@@ -103,10 +105,15 @@ def assign_stratified(
         {'train': [14, 6], 'validation': [3, 2], 'test': [3, 2]}
     """
     parts: dict[str, list[np.ndarray]] = {split: [] for split in SHARES}
+    counts_for = _class_of_group(groups, labels)
     for k in np.unique(labels):
-        members = np.flatnonzero(labels == k)
-        if len(members) < LEAST:
-            count = f"only {len(members)} image" + "s" * (len(members) != 1)
+        members = np.flatnonzero(counts_for == k)
+        different = len({groups[i] for i in members.tolist()})
+        if different < LEAST:
+            images = int((labels == k).sum())
+            count = f"only {images} image{'s' * (images != 1)}"
+            if images >= LEAST:
+                count = f"only {different} different image{'s' * (different != 1)}"
             raise UserError(
                 f"{where}: the class {names[int(k)]} has {count}, too few to split "
                 f"into train, validation and test; add more (at least {LEAST} a class), or take the class out"
@@ -114,6 +121,14 @@ def assign_stratified(
         for split, chosen in assign_splits([groups[i] for i in members.tolist()], seed=seed, where=where).items():
             parts[split].append(members[chosen])
     return {split: np.sort(np.concatenate(chosen)) for split, chosen in parts.items()}
+
+
+def _class_of_group(groups: Sequence[str], labels: np.ndarray) -> np.ndarray:
+    """For each example the class that most of its group have."""
+    _, number = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+    counts = np.zeros((number.max() + 1, labels.max() + 1), int)
+    np.add.at(counts, (number, labels), 1)
+    return counts.argmax(1)[number]
 
 
 def split_by_class(
@@ -124,19 +139,22 @@ def split_by_class(
     seed: int,
     where: str,
     wanted: bool,
+    what: str = "image",
 ) -> dict[str, np.ndarray]:
     """`assign_stratified` where labels allow it, else `assign_splits`.
 
     Labels guide the split even where they are not wanted, so that a model without labels and a classifier with them
-    learn from the same images and are tested on the same ones.
+    learn from the same images and are tested on the same ones. Where groups mix classes so much that one of them has
+    fewer than three groups of its own, the split is by group alone.
 
     Args:
-        groups: the name of each example.
+        groups: for each example the name of what must stay together.
         labels: ``[n]``, or None if there are none.
         names: of the classes.
         seed: another seed, another split.
         where: the file or folder, for messages.
         wanted: whether a class that is too small to split is an error.
+        what: what a group is, for messages.
 
     Returns:
         train, validation, test -> ascending indices of examples.
@@ -144,8 +162,16 @@ def split_by_class(
     Raises:
         UserError: if there are too few images, or too few of a class and labels are wanted.
     """
-    if labels is None or (not wanted and np.unique(labels, return_counts=True)[1].min() < LEAST):
-        return assign_splits(groups, seed=seed, where=where)
+    if len(set(groups)) < len(groups) and what == "image":
+        what = "different image"
+    if labels is None:
+        return assign_splits(groups, seed=seed, where=where, what=what)
+    images = np.unique(labels, return_counts=True)[1].min()
+    split_of = _class_of_group(groups, labels)
+    own = min(len({g for g, of in zip(groups, split_of, strict=True) if of == k}) for k in np.unique(labels))
+    mixed = bool((split_of != labels).any())
+    if own < LEAST and (not wanted or (mixed and images >= LEAST)):
+        return assign_splits(groups, seed=seed, where=where, what=what)
     return assign_stratified(groups, labels, names, seed=seed, where=where)
 
 

@@ -10,24 +10,31 @@ array (other names)                         shape
                                             "labels" where an image may have several); with a value a voxel, masks
 ``label_names``                             [classes], the name of each number in ``labels``
 ``split``                                   [n] of "train", "validation" (or "val", "valid"), "test"
-``patient`` (patient_id, case_id, tcia_id)  [n]; a patient is in one split only
-``names`` (name, image_id)                  [n]
+``patient`` (patients, patient_id, subject, [n], numbers or names; a patient is in one split only
+case_id, ...)
+``names`` (name), ``image_id``              [n]; examples of one name or image are in one split only
+``rater_names`` (raters)                    [raters], the name of each rater in ``masks``
 ==========================================  ==================================================================
 
 Or a part of its own for each split: ``train_images``, ``train_labels``, ``val_images``, ``test_images`` and so on. A
 split that is missing is taken from train. Without splits or patients, classes have equal shares in all splits.
+
+A given split in which two parts share a patient, a name, an image_id, or an image pixel for pixel, is refused; where
+the split is drawn, what is shared stays together. Blank images are not compared.
 """
 
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy_format
 
-from jaxgen.data import checks
+from jaxgen.data import checks, groups
+from jaxgen.data.groups import as_texts
 from jaxgen.data.labels import number_classes, require_classes, require_trained, split_by_class
 from jaxgen.data.options import Options
-from jaxgen.data.source import SHARES, ArraySource, Example, Splits, assign_splits, complete
+from jaxgen.data.source import SHARES, ArraySource, Example, Splits, complete
 from jaxgen.errors import UserError
 
 _NAMES = {
@@ -36,16 +43,24 @@ _NAMES = {
     "instances": ("instances",),
     "label": ("labels", "label"),
     "split": ("split", "splits"),
-    "patient": ("patient", "patient_id", "case_id", "subject", "subject_id", "tcia_id"),
-    "names": ("names", "name", "image_id"),
+    "patient": (
+        *("patient", "patients", "patient_id", "patient_ids", "patientid", "case_id", "case_ids", "caseid", "tcia_id"),
+        *("subject", "subjects", "subject_id", "subject_ids", "subjectid", "participant", "participant_id"),
+    ),
+    "names": ("names", "name"),
+    "image_id": ("image_id", "image_ids", "imageid"),
     "label_names": ("label_names", "class_names"),
+    "rater_names": ("rater_names", "raters"),
 }
+_TEXTS = ("split", "patient", "names", "image_id")
 _SPLIT_NAMES = {
     "train": "train",
+    "training": "train",
     "validation": "validation",
     "val": "validation",
     "valid": "validation",
     "test": "test",
+    "testing": "test",
 }
 
 
@@ -64,10 +79,16 @@ def load_npz(path: Path, options: Options) -> Splits:
         UserError: naming the file, the array and the fix.
     """
     found, parts, shapes = _headers(path)
+    masks_are_named = "label" not in found
     _require(path, found, parts, shapes, options)
     with checks.reading(path, "npz"), np.load(path, allow_pickle=False) as file:
         data = {entry: [file[name] for name in parts[entry]] for entry in found}
     label_names = tuple(str(v) for v in data.pop("label_names")[0].ravel()) if "label_names" in found else ()
+    raters_given = data.pop("rater_names", [None])[0]
+    for entry in _TEXTS:
+        if entry in data:
+            texts = [as_texts(a, f"{path}: `{name}`") for a, name in zip(data[entry], parts[entry], strict=True)]
+            data[entry] = [np.array(text, dtype=str) for text in texts]
     joined = {entry: _join(path, parts[entry], arrays) for entry, arrays in data.items()}
     n = len(joined["image"])
     for entry, array in joined.items():
@@ -79,16 +100,58 @@ def load_npz(path: Path, options: Options) -> Splits:
     if n == 0:
         raise UserError(f"{path}: `{found['image']}` holds no examples; add some")
     where = {entry: f"{path}: `{name}`" for entry, name in found.items()}
+    if "mask" in found:
+        values = {name: k for k, name in enumerate(label_names)} if masks_are_named else {}
+        options = options._replace(foreground=checks.name_foreground(options.foreground, values, where["mask"]))
     arrays, raters = _shapes(joined, where, options)
     classes, label_names = _classes(arrays, label_names, where, options)
     example = _examples(arrays, raters, where, options)
     given = _given_split(path, joined, found)
     if len(parts["image"]) > 1:
         given = np.repeat([_split_of(name) for name in parts["image"]], [len(a) for a in data["image"]])
-    names = [str(v) for v in joined["names"]] if "names" in joined else [str(i) for i in range(n)]
-    chosen = _split(path, given, joined.get("patient"), names, classes, label_names, options)
-    splits = _splits(ArraySource(example, names), chosen, path, options)
-    return splits._replace(label_names=label_names if "label" in example or "labels" in example else ())
+    known = _known(path, joined, found, example["image"])
+    chosen = _split(
+        path, given, joined, known, _shown(joined, data["image"], parts["image"]), classes, label_names, options
+    )
+    named = next((joined[entry].tolist() for entry in ("names", "image_id") if entry in joined), None)
+    patients = joined["patient"].tolist() if "patient" in joined else None
+    source = ArraySource(example, named, patients)
+    return _splits(source, chosen, path, options)._replace(
+        label_names=label_names if "label" in example or "labels" in example else (),
+        rater_names=_rater_names(path, raters_given, found, example),
+    )
+
+
+def _known(path: Path, joined: Example, found: dict[str, str], images: np.ndarray) -> list[groups.Identity]:
+    """What binds examples together."""
+    patients = joined["patient"].tolist() if "patient" in joined else None
+    kinds = [joined[entry].tolist() for entry in ("image_id", "names") if entry in joined]
+    if patients is not None:
+        first = kinds[-1] if kinds else [f"example {i}" for i in range(len(patients))]
+        groups.require_patients(patients, first, f"{path}: `{found['patient']}`")
+    return groups.identities(patients, kinds, [groups.digest(image) for image in images])
+
+
+def _shown(joined: Example, images: list[np.ndarray], arrays: list[str]) -> list[str]:
+    """How messages name each example."""
+    for entry in ("names", "image_id"):
+        if entry in joined:
+            return joined[entry].tolist()
+    return [f"{name}[{i}]" for name, array in zip(arrays, images, strict=True) for i in range(len(array))]
+
+
+def _rater_names(path: Path, given: np.ndarray | None, found: dict[str, str], example: Example) -> tuple[str, ...]:
+    """The names of the raters; an array ``raters`` that is something else is left alone."""
+    if given is None or "masks" not in example:
+        return ()
+    raters = example["masks"].shape[1]
+    if given.shape == (raters,):
+        return tuple(as_texts(given, f"{path}: `{found['rater_names']}`"))
+    if found["rater_names"] == "raters":
+        return ()
+    raise UserError(
+        f"{path}: `{found['rater_names']}` has size {given.shape}, but masks are by {raters} raters; name each of them"
+    )
 
 
 def _headers(path: Path) -> tuple[dict[str, str], dict[str, list[str]], dict[str, tuple[int, ...]]]:
@@ -107,7 +170,11 @@ def _headers(path: Path) -> tuple[dict[str, str], dict[str, list[str]], dict[str
     prefixes = _prefixes(path, shapes)
     found, parts = {}, {}
     for entry, names in _NAMES.items():
-        shared = entry in ("label_names", "split") or not prefixes
+        shared = entry in ("label_names", "rater_names", "split") or not prefixes
+        if entry in _TEXTS:  # whatever their capitals
+            names = tuple(
+                dict.fromkeys(_spelled(p + name, shapes).removeprefix(p) for name in names for p in prefixes or [""])
+            )
         present = [name for name in names if name in shapes]
         if not shared:
             present = [name for name in names if any(p + name in shapes for p in prefixes)]
@@ -148,6 +215,11 @@ def _prefixes(path: Path, shapes: dict[str, tuple[int, ...]]) -> list[str]:
             both = [p for p in prefixes if _split_of(p) == split]
             raise UserError(f"{path}: holds arrays both of {both[0]}... and {both[1]}...; keep one of them")
     return prefixes
+
+
+def _spelled(name: str, shapes: Iterable[str]) -> str:
+    """The array of this name, whatever its capitals; the name itself if there is none."""
+    return next((given for given in shapes if given.lower() == name and name not in shapes), name)
 
 
 def _split_of(name: str) -> str:
@@ -234,7 +306,7 @@ def _shapes(data: Example, where: dict[str, str], options: Options) -> tuple[Exa
 
 def _examples(data: Example, raters: bool, where: dict[str, str], options: Options) -> Example:
     wanted = options.wants + options.optional
-    foreground = checks.parse_foreground(options.foreground)
+    foreground = options.foreground
     images = checks.image_values(data["image"], where["image"])
     example: Example = {"image": images}
     if "instances" in data:
@@ -242,11 +314,14 @@ def _examples(data: Example, raters: bool, where: dict[str, str], options: Optio
         if "instances" in wanted:
             example["instances"] = instances
         if "mask" in wanted and "mask" not in data:
+            checks.refuse_choice(options.foreground, where["instances"])
             example["mask"] = (instances > 0).astype(np.uint8)
     if "masks" in options.wants and not raters:
         raise UserError(f"{where['mask']} is by one rater; save [n, raters, *spatial]")
     if "mask" in data:
         masks = checks.mask_values(data["mask"], where["mask"])
+        if isinstance(foreground, int) and not (masks == foreground).any():
+            raise checks.absent_foreground(foreground, np.unique(masks).tolist(), where["mask"])
         masks = checks.apply_foreground(masks, foreground, where["mask"])
         if raters and "masks" in wanted:
             example["masks"] = masks
@@ -321,7 +396,7 @@ def _given_split(path: Path, data: Example, found: dict[str, str]) -> np.ndarray
     """The split of each example, if the file says it."""
     if "split" not in data:
         return None
-    given = [_SPLIT_NAMES.get(str(v).lower(), str(v)) for v in data["split"]]
+    given = [_SPLIT_NAMES.get(v.lower(), v) for v in data["split"].tolist()]
     unknown = sorted(set(given) - set(SHARES))
     missing = [split for split in SHARES if split not in given]
     if unknown or missing:
@@ -333,27 +408,32 @@ def _given_split(path: Path, data: Example, found: dict[str, str]) -> np.ndarray
 def _split(
     path: Path,
     given: np.ndarray | None,
-    patients: np.ndarray | None,
-    names: list[str],
+    joined: Example,
+    known: list[groups.Identity],
+    shown: list[str],
     classes: np.ndarray | None,
     label_names: tuple[str, ...],
     options: Options,
 ) -> dict[str, np.ndarray]:
-    groups = names if len(set(names)) == len(names) else [str(i) for i in range(len(names))]
     wanted = "label" in options.wants
+    patients = joined["patient"].tolist() if "patient" in joined else None
+    numbers = [str(i) for i in range(len(shown))]
+    names = next((joined[entry].tolist() for entry in ("names", "image_id") if entry in joined), numbers)
+    together = groups.join(patients or [name or number for name, number in zip(names, numbers, strict=True)], known)
 
     def draw(chosen: np.ndarray) -> dict[str, np.ndarray]:
+        own, where = [together[i] for i in chosen], str(path)
         if patients is not None:
-            owners = [str(patients[i]) for i in chosen]
-            return assign_splits(owners, seed=options.seed, where=str(path), what="patient")
+            return split_by_class(own, None, (), seed=options.seed, where=where, wanted=False, what="patient")
         labels = None if classes is None else classes[chosen]
-        own = [groups[i] for i in chosen]
-        return split_by_class(own, labels, label_names, seed=options.seed, where=str(path), wanted=wanted)
+        return split_by_class(own, labels, label_names, seed=options.seed, where=where, wanted=wanted)
 
     if given is None:
         parts = draw(np.arange(len(names)))
     else:
-        parts = complete({s: np.flatnonzero(given == s) for s in SHARES if (given == s).any()}, draw)
+        held = {s: np.flatnonzero(given == s) for s in SHARES if (given == s).any()}
+        groups.refuse_shared(held, known, shown, str(path), patients)
+        parts = complete(held, draw)
     if wanted and classes is not None:
         require_trained(classes, parts, label_names, str(path))
     return parts
@@ -363,12 +443,14 @@ def _splits(source: ArraySource, chosen: dict[str, np.ndarray], path: Path, opti
     parts: dict[str, ArraySource] = {}
     for split, indices in chosen.items():
         names = [source.names[i] for i in indices]
+        patients = None if source.patients is None else [source.patients[i] for i in indices]
         arrays = {key: array[indices] for key, array in source.arrays.items()}
         if options.slices and arrays["image"].ndim == 5:
             depth = arrays["image"].shape[3]
             names = [f"{name}[{z}]" for name in names for z in range(depth)]
+            patients = None if patients is None else [patient for patient in patients for _ in range(depth)]
             arrays = {key: _slices(key, array, depth) for key, array in arrays.items()}
-        parts[split] = ArraySource(arrays, names)
+        parts[split] = ArraySource(arrays, names, patients)
     return Splits(parts["train"], parts["validation"], parts["test"], name=path.stem, origin=f"file {path}")
 
 

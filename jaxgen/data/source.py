@@ -19,7 +19,7 @@ class Source(Protocol):
     ``source[i]`` is one example, unbatched: ``image`` [*spatial, c] with raw values (uint8, uint16, int16 or float32),
     ``mask`` [*spatial] (0 is background) and, where the data have them, ``masks`` [raters, *spatial], ``instances``
     [*spatial] and ``label``. Examples may differ in size. Reading the same example twice gives the same arrays, from
-    any thread.
+    any thread. Where patients are known, ``patients`` is one for each example; see `patients_of`.
     """
 
     @property
@@ -37,6 +37,7 @@ class ArraySource:
     Args:
         arrays: name -> array whose first axis counts examples.
         names: a name for each example; "0", "1", ... if left out.
+        patients: the patient of each example, where they are known.
 
     Raises:
         ValueError: if the arrays hold different numbers of examples.
@@ -47,7 +48,11 @@ class ArraySource:
         (3, (4, 4, 1), '2')
     """
 
-    def __init__(self, arrays: dict[str, np.ndarray], names: Sequence[str] | None = None):
+    patients: Sequence[str] | None = None
+
+    def __init__(
+        self, arrays: dict[str, np.ndarray], names: Sequence[str] | None = None, patients: Sequence[str] | None = None
+    ):
         lengths = {name: len(array) for name, array in arrays.items()}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"arrays of one source need the same number of examples, not {lengths}")
@@ -55,6 +60,9 @@ class ArraySource:
         self.names: Sequence[str] = [str(i) for i in range(len(self))] if names is None else list(names)
         if len(self.names) != len(self):
             raise ValueError(f"{len(self.names)} names for {len(self)} examples")
+        self.patients = None if patients is None else list(patients)
+        if self.patients is not None and len(self.patients) != len(self):
+            raise ValueError(f"{len(self.patients)} patients for {len(self)} examples")
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -77,7 +85,7 @@ class ArraySource:
         """
         if isinstance(source, ArraySource):
             return source
-        return cls(stack([source[i] for i in range(len(source))], source.names), source.names)
+        return cls(stack([source[i] for i in range(len(source))], source.names), source.names, patients_of(source))
 
 
 class Subset:
@@ -103,11 +111,28 @@ class Subset:
         names = self._source.names
         return [names[i] for i in self._indices]
 
+    @property
+    def patients(self) -> Sequence[str] | None:
+        """The patients of the chosen examples, or None where they are not known."""
+        patients = patients_of(self._source)
+        return None if patients is None else [patients[i] for i in self._indices]
+
     def __len__(self) -> int:
         return len(self._indices)
 
     def __getitem__(self, i: int) -> Example:
         return self._source[int(self._indices[i])]
+
+
+def patients_of(source: Source) -> Sequence[str] | None:
+    """The patient of each example of a source, or None where they are not known.
+
+    Example:
+        >>> source = ArraySource({"image": np.zeros((2, 4, 4, 1))}, patients=["p", "q"])
+        >>> patients_of(Subset(source, [1])), patients_of(ArraySource(source.arrays))
+        (['q'], None)
+    """
+    return getattr(source, "patients", None)
 
 
 class Splits(NamedTuple):
@@ -121,6 +146,7 @@ class Splits(NamedTuple):
         origin: where the data came from.
         licence: under which terms; "not stated" for a user's own files.
         label_names: the name of each class number in ``label``; empty where there are no labels.
+        rater_names: the name of each rater in ``masks``; empty where they are not known.
     """
 
     train: Source
@@ -130,6 +156,7 @@ class Splits(NamedTuple):
     origin: str = ""
     licence: str = "not stated"
     label_names: tuple[str, ...] = ()
+    rater_names: tuple[str, ...] = ()
 
 
 def stack(examples: Sequence[Example], names: Sequence[str]) -> Example:

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import PIL.Image
 
-from jaxgen.data import checks
+from jaxgen.data import checks, groups
+from jaxgen.data.labels import split_by_class
 from jaxgen.data.options import Options
-from jaxgen.data.source import SHARES, Example, Splits, Subset, assign_splits
+from jaxgen.data.source import SHARES, Example, Source, Splits, Subset, complete
 from jaxgen.errors import UserError
 
 
@@ -40,6 +41,8 @@ SHIPPED = {
         "fluorescence microscopy of nuclei with instances: 334 grey crops of 128 pixels",
     ),
 }
+_PATIENTS = ("patient", "patient_id", "patient_number", "subject", "subject_id", "participant_id", "case_id")
+_IMAGES = ("image_id", "image_name")
 _MASKS = ("mask", "segmentation_mask", "segmentation", "segmentation_label", "label")
 
 
@@ -51,6 +54,9 @@ class TfdsSource:
         split: its name there.
         options: what each example holds.
 
+    Attributes:
+        patients: of the examples, where the data set names them.
+
     Raises:
         UserError: if the data set lacks what is wanted.
     """
@@ -61,6 +67,9 @@ class TfdsSource:
         self._name = f"{builder.info.name}/{split}"
         self._options = options._replace(foreground=checks.parse_foreground(options.foreground))
         features = builder.info.features
+        self._builder, self._split = builder, split
+        self._first_value: tuple[int, object] | None = None
+        self.patients: Sequence[str] | None = None
         self._entries = _map_features(features, builder.info.name, options)
         self._bytes = [key for key in self._entries.values() if type(features[key]) is tfds.features.Image]
         # Decoding images here keeps masks exact and needs no OpenCV; features nobody asked for are not decoded at all.
@@ -79,6 +88,38 @@ class TfdsSource:
         """The split and the number of the example."""
         return [f"{self._name}[{i}]" for i in range(len(self))]
 
+    def ids(self, kinds: Sequence[str]) -> list[str] | None:
+        """What the data set says of each example in the first feature of these names that it has; None without one.
+
+        Args:
+            kinds: names of features of one number or text each.
+        """
+        import tensorflow_datasets as tfds
+
+        features = self._builder.info.features
+        key = next((k for k in kinds if k in features and (features[k].shape or ()) == ()), None)
+        if key is None:
+            return None
+        skipped = {k: tfds.decode.SkipDecoding() for k in features if k != key}
+        records = self._builder.as_data_source(self._split, decoders=skipped)
+        return groups.as_texts([record[key] for record in records], f"--data {self._name}: `{key}`")
+
+    def require_foreground(self) -> set[int] | None:
+        """The values of all masks if none has that of the foreground, where that is a number; else None.
+
+        Masks are read up to the first that has it.
+        """
+        wanted, values = self._options.foreground, set[int]()
+        if not isinstance(wanted, int) or "mask" not in self._entries:
+            return None
+        key = self._entries["mask"]
+        for i in range(len(self)):
+            mask = checks.mask_values(self._decode(key, self._data[i][key]), f"{self._name}[{i}]")
+            values |= set(np.unique(mask).tolist())
+            if wanted in values:
+                return None
+        return values
+
     def __len__(self) -> int:
         return len(self._data)
 
@@ -96,10 +137,14 @@ class TfdsSource:
             if "instances" in wanted:
                 example["instances"] = instances
             if "mask" in wanted:
+                checks.refuse_choice(self._options.foreground, self._name)
                 example["mask"] = (instances > 0).astype(np.uint8)
         elif "mask" in raw:
             mask = checks.mask_values(_squeeze(raw["mask"], image), where)
             example["mask"] = checks.apply_foreground(mask, self._options.foreground, where)
+            if self._options.foreground == "binary" and (value := checks.foreground_value(mask)):
+                self._first_value = self._first_value or (value, where)
+                checks.check_one_value(value, where, self._first_value)
         if "mask" in example and example["mask"].shape != image.shape[:-1]:
             raise UserError(
                 f"{where}: mask of {checks.describe(example['mask'].shape)}, but its image is "
@@ -166,6 +211,7 @@ def load_shipped(name: str, options: Options) -> Splits:
 
     about = SHIPPED[name]
     builder = tfds.builder_from_directory(Path(__file__).parent / about.folder)
+    options = options._replace(foreground=checks.name_foreground(options.foreground, {}, f"--data {name}"))
     parts = {split: TfdsSource(builder, split, options) for split in SHARES}
     return Splits(
         parts["train"], parts["validation"], parts["test"], name=name, origin=about.origin, licence=about.licence
@@ -200,15 +246,10 @@ def load_tfds(spec: str, options: Options) -> Splits:
     info = builder.info
     if "train" not in info.splits:
         raise UserError(f"--data {spec}: has no train split (it has {', '.join(info.splits)}); choose another data set")
-    parts: dict[str, Any] = {s: TfdsSource(builder, s, options) for s in SHARES if s in info.splits}
-    label_names = parts["train"].label_names
-    if len(parts) < 3:
-        train = parts["train"]
-        drawn = assign_splits(train.names, seed=options.seed, where=f"--data {spec}")
-        missing = [s for s in SHARES if s not in parts]
-        parts.update({s: Subset(train, drawn[s]) for s in missing})
-        rest = np.setdiff1d(np.arange(len(train)), np.concatenate([drawn[s] for s in missing]))
-        parts["train"] = Subset(train, rest)
+    options = options._replace(foreground=checks.name_foreground(options.foreground, {}, f"--data {spec}"))
+    given = {split: TfdsSource(builder, split, options) for split in SHARES if split in info.splits}
+    _require_foreground(given, options, spec)
+    parts = _split(given, options, f"--data {spec}")
     return Splits(
         parts["train"],
         parts["validation"],
@@ -216,8 +257,49 @@ def load_tfds(spec: str, options: Options) -> Splits:
         name=info.name,
         origin=info.homepage,
         licence=info.redistribution_info.license or "not stated",
-        label_names=label_names,
+        label_names=given["train"].label_names,
     )
+
+
+def _require_foreground(given: dict[str, TfdsSource], options: Options, spec: str) -> None:
+    found = set[int]()
+    for source in given.values():
+        values = source.require_foreground()
+        if values is None:
+            return
+        found |= values
+    raise checks.absent_foreground(options.foreground, found, f"--data {spec}")
+
+
+def _split(given: dict[str, TfdsSource], options: Options, where: str) -> dict[str, Source]:
+    """The data set's own splits, and where it lacks one, a part of train; none shares a patient or an image."""
+    ends = np.cumsum([len(source) for source in given.values()])
+    held = {s: np.arange(end - len(source), end) for (s, source), end in zip(given.items(), ends, strict=True)}
+    names = [name for source in given.values() for name in source.names]
+    patients, images = (_ids(given, kinds) for kinds in (_PATIENTS, _IMAGES))
+    if patients is not None:
+        groups.require_patients(patients, names, where)
+        for source, end in zip(given.values(), ends, strict=True):
+            source.patients = patients[end - len(source) : end]
+    known = groups.identities(patients, [] if images is None else [images], None)
+    groups.refuse_shared(held, known, names, where, patients, fix="or save it as an npz or folder without a split")
+    together = groups.join(names if patients is None else patients, known)
+    what = "image" if patients is None else "patient"
+
+    def draw(chosen: np.ndarray) -> dict[str, np.ndarray]:
+        own = [together[i] for i in chosen]
+        return split_by_class(own, None, (), seed=options.seed, where=where, wanted=False, what=what)
+
+    # what is missing comes from train, whose examples are the first
+    return {
+        split: given[split] if split in given and split != "train" else Subset(given["train"], chosen)
+        for split, chosen in complete(held, draw).items()
+    }
+
+
+def _ids(given: dict[str, TfdsSource], kinds: Sequence[str]) -> list[str] | None:
+    found = [source.ids(kinds) for source in given.values()]
+    return [text for texts in found if texts is not None for text in texts] if None not in found else None
 
 
 @cache

@@ -43,10 +43,10 @@ def test_images_of_full_measurements(tmp_path, name):
 def test_volumes_are_taken_slice_by_slice(tmp_path):
     volume = np.ones((3, 8, 10)) * np.linspace(0.1, 1, 10)
     volume[2] = 0
-    for part in ("train", "validation", "test"):
+    for k, part in enumerate(("train", "validation", "test"), 1):
         (tmp_path / part).mkdir()
-        write(tmp_path / part / "a.h5", reconstruction_rss=volume)
-        write(tmp_path / part / "b.h5", reconstruction_rss=2 * volume)
+        write(tmp_path / part / "a.h5", reconstruction_rss=volume**k)
+        write(tmp_path / part / "b.h5", reconstruction_rss=volume ** (k + 0.5))
     config = dataclasses.replace(ddpm.SMOKE, data=str(tmp_path))
     with pytest.raises(UserError, match="--slices"):
         images.load_images(config)

@@ -99,7 +99,7 @@ def test_npz_in_parts(tmp_path):
     splits = load(save(tmp_path, **arrays), wants=BOTH)
     assert counts(splits) == [[17, 17], [3, 3], [3, 3]], "validation comes from train"
     assert (splits.test.arrays["image"][..., 0] == arrays["test_images"]).all()
-    arrays["val_images"], arrays["val_labels"] = arrays["test_images"][:2], arrays["test_labels"][:2]
+    arrays["val_images"], arrays["val_labels"] = 255 - arrays["test_images"][:2], arrays["test_labels"][:2]
     splits = load(save(tmp_path, **arrays), wants=BOTH)
     assert counts(splits) == [[20, 20], [1, 1], [3, 3]]
     for change, message in (

@@ -11,6 +11,7 @@ import pytest
 from jaxgen.data import folder as folder_module
 from jaxgen.data import load
 from jaxgen.data import tfds as tfds_module
+from jaxgen.data.source import patients_of
 from jaxgen.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -123,8 +124,8 @@ def test_lists_and_patients(tmp_path):
     assert sum(map(len, owners)) == len(set.union(*owners)) == 4
     (tmp_path / "train.txt").write_text("5.png\n3\n\n")
     (tmp_path / "valid.txt").write_text("0")
-    (tmp_path / "test.txt").write_text("7\n1")
-    assert [list(s.names) for s in load(tmp_path)[:3]] == [["3", "5"], ["0"], ["1", "7"]]
+    (tmp_path / "test.txt").write_text("7\n6")
+    assert [list(s.names) for s in load(tmp_path)[:3]] == [["3", "5"], ["0"], ["6", "7"]]
 
 
 def test_images_alone_need_no_folder_of_their_own(tmp_path):
@@ -275,8 +276,8 @@ def test_npz_volumes_slice_by_slice(tmp_path):
             assert (found[f"{i}[{z}]"]["mask"] == masks[i, :, :, z]).all()
 
 
-def tiny_builder(tfds, splits):
-    """A TFDS data set as others publish them: image [h, w, 1], segmentation_mask, label."""
+def tiny_builder(tfds, splits, mask, text):
+    """A TFDS data set as others publish them: image [h, w, 1], segmentation_mask, label, and a text for each image."""
 
     class TinyTestSet(tfds.core.GeneratorBasedBuilder):
         VERSION = tfds.core.Version("1.0.0")
@@ -286,15 +287,16 @@ def tiny_builder(tfds, splits):
                 "image": tfds.features.Tensor(shape=(8, 10, 1), dtype=np.uint8),
                 "segmentation_mask": tfds.features.Tensor(shape=(8, 10, 1), dtype=np.uint8),
                 "label": tfds.features.ClassLabel(names=["cyst", "none", "tumour"]),
-            }
+            } | {name: tfds.features.Text() for name in text}
             return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
         def _split_generators(self, dl_manager):
-            return {name: self._generate_examples(n) for name, n in splits.items()}
+            return {name: self._generate_examples(name, n) for name, n in splits.items()}
 
-        def _generate_examples(self, n):
+        def _generate_examples(self, split, n):
             for i in range(n):
-                yield i, {"image": pixels()[..., None], "segmentation_mask": BLOB[..., None] * 9, "label": i % 3}
+                example = {"image": pixels()[..., None], "segmentation_mask": mask(i)[..., None], "label": i % 3}
+                yield i, example | {name: value(split, i) for name, value in text.items()}
 
     return TinyTestSet
 
@@ -303,9 +305,9 @@ def tiny_builder(tfds, splits):
 def tiny(tmp_path, monkeypatch):
     tfds = pytest.importorskip("tensorflow_datasets")
 
-    def prepare(**splits):
+    def prepare(mask=lambda i: BLOB * 9, text=None, **splits):
         with tfds.core.registered.skip_registration():
-            builder = tiny_builder(tfds, splits)(data_dir=tmp_path, file_format="array_record")
+            builder = tiny_builder(tfds, splits, mask, text or {})(data_dir=tmp_path, file_format="array_record")
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=1))
         monkeypatch.setattr(tfds_module, "tfds_names", lambda: ("tiny_test_set",))
         monkeypatch.setattr("jaxgen.data.loading.tfds_names", lambda: ("tiny_test_set",))
@@ -325,6 +327,139 @@ def test_other_tfds_sets(tiny):
     assert 0 <= example["label"] < 3
     assert splits.train.names[0].startswith("tiny_test_set/train[")
     assert "tensorflow" not in sys.modules
+
+
+def test_patients_of_tfds_sets(tiny):
+    tiny(train=12, test=4, text={"patient_id": lambda split, i: f"{split} {i // 3}"})
+    splits = load("tiny_test_set", wants=("image",))
+    held = [set(patients_of(part)) for part in splits[:3]]
+    assert sum(map(len, held)) == len(set.union(*held)) == 6
+    assert [len(part) for part in splits[:3]] == [9, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            {"patient": lambda split, i: f"p{i}"},
+            r"patient p\d is in train \(tiny_test_set/train\[\d+\]\).*4 patients are",
+        ),
+        (
+            {"image_id": lambda split, i: split + str(i) if i else "x"},
+            "image x is in train and in test, 1 image is",
+        ),
+        ({"subject_id": lambda split, i: split if i else ""}, "no patient for 2 of 16 images"),
+    ],
+)
+def test_tfds_sets_whose_splits_share_something(tiny, text, says):
+    tiny(train=12, test=4, text=text)
+    with pytest.raises(UserError, match=f"--data tiny_test_set: .*{says}|--data tiny_test_set has {says}"):
+        load("tiny_test_set", wants=("image",))
+
+
+def label_map(i=0):
+    """Three labels on background, of which one is in one image only."""
+    values = np.array([0, 1, 3, 250 if i == 2 else 1], np.uint8)
+    return np.resize(values, (8, 10))
+
+
+def save_label_maps(tmp_path, form, tiny):
+    """The same label maps in each form of data; returns the --data value."""
+    n = 9
+    if form == "tfds":
+        tiny(mask=label_map, train=n)
+        return "tiny_test_set"
+    if form == "npz":
+        maps = np.stack([label_map(i) for i in range(n)])
+        return save_npz(tmp_path, images=np.stack([pixels() for _ in range(n)]), masks=maps)
+    for i in range(n):
+        put(tmp_path / f"images/{i}.png", pixels())
+        put(tmp_path / f"masks/{i}.png", label_map(i))
+    return tmp_path
+
+
+@pytest.mark.parametrize("form", ["folder", "npz", "tfds"])
+@pytest.mark.parametrize("whole", [2**28, 0])
+def test_a_label_as_the_foreground(form, whole, tmp_path, tiny, monkeypatch):
+    monkeypatch.setattr(folder_module, "CHECK_BYTES", whole)
+    data = save_label_maps(tmp_path, form, tiny)
+    for foreground in (3, "3", " 3", np.int64(3)):
+        for example in everything(load(data, foreground=foreground)).values():
+            assert (example["mask"] == (label_map() == 3)).all()
+    found = [example["mask"].sum() for example in everything(load(data, foreground="250")).values()]
+    assert sorted(found) == [0] * 8 + [20]
+    assert all((e["mask"] == (label_map() > 0)).all() for e in everything(load(data, foreground="any")).values())
+    with pytest.raises(UserError, match=r"--foreground 2: no mask of .* \(they have 0, 1, 3, 250\); choose"):
+        load(data, foreground=2)
+    with pytest.raises(UserError, match=r"--foreground tumour: not a choice, for .* does not name its labels"):
+        load(data, foreground="tumour")
+    for wrong in (0, -1, "1.5", "", "0", 2.5, "-", "2-3"):
+        with pytest.raises(UserError, match=r"--foreground .*not a choice; use binary, any, or a whole number from 1"):
+            load(data, foreground=wrong)
+    if form != "tfds" and whole:
+        with pytest.raises(UserError, match=r"values .*--foreground"):
+            load(data)
+
+
+def test_labels_of_an_npz_by_name(tmp_path):
+    maps = np.stack([np.resize(np.array([0, 1, 2], np.uint8), (8, 10))] * 6)
+    images = np.stack([pixels() for _ in range(6)])
+    path = save_npz(tmp_path, images=images, label=maps, label_names=np.array(["background", "anterior", "posterior"]))
+    assert (load(path, foreground="posterior").train[0]["mask"] == (maps[0] == 2)).all()
+    with pytest.raises(UserError, match=r"no label of .* is called so; use .* anterior \(1\), posterior \(2\)"):
+        load(path, foreground="tail")
+    path = save_npz(tmp_path, images=images, masks=maps, labels=np.arange(6) % 2, label_names=np.array(["ill", "well"]))
+    with pytest.raises(UserError, match="does not name its labels"):
+        load(path, foreground="well")
+
+
+def test_objects_that_are_numbered_are_all_foreground(tmp_path):
+    path = save_npz(tmp_path, images=np.stack([pixels() for _ in range(6)]), instances=np.stack([BLOB * 5] * 6))
+    for data in (path, "nuclei_dsb2018"):
+        with pytest.raises(UserError, match=r"--foreground 2: .* numbers objects"):
+            load(data, foreground=2).train[0]
+    with pytest.raises(
+        UserError, match=r"--foreground 2: no mask of --data brain_phantom has this value \(they have 0, 1\)"
+    ):
+        load("brain_phantom", foreground=2)
+
+
+def test_binary_masks_of_a_tfds_set_have_one_value(tiny):
+    tiny(mask=lambda i: BLOB * (1 + i % 2), train=9)
+    splits = load("tiny_test_set")
+    with pytest.raises(UserError, match=r"foreground has the value .*--foreground any"):
+        [splits.train[i] for i in range(len(splits.train))]
+
+
+def test_patients_of_dicom_files(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+
+    def dicom(path, patient):
+        meta = pydicom.dataset.FileMetaDataset()
+        meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        meta.MediaStorageSOPClassUID = pydicom.uid.CTImageStorage
+        meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+        data = pydicom.Dataset()
+        data.file_meta, data.PatientID, array = meta, patient, pixels()
+        data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        data.Rows, data.Columns = array.shape
+        data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
+        data.BitsAllocated, data.BitsStored, data.HighBit = 8, 8, 7
+        data.PixelData = array.tobytes()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data.save_as(path, enforce_file_format=True)
+
+    for i in range(9):
+        dicom(tmp_path / f"drawn/images/{i}.dcm", f"p{i // 3}")
+        dicom(tmp_path / f"anonymous/images/{i}.dcm", "ANON")
+        dicom(tmp_path / "given" / ("train", "val", "test")[i // 3] / f"images/{i}.dcm", f"p{i % 4}")
+    held = [set(patients_of(part)) for part in load(tmp_path / "drawn", wants=("image",))[:3]]
+    assert sum(map(len, held)) == len(set.union(*held)) == 3
+    assert patients_of(load(tmp_path / "anonymous", wants=("image",)).train) is None
+    with pytest.raises(UserError, match=r"patient p0 is in train .* and in val"):
+        load(tmp_path / "given", wants=("image",))
+    (tmp_path / "given/patients.csv").write_text("".join(f"{i},q{i}\n" for i in range(9)))
+    assert len(load(tmp_path / "given", wants=("image",)).train) == 3
 
 
 def test_tfds_set_without_what_is_wanted(tiny):

@@ -11,9 +11,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from experiments import _segmentation_figures as figures
 from experiments import flow_sdf
 from jaxgen.cli import main
 from jaxgen.data.source import ArraySource, Splits
+from jaxgen.runner import _about_data
 
 PRESETS = flow_sdf.EXPERIMENT.presets
 
@@ -168,6 +170,28 @@ def test_apply_names_the_channels_that_do_not_fit(run, tmp_path, capsys):
     err = capsys.readouterr().err
     assert "trained on 1 channels, this image has 3" in err
     assert "Traceback" not in err
+
+
+def test_raters_and_cases_keep_their_names():
+    mask = np.zeros((8, 8), bool)
+    mask[2:5, 2:5] = True
+    case = {"name": "site/case 7", "image": np.zeros((8, 8, 1)), "readers": [mask, ~mask], "member_masks": [mask]}
+    named = figures.members([case], [0], raters=("Ann", "Bo"))
+    assert named.caption.endswith("the raters Ann, Bo.")
+    assert [text.get_text() for text in named.figure.legends[0].get_texts()] == ["Ann", "Bo"]
+    assert named.figure.axes[0].get_ylabel() == "case 7"
+    plain = figures.members([case], [0])
+    assert not plain.figure.legends
+    assert "the reference (green)" in plain.caption
+
+
+def test_what_a_run_says_of_its_data():
+    parts = [ArraySource({"image": np.zeros((2, 4, 4, 1))}, patients=patients) for patients in ("aa", "bb", "cd")]
+    about = _about_data(Splits(*parts, label_names=("ill", "well"), rater_names=("Ann", "Bo")))
+    assert (about["classes"], about["raters"]) == (["ill", "well"], ["Ann", "Bo"])
+    assert (about["patients"], about["test_patients"]) == ({"train": 1, "validation": 1, "test": 2}, ["c", "d"])
+    unknown = [ArraySource({"image": np.zeros((2, 4, 4, 1))}) for _ in range(3)]
+    assert not {"classes", "raters", "patients", "test_patients"} & set(_about_data(Splits(*unknown)))
 
 
 def test_sample_keeps_the_distance_maps(run, tmp_path):
