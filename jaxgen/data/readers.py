@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 from numpy.lib import format as npy_format
 
-from jaxgen.data import checks, dicom, fastmri, nifti, pixels
+from jaxgen.data import checks, dicom, fastmri, nifti, pixels, tiff
 from jaxgen.data.image import Header, Image
 from jaxgen.errors import UserError
 
@@ -44,6 +44,8 @@ _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"II*\0", "tiff"),
     (b"MM\0*", "tiff"),
+    (b"II+\0", "tiff"),
+    (b"MM\0+", "tiff"),
     (b"\xff\xd8\xff", "jpeg"),
     (b"BM", "bmp"),
     (b"\x1f\x8b", "gzip"),
@@ -121,7 +123,7 @@ def read_image(path: str | PathLike[str]) -> Image:
         elif kind == "fastmri":
             result = fastmri.image(path)
         else:
-            array = _npy_image(_load_npy(path), path) if kind == "npy" else pixels.image(path, kind)
+            array = _npy_image(_load_npy(path), path) if kind == "npy" else _picture(path, kind)
             result = Image(array, None, {"kind": kind, "path": path})
         return result._replace(array=checks.image_values(result.array, path))
 
@@ -151,7 +153,12 @@ def read_mask(path: str | PathLike[str]) -> np.ndarray:
         elif kind == "fastmri":
             raise UserError(f"{path}: files of fastMRI hold no masks; save yours as NIfTI or npy")
         else:
-            array = pixels.mask(path, kind)
+            array = tiff.mask(path) if kind == "tiff" else pixels.mask(path, kind)
+            if kind == "jpeg" and len(values := np.unique(array)) > 2:
+                raise UserError(
+                    f"{path}: mask with {len(values)} values in a JPEG, whose compression changes labels and smears "
+                    "their edges; export the mask as PNG from where it was drawn"
+                )
         return checks.mask_values(array, path)
 
 
@@ -183,7 +190,11 @@ def read_header(path: str | PathLike[str], *, mask: bool = False) -> Header:
             array = _load_npy(path, mmap_mode="r")
             shape = array.shape if mask else _npy_image(array, path).shape
             return Header(shape, 1) if mask else Header(shape[:-1], shape[-1])
-        return pixels.header(path, kind)
+        return tiff.header(path, mask=mask) if kind == "tiff" else pixels.header(path, kind)
+
+
+def _picture(path: Path, kind: str) -> np.ndarray:
+    return tiff.image(path) if kind == "tiff" else pixels.image(path, kind)
 
 
 _NAMES = {"png": "PNG", "tiff": "TIFF", "jpeg": "JPEG", "bmp": "BMP", "nifti": "NIfTI", "dicom": "DICOM", "npy": "npy"}
@@ -217,7 +228,7 @@ def _kind(path: Path) -> str:
         raise UserError(
             f"{path}: named {suffix}, but its content is {_NAMES.get(content, content)}; give it its right suffix"
         )
-    if content is None and kind in ("png", "jpeg", "npy", "fastmri"):
+    if content is None and kind in ("png", "tiff", "jpeg", "npy", "fastmri"):
         raise UserError(f"{path}: named {suffix}, but its content is not {_NAMES[kind]}; convert it or take it out")
     return kind
 
