@@ -87,7 +87,7 @@ def check_readable(path: str | PathLike[str]) -> None:
         UserError: if it cannot be one.
     """
     path = Path(path)
-    if not file_suffix(path) and _kind(path) == "series":
+    if not file_suffix(path) and file_kind(path) == "series":
         with checks.reading(path, _NAMES["series"]):
             dicom.series_files(path)
 
@@ -112,7 +112,7 @@ def read_image(path: str | PathLike[str]) -> Image:
         (4, 5, 1)
     """
     path = Path(path)
-    kind = _kind(path)
+    kind = file_kind(path)
     with checks.reading(path, _NAMES[kind]):
         if kind == "nifti":
             result = nifti.image(path)
@@ -141,7 +141,7 @@ def read_mask(path: str | PathLike[str]) -> np.ndarray:
         UserError: if it cannot be read, or holds anything but whole numbers from 0.
     """
     path = Path(path)
-    kind = _kind(path)
+    kind = file_kind(path)
     with checks.reading(path, _NAMES[kind]):
         if kind == "npy":
             array = _load_npy(path)
@@ -176,7 +176,7 @@ def read_header(path: str | PathLike[str], *, mask: bool = False) -> Header:
         UserError: if it cannot be read.
     """
     path = Path(path)
-    kind = _kind(path)
+    kind = file_kind(path)
     with checks.reading(path, _NAMES[kind]):
         if kind == "nifti":
             return nifti.header(path)
@@ -201,8 +201,12 @@ _NAMES = {"png": "PNG", "tiff": "TIFF", "jpeg": "JPEG", "bmp": "BMP", "nifti": "
 _NAMES |= {"series": "a DICOM series", "fastmri": "HDF5"}
 
 
-def _kind(path: Path) -> str:
-    """The format by name, after making sure that the content agrees."""
+def file_kind(path: Path) -> str:
+    """The format by name ("png", "nifti", ...; "series" for a folder), after making sure that the content agrees.
+
+    Raises:
+        UserError: if it cannot be read, or the content is another.
+    """
     suffix = file_suffix(path)
     with checks.reading(path, "an image"):
         if path.is_dir():
