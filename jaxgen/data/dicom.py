@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxgen.data.dicom_limits import check_announced_pixels, check_deflated_dicom
 from jaxgen.data.image import Header, Image
 from jaxgen.errors import UserError
 
@@ -19,6 +20,8 @@ def _pydicom() -> Any:
 
 def is_dicom(path: Path) -> bool:
     """Whether a file starts as DICOM part 10 files do."""
+    if not path.is_file():  # a pipe would never end
+        return False
     with open(path, "rb") as file:
         return file.read(132)[128:] == b"DICM"
 
@@ -103,7 +106,9 @@ def series(folder: Path) -> Image:
 
 
 def _open(path: Path, *, pixels: bool) -> Any:
+    check_deflated_dicom(path)
     dataset = _pydicom().dcmread(path, stop_before_pixels=not pixels)
+    check_announced_pixels(dataset, path)
     if not dataset.get("Rows") or not dataset.get("Columns"):
         raise UserError(f"{path}: DICOM without an image (no Rows and Columns); take it out")
     if dataset.get("Modality") == "SEG":

@@ -42,9 +42,9 @@ def image(path: Path, kind: str) -> np.ndarray:
     with _open(path, kind) as picture:
         orientation = orientation or _exif(picture, kind)
         channels = _channels(picture)
-        array = _values(picture.convert("RGBA") if picture.mode == "P" else picture)
-    if array.dtype == bool:
-        array = array.astype(np.uint8) * 255
+        array = values(picture.convert("RGBA") if picture.mode == "P" else picture)
+        if picture.mode == "1":
+            array *= 255
     array = array[..., None] if array.ndim == 2 else array[..., :channels]
     return upright(array, orientation)
 
@@ -54,7 +54,7 @@ def mask(path: Path, kind: str) -> np.ndarray:
     bits, orientation = _announced(path, kind)
     with _open(path, kind) as picture:
         orientation = orientation or _exif(picture, kind)
-        array = _values(picture)
+        array = values(picture)
         mode = picture.mode
     if mode in _COLOUR:
         if (array[..., :3] != array[..., :1]).any():
@@ -62,8 +62,6 @@ def mask(path: Path, kind: str) -> np.ndarray:
         array = array[..., 0]
     elif mode == "LA":
         array = array[..., 0]
-    elif mode == "1":
-        array = array.astype(np.uint8)
     elif mode == "L" and bits in (2, 4):
         array = array // np.uint8(255 // (2**bits - 1))  # Pillow stretches them
     return upright(array, orientation)
@@ -90,14 +88,22 @@ def _channels(picture: PIL.Image.Image) -> int:
     return 3 if picture.mode in _COLOUR else 1
 
 
-def _values(picture: PIL.Image.Image) -> np.ndarray:
-    """The pixels, copied strip by strip: Pillow's own copy takes them twice."""
+def values(picture: PIL.Image.Image) -> np.ndarray:
+    """Decode a picture, strip by strip: Pillow's own copy takes the pixels twice.
+
+    Args:
+        picture: opened.
+
+    Returns:
+        ``[height, width]`` or ``[height, width, c]``; 0 and 1 where a pixel is one bit.
+    """
+    picture.load()
     width, height = picture.size
     rows = max(1, _STRIP // width)
-    picture.load()
     whole = None
     for top in range(0, height, rows):
         strip = np.asarray(picture.crop((0, top, width, min(top + rows, height))))
+        strip = strip.astype(np.uint8) if strip.dtype == bool else strip
         if whole is None:
             whole = np.empty((height, *strip.shape[1:]), strip.dtype)
         whole[top : top + rows] = strip

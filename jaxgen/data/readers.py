@@ -18,12 +18,11 @@ rescaled (Hounsfield units for CT) and MONOCHROME1 inverted. Nothing is ever unp
 import unicodedata
 from os import PathLike
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from numpy.lib import format as npy_format
 
 from jaxgen.data import checks, dicom, fastmri, nifti, pixels, tiff
+from jaxgen.data.arrays import load_npy
 from jaxgen.data.image import Header, Image
 from jaxgen.errors import UserError
 
@@ -123,7 +122,7 @@ def read_image(path: str | PathLike[str]) -> Image:
         elif kind == "fastmri":
             result = fastmri.image(path)
         else:
-            array = _npy_image(_load_npy(path), path) if kind == "npy" else _picture(path, kind)
+            array = _npy_image(load_npy(path), path) if kind == "npy" else _picture(path, kind)
             result = Image(array, None, {"kind": kind, "path": path})
         return result._replace(array=checks.image_values(result.array, path))
 
@@ -144,7 +143,7 @@ def read_mask(path: str | PathLike[str]) -> np.ndarray:
     kind = file_kind(path)
     with checks.reading(path, _NAMES[kind]):
         if kind == "npy":
-            array = _load_npy(path)
+            array = load_npy(path)
         elif kind in ("nifti", "dicom", "series"):
             channels = (read := {"nifti": nifti.image, "dicom": dicom.image, "series": dicom.series}[kind](path)).array
             if channels.shape[-1] != 1:
@@ -187,7 +186,7 @@ def read_header(path: str | PathLike[str], *, mask: bool = False) -> Header:
         if kind == "fastmri":
             return fastmri.header(path)
         if kind == "npy":
-            array = _load_npy(path, mmap_mode="r")
+            array = load_npy(path, mmap_mode="r")
             shape = array.shape if mask else _npy_image(array, path).shape
             return Header(shape, 1) if mask else Header(shape[:-1], shape[-1])
         return tiff.header(path, mask=mask) if kind == "tiff" else pixels.header(path, kind)
@@ -235,15 +234,6 @@ def file_kind(path: Path) -> str:
     if content is None and kind in ("png", "tiff", "jpeg", "npy", "fastmri"):
         raise UserError(f"{path}: named {suffix}, but its content is not {_NAMES[kind]}; convert it or take it out")
     return kind
-
-
-def _load_npy(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
-    with open(path, "rb") as file:
-        version = npy_format.read_magic(file)
-        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-        if read(file)[2].hasobject:
-            raise UserError(f"{path}: holds Python objects, which are never unpickled; save it as a plain array")
-    return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
 
 
 def _npy_image(array: np.ndarray, path: Path) -> np.ndarray:

@@ -24,6 +24,7 @@ import tifffile
 from jaxgen.data import limits
 from jaxgen.data.image import Header
 from jaxgen.data.orientation import TAG, swaps, upright
+from jaxgen.data.pixels import values
 from jaxgen.errors import UserError
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it only logs is checked here
@@ -84,7 +85,7 @@ def image(path: Path) -> np.ndarray:
         if layout.page.photometric == _WHITE_IS_ZERO:
             array = _inverted(array, bits, path)
     if bits == 1:
-        return array.astype(np.uint8) * 255
+        return array.astype(np.uint8) * np.uint8(255)
     return array * np.uint8(255 // (2**bits - 1)) if bits in _PACKED else array
 
 
@@ -310,10 +311,10 @@ def _by_pillow(path: Path, page: Any) -> np.ndarray:
         grey = photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
         eight = bits == 8 and page.sampleformat == 1
         if grey and (mode, bits) == ("1", 1):
-            array = np.asarray(picture)
+            array = values(picture).astype(bool)
             array = ~array if photometric == _WHITE_IS_ZERO else array
         elif grey and mode == "L" and bits in (2, 4, 8) and page.sampleformat == 1:
-            array = np.asarray(picture)
+            array = values(picture)
             array = (255 - array if photometric == _WHITE_IS_ZERO else array) // np.uint8(255 // (2**bits - 1))
         elif (
             (mode == "P" and photometric == _PALETTE and bits <= 8)
@@ -324,7 +325,7 @@ def _by_pillow(path: Path, page: Any) -> np.ndarray:
             or (mode == "I" and photometric == _BLACK_IS_ZERO and page.dtype in (np.int16, np.int32))
             or (mode == "F" and photometric == _BLACK_IS_ZERO and page.dtype == np.float32)
         ):
-            array = np.asarray(picture).astype(page.dtype)
+            array = values(picture).astype(page.dtype, copy=False)
         else:
             raise UserError(f"{path}: {how} needs imagecodecs: pip install 'jaxgen[tiff]', or {_REST}")
     return array if array.ndim == 3 else array[..., None]
