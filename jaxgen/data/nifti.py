@@ -26,7 +26,7 @@ def open_file(path: Path):
     if min(picture.shape, default=0) < 1:
         raise UserError(f"{path}: has no voxels (size {picture.shape}); take it out")
     voxels = math.prod(picture.shape)
-    scaled = head.get_slope_inter() not in ((None, None), (1, 0), (1, None))
+    scaled = (picture.dataobj.slope, picture.dataobj.inter) != (1, 0)
     limits.check_size(path, voxels * (8 if scaled else dtype.itemsize))  # nibabel scales in float64
     if path.suffix.lower() == ".nii":
         wanted = int(head.get_data_offset()) + dtype.itemsize * voxels
