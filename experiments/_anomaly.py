@@ -19,7 +19,8 @@ import numpy as np
 from experiments import _images as images
 from experiments._unet import UNetConfig, network
 from jaxgen.config import option
-from jaxgen.data import ArraySource, Source, Splits, Subset, measure_range
+from jaxgen.data import ArraySource, Source, Splits, Subset, checks, measure_range
+from jaxgen.data.arrays import npz_headers, read_npz
 from jaxgen.data.checks import FOREGROUND, absent_foreground, apply_foreground, name_foreground, parse_foreground
 from jaxgen.data.images import fit_shape, resize
 from jaxgen.data.phantoms import Lesion, brain2d
@@ -141,8 +142,8 @@ def _patients(folder: Path) -> list[Path]:
     """The files of one patient each, or none."""
 
     def fits(path: Path) -> bool:
-        with np.load(path, allow_pickle=False) as file:
-            return {"volume", "lesion"} <= set(file.files)
+        with checks.reading(path, "npz"):
+            return {"volume", "lesion"} <= set(npz_headers(path))
 
     files = sorted(folder.glob("*.npz"))
     return files if files and all(fits(path) for path in files) else []
@@ -160,9 +161,11 @@ def _load_patients(config: AnomalyConfig, folder: Path) -> Splits:
     values: set[int] = set()
 
     def slices(path: Path) -> dict[str, np.ndarray]:
-        with np.load(path, allow_pickle=False) as file:
-            volume, lesion = file["volume"], file["lesion"]
-            names = [str(name) for name in file["channels"]] if "channels" in file.files else []
+        with checks.reading(path, "npz"):
+            wanted = {"volume", "lesion", "channels"} & set(npz_headers(path))
+            file = read_npz(path, wanted)
+        volume, lesion = file["volume"], file["lesion"]
+        names = [str(name) for name in file["channels"]] if "channels" in file else []
         if volume.ndim == 4:
             if config.contrast not in names:
                 raise UserError(

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.data import checks
+from jaxgen.data.arrays import read_npz
 from jaxgen.data.image import Image
 from jaxgen.errors import UserError
 from jaxgen.imaging.fan_beam import fan_beam_geometry
@@ -161,8 +162,8 @@ def read_sinogram(path: Path) -> Image:
     Raises:
         UserError: naming what is wrong with the file.
     """
-    with checks.reading(path, "npz"), np.load(path, allow_pickle=False) as file:
-        arrays = {name: np.asarray(file[name]) for name in file.files}
+    with checks.reading(path, "npz"):
+        arrays = read_npz(path)
     for name in ("sinogram", "angles"):
         if name not in arrays:
             raise UserError(f"{path}: holds no `{name}` (it has {', '.join(arrays) or 'nothing'}); save both")

@@ -34,6 +34,8 @@ from experiments._posterior import Sampler
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
+from jaxgen.data import checks
+from jaxgen.data.arrays import read_npz
 from jaxgen.data.kspace import read_kspace
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader
@@ -273,8 +275,8 @@ def _brought(config: MRIConfig, key) -> dict[str, tuple[mri.Received, np.ndarray
         return {}
     path = FilePath(config.kspace)
     if config.coils_first and path.suffix.lower() != ".h5":
-        with np.load(path, allow_pickle=False) as file:
-            array = np.moveaxis(file["kspace"], -3, -1)
+        with checks.reading(path, "npz"):
+            array = np.moveaxis(read_npz(path, ["kspace"])["kspace"], -3, -1)
         kspace = check_kspace(array, f"{path}: `kspace`")[0]
     else:
         kspace = read_kspace(path).array

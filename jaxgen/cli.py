@@ -101,6 +101,7 @@ def run_module(experiment: Any, argv: Sequence[str] | None = None) -> int:
 def _guard(command: Callable[[_Context], int]) -> int:
     """Run a command and turn what goes wrong into one line and an exit code."""
     context = _Context()
+    limit = os.environ.get(_LIMIT)
     before = _on_sigterm(_raise_stopped)
     try:
         return command(context)
@@ -125,6 +126,9 @@ def _guard(command: Callable[[_Context], int]) -> int:
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
+        if os.environ.get(_LIMIT) != limit:  # --max-file-mib of this command alone
+            os.environ.pop(_LIMIT)
+            os.environ.update({_LIMIT: limit} if limit is not None else {})
 
 
 def _on_sigterm(handler: Any) -> Any:
@@ -318,11 +322,30 @@ def _train(experiment: Any, preset: str, config: RunConfig, given: Any, referenc
 def _add_machine_flags(parser: Any) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
+    _add_file_limit(parser)
     parser.add_argument(
         "--coordinator", metavar="HOST:PORT", help="several processes: where the first one listens, or 'auto'"
     )
     parser.add_argument("--processes", type=_whole, metavar="N", help="several processes: how many there are")
     parser.add_argument("--process", type=_whole, metavar="I", help="several processes: which one this is, from 0")
+
+
+_LIMIT = "JAXGEN_MAX_FILE_MIB"
+
+
+def _add_file_limit(parser: Any) -> None:
+    """The flag that lets small files decode to more, kept where readers of every thread and process find it."""
+
+    def keep(text: str) -> int:
+        os.environ[_LIMIT] = str(found := _positive(text))
+        return found
+
+    parser.add_argument(
+        "--max-file-mib",
+        type=keep,
+        metavar="N",
+        help="MiB that a file may decode to, whatever its size on disk [default: 256, or 50 times its size]",
+    )
 
 
 def _join(given: Any) -> None:
@@ -360,6 +383,7 @@ def _apply(argv: list[str], context: _Context) -> int:
     parser.add_argument("--seed", type=_whole, metavar="N", help="seed of the random numbers [default: the run's]")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
+    _add_file_limit(parser)
     given = parser.parse(argv)
     _not_empty(given.out, "--out")
     _prepare_jax(not given.no_cache)
@@ -385,6 +409,7 @@ def _sample(argv: list[str], context: _Context) -> int:
     parser.add_argument("--out", metavar="DIR", help="where they go [default: RUN/samples]")
     parser.add_argument("--seed", type=_whole, metavar="N", help="seed of the random numbers [default: the run's]")
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
+    _add_file_limit(parser)
     given = parser.parse(argv)
     _not_empty(given.out, "--out")
     _prepare_jax(not given.no_cache)
@@ -400,6 +425,7 @@ def _eval(argv: list[str], context: _Context) -> int:
     parser.add_argument("--data", metavar="D", help="a TFDS name, a folder or a .npz file [default: the run's data]")
     parser.add_argument("--out", metavar="DIR", help="where the results go [default: RUN/evaluations/...]")
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
+    _add_file_limit(parser)
     given = parser.parse(argv)
     _not_empty(given.out, "--out")
     _not_empty(given.data, "--data")
@@ -454,6 +480,7 @@ def _compare(argv: list[str], context: _Context) -> int:
     parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="of the images taken [default: 0]")
     parser.add_argument("--out", metavar="FILE", help="write the numbers and how they were made as .json")
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next time")
+    _add_file_limit(parser)
     given = parser.parse(argv)
     for name in ("real", "generated", "weights", "out"):
         _not_empty(getattr(given, name), name.upper() if name in ("real", "generated") else f"--{name}")

@@ -1,6 +1,7 @@
 """How alike two sets of images are: ``jaxgen compare REAL GENERATED``."""
 
 import math
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 from jaxgen import runs
 from jaxgen.apply import find_inputs
 from jaxgen.data import readers
+from jaxgen.data.arrays import check_arrays
 from jaxgen.data.images import convert_channels, resize
 from jaxgen.errors import UserError
 from jaxgen.interop import inception, resnet
@@ -146,8 +148,9 @@ def load(text: str) -> np.ndarray | list[Path]:
     if path.suffix.lower() not in (".npz", ".npy") or path.is_dir():
         return find_inputs([text])
     try:
+        check_arrays(path)
         held = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         why = runs.explain(error) if isinstance(error, OSError) else str(error)
         raise UserError(f"{text}: it cannot be read ({why})") from error
     if isinstance(held, np.ndarray):

@@ -2,10 +2,11 @@
 
 import errno
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
+from jaxgen.data import limits
 from jaxgen.errors import UserError
 
 Foreground = int | str | None
@@ -20,8 +21,10 @@ def reading(path: object, kind: str) -> Iterator[None]:
         kind: what it should be, such as "PNG".
 
     Raises:
-        UserError: for any error inside.
+        UserError: for any error inside, and for pipes, sockets and devices before anything is read.
     """
+    with suppress(OSError, ValueError):  # what is not there says so itself
+        limits.require_file(str(path))
     try:
         yield
     except UserError:
@@ -32,6 +35,8 @@ def reading(path: object, kind: str) -> Iterator[None]:
         raise UserError(f"{path}: no permission to read it; allow it with chmod +r") from error
     except IsADirectoryError as error:
         raise UserError(f"{path}: a folder where a file is needed; take it out or name the file") from error
+    except NotImplementedError as error:
+        raise UserError(f"{path}: {kind} of a form that is not read ({error}); save it in a plainer form") from error
     except MemoryError as error:
         raise UserError(f"{path}: does not fit into memory; cut it into smaller pieces") from error
     except OSError as error:

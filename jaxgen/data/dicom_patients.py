@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxgen.data.dicom import is_dicom
+from jaxgen.data.dicom.tags import read
 from jaxgen.data.groups import as_texts
 from jaxgen.data.readers import file_suffix
 
@@ -29,7 +30,5 @@ def _patient(file: Path) -> str:
         file = next(f for f in sorted(file.iterdir()) if not f.name.startswith("."))
     if file_suffix(file) not in ("", ".dcm") or not is_dicom(file):
         return ""
-    import pydicom
-
-    dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["PatientID"])
+    dataset = read(file, stop_before_pixels=True, specific_tags=["PatientID"])
     return as_texts([str(dataset.get("PatientID") or "")], str(file))[0]

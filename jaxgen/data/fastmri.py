@@ -1,10 +1,13 @@
 """Files of the fastMRI data set (.h5) through h5py (extra `mri`): k-space, and the images of full measurements."""
 
+import math
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxgen.data import limits
 from jaxgen.data.image import Header, Image
 from jaxgen.errors import UserError
 
@@ -21,15 +24,55 @@ def _open(path: Path) -> Any:
 
 def _images(file: Any, path: Path) -> Any:
     """The data set ``[slices, h, w]`` of images."""
-    name = next((name for name in _IMAGES if name in file), None)
+    held = list(file)  # names alone: asking whether a name is there would follow links into other files
+    name = next((name for name in _IMAGES if name in held), None)
     if name is None:
         raise UserError(
-            f"{path}: holds no images ({' or '.join(_IMAGES)}), but {', '.join(file) or 'nothing'}; take it out: the "
+            f"{path}: holds no images ({' or '.join(_IMAGES)}), but {', '.join(held) or 'nothing'}; take it out: the "
             "test sets of fastMRI have k-space alone"
         )
-    if file[name].ndim != 3 or file[name].dtype.kind != "f":
-        raise UserError(f"{path}: `{name}` is {file[name].dtype} of {file[name].shape}, not real [slices, h, w]")
-    return file[name]
+    dataset = _dataset(file, name, path)
+    if dataset.ndim != 3 or dataset.dtype.kind != "f":
+        raise UserError(f"{path}: `{name}` is {dataset.dtype} of {dataset.shape}, not real [slices, h, w]")
+    return dataset
+
+
+def _dataset(file: Any, name: str, path: Path) -> Any:
+    """A data set whose bytes lie in this file, and are no more than they may be.
+
+    Raises:
+        UserError: for links, for storage in other files, and for what announces or unpacks to too much.
+    """
+    import h5py
+
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise UserError(f"{path}: `{name}` is a link, which is never followed; copy the data into the file")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+        raise UserError(f"{path}: `{name}` is no data set of numbers; save an array")
+    if dataset.external or dataset.is_virtual:
+        raise UserError(f"{path}: `{name}` lies in other files, which are never opened; copy the data into the file")
+    if dataset.dtype.hasobject or dataset.dtype.kind not in "buifcV":
+        raise UserError(f"{path}: `{name}` has values of type {dataset.dtype}, not numbers; save an array of numbers")
+    if not dataset.size:
+        raise UserError(f"{path}: `{name}` is empty (size {dataset.shape}); take it out")
+    limits.check_size(path, math.prod(dataset.shape) * dataset.dtype.itemsize, f"`{name}`")
+    _check_chunks(dataset, name, path)
+    return dataset
+
+
+def _check_chunks(dataset: Any, name: str, path: Path) -> None:
+    """Refuse chunks that unpack to more than their size: HDF5 goes on as long as the stream does."""
+    if dataset.chunks is None or dataset.compression is None:
+        return
+    full = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    limits.check_size(path, full, f"a chunk of `{name}`")
+    for i in range(dataset.id.get_num_chunks()):
+        info = dataset.id.get_chunk_info(i)
+        if dataset.compression == "gzip" and 1032 * info.size > limits.most_bytes(path):  # deflate's best
+            _, content = dataset.id.read_direct_chunk(info.chunk_offset)
+            if len(zlib.decompressobj().decompress(content, full + 5)) > full + 4:  # a checksum may follow
+                raise UserError(f"{path}: a chunk of `{name}` unpacks to more than its {full} bytes; write it again")
 
 
 def header(path: Path) -> Header:
@@ -54,11 +97,11 @@ def kspace(path: Path) -> dict[str, np.ndarray]:
     Columns of nothing but 0 are padding, which a mask may name all the same.
     """
     with _open(path) as file:
-        if "kspace" not in file:
-            held = ", ".join(file) or "nothing"
-            raise UserError(f"{path}: it holds no data set `kspace` (but {held}), as files of fastMRI do")
-        array = np.asarray(file["kspace"])
-        mask = np.asarray(file["mask"]) if "mask" in file else None
+        held = list(file)
+        if "kspace" not in held:
+            raise UserError(f"{path}: it holds no data set `kspace` (but {', '.join(held) or 'nothing'}); take it out")
+        array = np.asarray(_dataset(file, "kspace", path))
+        mask = np.asarray(_dataset(file, "mask", path)) if "mask" in held else None
     if array.ndim not in (3, 4):
         raise UserError(f"{path}: `kspace` {array.shape}; fastMRI has [slices, h, w] or [slices, coils, h, w]")
     array = array[..., None] if array.ndim == 3 else np.moveaxis(array, 1, -1)

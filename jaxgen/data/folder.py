@@ -38,7 +38,7 @@ from jaxgen.data.labels import number_classes, require_classes, require_trained,
 from jaxgen.data.nifti import axial_axis
 from jaxgen.data.options import Options
 from jaxgen.data.pairs import ALIASES, Found, Pair, alias, check_wanted, find, patients_of
-from jaxgen.data.readers import read_header, read_image, read_mask, stem
+from jaxgen.data.readers import file_kind, read_header, read_image, read_mask, stem
 from jaxgen.data.source import SHARES, Example, Splits, Subset, complete
 from jaxgen.data.tables import parts_of
 from jaxgen.errors import UserError
@@ -422,10 +422,10 @@ def _check_pair(pair: Pair, options: Options) -> Header:
         shape = mask.shape[:-1] if len(mask.shape) == rank + 1 and mask.shape[-1] == 1 else mask.shape
         if shape != head.shape:
             raise _mismatch(pair, head.shape, mask.shape)
-        if rank == 3 and head.affine is not None and mask.affine is not None:
-            corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape], [1], indexing="ij")).reshape(4, -1)
-            apart = np.linalg.norm(((head.affine - mask.affine) @ corners)[:3], axis=0).max()
-            if apart > 0.5 * np.linalg.norm(head.affine[:3, :3], axis=0).min():
+        if head.affine is not None and mask.affine is not None:
+            here, there = _corners(pair.image, head, shape), _corners(pair.mask, mask, shape)
+            apart = np.linalg.norm(here - there, axis=0).max()
+            if apart > 0.5 * np.linalg.norm(head.affine[:3, :rank], axis=0).min():
                 raise UserError(
                     f"{pair.mask}: lies {apart:.1f} mm away from its image {pair.image} (their affines differ); "
                     "resample the mask onto the image's grid"
@@ -450,6 +450,16 @@ def _stacked(pair: Pair, head: Header, file: Path, other: Header) -> Header:
             "resample the channels of a case onto one grid"
         )
     return head._replace(channels=head.channels + other.channels)
+
+
+def _corners(path: Path, head: Header, shape: tuple[int, ...]) -> np.ndarray:
+    """Where the corners of an array lie, in millimetres ``[3, corners]``."""
+    assert head.affine is not None
+    ends = [(0, n - 1) for n in shape] + [(0,)] * (3 - len(shape)) + [(1,)]
+    corners = np.array(np.meshgrid(*ends, indexing="ij")).reshape(4, -1)
+    if len(shape) == 2 and file_kind(path) == "dicom":
+        corners = corners[[1, 0, 2, 3]]  # rows come first, but the affine counts columns first
+    return (head.affine @ corners)[:3]
 
 
 def _mismatch(pair: Pair, image: Iterable[int], mask: Iterable[int]) -> UserError:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxgen.data import checks, fastmri
+from jaxgen.data.arrays import npz_headers, read_npz
 from jaxgen.data.image import Image
 from jaxgen.errors import UserError
 from jaxgen.imaging.mri import check_kspace, check_mask
@@ -49,8 +50,9 @@ def read_kspace(path: str | PathLike[str]) -> Image:
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
-    with checks.reading(path, "npz"), np.load(path, allow_pickle=False) as file:
-        if "kspace" not in file:
-            held = ", ".join(file.files) or "nothing"
+    with checks.reading(path, "npz"):
+        names = npz_headers(path)
+        if "kspace" not in names:
+            held = ", ".join(names) or "nothing"
             raise UserError(f"{path}: it holds no array `kspace` (but {held}); save it by np.savez(path, kspace=...)")
-        return {name: file[name] for name in ("kspace", "mask") if name in file}
+        return read_npz(path, [name for name in ("kspace", "mask") if name in names])

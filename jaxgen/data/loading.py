@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from jaxgen.data import checks
+from jaxgen.data import checks, limits
 from jaxgen.data.checks import Foreground
 from jaxgen.data.folder import load_folder
 from jaxgen.data.generated import GENERATED, load_generated
@@ -73,7 +73,7 @@ def load(
     with checks.reading(f"--data {text}", "a data set"):
         exists = os.path.lexists(path)
         if exists:
-            os.stat(path)
+            limits.require_file(path)
         if exists and path.is_dir():
             return load_folder(path, options)
         if exists and path.suffix.lower() == ".npz":

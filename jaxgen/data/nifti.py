@@ -1,29 +1,63 @@
 """NIfTI through nibabel."""
 
+import gzip
+import math
+import struct
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 from nibabel.orientations import io_orientation
 
+from jaxgen.data import limits
 from jaxgen.data.image import Header, Image
 from jaxgen.errors import UserError
 
 
 def open_file(path: Path):
-    """The nibabel image of a file, its size on disk checked against its header; voxels are not read."""
+    """The nibabel image of a file, its announced size and its affine checked; voxels are not read."""
+    limits.check_size(path, _start_of_voxels(path), "its header")
     picture = nibabel.load(path, mmap=False)
     if not isinstance(picture, nibabel.Nifti1Image):
         raise ValueError(f"{type(picture).__name__} is no NIfTI")
-    head = picture.header
-    if head.get_data_dtype().names or head.get_data_dtype().kind not in "buif":
-        raise UserError(f"{path}: NIfTI voxels of type {head.get_data_dtype()}; save one number a voxel")
+    head, dtype = picture.header, picture.header.get_data_dtype()
+    if dtype.names or dtype.kind not in "buif":
+        raise UserError(f"{path}: NIfTI voxels of type {dtype}; save one number a voxel")
+    if min(picture.shape, default=0) < 1:
+        raise UserError(f"{path}: has no voxels (size {picture.shape}); take it out")
+    voxels = math.prod(picture.shape)
+    proxy: Any = picture.dataobj
+    scaled = (proxy.slope, proxy.inter) != (1, 0)
+    limits.check_size(path, voxels * (8 if scaled else dtype.itemsize))  # nibabel scales in float64
     if path.suffix.lower() == ".nii":
-        wanted = int(head.get_data_offset()) + head.get_data_dtype().itemsize * int(np.prod(picture.shape))
+        wanted = int(head.get_data_offset()) + dtype.itemsize * voxels
         have = path.stat().st_size
         if have < wanted:
             raise ValueError(f"{have} of {wanted} bytes")
+    _check_affine(picture.affine, len(split_shape(picture.shape, path)[0]), path)
     return picture
+
+
+def _start_of_voxels(path: Path) -> int:
+    """Bytes before the voxels as the header says: nibabel reads all of them."""
+    with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as file:
+        start = file.read(540)
+    for order in "<>":
+        size = struct.unpack(order + "i", start[:4].ljust(4, b"\0"))[0]
+        if size == 348 and len(start) >= 112:
+            offset = struct.unpack(order + "f", start[108:112])[0]
+            return int(offset) if math.isfinite(offset) else 2**63
+        if size == 540 and len(start) >= 176:
+            return struct.unpack(order + "q", start[168:176])[0]
+    return 0
+
+
+def _check_affine(affine: np.ndarray, rank: int, path: Path) -> None:
+    if not np.isfinite(affine).all():
+        raise UserError(f"{path}: its affine has NaN or infinite values; set sform and qform anew, or convert it again")
+    if np.linalg.matrix_rank(affine[:3, :rank]) < rank:
+        raise UserError(f"{path}: its affine is singular (voxels without a size); set sform and qform anew")
 
 
 def split_shape(shape: tuple[int, ...], path: Path) -> tuple[tuple[int, ...], int]:

@@ -23,14 +23,13 @@ A given split in which two parts share a patient, a name, an image_id, or an ima
 the split is drawn, what is shared stays together. Blank images are not compared.
 """
 
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from numpy.lib import format as npy_format
 
 from jaxgen.data import checks, groups
+from jaxgen.data.arrays import npz_headers, read_npz
 from jaxgen.data.groups import as_texts
 from jaxgen.data.labels import number_classes, require_classes, require_trained, split_by_class
 from jaxgen.data.options import Options
@@ -81,8 +80,9 @@ def load_npz(path: Path, options: Options) -> Splits:
     found, parts, shapes = _headers(path)
     masks_are_named = "label" not in found
     _require(path, found, parts, shapes, options)
-    with checks.reading(path, "npz"), np.load(path, allow_pickle=False) as file:
-        data = {entry: [file[name] for name in parts[entry]] for entry in found}
+    with checks.reading(path, "npz"):
+        held = read_npz(path, {name for entry in found for name in parts[entry]})
+        data = {entry: [held[name] for name in parts[entry]] for entry in found}
     label_names = tuple(str(v) for v in data.pop("label_names")[0].ravel()) if "label_names" in found else ()
     raters_given = data.pop("rater_names", [None])[0]
     for entry in _TEXTS:
@@ -156,17 +156,9 @@ def _rater_names(path: Path, given: np.ndarray | None, found: dict[str, str], ex
 
 def _headers(path: Path) -> tuple[dict[str, str], dict[str, list[str]], dict[str, tuple[int, ...]]]:
     """Which array is which, from the headers alone: a name for messages, the arrays it is joined from, all shapes."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    dtypes = {}
-    with checks.reading(path, "npz"), zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
-            if not member.endswith(".npy"):
-                continue
-            with archive.open(member) as file:
-                version = npy_format.read_magic(file)
-                read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-                shape, _, dtype = read(file)
-            shapes[member[:-4]], dtypes[member[:-4]] = shape, dtype
+    with checks.reading(path, "npz"):
+        heads = npz_headers(path)
+    shapes = {name: head.shape for name, head in heads.items()}
     prefixes = _prefixes(path, shapes)
     found, parts = {}, {}
     for entry, names in _NAMES.items():
@@ -187,7 +179,7 @@ def _headers(path: Path) -> tuple[dict[str, str], dict[str, list[str]], dict[str
         for name in parts[entry]:
             if name not in shapes:
                 raise UserError(f"{path}: has no array `{name}` beside `{_other(parts[entry], shapes)}`; add it")
-            if dtypes[name].hasobject:
+            if heads[name].dtype.hasobject:
                 raise UserError(
                     f"{path}: `{name}` holds Python objects, which are never unpickled; save it as a plain array"
                 )

@@ -18,12 +18,11 @@ rescaled (Hounsfield units for CT) and MONOCHROME1 without a unit inverted. Noth
 import unicodedata
 from os import PathLike
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from numpy.lib import format as npy_format
 
-from jaxgen.data import checks, dicom, fastmri, nifti, pixels
+from jaxgen.data import checks, dicom, fastmri, nifti, pixels, tiff
+from jaxgen.data.arrays import load_npy
 from jaxgen.data.image import Header, Image
 from jaxgen.errors import UserError
 
@@ -44,6 +43,8 @@ _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"II*\0", "tiff"),
     (b"MM\0*", "tiff"),
+    (b"II+\0", "tiff"),
+    (b"MM\0+", "tiff"),
     (b"\xff\xd8\xff", "jpeg"),
     (b"BM", "bmp"),
     (b"\x1f\x8b", "gzip"),
@@ -85,7 +86,7 @@ def check_readable(path: str | PathLike[str]) -> None:
         UserError: if it cannot be one.
     """
     path = Path(path)
-    if not file_suffix(path) and _kind(path) == "series":
+    if not file_suffix(path) and file_kind(path) == "series":
         with checks.reading(path, _NAMES["series"]):
             _refuse_others(path)
             dicom.series_files(path)
@@ -111,7 +112,7 @@ def read_image(path: str | PathLike[str]) -> Image:
         (4, 5, 1)
     """
     path = Path(path)
-    kind = _kind(path)
+    kind = file_kind(path)
     with checks.reading(path, _NAMES[kind]):
         if kind == "nifti":
             result = nifti.image(path)
@@ -123,7 +124,7 @@ def read_image(path: str | PathLike[str]) -> Image:
         elif kind == "fastmri":
             result = fastmri.image(path)
         else:
-            array = _npy_image(_load_npy(path), path) if kind == "npy" else pixels.image(path, kind)
+            array = _npy_image(load_npy(path), path) if kind == "npy" else _picture(path, kind)
             result = Image(array, None, {"kind": kind, "path": path})
         return result._replace(array=checks.image_values(result.array, path))
 
@@ -141,10 +142,10 @@ def read_mask(path: str | PathLike[str]) -> np.ndarray:
         UserError: if it cannot be read, or holds anything but whole numbers from 0.
     """
     path = Path(path)
-    kind = _kind(path)
+    kind = file_kind(path)
     with checks.reading(path, _NAMES[kind]):
         if kind == "npy":
-            array = _load_npy(path)
+            array = load_npy(path)
         elif kind in ("nifti", "dicom", "series"):
             if kind == "series":
                 _refuse_others(path)
@@ -155,7 +156,12 @@ def read_mask(path: str | PathLike[str]) -> np.ndarray:
         elif kind == "fastmri":
             raise UserError(f"{path}: files of fastMRI hold no masks; save yours as NIfTI or npy")
         else:
-            array = pixels.mask(path, kind)
+            array = tiff.mask(path) if kind == "tiff" else pixels.mask(path, kind)
+            if kind == "jpeg" and len(values := np.unique(array)) > 2:
+                raise UserError(
+                    f"{path}: mask with {len(values)} values in a JPEG, whose compression changes labels and smears "
+                    "their edges; export the mask as PNG from where it was drawn"
+                )
         return checks.mask_values(array, path)
 
 
@@ -173,7 +179,7 @@ def read_header(path: str | PathLike[str], *, mask: bool = False) -> Header:
         UserError: if it cannot be read.
     """
     path = Path(path)
-    kind = _kind(path)
+    kind = file_kind(path)
     with checks.reading(path, _NAMES[kind]):
         if kind == "nifti":
             return nifti.header(path)
@@ -185,18 +191,26 @@ def read_header(path: str | PathLike[str], *, mask: bool = False) -> Header:
         if kind == "fastmri":
             return fastmri.header(path)
         if kind == "npy":
-            array = _load_npy(path, mmap_mode="r")
+            array = load_npy(path, mmap_mode="r")
             shape = array.shape if mask else _npy_image(array, path).shape
             return Header(shape, 1) if mask else Header(shape[:-1], shape[-1])
-        return pixels.header(path, kind)
+        return tiff.header(path, mask=mask) if kind == "tiff" else pixels.header(path, kind)
+
+
+def _picture(path: Path, kind: str) -> np.ndarray:
+    return tiff.image(path) if kind == "tiff" else pixels.image(path, kind)
 
 
 _NAMES = {"png": "PNG", "tiff": "TIFF", "jpeg": "JPEG", "bmp": "BMP", "nifti": "NIfTI", "dicom": "DICOM", "npy": "npy"}
 _NAMES |= {"series": "a DICOM series", "fastmri": "HDF5"}
 
 
-def _kind(path: Path) -> str:
-    """The format by name, after making sure that the content agrees."""
+def file_kind(path: Path) -> str:
+    """The format by name ("png", "nifti", ...; "series" for a folder), after making sure that the content agrees.
+
+    Raises:
+        UserError: if it cannot be read, or the content is another.
+    """
     suffix = file_suffix(path)
     with checks.reading(path, "an image"):
         if not path.exists() and dicom.numbered(path) is not None:
@@ -224,7 +238,7 @@ def _kind(path: Path) -> str:
         raise UserError(
             f"{path}: named {suffix}, but its content is {_NAMES.get(content, content)}; give it its right suffix"
         )
-    if content is None and kind in ("png", "jpeg", "npy", "fastmri"):
+    if content is None and kind in ("png", "tiff", "jpeg", "npy", "fastmri"):
         raise UserError(f"{path}: named {suffix}, but its content is not {_NAMES[kind]}; convert it or take it out")
     return kind
 
@@ -235,15 +249,6 @@ def _refuse_others(path: Path) -> None:
         for other in dicom.find(path).others:
             if file_suffix(other):
                 raise UserError(f"{other}: not a DICOM slice; a folder among images must hold one DICOM series only")
-
-
-def _load_npy(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
-    with open(path, "rb") as file:
-        version = npy_format.read_magic(file)
-        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-        if read(file)[2].hasobject:
-            raise UserError(f"{path}: holds Python objects, which are never unpickled; save it as a plain array")
-    return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
 
 
 def _npy_image(array: np.ndarray, path: Path) -> np.ndarray:

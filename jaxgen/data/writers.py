@@ -44,28 +44,24 @@ def write_nifti(
 
     Args:
         path: ending in .nii or .nii.gz.
-        array: [*spatial] or [*spatial, c]; whole numbers keep their type, floats are written as float32.
-        like: the image read: its affine is kept and, if it came from NIfTI, its header (orientation codes, units).
+        array: [*spatial] or [*spatial, c]; whole numbers keep their type (those of 64 bits become int32 where they
+            fit), bool becomes uint8, and floats float32, or float64 where large or whole numbers need it.
+        like: the image read: its affine is kept and, if it came from NIfTI, qform and sform with their codes, units and
+            voxel sizes. Texts, intents and extensions are not: they may name a patient.
         overwrite: whether an existing file may be replaced.
 
     Returns:
         The path.
 
     Raises:
-        UserError: if the file exists or cannot be written.
+        UserError: if the values are no real numbers, or the file exists or cannot be written.
         ValueError: if the spatial shape is not that of `like`, or the suffix is another.
     """
     path = Path(path)
     suffix = ".nii.gz" if path.name.endswith(".nii.gz") else ".nii"
     if not path.name.endswith(suffix):
         raise ValueError(f"{path} ends in neither .nii nor .nii.gz")
-    array = np.asarray(array)
-    if array.dtype.kind == "f":
-        array = array.astype(np.float32)
-    elif array.dtype.kind == "b":
-        array = array.astype(np.uint8)
-    elif array.dtype in (np.int64, np.uint64):
-        array = array.astype(np.int32)
+    array = _storable(np.asarray(array), path)
     affine, header = np.eye(4), None
     if like is not None:
         spatial = like.array.shape[:-1]
@@ -77,13 +73,51 @@ def write_nifti(
             array = array.swapaxes(0, 1)  # NIfTI counts columns first, as the affine does
         if len(spatial) == 2:
             array = array[:, :, None]
-    picture = nibabel.Nifti1Image(array, affine, header)
-    picture.set_data_dtype(array.dtype)
+    kind = nibabel.Nifti1Image if max(array.shape) < 2**15 else nibabel.Nifti2Image
+    picture = kind(array, affine, dtype=array.dtype)
+    if header is not None and np.allclose(header.get_best_affine(), affine):
+        picture = kind(array, None, _geometry(picture.header, header), dtype=array.dtype)
     picture.header.set_slope_inter(1, 0)
-    picture.header["cal_min"] = picture.header["cal_max"] = 0
     return write_atomically(
         path, lambda temporary: nibabel.save(picture, temporary), overwrite=overwrite, suffix=suffix
     )
+
+
+def _storable(array: np.ndarray, path: Path) -> np.ndarray:
+    """The values in a type that NIfTI has and that holds all of them."""
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype.kind not in "iuf":
+        raise UserError(f"{path}: values of type {array.dtype} cannot be written as NIfTI; write real numbers")
+    if array.dtype in (np.int64, np.uint64):
+        fits = array.size == 0 or (array.min() >= -(2**31) and array.max() < 2**31)
+        return array.astype(np.int32) if fits else array
+    if array.dtype.kind != "f" or array.dtype == np.float32:
+        return array
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32)
+    lost = (np.isinf(single) != np.isinf(array)) | ((array == np.round(array)) & (single != array))
+    return array.astype(np.float64) if lost.any() else single
+
+
+_GEOMETRY = {
+    "sform_code": ("srow_x", "srow_y", "srow_z"),
+    "qform_code": ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+}
+
+
+def _geometry(header: Any, like: Any) -> Any:
+    """A header with the place and size of voxels of another, and nothing else of it."""
+    for code, fields in _GEOMETRY.items():
+        known = int(like[code]) > 0 and all(np.isfinite(like[field]).all() for field in fields)
+        header[code] = like[code] if known else 0
+        for field in fields:
+            header[field] = like[field] if known else 0
+    kept = 5 if min(header["dim"][0], like["dim"][0]) > 3 else 4
+    sizes = like["pixdim"][:kept]
+    header["pixdim"][:kept] = np.where(np.isfinite(sizes) & (sizes != 0), sizes, 1)
+    header["xyzt_units"] = like["xyzt_units"]
+    return header
 
 
 def write_dicom_seg(

@@ -195,3 +195,79 @@ def test_dicom_seg_of_some_frames_of_a_file_is_one_line(tmp_path):
     image = read_image(f"{path}#2")
     with pytest.raises(UserError, match="some frames of a file; leave --dicom-seg out"):
         write_dicom_seg(tmp_path / "seg.dcm", np.ones(image.array.shape[:-1], np.uint8), like=image)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_nifti_results_keep_geometry_alone(tmp_path, suffix):
+    """Free text of the input often names the patient."""
+    source = nibabel.Nifti1Image(np.ones((4, 5, 3), np.float32), np.diag([2.0, 3, 4, 1]))
+    for field in ("descrip", "aux_file", "intent_name", "db_name", "magic"):
+        if field != "magic":
+            source.header[field] = b"PRIVATE " + field.encode()
+    source.header["intent_code"], source.header["intent_p1"], source.header["toffset"] = 1001, 7, 12
+    source.header["cal_max"], source.header["slice_duration"] = 3, 5
+    source.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"PRIVATE extension"))
+    source.header.set_xyzt_units("mm", "sec")
+    nibabel.save(source, tmp_path / f"a{suffix}")
+    image = read_image(tmp_path / f"a{suffix}")
+    back = nibabel.load(write_nifti(tmp_path / f"m{suffix}", image.array[..., 0] > 0, like=image))
+    assert b"PRIVATE" not in back.header.binaryblock
+    assert len(back.header.extensions) == 0
+    for field in ("intent_code", "intent_p1", "toffset", "cal_max", "slice_duration"):
+        assert back.header[field] == 0, field
+    assert back.header.get_xyzt_units() == ("mm", "sec")
+    assert back.header.get_zooms() == (2, 3, 4)
+    assert np.array_equal(back.affine, source.affine)
+
+
+@pytest.mark.parametrize("codes", [(0, 0), (1, 0), (0, 1), (1, 4)])
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_nifti_keeps_the_codes_of_its_forms(tmp_path, codes, kind):
+    affine = nibabel.affines.from_matvec(np.array([[0, -2.0, 0], [1.5, 0, 0], [0, 0, 3]]) @ np.eye(3), [5.0, -7.0, 1.0])
+    source = kind(np.ones((4, 5, 6, 2), np.int16), affine)
+    source.set_qform(affine, codes[0])
+    source.set_sform(affine, codes[1])
+    source.header.set_zooms((1.5, 2, 3, 2.5))
+    nibabel.save(source, tmp_path / "a.nii")
+    image = read_image(tmp_path / "a.nii")
+    back = nibabel.load(write_nifti(tmp_path / "b.nii", image.array, like=image))
+    assert (int(back.header["qform_code"]), int(back.header["sform_code"])) == codes
+    assert back.header.get_zooms() == (1.5, 2, 3, 2.5)
+    assert np.allclose(back.affine, nibabel.load(tmp_path / "a.nii").affine, atol=1e-6)
+    mask = nibabel.load(write_nifti(tmp_path / "c.nii", image.array[..., 0], like=image))
+    assert np.allclose(mask.affine, back.affine)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([[0, 2**31]]),
+        np.array([[-(2**40), 7]]),
+        np.array([[0, 2**63 + 5]], np.uint64),
+        np.array([[2**32 - 1, 0]], np.uint32),
+        np.array([[-128, 127]], np.int8),
+        np.array([[65535, 3]], np.uint16),
+        np.array([[True, False]]),
+        np.array([[0.0, 2**24 + 1]]),
+        np.array([[1e300, -1.0]]),
+        np.array([[3, 70000]]),
+    ],
+)
+@pytest.mark.parametrize("like", [None, np.int16, np.uint8])
+def test_nifti_never_wraps(tmp_path, array, like):
+    image = None
+    if like is not None:
+        source = nibabel.Nifti1Image(np.ones((1, 2, 1), like), np.eye(4))
+        source.header.set_slope_inter(0.5, 3)
+        nibabel.save(source, tmp_path / "a.nii")
+        image = read_image(tmp_path / "a.nii")
+    back = nibabel.load(write_nifti(tmp_path / "b.nii", array, like=image))
+    assert np.array_equal(np.asanyarray(back.dataobj).reshape(1, 2), array)
+    assert back.get_data_dtype() not in (np.int64, np.uint64) or abs(array.astype(float)).max() >= 2**31
+
+
+def test_nifti_of_what_is_no_number(tmp_path):
+    for array in (np.ones((2, 2), np.complex64), np.array([["a"]]), np.array([[None]])):
+        with pytest.raises(UserError, match=r"b\.nii: values of type"):
+            write_nifti(tmp_path / "b.nii", array)
+    assert not (tmp_path / "b.nii").exists()

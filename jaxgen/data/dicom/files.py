@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from jaxgen.data import checks
 from jaxgen.data.dicom.frames import slices
-from jaxgen.data.dicom.tags import NoImageError, Slice, open_file, pydicom
+from jaxgen.data.dicom.tags import NoImageError, Slice, open_file, read
 from jaxgen.data.dicom.volumes import Volume, volumes
 from jaxgen.errors import UserError
 
@@ -75,6 +75,9 @@ def _find(files: tuple[Path, ...], stamps: tuple[tuple[int, int, int], ...]) -> 
     others: list[Path] = []
     held: dict[Any, Path] = {}
     for path in files:
+        if path.exists() and not path.is_dir() and not path.is_file():  # a pipe, a socket
+            others.append(path)
+            continue
         try:
             with checks.reading(path, "DICOM"):
                 if path.is_dir():
@@ -110,7 +113,7 @@ def _copy_of(path: Path, inside: list[Slice], held: dict[Any, Path]) -> Path | N
         return None
     if filecmp.cmp(first, path, shallow=False):
         return first
-    a, b = (pydicom().dcmread(p).get("PixelData") for p in (first, path))
+    a, b = (read(p).get("PixelData") for p in (first, path))
     return first if a is not None and a == b else None
 
 

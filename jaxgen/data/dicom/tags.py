@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxgen.data.dicom.announced import check_announced_pixels, check_deflated_dicom
 from jaxgen.errors import UserError
 
 Tags = Mapping[str, Any]
@@ -111,6 +112,22 @@ def pydicom() -> Any:
     return pydicom
 
 
+def read(path: Path, **options: Any) -> Any:
+    """The data set of a file, once what it announces is known to be within the limit.
+
+    Args:
+        path: the file.
+        options: of `pydicom.dcmread`.
+
+    Raises:
+        UserError: if it would take more memory than a file may.
+    """
+    check_deflated_dicom(path)
+    dataset = pydicom().dcmread(path, **options)
+    check_announced_pixels(dataset, path)
+    return dataset
+
+
 def open_file(path: Path, *, pixels: bool) -> Any:
     """The data set of a file that holds an image.
 
@@ -122,7 +139,7 @@ def open_file(path: Path, *, pixels: bool) -> Any:
         NoImageError: if it holds another kind of object.
         UserError: if its image is of a kind that is not read.
     """
-    dataset = pydicom().dcmread(path, stop_before_pixels=not pixels)
+    dataset = read(path, stop_before_pixels=not pixels)
     if value(dataset, "Modality") == "SEG" or "SegmentSequence" in dataset:
         raise NoImageError(f"{path}: DICOM SEG is not read as input; convert it to NIfTI")
     if not value(dataset, "Rows") or not value(dataset, "Columns"):
