@@ -9,6 +9,7 @@ import pytest
 
 from jaxgen import apply
 from jaxgen.apply import apply_run
+from jaxgen.data import writers
 from jaxgen.errors import UserError, printable
 from tests.data.dicom_files import enhanced, flat, groups, placed, pydicom, write
 
@@ -34,10 +35,10 @@ def run(toy_run, images, tmp_path, **options):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        (b"x" * 250 + b".png", "too long"),  # no result fits
-        (b"x" * 240 + b".png", "too long"),  # some fit, and go
+        (b"x" * 250 + b".png", "shorten"),  # no result fits
+        (b"x" * 240 + b".png", "shorten"),  # some fit, and go
         (b"\xff\xfebad.png", "not UTF-8"),
-        ("日".encode() * 80 + b".png", "too long"),
+        ("日".encode() * 80 + b".png", "shorten"),
     ],
 )
 def test_a_bad_name_is_the_failure_of_its_file(toy_run, images, tmp_path, capsys, name, words):
@@ -169,9 +170,29 @@ def test_dicom_seg_of_series_without_a_patient(toy_run, images, tmp_path):
 
 def test_dicom_seg_of_a_single_image_and_of_frames(toy_run, images, tmp_path):
     pytest.importorskip("highdicom")
-    write(images / "xray.dcm", np.eye(8, dtype=np.uint16) * 999, **study(Modality="DX"))
+    write(images / "xray.dcm", np.eye(8, dtype=np.uint16) * 999, **study(Modality="DX", SeriesInstanceUID="1.2.8"))
     enhanced(images / "enhanced.dcm", flat(9, 900, 9), [groups(z) for z in (4, 0, 2)], **study())
-    failed, summary, said = run(toy_run, images, tmp_path, dicom_seg=True)
-    assert len(summary) == 2
-    assert said.startswith(f"{2 - len(failed)} of 2 images done")
-    assert all("DICOM SEG cannot be made" in line for line in failed)
+    failed, summary, _ = run(toy_run, images, tmp_path, dicom_seg=True)
+    assert failed == []
+    assert set(summary) == {"xray.dcm", "enhanced.dcm"}
+    for name in ("xray", "enhanced"):
+        seg_of(tmp_path / "out" / f"{name}_mask.dcm")
+
+
+def test_a_dicom_seg_that_cannot_be_made_is_the_failure_of_its_file(toy_run, images, tmp_path, monkeypatch):
+    pytest.importorskip("highdicom")
+    for name in ("a", "b"):
+        uid = f"1.2.{ord(name)}"
+        write(images / f"{name}.dcm", np.eye(8, dtype=np.uint16), **study(Modality="DX", SeriesInstanceUID=uid))
+    real = writers._segmentation
+
+    def lacks_a_tag(sources, *rest):
+        if sources[0].SeriesInstanceUID == "1.2.97":
+            raise AttributeError("'Dataset' object has no attribute\n 'Odd'")
+        return real(sources, *rest)
+
+    monkeypatch.setattr(writers, "_segmentation", lacks_a_tag)
+    (failed,), summary, _ = run(toy_run, images, tmp_path, dicom_seg=True)
+    assert "a.dcm: DICOM SEG cannot be made for it (AttributeError" in failed
+    assert "leave --dicom-seg out" in failed
+    assert "files" in summary["b.dcm"]

@@ -122,7 +122,8 @@ def test_frames_at_one_place_that_no_tag_tells_apart_are_one_line(tmp_path):
 
 
 def test_films_keep_the_order_of_their_frames(tmp_path):
-    image = read_image(write(tmp_path / "us.dcm", flat(5, 3, 4), Modality="US", ImagePositionPatient=[0, 0, 0]))
+    first = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1, 1]}
+    image = read_image(write(tmp_path / "us.dcm", flat(5, 3, 4), Modality="US", **first))
     assert along(image) == [5, 3, 4]
     assert image.affine is None
 

@@ -29,6 +29,7 @@ def series(folder, heights, first=0, prefix="s", **tags):
         ((10, 8, 4, 2, 0), r"4 mm from s2.dcm to s1.dcm where most of its 5 slices"),
         ((0, 1, 2, 3, 8, 13, 18), "mm apart: a slice is missing, or several scans are mixed"),
         ((*range(40), 41), r"2 mm from s39.dcm to s40.dcm where most of its 41 slices are 1 mm"),
+        ((*range(11), *(10 + 1.04 * k for k in range(1, 11))), "mm apart"),  # adds up, though each step is near
         ((0, 0.001, 0.003, 0.004), "mm apart"),  # of a microscope, where a step is a micrometre
     ],
 )
@@ -92,9 +93,10 @@ def test_other_rows_are_named(tmp_path):
         read_header(tmp_path / "s")
 
 
-def test_two_acquisitions_that_nothing_tells_apart(tmp_path):
+@pytest.mark.parametrize("jitter", [0, 1e-3, -1e-3])
+def test_two_acquisitions_that_nothing_tells_apart(tmp_path, jitter):
     series(tmp_path / "s", range(0, 12, 2), 10, "a")
-    series(tmp_path / "s", range(0, 12, 2), 100, "b")
+    series(tmp_path / "s", [z + jitter for z in range(0, 12, 2)], 100, "b")
     with pytest.raises(UserError, match=r"2 slices lie at one place \(a0.dcm, b0.dcm; 12 slices at 6 places\), and no"):
         read_image(tmp_path / "s")
 
@@ -125,6 +127,15 @@ def test_two_tags_together_tell_four_volumes_apart(tmp_path):
     for k, (echo, kind) in enumerate([(5, "M"), (5, "P"), (9, "M"), (9, "P")]):
         series(tmp_path / "s", (0, 1, 2), 10 * k, "abcd"[k], EchoTime=echo, ImageType=["ORIGINAL", "PRIMARY", kind])
     assert [along(tmp_path / f"s#{k}")[0] for k in (1, 2, 3, 4)] == [0, 10, 20, 30]
+
+
+def test_a_tag_that_differs_in_every_slice_tells_nothing(tmp_path):
+    for k, kind in enumerate("MP"):
+        for z in range(3):
+            tags = {"AcquisitionNumber": 3 * k + z, "ImageType": ["ORIGINAL", "PRIMARY", kind]}
+            placed(tmp_path / "s" / f"{kind}{z}", z, 10 * k + z, **tags)
+    assert along(tmp_path / "s#1") == [0, 1, 2]
+    assert along(tmp_path / "s#2") == [10, 11, 12]
 
 
 def test_a_slice_missing_in_one_of_two_echoes(tmp_path):

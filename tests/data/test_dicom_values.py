@@ -117,6 +117,13 @@ def test_empty_tags_count_as_absent(tmp_path, empty, recwarn):
     assert (image.affine is None) == bool(set(empty) & set(full))
 
 
+def test_lists_of_empty_values_count_as_absent(tmp_path):
+    empty = {"PixelSpacing": ["", ""], "ImageOrientationPatient": [""] * 6, "RescaleSlope": " "}
+    image = read_image(write(tmp_path / "a.dcm", STORED, ImagePositionPatient=[0, 0, 0], **empty))
+    assert (image.array[..., 0] == STORED).all()
+    assert image.affine is None
+
+
 def test_an_intercept_without_a_slope(tmp_path):
     assert (values(tmp_path / "a.dcm", RescaleSlope=None, RescaleIntercept=-1024) == STORED.astype(int) - 1024).all()
     assert (values(tmp_path / "b.dcm", RescaleSlope=3, RescaleIntercept=None) == STORED * 3).all()
@@ -131,6 +138,7 @@ def test_an_intercept_without_a_slope(tmp_path):
         ({"BitsStored": 20}, "BitsStored 20"),
         ({"NumberOfFrames": -2}, "NumberOfFrames is -2"),
         ({"NumberOfFrames": 2_000_000_000}, "announces 91553 MiB"),
+        ({"NumberOfFrames": 2_000_000}, "NumberOfFrames is 2000000 in a file of"),
         ({"SamplesPerPixel": 2}, "2 samples a pixel"),
     ],
 )

@@ -181,7 +181,7 @@ def collect(dataset: Any, path: Path, keywords: tuple[str, ...] | None = None) -
         UserError: for a number that is none, or not as many numbers as a tag has.
     """
     found = {}
-    for keyword in keywords or (*_PLAIN, *NUMBERS, *STRONG, *WEAK):
+    for keyword in (*_PLAIN, *NUMBERS, *STRONG, *WEAK) if keywords is None else keywords:
         try:
             held = value(dataset, keyword)
             if held is not None:
