@@ -1,8 +1,10 @@
 """Whose images DICOM files are, by the tag PatientID."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxgen.data import checks
 from jaxgen.data.dicom import is_dicom
 from jaxgen.data.dicom.tags import read
 from jaxgen.data.groups import as_texts
@@ -26,9 +28,13 @@ def dicom_patients(files: Sequence[Path]) -> list[str] | None:
 
 
 def _patient(file: Path) -> str:
-    if file.is_dir():
-        file = next(f for f in sorted(file.iterdir()) if not f.name.startswith("."))
-    if file_suffix(file) not in ("", ".dcm") or not is_dicom(file):
+    place = file if file.exists() else file.with_name(re.sub(r"#\d+$", "", file.name))  # one of several in a folder
+    if not place.is_dir() and file_suffix(place) not in ("", ".dcm"):
         return ""
-    dataset = read(file, stop_before_pixels=True, specific_tags=["PatientID"])
-    return as_texts([str(dataset.get("PatientID") or "")], str(file))[0]
+    files = (f for f in sorted(place.rglob("*")) if f.is_file()) if place.is_dir() else (place,)
+    first = next((f for f in files if not f.name.startswith(".") and is_dicom(f)), None)
+    if first is None:
+        return ""
+    with checks.reading(first, "DICOM"):
+        dataset = read(first, stop_before_pixels=True, specific_tags=["PatientID"])
+        return as_texts([str(dataset.get("PatientID") or "")], str(first))[0]

@@ -31,7 +31,8 @@ def load(
 
     A single constant image is accepted as data where nothing is marked in it (blank slices exist); scale images by a
     range measured over the training set, never by an image's own, and no division by zero can occur. A constant image
-    whose mask marks something, and a set of nothing but constant images, are refused.
+    whose mask marks something, and a set of nothing but constant images, are refused. So is a given split that shares
+    a patient or an image; where the split is drawn, what is shared stays together (see `jaxgen.data.groups`).
 
     Args:
         spec: a shipped or TFDS name, a computed set (see `jaxgen.data.generated`), a folder (see `jaxgen.data.folder`),
@@ -41,8 +42,9 @@ def load(
             class, numbered from 0) or "labels" (0 or 1 for each class, of images that may have several; from npz files
             only); the names are `Splits.label_names`.
         optional: entries that it has if the data have them.
-        foreground: "binary" (masks must have 0 and one other value; given as 0 and 1), "any" (all but 0), one label, or
-            None (whole numbers as they are). The mask of a set with instances is always "any".
+        foreground: "binary" (masks must have 0 and one other value; given as 0 and 1), "any" (all but 0), one label by
+            its number or, where the data name their labels, by its name, or None (whole numbers as they are). The mask
+            of a set with instances is always "any".
         slices: take volumes slice by slice (axial where the file says which axis that is, else along the last), split
             by volume.
         spatial: refuse examples that have not this many spatial axes.

@@ -113,9 +113,9 @@ def load_npz(path: Path, options: Options) -> Splits:
     chosen = _split(
         path, given, joined, known, _shown(joined, data["image"], parts["image"]), classes, label_names, options
     )
-    named = next((joined[entry].tolist() for entry in ("names", "image_id") if entry in joined), None)
+    named = next((joined[entry].tolist() for entry in ("names", "image_id") if entry in joined), [""] * n)
     patients = joined["patient"].tolist() if "patient" in joined else None
-    source = ArraySource(example, named, patients)
+    source = ArraySource(example, [name or str(i) for i, name in enumerate(named)], patients)
     return _splits(source, chosen, path, options)._replace(
         label_names=label_names if "label" in example or "labels" in example else (),
         rater_names=_rater_names(path, raters_given, found, example),

@@ -453,8 +453,10 @@ def test_patients_of_dicom_files(tmp_path):
         dicom(tmp_path / f"drawn/images/{i}.dcm", f"p{i // 3}")
         dicom(tmp_path / f"anonymous/images/{i}.dcm", "ANON")
         dicom(tmp_path / "given" / ("train", "val", "test")[i // 3] / f"images/{i}.dcm", f"p{i % 4}")
-    held = [set(patients_of(part)) for part in load(tmp_path / "drawn", wants=("image",))[:3]]
-    assert sum(map(len, held)) == len(set.union(*held)) == 3
+        dicom(tmp_path / f"series/images/scan {i}/slice 1", f"p{i // 3}")
+    for name in ("drawn", "series"):
+        held = [set(patients_of(part)) for part in load(tmp_path / name, wants=("image",))[:3]]
+        assert sum(map(len, held)) == len(set.union(*held)) == 3
     assert patients_of(load(tmp_path / "anonymous", wants=("image",)).train) is None
     with pytest.raises(UserError, match=r"patient p0 is in train .* and in val"):
         load(tmp_path / "given", wants=("image",))
