@@ -4,6 +4,7 @@ import gzip
 import math
 import struct
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -26,7 +27,8 @@ def open_file(path: Path):
     if min(picture.shape, default=0) < 1:
         raise UserError(f"{path}: has no voxels (size {picture.shape}); take it out")
     voxels = math.prod(picture.shape)
-    scaled = (picture.dataobj.slope, picture.dataobj.inter) != (1, 0)
+    voxels_on_disk: Any = picture.dataobj
+    scaled = (voxels_on_disk.slope, voxels_on_disk.inter) != (1, 0)
     limits.check_size(path, voxels * (8 if scaled else dtype.itemsize))  # nibabel scales in float64
     if path.suffix.lower() == ".nii":
         wanted = int(head.get_data_offset()) + dtype.itemsize * voxels
