@@ -275,9 +275,9 @@ def test_other_files_that_ome_names_are_not_opened(tmp_path, monkeypatch):
     """tifffile follows them by default."""
     opened = []
 
-    def watched(path, *options):
+    def watched(path, *args, **options):
         opened.append(Path(path).name)
-        return open(path, *options)
+        return open(path, *args, **options)
 
     tifffile.imwrite(tmp_path / "secret.tif", random("u2", 6, 9), ome=True)
     stack = random("u2", 2, 6, 9)
