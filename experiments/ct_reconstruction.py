@@ -34,6 +34,7 @@ from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import ArraySource, Splits, resized
+from jaxgen.data.hounsfield import check_hounsfield
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader
 from jaxgen.imaging.affine import random_affine
@@ -93,6 +94,13 @@ SAMPLERS: dict[str, Sampler] = {
     "dps": Sampler(posterior.make_dps, (1.0, 3.0, 10.0)),
     "projection": Sampler(_projection, (0.355, 0.6, 0.841, 1.0)),
 }
+
+
+def _load(config: CTConfig) -> Splits:
+    splits = images.load_images(config)
+    for part in splits[:3]:
+        check_hounsfield(part, f"--data {config.data}")
+    return splits
 
 
 def _measure(config: CTConfig, splits: Splits) -> dict[str, Any]:
@@ -455,7 +463,7 @@ EXPERIMENT = Experiment(
     summary="CT from a few views and around metal, with a diffusion prior, beside FBP and total variation",
     data="phantom chests, computed; or your slices in Hounsfield units",
     presets={"smoke": SMOKE, "small": SMALL, "full": FULL},
-    load=images.load_images,
+    load=_load,
     measure=_measure,
     stages=(posterior.prior_stage(_prepare),),
     evaluate=_evaluate,

@@ -12,7 +12,7 @@ import numpy as np
 from jaxgen import runs
 from jaxgen.apply import find_inputs
 from jaxgen.data import readers
-from jaxgen.data.arrays import check_arrays
+from jaxgen.data.arrays import channels_first, check_arrays
 from jaxgen.data.images import convert_channels, resize
 from jaxgen.errors import UserError
 from jaxgen.interop import inception, resnet
@@ -169,6 +169,8 @@ def load(text: str) -> np.ndarray | list[Path]:
 def _images(text: str, x: np.ndarray) -> np.ndarray:
     if x.ndim not in (3, 4, 5) or x.dtype.kind not in "uif" or not x.size:
         raise UserError(f"{text}: an array {x.shape} of {x.dtype} is no set of images [n, height, width, channels]")
+    if channels_first(x.shape[1:]):
+        raise UserError(f"{text}: an array {x.shape} with channels first; save np.moveaxis(images, 1, -1)")
     return x if x.ndim > 3 and x.shape[-1] <= 4 else x[..., None]
 
 

@@ -106,10 +106,25 @@ def check_arrays(path: Path) -> None:
     with open(path, "rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
     if zipped:
-        limits.check_size(path, sum(head.nbytes for head in npz_headers(path).values()))
+        with zipfile.ZipFile(path) as archive:
+            others = sum(info.file_size for info in archive.infolist() if not info.filename.endswith(".npy"))
+        limits.check_size(path, others + sum(head.nbytes for head in npz_headers(path).values()))
     else:
         with open(path, "rb") as file:
             limits.check_size(path, _read_header(file).nbytes)
+
+
+def channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether an image of this shape has its channels first, as PyTorch saves it: 1 to 4, and more along other axes.
+
+    Args:
+        shape: of one image, without a number of images in front.
+
+    Example:
+        >>> [channels_first(shape) for shape in ((3, 28, 28), (1, 16, 28, 28), (28, 28, 3), (96, 96, 5), (28, 28))]
+        [True, True, False, False, False]
+    """
+    return len(shape) in (3, 4) and shape[0] <= 4 < min(shape[1:])
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:

@@ -27,8 +27,8 @@ def open_file(path: Path):
     if min(picture.shape, default=0) < 1:
         raise UserError(f"{path}: has no voxels (size {picture.shape}); take it out")
     voxels = math.prod(picture.shape)
-    proxy: Any = picture.dataobj
-    scaled = (proxy.slope, proxy.inter) != (1, 0)
+    voxels_on_disk: Any = picture.dataobj
+    scaled = (voxels_on_disk.slope, voxels_on_disk.inter) != (1, 0)
     limits.check_size(path, voxels * (8 if scaled else dtype.itemsize))  # nibabel scales in float64
     if path.suffix.lower() == ".nii":
         wanted = int(head.get_data_offset()) + dtype.itemsize * voxels

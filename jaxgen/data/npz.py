@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxgen.data import checks, groups
-from jaxgen.data.arrays import npz_headers, read_npz
+from jaxgen.data.arrays import channels_first, npz_headers, read_npz
 from jaxgen.data.groups import as_texts
 from jaxgen.data.labels import number_classes, require_classes, require_trained, split_by_class
 from jaxgen.data.options import Options
@@ -263,8 +263,12 @@ def _shapes(data: Example, where: dict[str, str], options: Options) -> tuple[Exa
     images = data["image"]
     if images.ndim not in (3, 4, 5):
         raise UserError(f"{where['image']} has size {images.shape}; save [n, height, width] or [n, *spatial, channels]")
+    _require_channels_last(data, where, options)
     other = next((data[e] for e in ("mask", "instances") if e in data), None)
     entry = next((e for e in ("mask", "instances") if e in data), None)
+    flat = images.ndim > 4 or options.spatial != 3  # a last axis of 1 is a channel, of a mask too
+    if other is not None and entry is not None and flat and images.shape[-1] == 1 and other.shape == images.shape:
+        other = data[entry] = other[..., 0]
     raters = False
     if other is not None and entry is not None:
         plain, with_channels = images.shape[1:], images.shape[1:-1]
@@ -281,19 +285,47 @@ def _shapes(data: Example, where: dict[str, str], options: Options) -> tuple[Exa
                 f"{where[entry]} has size {other.shape}, which does not fit {where['image'].split(': ')[-1]} of "
                 f"{images.shape}; save masks as [n, *spatial] and channels last"
             )
-    elif options.spatial is not None:
-        channels = images.ndim == options.spatial + 2
+    elif options.spatial is not None and not options.slices:
+        channels = images.ndim == 5 or images.ndim == options.spatial + 2
     else:
         channels = images.ndim == 5 or (images.ndim == 4 and images.shape[-1] <= 4)
     images = images if channels else images[..., None]
     rank = images.ndim - 2
     wanted = 2 if options.spatial == 2 else 3
+    thin = rank == 3 and min(images.shape[1:3]) <= 4 < images.shape[3]
+    if thin and options.slices:
+        raise UserError(
+            f"{where['image']} has size {images.shape[:-1]}, and slices are taken along the last axis: of "
+            f"{checks.describe(images.shape[1:3])} pixels each; save [n, height, width, slices]"
+        )
     if options.spatial is not None and rank != options.spatial and not (rank == 3 and options.slices and wanted == 2):
         fix = "add --slices to take volumes slice by slice" if rank == 3 else "give volumes"
+        fix = "save [n, height, width], or [n, height, width, channels]" if thin or images.shape[3:4] == (1,) else fix
         raise UserError(
             f"{where['image']} has {rank} spatial axes {images.shape[1:-1]}, but {wanted} are wanted; {fix}"
         )
     return {**data, "image": images}, raters
+
+
+def _require_channels_last(data: Example, where: dict[str, str], options: Options) -> None:
+    """Refuse images as PyTorch has them, ``[n, c, *spatial]``, which would be taken for c pixels, or for slices."""
+    shape = data["image"].shape[1:]
+    masks = [data[entry].shape[1:] for entry in ("mask", "instances") if entry in data]
+    first = channels_first(shape) or any(mask == shape[1:] != shape[:-1] for mask in masks)
+    if len(shape) == 3 and options.spatial == 2 and not options.slices and not masks:
+        first = first or shape[0] < shape[1] == shape[2]  # or it were as many channels as columns
+    if len(shape) == 4 and shape[0] <= 16 < shape[3]:
+        first = first or shape[0] < min(shape[1:])
+    if not first:
+        return
+    fix = f"np.moveaxis({where['image'].split('`')[1]}, 1, -1)"
+    for entry in ("mask", "instances"):
+        if entry in data and data[entry].shape[1:] in (shape, (1, *shape[1:])) and data[entry].shape[1] == 1:
+            fix += f", and {where[entry].split('`')[1]}[:, 0]"
+    raise UserError(
+        f"{where['image']} has size {data['image'].shape}, with channels first (or slices first); save it with them "
+        f"last: {fix}"
+    )
 
 
 def _examples(data: Example, raters: bool, where: dict[str, str], options: Options) -> Example:

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxgen.data import checks, dicom, fastmri, nifti, pixels, tiff
-from jaxgen.data.arrays import load_npy
+from jaxgen.data.arrays import channels_first, load_npy
 from jaxgen.data.image import Header, Image
 from jaxgen.errors import UserError
 
@@ -252,6 +252,11 @@ def _refuse_others(path: Path) -> None:
 
 
 def _npy_image(array: np.ndarray, path: Path) -> np.ndarray:
+    if channels_first(array.shape):
+        raise UserError(
+            f"{path}: array of size {array.shape}, with channels first or slices first; save it with them last, "
+            "np.moveaxis(array, 0, -1)"
+        )
     if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] > 4):
         return array[..., None]
     if array.ndim in (3, 4):

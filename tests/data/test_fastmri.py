@@ -94,3 +94,54 @@ def test_what_is_no_file_of_fastmri(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(UserError, match=r"pip install 'jaxgen\[mri\]'"):
         read_kspace(raw)
+
+
+def pulls_of(folder):
+    """Files of h5 whose data lie in other files, by the way they do."""
+    secret = np.arange(1, 65, dtype="f4").reshape(1, 8, 8)
+    (folder / "secret.bin").write_bytes(secret.tobytes())
+    write(folder / "other.h5", reconstruction_rss=secret, kspace=secret, mask=np.ones(8))
+
+    def external(file, name):
+        file.create_dataset(name, (1, 8, 8), "f4", external=[(str(folder / "secret.bin"), 0, 256)])
+
+    def link(file, name):
+        file[name] = h5py.ExternalLink(str(folder / "other.h5"), f"/{name}")
+
+    def through_a_group(file, name):
+        file["group"] = h5py.ExternalLink(str(folder / "other.h5"), "/")
+        file[name] = h5py.SoftLink(f"/group/{name}")
+
+    def virtual(file, name):
+        layout = h5py.VirtualLayout((1, 8, 8), "f4")
+        layout[:] = h5py.VirtualSource(str(folder / "other.h5"), "reconstruction_rss", (1, 8, 8))
+        file.create_virtual_dataset(name, layout)
+
+    return external, link, through_a_group, virtual
+
+
+@pytest.mark.parametrize("way", range(4))
+@pytest.mark.parametrize("name", ["reconstruction_rss", "reconstruction_esc", "kspace", "mask"])
+def test_data_in_other_files_are_never_opened(tmp_path, way, name):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        pulls_of(tmp_path)[way](file, name)
+        if name == "mask":
+            file["kspace"] = centred((1, 8, 8))
+    reads = (read_image, read_header) if name.startswith("reconstruction") else (read_kspace,)
+    for read in reads:
+        with pytest.raises(UserError, match=rf"a\.h5: `{name}` (is a link|lies in other files), .*never .*; copy"):
+            read(path)
+
+
+def test_what_is_no_data_set_of_numbers(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_group("reconstruction_rss")
+        file["kspace"] = np.array(["a", "b"], dtype=h5py.string_dtype())
+    with pytest.raises(UserError, match="no data set of numbers"):
+        read_image(tmp_path / "a.h5")
+    with pytest.raises(UserError, match="not numbers"):
+        read_kspace(tmp_path / "a.h5")
+    write(tmp_path / "b.h5", reconstruction_rss=np.zeros((0, 8, 8)))
+    with pytest.raises(UserError, match="is empty"):
+        read_image(tmp_path / "b.h5")

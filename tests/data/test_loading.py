@@ -484,3 +484,107 @@ def test_tfds_set_that_cannot_be_prepared(monkeypatch):
 def test_unknown_entries_are_a_mistake_in_the_program(tmp_path):
     with pytest.raises(ValueError, match="colour"):
         load(tmp_path, wants=("image", "colour"))
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "options"),
+    [
+        ((6, 3, 28, 28), None, {"spatial": 2}),
+        ((6, 1, 28, 28), None, {"spatial": 2}),
+        ((6, 1, 28, 28), None, {}),
+        ((6, 3, 28, 28), None, {"spatial": 3}),
+        ((6, 1, 28, 28), None, {"spatial": 2, "slices": True}),
+        ((6, 2, 20, 30), None, {"spatial": 2}),
+        ((6, 12, 28, 28), None, {"spatial": 2}),
+        ((6, 1, 28, 28), (6, 28, 28), {"spatial": 2}),
+        ((6, 3, 20, 30), (6, 1, 20, 30), {"spatial": 2}),
+        ((6, 1, 28, 28), (6, 1, 28, 28), {}),
+        ((6, 5, 20, 30), (6, 20, 30), {}),
+        ((6, 1, 8, 20, 20), None, {"spatial": 3}),
+        ((6, 2, 8, 20, 20), (6, 8, 20, 20), {}),
+        ((6, 1, 8, 20, 20), (6, 1, 8, 20, 20), {"spatial": 2, "slices": True}),
+        ((6, 6, 8, 20, 20), None, {}),
+    ],
+)
+@pytest.mark.parametrize("name", ["images", "train_images"])
+def test_npz_with_channels_first_is_refused_with_the_fix(tmp_path, images, masks, options, name):
+    arrays = {name: RNG.normal(size=images)}
+    if masks is not None:
+        arrays[name.replace("images", "masks")] = RNG.integers(0, 2, masks)
+    path = save_npz(tmp_path, **arrays)
+    wants = ("image",) if masks is None else ("image", "mask")
+    with pytest.raises(UserError, match=rf"a\.npz: `{name}` has size .*channels first") as caught:
+        load(path, wants=wants, **options)
+    assert f"np.moveaxis({name}, 1, -1)" in str(caught.value)
+    assert "--slices" not in str(caught.value)
+    arrays[name] = np.moveaxis(arrays[name], 1, -1)
+    if masks is not None and masks[1] == 1:
+        masks_name = name.replace("images", "masks")
+        assert f"{masks_name}[:, 0]" in str(caught.value)
+        arrays[masks_name] = arrays[masks_name][:, 0]
+    if not options.get("slices") or len(images) == 5:
+        found = load(save_npz(tmp_path, **arrays), wants=wants, **options).train[0]
+        assert found["image"].shape[:2] == images[2:4]
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "shape", "options"),
+    [
+        ((6, 28, 28, 3), None, (28, 28, 3), {"spatial": 2}),
+        ((6, 28, 28, 1), None, (28, 28, 1), {"spatial": 2}),
+        ((6, 28, 28, 1), (6, 28, 28, 1), (28, 28, 1), {"spatial": 2}),
+        ((6, 28, 28, 1), (6, 28, 28), (28, 28, 1), {}),
+        ((6, 3, 28, 3), None, (3, 28, 3), {"spatial": 2}),
+        ((6, 20, 28, 7), None, (20, 28, 7), {"spatial": 2}),
+        ((6, 12, 28, 28), None, (12, 28, 28, 1), {"spatial": 3}),
+        ((6, 28, 28, 3), None, (28, 28, 3, 1), {"spatial": 3}),
+        ((6, 28, 28, 12), (6, 28, 28, 12), (28, 28, 12, 1), {}),
+        ((6, 20, 20, 8, 1), None, (20, 20, 8, 1), {"spatial": 3}),
+        ((6, 20, 20, 8, 30), None, (20, 20, 8, 30), {"spatial": 3}),
+        ((6, 3, 4), None, (3, 4, 1), {"spatial": 2}),
+    ],
+)
+def test_npz_that_only_looks_like_channels_first(tmp_path, images, masks, shape, options):
+    arrays = {"images": RNG.normal(size=images)}
+    if masks is not None:
+        arrays["masks"] = RNG.integers(0, 2, masks)
+    example = load(save_npz(tmp_path, **arrays), wants=("image",) if masks is None else ("image", "mask"), **options)
+    assert example.train[0]["image"].shape == shape
+    if masks is not None:
+        assert example.train[0]["mask"].shape == shape[:-1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "slices"),
+    [((6, 28, 1, 28), True), ((6, 28, 1, 28, 1), False), ((6, 1, 28, 28, 1), False), ((6, 1, 28, 28, 1), True)],
+)
+def test_slices_of_one_row_are_never_advised_nor_taken(tmp_path, shape, slices):
+    path = save_npz(tmp_path, images=RNG.normal(size=shape))
+    with pytest.raises(UserError, match=r"a\.npz: `images`") as caught:
+        load(path, wants=("image",), spatial=2, slices=slices)
+    assert "--slices" not in str(caught.value)
+
+
+def test_volumes_without_masks_are_taken_slice_by_slice(tmp_path):
+    volumes = RNG.normal(size=(6, 28, 20, 12))
+    found = everything(load(save_npz(tmp_path, images=volumes), wants=("image",), spatial=2, slices=True))
+    np.testing.assert_array_equal(found["2[5]"]["image"][..., 0], volumes[2, :, :, 5].astype(np.float32))
+
+
+def test_slices_are_advised_where_they_help(tmp_path):
+    path = save_npz(tmp_path, images=RNG.normal(size=(6, 28, 28, 12, 1)))
+    with pytest.raises(UserError, match="add --slices"):
+        load(path, wants=("image",), spatial=2)
+    assert load(path, wants=("image",), spatial=2, slices=True).train[0]["image"].shape == (28, 28, 1)
+
+
+@pytest.mark.parametrize("shape", [(3, 28, 28), (1, 28, 28), (2, 8, 20, 20)])
+def test_npy_with_channels_first_is_refused_with_the_fix(tmp_path, shape):
+    array = RNG.normal(size=shape)
+    for i in range(3):
+        np.save(tmp_path / f"{i}.npy", array)
+    with pytest.raises(UserError, match=r"0\.npy: array of size .*np\.moveaxis\(array, 0, -1\)"):
+        load(tmp_path, wants=("image",))
+    for i in range(3):
+        np.save(tmp_path / f"{i}.npy", np.moveaxis(array, 0, -1))
+    assert load(tmp_path, wants=("image",)).train[0]["image"].shape == (*shape[1:], shape[0])

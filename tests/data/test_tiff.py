@@ -1,6 +1,7 @@
 """TIFF of every depth, sign, meaning and layout: read as it was written, or refused in one line; never cut."""
 
 import struct
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -270,8 +271,14 @@ def test_pages_in_a_circle(tmp_path):
         read_image(tmp_path / "a.tif")
 
 
-def test_other_files_that_ome_names_are_not_opened(tmp_path):
+def test_other_files_that_ome_names_are_not_opened(tmp_path, monkeypatch):
     """tifffile follows them by default."""
+    opened = []
+
+    def watched(path, *args, **options):
+        opened.append(Path(path).name)
+        return open(path, *args, **options)
+
     tifffile.imwrite(tmp_path / "secret.tif", random("u2", 6, 9), ome=True)
     stack = random("u2", 2, 6, 9)
     tifffile.imwrite(tmp_path / "a.ome.tif", stack, ome=True, photometric="minisblack", metadata={"axes": "ZYX"})
@@ -281,5 +288,7 @@ def test_other_files_that_ome_names_are_not_opened(tmp_path):
     text = text[:start] + '<TiffData IFD="0" FirstZ="0" PlaneCount="1"/>' + inside + text[end:]
     tifffile.imwrite(tmp_path / "a.ome.tif", stack[0], description=text, metadata=None)
     assert tifffile.TiffFile(tmp_path / "a.ome.tif").is_ome
-    with pytest.raises(UserError, match=r"a\.ome\.tif"):
+    monkeypatch.setattr(tifffile.tifffile, "open", watched, raising=False)
+    with pytest.raises(UserError, match=r"a\.ome\.tif: the notes on its axes .*other files"):
         read_image(tmp_path / "a.ome.tif")
+    assert set(opened) == {"a.ome.tif"}
