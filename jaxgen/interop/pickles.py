@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 MOST_BYTES = 64 * 2**20
 """Of one pickle: it describes tensors, and does not hold them."""
-MOST_OPERATIONS = 1_000_000
+MOST_OPERATIONS = 500_000
 MOST_AXES = 32
 
 
@@ -159,11 +159,15 @@ def load(file: BinaryIO, kinds: frozenset[str] = frozenset()) -> tuple[Any, dict
         if name in _GIVEN:
             stack.append(argument)
         elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
+            if argument > MOST_OPERATIONS:
+                raise RefusedError(f"it asks to remember thing {argument}")
             memo[argument] = stack[-1]
         elif name == "MEMOIZE":
             memo[len(memo)] = stack[-1]
         elif name in ("BINGET", "LONG_BINGET", "GET"):
             stack.append(memo[argument])
+        elif name == "POP":
+            stack.pop()
         elif name in _TUPLES:
             items = [stack.pop() for _ in range(_TUPLES[name])]
             stack.append(tuple(items[::-1]))

@@ -41,8 +41,8 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 
 _KINDS = frozenset(_DTYPES)
 _MIB = 2**20
-_MOST_HEADER = 16 * _MIB
-"""Of the list of contents of a zip archive or a safetensors file: some hundred thousand entries."""
+_MOST_HEADER = 8 * _MIB
+"""Of the list of contents of a zip archive or a safetensors file: a hundred thousand entries."""
 DAMAGED = (
     SafetensorError,
     UnpicklingError,
