@@ -109,12 +109,12 @@ def load(folder: str | Path, *, max_bytes: int | None = None) -> Loaded:
         (1, 8, 8, 1)
     """
     folder = Path(folder)
-    if not (folder / "config.json").exists():
-        for part in ("unet", "transformer"):
-            if (folder / part / "config.json").exists():
-                return load(folder / part, max_bytes=max_bytes)
     file = folder / "config.json"
     try:
+        if not file.exists():
+            for part in ("unet", "transformer"):
+                if (folder / part / "config.json").exists():
+                    return load(folder / part, max_bytes=max_bytes)
         config = json_files.read(file)
     except FileNotFoundError as error:
         raise UserError(f"{file}: no such file; give the folder that save_pretrained wrote") from error

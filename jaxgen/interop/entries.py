@@ -66,7 +66,7 @@ def misfit(value: Any, kind: Kind) -> str | None:
     if value is None:
         good = kind.null
     elif listed:
-        good = len(value) <= kind.many and all(map(fits, value))
+        good = 0 < kind.many >= len(value) and all(map(fits, value))
     else:
         good = kind.single and fits(value)
     if good:

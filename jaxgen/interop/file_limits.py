@@ -118,7 +118,10 @@ def inside(folder: Path, name: str) -> Path:
     if not name or name in (".", "..") or len(name) > 255 or any(c in "/\\:" or not c.isprintable() for c in name):
         raise UserError(f"{folder}: names {name[:80]!r}, which is no plain name of a file in this folder")
     path = folder / name
-    home, found = folder.resolve(), path.resolve()
+    try:
+        home, found = folder.resolve(), path.resolve()
+    except (OSError, RuntimeError) as error:  # links in a circle
+        raise UserError(f"{path}: is a link that leads nowhere; put the file itself there") from error
     homes = [home]
     for snapshot in (home, *home.parents):
         if snapshot.parent.name == "snapshots":

@@ -10,7 +10,8 @@ compute, ours does not follow:
 - PNDM combines noises, also where the network predicts v.
 - LMS begins with order 1 wherever it begins, also midway (image to image).
 - DPM-Solver++ of order 3 has order 3.
-- UniPC with bh1 ends in numbers.
+- UniPC with bh1 ends in numbers, and so does multistep DPM-Solver++ where the last two levels are equal.
+- EDM with exponential levels starts from the largest also where there is one step.
 - A shift of the last level (`shift_terminal`) leaves a grid of one step as it is; theirs divides by zero.
 - Clipping and thresholding change x0, and the noise is what follows from x_t and that x0, in every method.
 """
@@ -318,9 +319,10 @@ def from_diffusers(config: Mapping[str, Any] | str | FilePath, steps: int) -> Sc
     name = "the scheduler config"
     if not isinstance(config, Mapping):
         file = FilePath(config)
-        file = file / "scheduler_config.json" if file.is_dir() else file
         name = str(file)
         try:
+            file = file / "scheduler_config.json" if file.is_dir() else file
+            name = str(file)
             config = json_files.read(file)
         except OSError as error:
             raise UserError(f"{name}: cannot be read ({error.strerror}); give a scheduler_config.json") from error
@@ -353,9 +355,9 @@ def _betas(config: _Config) -> np.ndarray:
         if config.kind == "DDPMScheduler":
             tables["sigmoid"] = lambda: schedules.sigmoid_betas(n, start, end)
         betas = tables[config.one_of("beta_schedule", *tables)]()
-    if len(betas) != n or not ((betas > 0).all() and (betas[:-1] < 1).all() and betas[-1] <= 1):
+    if len(betas) != n or n < 2 or not ((betas > 0).all() and (betas[:-1] < 1).all() and betas[-1] <= 1):
         raise UserError(
-            f"{config.name}: its {len(betas)} betas must be {n} (num_train_timesteps) numbers between 0 and 1"
+            f"{config.name}: its {len(betas)} betas must be {n} (num_train_timesteps, 2 or more), between 0 and 1"
         )
     return schedules.zero_terminal_snr(betas) if config.get("rescale_betas_zero_snr") else betas
 
