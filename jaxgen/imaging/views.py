@@ -2,43 +2,60 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.types import Array
 
+_WEDGES = 3
+"""How many gaps may be unmeasured at most: no more than that are ever left out, however wide."""
+
 
 class _Circle(NamedTuple):
-    """The views in their order round the circle.
+    """The views in their order round the circle; repeated ones stand together, with one gap behind them all.
 
     Attributes:
-        angles: from 0 to the period, ascending ``[views]``.
+        angles: from 0 to the period, ascending from wherever the widest gap ends, then from 0 ``[views]``.
         order: which view each is.
+        place: which of the distinct angles each is, from 0 up.
         measured: of the gap from each to the next, what the two stand for.
         unmeasured: the rest of it, between the halves.
     """
 
     angles: Array
     order: Array
+    place: Array
     measured: Array
     unmeasured: Array
 
 
 def _round_the_circle(angles: Array, period: float) -> _Circle:
     turned = jnp.mod(angles, period)
+    turned = jnp.where(turned >= period, 0, turned)  # a tiny angle below 0 is rounded up to the period
     order = jnp.argsort(turned)
     gaps = jnp.diff(turned[order], append=turned[order[:1]] + period)
-    measured = gaps
-    if len(angles) > 2:
-        usual = jnp.median(gaps)
-        measured = jnp.where((gaps > 3 * usual) & (usual > 0), usual, gaps)
-    return _Circle(turned[order], order, measured, gaps - measured)
+    # The widest gap comes last, so that no group of repeated angles is cut in two.
+    widest = -1 - jnp.argmax(gaps)
+    order, gaps = jnp.roll(order, widest), jnp.roll(gaps, widest)
+    # Angles of several turns are rounded before they are taken back to one.
+    eps = 16 * float(jnp.finfo(jnp.float32).eps)
+    distinct = gaps > jnp.minimum(eps * jnp.maximum(period, jnp.max(jnp.abs(angles))), period / (2 * len(angles)))
+    gaps = jnp.where(distinct, gaps, 0)
+    gaps = gaps * (period / jnp.sum(gaps))
+    # The usual gap is one of the widest, not of the most: turns that interleave leave many narrow ones.
+    wedges = jnp.clip((jnp.sum(distinct) - 1) // 2, 0, _WEDGES)
+    usual = jnp.sort(gaps)[len(gaps) - 1 - wedges]
+    measured = jnp.where(gaps > 3 * usual, usual, gaps)
+    place = jnp.cumsum(distinct) - distinct
+    return _Circle(turned[order], order, place, measured, gaps - measured)
 
 
 def angular_steps(angles: Array, period: float = np.pi) -> Array:
     """The share of the circle that each view stands for: half the way to either neighbour.
 
-    A gap more than three times as wide as the one in the middle of all gaps has not been measured, and counts as that.
+    Views at one angle, to rounding, share what it stands for. A gap more than three times as wide as the fourth widest
+    has not been measured, and counts as that (the third or second widest where there are fewer than seven or five).
 
     Args:
         angles: ``[views]``, radians, in any order; several turns are taken together.
@@ -50,9 +67,13 @@ def angular_steps(angles: Array, period: float = np.pi) -> Array:
     Example:
         >>> angular_steps(jnp.array([0.0, 1.0, 2.0]), 4.0).tolist()
         [1.5, 1.0, 1.5]
+        >>> angular_steps(jnp.array([0.0, 1.0, 2.0, 5.0]), 4.0).tolist()  # 5 is 1 again
+        [1.5, 0.5, 1.5, 0.5]
     """
-    _, order, measured, _ = _round_the_circle(angles, period)
-    return jnp.zeros_like(angles).at[order].set((measured + jnp.roll(measured, 1)) / 2)
+    circle, n = _round_the_circle(angles, period), len(angles)
+    halves = (circle.measured + jnp.roll(circle.measured, 1)) / 2
+    total, count = (jax.ops.segment_sum(x, circle.place, n) for x in (halves, jnp.ones_like(halves)))
+    return jnp.zeros_like(angles).at[circle.order].set((total / jnp.maximum(count, 1))[circle.place])
 
 
 def ray_weights(angles: Array, gamma: Array, *, margin: float = np.pi / 9) -> Array:

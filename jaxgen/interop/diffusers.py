@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from jaxgen import paths
 from jaxgen.errors import UserError
-from jaxgen.interop import dit2d, tensors, unet2d
+from jaxgen.interop import dit2d, json_files, tensors, unet2d
+from jaxgen.interop.entries import shown
 from jaxgen.types import Array, Key, Net, Params
 
 _STEM = "diffusion_pytorch_model"
@@ -25,9 +26,9 @@ class Loaded(NamedTuple):
     """A network with its weights.
 
     Attributes:
-        net: ``apply(params, x, t, label=None)`` with `x` ``[b, h, w, c]``. The time `t` is the one these networks were
-            trained with: the number of an entry of their table, 0 to T - 1 (or the noise level sigma where
-            ``time_embedding_type`` is ``"fourier"``); `at_path_time` makes it a path's.
+        net: ``apply(params, x, t, label=None)`` with `x` ``[b, h, w, c]``; `network` says when a label is needed. The
+            time `t` is the one these networks were trained with: the number of an entry of their table, 0 to T - 1 (or
+            the noise level sigma where ``time_embedding_type`` is ``"fourier"``); `at_path_time` makes it a path's.
         params: float32.
         config: the entries of ``config.json``.
     """
@@ -40,8 +41,9 @@ class Loaded(NamedTuple):
 def network(config: Mapping[str, Any]) -> Net:
     """Our network of a configuration, for training one that diffusers can load.
 
-    The options that it has no entry for are diffusers' own defaults. ``num_class_embeds`` rows of labels are our
-    classes and the null label, which is the last row; a network that was trained without one has a class there.
+    The options that it has no entry for are diffusers' own defaults. A UNet2DModel has ``num_class_embeds`` classes and
+    must be given a label; with an entry ``"_null_label": true``, which diffusers passes over, the last of them is the
+    null label of classifier-free guidance, and is meant where `label` is None. A DiT has one more row for it.
 
     Args:
         config: entries of ``config.json``, with ``"_class_name"`` one of the two models.
@@ -69,7 +71,7 @@ def _network(config: Mapping[str, Any], file: str, block_embeddings: bool) -> tu
         return (*unet2d.network(config, file), unet2d.names)
     if name == _DIT:
         return (*dit2d.network(config, file, block_embeddings), dit2d.names)
-    raise UserError(f"{file}: _class_name is {name!r}; supported: {_UNET!r} or {_DIT!r}")
+    raise UserError(f"{file}: _class_name is {shown(name)}; supported: {_UNET!r} or {_DIT!r}")
 
 
 def _shapes(net: Net, config: Mapping[str, Any]) -> Params:
@@ -81,18 +83,19 @@ def _shapes(net: Net, config: Mapping[str, Any]) -> Params:
     return jax.eval_shape(net.init, jax.random.key(0), x, t)
 
 
-def load(folder: str | Path) -> Loaded:
+def load(folder: str | Path, *, max_bytes: int | None = None) -> Loaded:
     """Read a model's folder, or the ``unet`` or ``transformer`` in a pipeline's folder.
 
     Args:
         folder: as written by diffusers' ``save_pretrained``, or by `save`.
+        max_bytes: the most that its weights may hold; None for ``JAXGEN_MAX_FILE_MIB``, or else 4 GiB.
 
     Returns:
         The network, its parameters and its configuration.
 
     Raises:
-        UserError: if a file is missing or damaged, weights are pickled, the configuration has an entry that is not
-            supported, or weights and configuration do not belong together.
+        UserError: if a file is missing, damaged or too large, weights are pickled or link out of the folder, the
+            configuration has an entry that is not supported, or weights and configuration do not belong together.
 
     Example:
         >>> import tempfile
@@ -106,21 +109,25 @@ def load(folder: str | Path) -> Loaded:
         (1, 8, 8, 1)
     """
     folder = Path(folder)
-    if not (folder / "config.json").exists():
-        for part in ("unet", "transformer"):
-            if (folder / part / "config.json").exists():
-                return load(folder / part)
     file = folder / "config.json"
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        if not file.exists():
+            for part in ("unet", "transformer"):
+                if (folder / part / "config.json").exists():
+                    return load(folder / part, max_bytes=max_bytes)
+        config = json_files.read(file)
     except FileNotFoundError as error:
         raise UserError(f"{file}: no such file; give the folder that save_pretrained wrote") from error
+    except OSError as error:
+        raise UserError(
+            f"{file}: cannot be read ({error.strerror}); give the folder that save_pretrained wrote"
+        ) from error
     except ValueError as error:
         raise UserError(f"{file}: not JSON ({error}); copy it again from where it came") from error
     if not isinstance(config, dict):
         raise UserError(f"{file}: must hold one JSON object; copy it again from where it came")
     _network(config, str(file), False)  # what is not supported is said before large files are read
-    weights, theirs = tensors.read(folder, _STEM)
+    weights, theirs = tensors.read(folder, _STEM, max_bytes=max_bytes)
     theirs = {unet2d.new_name(name): x for name, x in theirs.items() if name != dit2d.FIXED}
     net, options, names = _network(config, str(file), dit2d.embeddings_differ(theirs))
     shapes = _shapes(net, config)

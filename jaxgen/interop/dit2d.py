@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen.interop import tensors
-from jaxgen.interop.entries import Entries
+from jaxgen.interop import labels, tensors
+from jaxgen.interop.entries import Entries, Kind
 from jaxgen.interop.tensors import Entry
 from jaxgen.nets import dit
 from jaxgen.nets.embedding import sinusoidal
@@ -31,6 +31,20 @@ _DEFAULTS = {
     "norm_elementwise_affine": False,
     "norm_eps": 1e-5,
 }
+_COUNT = Kind((int,), 1, 2**16)
+_DIMENSIONS = {
+    "num_attention_heads": _COUNT,
+    "attention_head_dim": _COUNT,
+    "in_channels": _COUNT,
+    "out_channels": _COUNT._replace(null=True),
+    "num_layers": Kind((int,), 1, 1024),
+    "dropout": Kind((float,), 0, 1),
+    "norm_num_groups": _COUNT,
+    "sample_size": _COUNT,
+    "patch_size": _COUNT,
+    "num_embeds_ada_norm": Kind((int,), 1, 2**20),
+    "norm_eps": Kind((float,), 0, 1),
+}
 _EMBEDDING = "transformer_blocks.{}.norm1.emb."
 FIXED = "pos_embed.pos_embed"  # older files hold the fixed positions as well
 
@@ -49,11 +63,11 @@ def network(config: Mapping[str, Any], file: str, block_embeddings: bool) -> tup
     Raises:
         UserError: if an entry is not supported.
     """
-    entries = Entries(config, file, _DEFAULTS)
+    entries = Entries(config, file, _DEFAULTS, _DIMENSIONS)
     for name in ("dropout", "attention_bias", "activation_fn", "norm_type", "norm_elementwise_affine"):
         entries.only(name, _DEFAULTS[name])
-    if not isinstance(entries["num_embeds_ada_norm"], int):
-        raise entries.error("num_embeds_ada_norm", entries["num_embeds_ada_norm"])
+    if entries["sample_size"] % entries["patch_size"]:
+        raise entries.error("patch_size", entries["patch_size"])
     options = {
         "patch": entries["patch_size"],
         "width": entries["num_attention_heads"] * entries["attention_head_dim"],
@@ -79,7 +93,8 @@ def network(config: Mapping[str, Any], file: str, block_embeddings: bool) -> tup
         check(x)
         return net.apply(params, x, t, *rest, **named)
 
-    return Net(init, apply), options
+    # The last row is the null label: these networks are trained for classifier-free guidance.
+    return Net(init, labels.checked(apply, entries["num_embeds_ada_norm"] + 1, null=True)), options
 
 
 def embeddings_differ(theirs: Mapping[str, np.ndarray]) -> bool:

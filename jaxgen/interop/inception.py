@@ -14,12 +14,13 @@ from jaxgen.types import Array, Params
 _CLASSES = 1008
 
 
-def load(path: str | Path) -> Params:
+def load(path: str | Path, *, max_bytes: int | None = None) -> Params:
     """Read the weights of `jaxgen.nets.inception.inception`.
 
     Args:
         path: the weights of Google's network of 2015-12-05 in PyTorch's names, as pytorch-fid and torch-fidelity
             publish them (``pt_inception-2015-12-05-....pth``), or the same tensors in a safetensors file.
+        max_bytes: the most that the file may hold; see `jaxgen.interop.weight_files.read`.
 
     Returns:
         The parameters, float32, with batch normalisation folded in.
@@ -27,7 +28,7 @@ def load(path: str | Path) -> Params:
     Raises:
         UserError: if the file cannot be read or is of another network, torchvision's Inception among them.
     """
-    tensors = weight_files.read(path)
+    tensors = weight_files.read(path, max_bytes=max_bytes)
     last = tensors.get("fc.weight")
     if last is not None and last.shape != (_CLASSES, WIDTHS[-1]):
         raise UserError(

@@ -34,7 +34,7 @@ class Loaded(NamedTuple):
     converted: bool
 
 
-def load(path: str | Path, *, stem_stride: int = 2, dilated: bool = False) -> Loaded:
+def load(path: str | Path, *, stem_stride: int = 2, dilated: bool = False, max_bytes: int | None = None) -> Loaded:
     """Read a residual network in torchvision's names, or in those of RadImageNet, MedicalNet or MONAI.
 
     The depth, the spatial rank, the number of input channels and the kind of shortcuts are read off the tensors; what
@@ -44,6 +44,7 @@ def load(path: str | Path, *, stem_stride: int = 2, dilated: bool = False) -> Lo
         path: a PyTorch or safetensors file.
         stem_stride: of the first convolution: 2, or 1 in MONAI's own networks.
         dilated: whether the last two stages are dilated: True for MedicalNet.
+        max_bytes: the most that the file may hold; see `jaxgen.interop.weight_files.read`.
 
     Returns:
         The network and its weights.
@@ -51,7 +52,7 @@ def load(path: str | Path, *, stem_stride: int = 2, dilated: bool = False) -> Lo
     Raises:
         UserError: if the file cannot be read, or is of another network.
     """
-    tensors = {_standard(name): x for name, x in weight_files.read(path).items()}
+    tensors = {_standard(name): x for name, x in weight_files.read(path, max_bytes=max_bytes).items()}
     stem = tensors.get("conv1.weight")
     if stem is None or stem.ndim not in (4, 5):
         raise UserError(f"{path}: has no first convolution conv1.weight; is it a residual network?")

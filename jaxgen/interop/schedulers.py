@@ -7,13 +7,16 @@ compute, ours does not follow:
 
 - DDIM, PNDM: every step ends where the next begins, also where the number of steps does not divide the table.
 - DDPM with the large variance: no noise is added by the step that ends at the data.
+- PNDM combines noises, also where the network predicts v.
+- LMS begins with order 1 wherever it begins, also midway (image to image).
 - DPM-Solver++ of order 3 has order 3.
-- UniPC with bh1 ends in numbers.
+- UniPC with bh1 ends in numbers, and so does multistep DPM-Solver++ where the last two levels are equal.
+- EDM with exponential levels starts from the largest also where there is one step.
+- A shift of the last level (`shift_terminal`) leaves a grid of one step as it is; theirs divides by zero.
 - Clipping and thresholding change x0, and the noise is what follows from x_t and that x0, in every method.
 """
 
 import difflib
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
@@ -24,6 +27,8 @@ import scipy.special
 
 from jaxgen import paths, schedules
 from jaxgen.errors import UserError
+from jaxgen.interop import json_files
+from jaxgen.interop.entries import Kind, kind_of, misfit, shown
 from jaxgen.paths import Path
 from jaxgen.samplers import clipping, ddim, ddpm, deis, edm, lms, pndm, unipc
 from jaxgen.samplers import dpm_solver as dpm
@@ -205,6 +210,31 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "stochastic_sampling": False,
     },
 }
+_POSITIVE = Kind((float,), 1e-12, 1e6)
+_BETA = Kind((float,), 1e-12, 1)
+_KINDS = {
+    "num_train_timesteps": Kind((int,), 1, 100_000),
+    "beta_start": _BETA,
+    "beta_end": _BETA,
+    "trained_betas": _BETA._replace(null=True, many=100_000, single=False),
+    "clip_sample_range": _POSITIVE,
+    "dynamic_thresholding_ratio": Kind((float,), 1e-6, 1),
+    "sample_max_value": Kind((float,), 1, 1e6),
+    "steps_offset": Kind((int,), 0, 100_000),
+    "flow_shift": _POSITIVE,
+    "shift": _POSITIVE,
+    "base_shift": Kind((float,), -1e6, 1e6),
+    "max_shift": Kind((float,), -1e6, 1e6),
+    "shift_terminal": Kind((float,), 0, 1 - 1e-6, null=True),
+    "sigma_min": _POSITIVE,
+    "sigma_max": _POSITIVE,
+    "sigma_data": _POSITIVE,
+    "rho": _POSITIVE,
+    "lambda_min_clipped": Kind((float,)),
+    "solver_order": Kind((int,)),
+    "disable_corrector": Kind((int,), many=100_000, single=False),
+    "variance_type": Kind((str,), null=True),
+}
 _KNOWN = set().union(*_DEFAULTS.values()) | {"set_alpha_to_zero", "s_churn", "s_noise", "s_tmin", "s_tmax"}
 _PREDICTIONS = {"epsilon": "noise", "sample": "x0", "v_prediction": "v"}
 
@@ -215,18 +245,21 @@ class _Config:
     def __init__(self, entries: Mapping[str, Any], name: str):
         self.name = name
         kind = entries.get("_class_name")
-        if kind not in _DEFAULTS:
+        if not isinstance(kind, str) or kind not in _DEFAULTS:
             self.refuse("_class_name", kind, list(_DEFAULTS))
         self.kind = str(kind)
         self.values = dict(_DEFAULTS[self.kind])
         for key, value in entries.items():
             # As in diffusers, an entry that only another class knows says nothing.
             if key in self.values:
+                fitting = _KINDS.get(key) or kind_of(self.values[key])
+                wanted = misfit(value, fitting._replace(null=fitting.null or self.values[key] is None))
+                if wanted is not None:
+                    raise UserError(f"{name}: {key} is {shown(value)}, which is not supported; it must be {wanted}")
                 self.values[key] = value
             elif not key.startswith("_") and key not in _KNOWN:
-                raise UserError(
-                    f"{name}: unknown entry {key!r}{_nearest(key, list(self.values))}; remove it if it is not needed"
-                )
+                nearest = _nearest(key, list(self.values))
+                raise UserError(f"{name}: unknown entry {shown(key)}{nearest}; remove it if it is not needed")
 
     def __getitem__(self, key: str) -> Any:
         return self.values[key]
@@ -237,7 +270,7 @@ class _Config:
     def refuse(self, key: str, value: Any, supported: list) -> None:
         nearest = _nearest(value, supported)
         raise UserError(
-            f"{self.name}: {key} is {value!r}, which is not supported{nearest}; "
+            f"{self.name}: {key} is {shown(value)}, which is not supported{nearest}; "
             f"supported: {', '.join(str(one) for one in supported)}"
         )
 
@@ -249,7 +282,7 @@ class _Config:
 
 
 def _nearest(value: Any, choices: list) -> str:
-    near = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1, cutoff=0.5)
+    near = difflib.get_close_matches(shown(value).strip("'"), [str(c) for c in choices], n=1, cutoff=0.5)
     return f" (nearest: {near[0]})" if near else ""
 
 
@@ -286,10 +319,11 @@ def from_diffusers(config: Mapping[str, Any] | str | FilePath, steps: int) -> Sc
     name = "the scheduler config"
     if not isinstance(config, Mapping):
         file = FilePath(config)
-        file = file / "scheduler_config.json" if file.is_dir() else file
         name = str(file)
         try:
-            config = json.loads(file.read_text(encoding="utf-8"))
+            file = file / "scheduler_config.json" if file.is_dir() else file
+            name = str(file)
+            config = json_files.read(file)
         except OSError as error:
             raise UserError(f"{name}: cannot be read ({error.strerror}); give a scheduler_config.json") from error
         except ValueError as error:
@@ -297,11 +331,12 @@ def from_diffusers(config: Mapping[str, Any] | str | FilePath, steps: int) -> Sc
         if not isinstance(config, Mapping):
             raise UserError(f"{name}: holds no JSON object; give a scheduler_config.json")
     entries = _Config(config, name)
-    if entries.kind.startswith("EDM"):
-        return _edm(entries, steps)
-    if entries.kind.startswith("Flow"):
-        return _flow(entries, steps)
-    return _from_table(entries, steps)
+    make = _edm if entries.kind.startswith("EDM") else _flow if entries.kind.startswith("Flow") else _from_table
+    scheduler = make(entries, steps)
+    grid = np.asarray(scheduler.grid)
+    if not (np.isfinite(grid).all() and np.isfinite(scheduler.start) and (np.diff(grid) <= 0).all()):
+        raise UserError(f"{name}: its noise levels do not fall from one finite number to another; check its numbers")
+    return scheduler
 
 
 # Noise levels. All of this is NumPy in float64: small, and done once.
@@ -320,6 +355,10 @@ def _betas(config: _Config) -> np.ndarray:
         if config.kind == "DDPMScheduler":
             tables["sigmoid"] = lambda: schedules.sigmoid_betas(n, start, end)
         betas = tables[config.one_of("beta_schedule", *tables)]()
+    if len(betas) != n or n < 2 or not ((betas > 0).all() and (betas[:-1] < 1).all() and betas[-1] <= 1):
+        raise UserError(
+            f"{config.name}: its {len(betas)} betas must be {n} (num_train_timesteps, 2 or more), between 0 and 1"
+        )
     return schedules.zero_terminal_snr(betas) if config.get("rescale_betas_zero_snr") else betas
 
 
@@ -535,7 +574,7 @@ def _flow(config: _Config, steps: int) -> Scheduler:
 
     # The ends of the range are shifted, and then all levels are once more.
     levels = shifted(np.linspace(shifted(1.0), shifted(1 / n), steps))
-    if config["shift_terminal"]:
+    if config["shift_terminal"] and levels[-1] < 1:  # else there is nothing to stretch
         levels = 1 - (1 - levels) * (1 - config["shift_terminal"]) / (1 - levels[-1])
     respaced = _respaced(config, levels[0], levels[-1], steps)
     levels = levels if respaced is None else respaced

@@ -1,6 +1,5 @@
 """Files of named tensors, and how the tensors of another library become a tree of parameters and back."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,25 +7,27 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from jaxgen.errors import UserError
+from jaxgen.interop import file_limits, json_files, weight_files
 from jaxgen.types import Params
 
 
-def read(folder: Path, stem: str) -> tuple[Path, dict[str, np.ndarray]]:
+def read(folder: Path, stem: str, *, max_bytes: int | None = None) -> tuple[Path, dict[str, np.ndarray]]:
     """Read ``<stem>.safetensors``, or the shards that ``<stem>.safetensors.index.json`` names.
 
     Args:
         folder: where the files are.
         stem: their name before the suffix.
+        max_bytes: the most that they may hold together; None for ``JAXGEN_MAX_FILE_MIB``, or else 4 GiB.
 
     Returns:
         The file that was read (or the index), and its tensors by name, in float32 where they are floating point.
 
     Raises:
-        UserError: if there is no such file, or it is damaged, or there are pickled weights only.
+        UserError: if there is no such file, or it is damaged or too large, or there are pickled weights only, or the
+            index names what is no file of this folder.
 
     Example:
         >>> import tempfile
@@ -36,14 +37,20 @@ def read(folder: Path, stem: str) -> tuple[Path, dict[str, np.ndarray]]:
         (3,)
     """
     whole, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
+    left = file_limits.limit(max_bytes)
     if whole.exists():
-        return whole, _load(whole)
+        return whole, _load(file_limits.inside(folder, whole.name), left)
     if index.exists():
         try:
-            shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            shards = sorted({str(name) for name in json_files.read(index)["weight_map"].values()})
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise UserError(f"{index}: not an index of shards ({error}); copy it again from where it came") from error
-        return index, {name: tensor for shard in shards for name, tensor in _load(folder / shard).items()}
+        files = [file_limits.inside(folder, shard) for shard in shards]
+        wrong = next((file for file in files if file.suffix != ".safetensors"), None)
+        if wrong is not None:
+            raise UserError(f"{index}: names {wrong.name!r}, which is no safetensors file")
+        file_limits.check(index, sum(file.stat().st_size for file in files if file.exists()), left)
+        return index, {name: tensor for file in files for name, tensor in _load(file, left).items()}
     pickled = folder / f"{stem}.bin"
     if pickled.exists():
         raise UserError(
@@ -53,12 +60,11 @@ def read(folder: Path, stem: str) -> tuple[Path, dict[str, np.ndarray]]:
     raise UserError(f"{whole}: no such file; give the folder that save_pretrained wrote")
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
+def _load(path: Path, most: int) -> dict[str, np.ndarray]:
     try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError, KeyError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); copy it again from where it came") from error
-    return {name: x.astype(np.float32) if x.dtype.kind in "fV" else x for name, x in tensors.items()}
+        return weight_files.read_safetensors(path, max_bytes=most)
+    except weight_files.DAMAGED as error:
+        raise UserError(f"{path}: cannot be read ({str(error)[:200]}); copy it again from where it came") from error
 
 
 def write(folder: Path, stem: str, tensors: Mapping[str, np.ndarray]) -> None:

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jaxgen.interop import tensors
-from jaxgen.interop.entries import Entries
+from jaxgen.interop import labels, tensors
+from jaxgen.interop.entries import Entries, Kind
 from jaxgen.interop.tensors import Entry
 from jaxgen.nets import unet
 from jaxgen.nets.embedding import GaussianFourier, sinusoidal
@@ -41,6 +41,27 @@ _DEFAULTS = {
     "class_embed_type": None,
     "num_class_embeds": None,
     "num_train_timesteps": None,
+    "_null_label": False,  # ours: whether the last row of num_class_embeds is the null label of guidance
+}
+_COUNT, _FEW = Kind((int,), 1, 2**20), Kind((int,), 1, 32)
+_DIMENSIONS = {
+    "sample_size": Kind((int,), 1, 2**16, null=True, many=2),
+    "in_channels": _COUNT,
+    "out_channels": _COUNT,
+    "time_embedding_dim": _COUNT._replace(null=True),
+    "freq_shift": Kind((float,), 0, 1),
+    "block_out_channels": Kind((int,), 1, 2**16, many=12, single=False),
+    "layers_per_block": _FEW,
+    "mid_block_type": Kind((str,), null=True),
+    "mid_block_scale_factor": Kind((float,), -1e6, 1e6),
+    "downsample_padding": Kind((int,), 0, 16),
+    "dropout": Kind((float,), 0, 1),
+    "attention_head_dim": _COUNT._replace(null=True),
+    "norm_num_groups": _COUNT,
+    "attn_norm_num_groups": _COUNT._replace(null=True),
+    "norm_eps": Kind((float,), 0, 1),
+    "num_class_embeds": _COUNT._replace(null=True),
+    "num_train_timesteps": _COUNT._replace(null=True),
 }
 _KINDS = {  # (attends, changes resolution inside a residual block; None: as downsample_type or upsample_type says)
     "DownBlock2D": (False, False),
@@ -84,7 +105,9 @@ def network(config: Mapping[str, Any], file: str) -> tuple[Net, dict[str, Any]]:
     Raises:
         UserError: if an entry is not supported.
     """
-    entries = Entries(config, file, _DEFAULTS)
+    entries = Entries(config, file, _DEFAULTS, _DIMENSIONS)
+    if not entries["block_out_channels"]:
+        raise entries.error("block_out_channels", entries["block_out_channels"])
     for name in ("mid_block_type", "mid_block_scale_factor", "class_embed_type"):
         entries.only(name, _DEFAULTS[name])
     entries.only("time_embedding_dim", None, 4 * entries["block_out_channels"][0])
@@ -98,7 +121,7 @@ def network(config: Mapping[str, Any], file: str) -> tuple[Net, dict[str, Any]]:
     if head_width is not None and any(c % head_width for c in attends):
         raise entries.error("attention_head_dim", head_width)
     groups = entries["norm_num_groups"]
-    if not isinstance(groups, int) or any(c % groups for c in channels):
+    if any(c % groups for c in channels):
         raise entries.error("norm_num_groups", groups)
     adaptive = entries.only("resnet_time_scale_shift", "default", "scale_shift") == "scale_shift"
     middle_groups = entries["attn_norm_num_groups"]
@@ -138,6 +161,8 @@ def network(config: Mapping[str, Any], file: str) -> tuple[Net, dict[str, Any]]:
         level = t if getattr(t, "ndim", 0) == 0 else t.reshape(-1, *(1,) * (x.ndim - 1))
         return (out / level).astype(out.dtype)
 
+    if classes is not None:
+        apply = labels.checked(apply, classes, null=entries["_null_label"])
     return Net(init, apply), options
 
 

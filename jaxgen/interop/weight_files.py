@@ -6,13 +6,13 @@ tensors, and nothing else: any other name in it is an error, and no object of it
 
 import io
 import math
-import pickle
+import struct
 import sys
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from pickle import UnpicklingError
+from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
@@ -20,6 +20,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from jaxgen.errors import UserError
+from jaxgen.interop import file_limits, pickles
+from jaxgen.interop.pickles import RefusedError, Storage, Tensor
 
 _DTYPES = {
     "FloatStorage": np.dtype("<f4"),
@@ -37,77 +39,43 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 """The number that PyTorch's files began with before they were zip archives (2020)."""
 
 
-class _Storage(NamedTuple):
-    """Numbers in a row, somewhere in the file."""
-
-    key: str
-    kind: str
-    size: int
-
-
-class _Tensor(NamedTuple):
-    """A view of a storage."""
-
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-class _RefusedError(Exception):
-    pass
-
-
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> _Tensor:
-    return _Tensor(storage, offset, shape, strides)
+_KINDS = frozenset(_DTYPES)
+_MIB = 2**20
+_MOST_HEADER = 8 * _MIB
+"""Of the list of contents of a zip archive or a safetensors file: a hundred thousand entries."""
+DAMAGED = (
+    SafetensorError,
+    UnpicklingError,
+    zipfile.BadZipFile,
+    OSError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,  # a zip archive that asks for a password or a method that Python has not
+    MemoryError,
+    struct.error,
+)
+"""What readers raise for a damaged file."""
 
 
-def _parameter(tensor: Any, *rest: Any) -> Any:
-    return tensor
-
-
-_ALLOWED: dict[tuple[str, str], Callable] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_tensor"): _tensor,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    """Makes nothing but numbers, texts, containers and descriptions of tensors."""
-
-    def __init__(self, file: Any):
-        super().__init__(file)
-        self.storages: dict[str, _Storage] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module in ("torch", "torch.storage") and name in _DTYPES:
-            return name
-        if (module, name) not in _ALLOWED:
-            raise _RefusedError(f"it holds {module}.{name}")
-        return _ALLOWED[module, name]
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        kind, key, count = pid[1], str(pid[2]), pid[4]
-        if pid[0] != "storage" or kind not in _DTYPES or not isinstance(count, int) or any(pid[5:]):
-            raise _RefusedError("it holds a storage of an unknown kind")
-        return self.storages.setdefault(key, _Storage(key, kind, count))
-
-
-def read(path: str | Path) -> dict[str, np.ndarray]:
+def read(path: str | Path, *, max_bytes: int | None = None) -> dict[str, np.ndarray]:
     """Read the tensors of a file of weights.
 
     Args:
         path: a state dict that PyTorch wrote (`torch.save`, in either of its formats), alone or under the name
             ``state_dict``; or a safetensors file.
+        max_bytes: the most that the file and its tensors may hold; None for ``JAXGEN_MAX_FILE_MIB``, or else 4 GiB.
 
     Returns:
         The tensors by name, without a leading ``module.`` that training on several devices leaves; in float32 where
         they are floating point. What is no tensor is left out.
 
     Raises:
-        UserError: if the file is missing, damaged, of another kind, or holds anything but tensors and plain data.
+        UserError: if the file is missing, damaged, of another kind, too large, announces more than it holds, or holds
+            anything but tensors and plain data.
 
     Example:
         >>> import tempfile
@@ -117,98 +85,183 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         ...     read(f"{folder}/net.safetensors")
         {'fc.bias': array([1., 1.], dtype=float32)}
     """
-    path = Path(path)
+    path, most = Path(path), file_limits.limit(max_bytes)
     try:
-        with path.open("rb") as file:
-            start = file.read(2)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from error
-    try:
-        if start == b"PK":
-            found = _read_zip(path)
-        elif start[:1] == b"\x80":
-            found = _read_legacy(path)
-        else:
-            found = load_file(path)
-    except _RefusedError as error:
+        file = file_limits.open_regular(path, most)
+    except (OSError, ValueError) as error:  # a name with a null byte is a ValueError
         raise UserError(
-            f"{path}: is not opened, since {error}, and unpickling that could run code; in PyTorch save the weights "
-            "alone: torch.save(model.state_dict(), FILE)"
+            f"{path}: cannot be read ({_said(getattr(error, 'strerror', None) or error).lower()})"
         ) from error
-    except (SafetensorError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: is no file of weights, or damaged ({error}); copy it again") from error
-    except (OSError, EOFError, KeyError, IndexError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise UserError(f"{path}: cannot be read as weights ({type(error).__name__}: {error})") from error
-    return {
-        name.removeprefix("module."): x.astype(np.float32) if x.dtype.kind in "fV" else x for name, x in found.items()
-    }
+    with file:
+        try:
+            start = file.read(2)
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            if start == b"PK":
+                found = _read_zip(file, size)
+            elif start[:1] == b"\x80":
+                found = _read_legacy(file, size)
+            else:
+                return _renamed(read_safetensors(path, max_bytes=most))
+            return _renamed(_arrays(*found, size, lambda announced: file_limits.check(path, announced, most)))
+        except RefusedError as error:
+            raise UserError(
+                f"{path}: is not opened, since {error}, and unpickling that could run code or fill the memory; in "
+                "PyTorch save the weights alone: torch.save(model.state_dict(), FILE)"
+            ) from error
+        except (SafetensorError, UnpicklingError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path}: is no file of weights, or damaged ({_said(error)}); copy it again") from error
+        except DAMAGED as error:
+            raise UserError(f"{path}: cannot be read as weights ({type(error).__name__}: {_said(error)})") from error
 
 
-def _read_zip(path: Path) -> dict[str, np.ndarray]:
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        inner = next((name for name in names if name.split("/", 1)[-1] == "data.pkl"), None)
-        if inner is None:
-            raise _RefusedError("it is a zip file without data.pkl")
-        folder = inner.removesuffix("data.pkl")
-        if f"{folder}byteorder" in names and archive.read(f"{folder}byteorder") != b"little":
-            raise _RefusedError("it was written on a big-endian machine")
-        unpickler = _Unpickler(io.BytesIO(archive.read(inner)))
-        content = unpickler.load()
-
-        def numbers(storage: _Storage) -> np.ndarray:
-            entry = archive.getinfo(f"{folder}data/{storage.key}")
-            if entry.compress_type != zipfile.ZIP_STORED:  # PyTorch never compresses: a small file stays small
-                raise _RefusedError("its tensors are compressed")
-            return np.frombuffer(archive.read(entry), _DTYPES[storage.kind])
-
-        return _arrays(content, unpickler.storages, numbers)
+def _said(error: object) -> str:
+    """What an error says, or as much of it as fits a line."""
+    text = str(error)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _read_legacy(path: Path) -> dict[str, np.ndarray]:
-    with path.open("rb") as file:
-        if _pickle(file) != _MAGIC:
-            raise _RefusedError("it is a pickle that PyTorch did not write")
-        _pickle(file)  # the version of the format
-        if not _pickle(file)["little_endian"]:
-            raise _RefusedError("it was written on a big-endian machine")
-        unpickler = _Unpickler(file)
-        content = unpickler.load()
-        held = {}
-        for key in _pickle(file):
-            storage = unpickler.storages[str(key)]
+def _renamed(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix("module."): x for name, x in tensors.items()}
+
+
+def read_safetensors(path: Path, *, max_bytes: int | None = None) -> dict[str, np.ndarray]:
+    """Read a safetensors file.
+
+    Args:
+        path: of the file.
+        max_bytes: see `read`.
+
+    Returns:
+        Its tensors by name, in float32 where they are floating point.
+
+    Raises:
+        UserError: if it is no regular file or too large.
+        SafetensorError, OSError, ValueError, LookupError, TypeError: if it is damaged.
+    """
+    with file_limits.open_regular(path, file_limits.limit(max_bytes)) as file:
+        header = int.from_bytes(file.read(8), "little")
+        if header > _MOST_HEADER:
+            raise SafetensorError(f"its header is said to hold {header} bytes")
+    tensors = load_file(path)
+    return {name: _single(tensors.pop(name)) for name in list(tensors)}
+
+
+def _single(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.float32, copy=False) if x.dtype.kind in "fV" else x
+
+
+_Rows = Callable[[Sequence[Storage]], Iterator[tuple[Storage, np.ndarray]]]
+"""Storages one after the other, so that no more than one is held beside the tensors."""
+
+
+def _read_zip(file: BinaryIO, size: int) -> tuple[Any, _Rows]:
+    if _contents(file, size) > _MOST_HEADER:
+        raise RefusedError("its list of contents is too long")
+    archive = zipfile.ZipFile(file)
+    names = archive.namelist()
+    inner = next((name for name in names if name.split("/", 1)[-1] == "data.pkl"), None)
+    if inner is None:
+        raise RefusedError("it is a zip file without data.pkl")
+    folder = inner.removesuffix("data.pkl")
+
+    def member(name: str, most: int) -> bytes:
+        entry = archive.getinfo(name)
+        if entry.flag_bits & 1:
+            raise RefusedError("it asks for a password")
+        if entry.compress_type != zipfile.ZIP_STORED:  # PyTorch never compresses: a small file stays small
+            raise RefusedError("its tensors are compressed")
+        if entry.file_size != entry.compress_size or entry.file_size > min(most, size):
+            raise RefusedError(f"it announces {entry.file_size} bytes that it does not hold")
+        return archive.read(entry)
+
+    if f"{folder}byteorder" in names and member(f"{folder}byteorder", 16) != b"little":
+        raise RefusedError("it was written on a big-endian machine")
+    content, _ = pickles.load(io.BytesIO(member(inner, pickles.MOST_BYTES)), _KINDS)
+
+    def rows(storages: Sequence[Storage]) -> Iterator[tuple[Storage, np.ndarray]]:
+        for storage in storages:
+            yield storage, np.frombuffer(member(f"{folder}data/{storage.key}", size), _DTYPES[storage.kind])
+
+    return content, rows
+
+
+def _contents(file: BinaryIO, size: int) -> int:
+    """The length of a zip archive's list of contents, as its end says it, which PyTorch writes without a comment."""
+    file.seek(max(0, size - 98))
+    end = file.read().rjust(98, b"\0")
+    if end[-42:-38] == b"PK\6\7" and end[:4] == b"PK\6\6":
+        return int.from_bytes(end[40:48], "little")
+    if end[-22:-18] != b"PK\5\6":
+        raise zipfile.BadZipFile("its end is missing")
+    return int.from_bytes(end[-10:-6], "little")
+
+
+def _read_legacy(file: BinaryIO, size: int) -> tuple[Any, _Rows]:
+    head = io.BytesIO(file.read(pickles.MOST_BYTES))
+    if pickles.load(head)[0] != _MAGIC:
+        raise RefusedError("it is a pickle that PyTorch did not write")
+    pickles.load(head)  # the version of the format
+    if not pickles.load(head)[0]["little_endian"]:
+        raise RefusedError("it was written on a big-endian machine")
+    content, known = pickles.load(head, _KINDS)
+    keys = pickles.load(head)[0]
+    begin = head.tell()
+    head.close()
+
+    def rows(storages: Sequence[Storage]) -> Iterator[tuple[Storage, np.ndarray]]:
+        wanted = {storage.key for storage in storages}
+        file.seek(begin)
+        for key in keys:
+            storage = known[str(key)]
             count = int.from_bytes(file.read(8), sys.byteorder)
             if count != storage.size:
                 raise ValueError(f"storage {key} holds {count} numbers where {storage.size} are announced")
             dtype = _DTYPES[storage.kind]
-            held[storage.key] = np.frombuffer(file.read(count * dtype.itemsize), dtype)
-    return _arrays(content, unpickler.storages, lambda storage: held[storage.key])
+            if count * dtype.itemsize > size - file.tell():
+                raise ValueError(f"storage {key} is cut short")
+            if storage.key in wanted:
+                yield storage, np.frombuffer(file.read(count * dtype.itemsize), dtype)
+            else:
+                file.seek(count * dtype.itemsize, io.SEEK_CUR)
+
+    return content, rows
 
 
-def _pickle(file: Any) -> Any:
-    """The next pickle of a file, of plain data."""
-    return _Unpickler(file).load()
-
-
-def _arrays(
-    content: Any, storages: Mapping[str, _Storage], numbers: Callable[[_Storage], np.ndarray]
-) -> dict[str, np.ndarray]:
+def _arrays(content: Any, rows: _Rows, size: int, check: Callable[[int], None]) -> dict[str, np.ndarray]:
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict):
-        raise _RefusedError(f"it holds a {type(content).__name__} in place of a dict of tensors")
-    held = {storage.key: numbers(storage) for storage in storages.values()}
-    return {
-        name: _array(tensor, held[tensor.storage.key])
-        for name, tensor in content.items()
-        if isinstance(name, str) and isinstance(tensor, _Tensor)
-    }
+        raise RefusedError(f"it holds a {type(content).__name__} in place of a dict of tensors")
+    named = {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
+    # Tensors that are one there (tied weights) are one here.
+    views: dict[Storage, list[Tensor]] = {}
+    announced = 0
+    for tensor in dict.fromkeys(named.values()):
+        _check_view(tensor, tensor.storage.size)
+        views.setdefault(tensor.storage, []).append(tensor)
+        dtype = _DTYPES[tensor.storage.kind]
+        announced += math.prod(tensor.shape) * (4 if dtype.kind in "fV" else dtype.itemsize)
+    check(announced)
+    if announced > 4 * size + _MIB:  # half precision doubles, and few tensors overlap
+        raise RefusedError(f"its {size} bytes are said to be tensors of {announced}")
+    made: dict[Tensor, np.ndarray] = {}
+    for storage, row in rows(list(views)):
+        for tensor in views[storage]:
+            _check_view(tensor, len(row))
+            made[tensor] = _view(tensor, row)
+    return {name: made[tensor] for name, tensor in named.items()}
 
 
-def _array(tensor: _Tensor, row: np.ndarray) -> np.ndarray:
+def _check_view(tensor: Tensor, count: int) -> None:
     last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
     size = math.prod(tensor.shape)
-    if min((tensor.offset, *tensor.shape, *tensor.strides)) < 0 or (size and last >= len(row)) or size > len(row):
-        raise ValueError(f"a tensor of shape {tensor.shape} reaches beyond its {len(row)} numbers")
+    if min((tensor.offset, *tensor.shape, *tensor.strides)) < 0 or (size and last >= count) or size > count:
+        raise ValueError(f"a tensor of shape {tensor.shape} reaches beyond its {count} numbers")
+
+
+def _view(tensor: Tensor, row: np.ndarray) -> np.ndarray:
+    if not math.prod(tensor.shape):
+        return _single(np.zeros(tensor.shape, row.dtype))
     steps = [step * row.itemsize for step in tensor.strides]
-    return np.lib.stride_tricks.as_strided(row[tensor.offset :], tensor.shape, steps).copy()
+    return _single(np.lib.stride_tricks.as_strided(row[tensor.offset :], tensor.shape, steps).copy())

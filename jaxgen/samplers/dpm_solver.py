@@ -51,7 +51,7 @@ def exponential_weights(
 ) -> Weights:
     """The weights of DPM-Solver++; see the module."""
     alpha, sigma, log_ratio = level
-    usable = usable_order(log_ratio, order, lower_order_final and not singlestep)
+    usable = usable_order(log_ratio, order, lower_order_final and not singlestep, again=singlestep)
     if singlestep:
         steps = len(log_ratio) - 1
         usable = jnp.minimum(usable, jnp.array(_block_orders(steps, order, lower_order_final), int))

@@ -78,17 +78,21 @@ def levels(path: Path, grid: Array) -> Levels:
     return Levels(alpha, sigma, jnp.log(alpha) - jnp.log(sigma))
 
 
-def usable_order(log_ratio: Array, order: int, lower_order_final: bool = False) -> Array:
+def usable_order(log_ratio: Array, order: int, lower_order_final: bool = False, again: bool = False) -> Array:
     """The order that each step can have, ``[steps]``.
 
     As many points as follow each other, finite and ever closer to the data, up to the start of the step; 1 where the
-    step ends without noise, or leads nowhere; with `lower_order_final`, no more than the steps that are left.
+    step ends without noise, or leads nowhere; with `lower_order_final`, no more than the steps that are left. With
+    `again`, steps are made again from an earlier start, and one between equal levels still leads somewhere.
 
     Example:
         >>> usable_order(jnp.array([-jnp.inf, -1.0, 0.0, 1.0, 2.0, jnp.inf]), 3).tolist()
         [1, 1, 2, 3, 1]
         >>> usable_order(jnp.arange(6.0), 3, lower_order_final=True).tolist()
         [1, 2, 3, 2, 1]
+        >>> equal = jnp.array([0.0, 1.0, 2.0, 2.0])
+        >>> usable_order(equal, 3).tolist(), usable_order(equal, 3, again=True).tolist()
+        ([1, 2, 1], [1, 2, 3])
     """
     steps = len(log_ratio) - 1
     i = jnp.arange(steps)
@@ -96,7 +100,8 @@ def usable_order(log_ratio: Array, order: int, lower_order_final: bool = False) 
     broken = jnp.concatenate([jnp.ones(min(steps, 1), bool), ~follows])
     run = i - lax.cummax(jnp.where(broken, i, 0)) + 1
     limit = jnp.minimum(order, steps - i) if lower_order_final else order
-    advances = jnp.isfinite(log_ratio[1:]) & (log_ratio[1:] > log_ratio[:-1])
+    ahead = log_ratio[1:] >= log_ratio[:-1] if again else log_ratio[1:] > log_ratio[:-1]
+    advances = jnp.isfinite(log_ratio[1:]) & ahead
     return jnp.where(advances, jnp.minimum(run, limit), 1)
 
 

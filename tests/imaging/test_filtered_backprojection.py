@@ -12,7 +12,7 @@ from jaxgen.imaging.filtered_backprojection import (
     ramp,
     shepp_logan,
 )
-from jaxgen.imaging.projection import Geometry
+from jaxgen.imaging.projection import Geometry, projection_operator
 from jaxgen.imaging.radon import radon_operator
 from jaxgen.imaging.views import angular_steps, ray_weights
 from jaxgen.metrics import psnr
@@ -122,3 +122,71 @@ def test_batches_and_gradients():
 def test_sinograms_that_do_not_fit(sinogram, message):
     with pytest.raises(ValueError, match=message):
         filtered_backprojection(sinogram, np.arange(7.0), 14)
+
+
+def _closed(start, stop, views):
+    return np.linspace(start, stop, views)
+
+
+def _golden(views):
+    return np.arange(views) * np.pi * (np.sqrt(5) - 1) / 2
+
+
+_RNG = np.random.default_rng(3)
+_HALF = np.arange(90) * np.pi / 90
+FULL_SCANS = {
+    "half a turn, closed": (_closed(0, np.pi, 91), None),
+    "one turn, closed": (_closed(0, 2 * np.pi, 181), None),
+    "about zero, closed": (_closed(-np.pi, np.pi, 121), None),
+    "two turns": (_closed(0, 4 * np.pi, 301)[:-1], None),
+    "0 to 399 degrees": (np.deg2rad(np.arange(400.0)), None),
+    "0 to 399 degrees, in steps that do not meet again": (np.deg2rad(np.arange(0, 399, 1.4)), None),
+    "each view twice": (np.repeat(_HALF, 2), None),
+    "views repeated at random": (np.concatenate([_HALF, _RNG.choice(_HALF, 130)]), None),
+    "five turns, each a little off": (np.tile(_HALF, 5) + 1e-4 * _RNG.standard_normal(450), None),
+    "shuffled": (_RNG.permutation(_closed(0, 2 * np.pi, 121)), None),
+    "golden angle": (_golden(233), None),
+    "dense here and coarse there": (np.r_[np.arange(0, 0.4, 0.004), np.arange(0.4, np.pi, 0.05)], None),
+    "fan, closed": (_closed(0, 2 * np.pi, 181), 120.0),
+    "fan, two turns, closed": (_closed(-2 * np.pi, 2 * np.pi, 361), 120.0),
+    "fan, three turns": (_closed(0, 6 * np.pi, 541)[:-1], 120.0),
+    "fan, 0 to 399 degrees": (np.deg2rad(np.arange(0, 400, 2.0)), 120.0),
+    "fan, a short scan there and back": (np.r_[_closed(0, 4.1, 120), _closed(4.1, 0, 120)], 120.0),
+    "fan, golden angle": (2 * _golden(233), 120.0),
+}
+
+
+@pytest.mark.parametrize("name", FULL_SCANS)
+def test_views_that_come_again_count_as_often_as_they_were_measured(name):
+    angles, far = FULL_SCANS[name]
+    size = 48
+    x, angles = smooth(size), jnp.asarray(angles, jnp.float32)
+    geometry = Geometry() if far is None else fan_beam_geometry(far)
+    sinogram = projection_operator(geometry, size, angles).forward(x)
+    found = jax.jit(lambda y, a: filtered_backprojection(y, a, size, geometry=geometry))(sinogram, angles)
+    assert float(psnr(found, x, data_range=1.0)[0]) > 35
+    assert abs(float(jnp.mean(found) / jnp.mean(x)) - 1) < 0.01
+
+
+def test_views_at_one_angle_share_its_step():
+    steps = angular_steps(jnp.array([0.0, 1.0, 1.0 + np.pi, 2.0, 1.0 - np.pi, 2.0 - 5 * np.pi]))
+    np.testing.assert_allclose(
+        steps, [(np.pi - 1) / 2, 1 / 3, 1 / 3, (np.pi - 1) / 4, 1 / 3, (np.pi - 1) / 4], atol=1e-5
+    )
+    for angles in (np.zeros(5), 2 * np.pi * np.arange(4), np.array([1e-7, -1e-7, np.pi])):
+        np.testing.assert_allclose(angular_steps(jnp.asarray(angles)), np.pi / len(angles), rtol=1e-5)
+
+
+@pytest.mark.parametrize("views", [1, 2, 3, 20])
+@pytest.mark.parametrize("turns", [1, 3])
+@pytest.mark.parametrize("period", [np.pi, 2 * np.pi])
+def test_views_at_the_ends_of_an_arc_weigh_no_more_than_the_others(views, turns, period):
+    """An arc of a sixth of the circle, measured once or thrice: the part that was not measured is nobody's."""
+    arc = np.tile(np.arange(views) * period / 6 / views, turns) + period * np.repeat(np.arange(turns), views)
+    steps = np.asarray(angular_steps(jnp.asarray(arc, jnp.float32), period))
+    expected = period / views if views < 3 else period / 6 / views
+    np.testing.assert_allclose(steps, expected / turns, rtol=1e-3)
+    weights = np.asarray(ray_weights(jnp.asarray(arc, jnp.float32), jnp.array([-0.2, 0.0, 0.2])))
+    assert np.isfinite(weights).all()
+    assert (weights >= 0).all()
+    assert (weights <= 1).all()

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from jaxgen.errors import UserError
 from jaxgen.interop import diffusers as interop
-from jaxgen.interop import tensors
+from jaxgen.interop import dit2d, tensors, unet2d
 
 UNET = {
     "_class_name": "UNet2DModel",
@@ -222,3 +222,210 @@ def test_time_of_a_path():
     want = jax.jit(net.apply)(params, x, jnp.array([9.0, 49.0]))
     np.testing.assert_allclose(jax.jit(asked.apply)(params, x, jnp.array([0.2, 1.0])), want, rtol=1e-3, atol=1e-4)
     assert jax.tree.structure(jax.eval_shape(asked.init, jax.random.key(0), x, 0.5)) == jax.tree.structure(params)
+
+
+SHARDS = "diffusion_pytorch_model.safetensors.index.json"
+
+
+def shards(folder, *names):
+    """The folder's weights as shards of those names, of which the first holds everything."""
+    theirs = load_file(folder / WEIGHTS)
+    (folder / WEIGHTS).unlink()
+    weight_map = {name: names[i % len(names)] for i, name in enumerate(theirs)}
+    (folder / SHARDS).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    return theirs
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "../a.safetensors",
+            "b/a.safetensors",
+            "/a.safetensors",
+            "..",
+            ".",
+            "",
+            "b\\a.safetensors",
+            "a\0.safetensors",
+        ),
+        *("c:a.safetensors", "a\n.safetensors", "a" * 300 + ".safetensors", "a\u202e.safetensors"),
+    ],
+)
+def test_shards_are_plain_names(tmp_path, name):
+    (tmp_path / "model" / "b").mkdir(parents=True)
+    folder = tmp_path / "model"
+    interop.save(folder, random_params("UNet2DModel"), UNET)
+    theirs = shards(folder, "whole.safetensors", name)
+    for place in (folder, tmp_path, folder / "b"):
+        save_file(theirs, place / "a.safetensors")
+    save_file(theirs, folder / "whole.safetensors")
+    with pytest.raises(UserError, match="which is no plain name of a file in this folder"):
+        interop.load(folder)
+    (folder / SHARDS).write_text((folder / SHARDS).read_text().replace(json.dumps(name), '"whole.safetensors"'))
+    assert equal(interop.load(folder).params, random_params("UNet2DModel"))
+
+
+def test_weights_are_no_links_out_of_their_folder(tmp_path):
+    folder = tmp_path / "model"
+    interop.save(folder, random_params("UNet2DModel"), UNET)
+    (folder / WEIGHTS).rename(tmp_path / "elsewhere.safetensors")
+    (folder / WEIGHTS).symlink_to(tmp_path / "elsewhere.safetensors")
+    with pytest.raises(UserError, match=r"model\.safetensors: is a link out of its folder"):
+        interop.load(folder)
+    (folder / WEIGHTS).unlink()
+    (folder / "a.safetensors").symlink_to("../elsewhere.safetensors")
+    (folder / SHARDS).write_text(json.dumps({"weight_map": {"x": "a.safetensors"}}))
+    with pytest.raises(UserError, match=r"a\.safetensors: is a link out of its folder"):
+        interop.load(folder)
+    (folder / "a.safetensors").unlink()
+    (tmp_path / "elsewhere.safetensors").rename(folder / "b.safetensors")
+    (folder / "a.safetensors").symlink_to("b.safetensors")  # another name in the folder
+    assert equal(interop.load(folder).params, random_params("UNet2DModel"))
+    (folder / "config.json").unlink()
+    (folder / "config.json").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match=r"config\.json: is no regular file"):
+        interop.load(folder)
+
+
+def test_a_snapshot_of_the_hub_s_cache_links_to_its_blobs(tmp_path):
+    unet = tmp_path / "models--a--b" / "snapshots" / "0123" / "unet"
+    interop.save(unet, random_params("UNet2DModel"), UNET)
+    blobs = tmp_path / "models--a--b" / "blobs"
+    blobs.mkdir()
+    for i, file in enumerate(sorted(unet.iterdir())):
+        file.rename(blobs / f"{i}")
+        file.symlink_to(f"../../../blobs/{i}")
+    assert equal(interop.load(unet.parent).params, random_params("UNet2DModel"))
+
+
+INDICES = [
+    "{", "[]", "null", "3", '"a"', "{}", '{"weight_map": []}', '{"weight_map": null}', '{"weight_map": "a"}',
+    '{"weight_map": {"a": [' + "[" * 100_000, "[" * 100_000, '{"a":' * 100_000, '{"weight_map": ' + "9" * 5000 + "}",
+    '{"weight_map": {"a": null}}', '{"weight_map": {"a": 3}}', '{"weight_map": {"a": ["a.safetensors"]}}',
+    '{"weight_map": {"a": "config.json"}}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", INDICES, ids=[text[:40] for text in INDICES])
+def test_an_index_of_any_shape(tmp_path, text):
+    interop.save(tmp_path, random_params("UNet2DModel"), UNET)
+    (tmp_path / WEIGHTS).unlink()
+    (tmp_path / SHARDS).write_text(text)
+    with pytest.raises(UserError) as error:
+        interop.load(tmp_path)
+    assert str(error.value).startswith(str(tmp_path))
+    assert len(str(error.value)) < 400
+
+
+DAMAGED = [
+    b"", b"{", b"\xff\xfe{}", b"\xef\xbb\xbf{}", b"[" * 100_000, b'{"a":' * 100_000, b"null", b"3", b"NaN", b'"UNet"',
+    b"[[]]", b'{"_class_name": ["UNet2DModel"]}', b'{"_class_name": {}}', b'{"_class_name": null}', b"\0" * 100,
+    b'{"num_layers": ' + b"9" * 5000 + b"}", b"[" + b" " * 2**24 + b"]",
+    b'{"_class_name": ' + b"[" * 500 + b"]" * 500 + b"}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=[repr(content[:30]) for content in DAMAGED])
+def test_a_configuration_of_any_shape(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(UserError) as error:
+        interop.load(tmp_path)
+    assert str(error.value).startswith(str(tmp_path / "config.json"))
+    assert len(str(error.value)) < 400
+
+
+def told(call, *arguments):
+    """What it is refused with, if it is."""
+    try:
+        call(*arguments)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+WRONG = ["3", "", None, [], [None], ["a", 3], {}, {"a": 1}, -1, 0, 10**30, 1.5, 1e308, float("nan"), float("inf"), True]
+WRONG += [[[8, 16]], [10**30] * 2, [float("nan")] * 2, [0, 0], [-8, 16], [8] * 1000, ["DownBlock2D"] * 2, [True, True]]
+
+
+@pytest.mark.parametrize("config", [UNET, DIT], ids=["unet", "dit"])
+def test_entries_of_any_type_work_or_are_named(config, tmp_path):
+    """What is accepted must make a network; what is not is one line with the entry and its value."""
+    defaults = unet2d._DEFAULTS if config is UNET else dit2d._DEFAULTS
+    refused = 0
+    for name in defaults:
+        for value in WRONG:
+            entries = config | {name: value}
+            said = told(interop.network, entries)
+            if said is not None:
+                assert said.startswith("config: "), (name, value)
+                assert name in said or "block" in said or "head" in said, (name, value, said)
+                assert len(said) < 400
+                refused += 1
+    assert refused > 10 * len(defaults)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("in_channels", "3"), ("block_out_channels", [8, None]), ("norm_eps", float("nan")), ("num_class_embeds", 10**30)],
+)
+def test_a_wrong_type_in_a_file_is_one_line(tmp_path, name, value):
+    (tmp_path / "config.json").write_text(json.dumps(UNET | {name: value}))
+    with pytest.raises(UserError, match=rf"config\.json: {name} is .*; it must be "):
+        interop.load(tmp_path)
+
+
+def asked(config, **label):
+    net, name = interop.network(config), config["_class_name"]
+    return net.apply(random_params(name), jnp.ones(X[name]), jnp.array([3, 900]), **label)
+
+
+def test_a_network_of_classes_wants_a_label():
+    """Its last row is a class like the others, unless the configuration says that it is the null label."""
+    for label in ({}, {"label": None}):
+        with pytest.raises(ValueError, match=r"give a label from 0 to 2: .*_null_label"):
+            asked(UNET, **label)
+    with pytest.raises(ValueError, match="give a label"):
+        interop.at_path_time(interop.network(UNET)).apply(
+            random_params("UNet2DModel"), jnp.ones(X["UNet2DModel"]), jnp.array([0.5, 0.5])
+        )
+    with pytest.raises(ValueError, match="give a label"):
+        jax.jit(interop.network(UNET).apply)(random_params("UNet2DModel"), jnp.ones(X["UNet2DModel"]), jnp.ones(2))
+    guided = UNET | {"_null_label": True}
+    np.testing.assert_array_equal(asked(guided), asked(guided, label=jnp.array([2, 2])))
+    np.testing.assert_array_equal(asked(guided, label=2), asked(UNET, label=2))
+    np.testing.assert_array_equal(asked(DIT), asked(DIT, label=jnp.array([3, 3])))
+    with pytest.raises(UserError, match="_null_label is 'yes'"):
+        interop.network(UNET | {"_null_label": "yes"})
+
+
+def test_the_null_label_is_written_and_read(tmp_path):
+    interop.save(tmp_path, random_params("UNet2DModel"), UNET | {"_null_label": True})
+    net, params, config = interop.load(tmp_path)
+    assert config["_null_label"] is True
+    assert np.isfinite(net.apply(params, jnp.ones(X["UNet2DModel"]), jnp.array([3, 900]))).all()
+
+
+@pytest.mark.parametrize(
+    ("config", "label", "said"),
+    [
+        (UNET, [0, 3], "label 3 is none of this network's, 0 to 2"),
+        (UNET, -1, "label -1 is none"),
+        (UNET, [0.0, 1.0], "whole numbers from 0 to 2"),
+        (DIT, np.array([4, 0]), "label 4 is none of this network's, 0 to 3"),
+        (DIT, jnp.array([0, -7]), "label -7 is none"),
+    ],
+)
+def test_labels_out_of_range(config, label, said):
+    with pytest.raises(ValueError, match=said):
+        asked(config, label=label)
+
+
+def test_weights_larger_than_the_limit(folder):
+    with pytest.raises(UserError, match=r"model\.safetensors: needs 1 MiB and the limit is 0; raise JAXGEN_MAX"):
+        interop.load(folder, max_bytes=1000)
+    shards(folder, "a.safetensors", "b.safetensors")
+    for name in ("a", "b"):
+        save_file({name: np.zeros(2**18, np.float32)}, folder / f"{name}.safetensors")
+    with pytest.raises(UserError, match=r"index\.json: needs 3 MiB and the limit is 1; raise"):
+        interop.load(folder, max_bytes=2**20 + 2**19)

@@ -1,4 +1,5 @@
 import json
+import os
 
 import jax
 import jax.numpy as jnp
@@ -159,3 +160,153 @@ def test_a_table_without_signal_starts_where_it_is_finite():
     s = from_diffusers(config("UniPCMultistepScheduler", beta_schedule="scaled_linear", **entries), 5)
     np.testing.assert_allclose(s.path.alpha(s.grid[0]), 2.0**-12, rtol=1e-3)
     assert float(s.number(s.grid[0])) == 999
+
+
+WRONG = [
+    "3",
+    "",
+    "linear",
+    None,
+    [],
+    [None],
+    {},
+    -1,
+    0,
+    1,
+    10**30,
+    1.5,
+    1e308,
+    1e-300,
+    float("nan"),
+    float("inf"),
+    True,
+]
+WRONG += [
+    [0.1] * 1000,
+    [2.0] * 1000,
+    [0.0] * 1000,
+    [float("nan")] * 1000,
+    ["a"] * 1000,
+    [[0.1]] * 1000,
+    -1e308,
+    [1],
+    True,
+]
+
+
+def told(entries):
+    """The scheduler, or what it is refused with."""
+    try:
+        return from_diffusers(entries, 4)
+    except UserError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_entries_of_any_type_give_a_grid_or_are_named(kind):
+    for name, default in schedulers._DEFAULTS[kind].items():
+        for value in [*WRONG, -float("inf")]:
+            s = told(config(kind, **{name: value}))
+            if isinstance(s, str):
+                assert s.startswith("the scheduler config: "), (name, value)
+                assert len(s) < 500, (name, value, default)
+                continue
+            assert np.isfinite(np.asarray(s.grid)).all(), (name, value)
+            assert np.isfinite(s.start), (name, value)
+            assert np.isfinite(np.asarray(s.number(s.grid[:-1]))).all(), (name, value)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (
+            config("DDIMScheduler", num_train_timesteps="1000"),
+            r"num_train_timesteps is '1000'.*a whole number from 1 to",
+        ),
+        (config("DDIMScheduler", num_train_timesteps=10**12), r"num_train_timesteps is 1000000000000"),
+        (config("DDIMScheduler", beta_end=float("nan")), r"beta_end is nan"),
+        (config("DDIMScheduler", clip_sample="false"), r"clip_sample is 'false'.*true or false"),
+        (config("DDIMScheduler", trained_betas=[0.1, 2.0]), r"trained_betas is \[0.1, 2.0\]"),
+        (config("DDIMScheduler", trained_betas=[0.1, 0.2]), r"its 2 betas must be 1000"),
+        (config("UniPCMultistepScheduler", sigma_min="0.1"), r"sigma_min is '0.1'.*or null"),
+        (config("EDMEulerScheduler", sigma_max=0.001), r"noise levels do not fall"),
+        (config("FlowMatchEulerDiscreteScheduler", shift=0), r"shift is 0"),
+        (config("FlowMatchEulerDiscreteScheduler", shift_terminal=1.0), r"shift_terminal is 1.0"),
+        ({"_class_name": ["DDIMScheduler"]}, r"_class_name is \['DDIMScheduler'\]"),
+        ({"_class_name": {"a": 1}}, r"_class_name is \{'a': 1\}"),
+        (config("DDIMScheduler", **{"clip" * 100_000: 1}), r"unknown entry 'clipclip"),
+    ],
+)
+def test_wrong_types_are_named(entries, message):
+    with pytest.raises(UserError, match=message) as error:
+        from_diffusers(entries, 4)
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff", b"[" * 100_000, b'{"a":' * 100_000, b"null", b"NaN", b"3", b"9" * 5000, b"[" + b" " * 2**24 + b"]"],
+    ids=lambda content: repr(content[:20]),
+)
+def test_a_file_of_any_shape(tmp_path, content):
+    file = tmp_path / "scheduler_config.json"
+    file.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        from_diffusers(tmp_path, 4)
+    assert str(error.value).startswith(str(file))
+    assert len(str(error.value)) < 400
+
+
+def test_what_is_no_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "scheduler_config.json")
+    for path in (tmp_path, "/dev/zero"):
+        with pytest.raises(UserError, match="is no regular file"):
+            from_diffusers(path, 4)
+    with pytest.raises(UserError, match="cannot be read"):
+        from_diffusers(tmp_path / ("a" * 1000), 4)
+
+
+def test_infinity_as_diffusers_writes_it(tmp_path):
+    entries = config("DPMSolverMultistepScheduler", lambda_min_clipped=-float("inf"))
+    (tmp_path / "scheduler_config.json").write_text(json.dumps(entries))
+    assert from_diffusers(tmp_path, 4).grid.shape == (5,)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize("respaced", [None, "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"])
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_a_shifted_last_level(steps, respaced, shift):
+    """The last level but zero is the one asked for; one step has no last level but the first, and keeps it."""
+    entries = {"shift_terminal": 0.1, "shift": shift} | ({respaced: True} if respaced else {})
+    for n in (1000, 1):
+        s = from_diffusers(config("FlowMatchEulerDiscreteScheduler", num_train_timesteps=n, **entries), steps)
+        grid = np.asarray(s.grid)
+        assert grid[0] == pytest.approx(1, abs=1e-6)
+        assert grid[-1] == 0
+        assert grid[-2] == pytest.approx(0.1 if steps > 1 and n > 1 else 1, abs=1e-5)
+        x = jnp.ones((1, 2))
+        end = sample(s.step(None), s.denoiser(lambda x, number: x - 2.0), jax.random.key(0), x, s.grid)
+        assert np.isfinite(end).all()
+
+
+@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("steps", [6, 12])
+def test_a_last_step_between_equal_levels_keeps_its_order(order, steps):
+    """Single-step solvers make the last step again from the start of its block: it leads somewhere."""
+    entries = {
+        "use_karras_sigmas": True,
+        "final_sigmas_type": "sigma_min",
+        "solver_order": order,
+        "solver_type": "heun",
+    }
+    s = from_diffusers(config("DPMSolverSinglestepScheduler", prediction_type="sample", **entries), steps)
+    assert s.grid[-1] == s.grid[-2]
+    step, x = s.step(None), jnp.ones((1, 1))
+    state = step.init(x, s.grid)
+    assert int(jnp.sum(jnp.abs(state.weights.outputs[-1]) > 0)) == order
+
+    for name in ("DPMSolverMultistepScheduler", "DEISMultistepScheduler"):
+        s = from_diffusers(config(name, prediction_type="sample", **(entries | {"solver_order": 2})), steps)
+        kept = sample(s.step(None), s.denoiser(lambda x, number: 0.5 * x), jax.random.key(0), x, s.grid, keep=True)
+        assert np.isfinite(kept).all()
+        np.testing.assert_allclose(kept[-1], kept[-2], rtol=1e-5, err_msg="a step that leads nowhere")

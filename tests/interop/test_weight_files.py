@@ -5,6 +5,8 @@ tests/peers/test_feature_networks_torch.py reads files that PyTorch itself wrote
 
 import collections
 import io
+import json
+import os
 import pickle
 import struct
 import sys
@@ -214,3 +216,198 @@ def test_no_module_is_imported_by_reading(tmp_path, monkeypatch):
     write_zip(tmp_path / "net.pth", {"a": Global("trap", "absent")}, {})
     with pytest.raises(UserError, match=r"trap\.absent"):
         read(tmp_path / "net.pth")
+
+
+def write_pickle(path, content, storages=None, compression=zipfile.ZIP_STORED):
+    """A zip file whose pickle is given as bytes."""
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("net/data.pkl", content)
+        for key, values in (storages or {}).items():
+            archive.writestr(f"net/data/{key}", values.tobytes())
+    return path
+
+
+def nested_key(depth):
+    """A dict with a key of two equal halves, each of two equal halves, and so on: 2^depth operations to hash."""
+    pairs = b"".join(b"h" + bytes([i]) + b"h" + bytes([i]) + b"\x86q" + bytes([i + 1]) + b"0" for i in range(depth))
+    return b"\x80\x02})q\x00" + b"0" + pairs + b"h" + bytes([depth]) + b"K\x01s."
+
+
+def test_a_pickle_is_read_without_hashing_what_it_nests(tmp_path):
+    assert read(write_pickle(tmp_path / "net.pth", nested_key(100))) == {}
+    pair = ()
+    for _ in range(100):
+        pair = (pair, pair)
+    write_zip(tmp_path / "value.pth", {"a": tensor("0", "FloatStorage", 6, (6,), (1,)), "pair": pair}, {"0": SIX})
+    assert list(read(tmp_path / "value.pth")) == ["a"]
+    deep = b"\x80\x02}(X\x01\x00\x00\x00a)" + b"\x85" * 100_000 + b"u."
+    assert read(write_pickle(tmp_path / "deep.pth", deep)) == {}
+
+
+BOMBS = {
+    "far memo": (b"\x80\x02}r\xff\xff\xff\x7f.", "remember thing 2147483647"),
+    "far memo, in words": (b"\x80\x02}p99999999\n.", "remember thing 99999999"),
+    "many things": (b"\x80\x02" + b"]" * 600_000 + b".", "more than 500000 things"),
+    "many things, all dropped": (b"\x80\x02" + b"]0" * 600_000 + b"}.", "more than 500000 things"),
+    "an object": (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "asks for NEWOBJ"),
+    "an ordered dict of pairs": (b"\x80\x02ccollections\nOrderedDict\n]\x85R.", "ordered dict made of something"),
+    "a state for a list": (b"\x80\x02]}b.", "an object with a state"),
+    "nothing to call": (b"\x80\x02})R.", "TypeError"),
+    "cut short": (b"\x80\x02}", "cannot be read"),
+    "text of 4 GiB": (b"\x80\x02X\xff\xff\xff\xffab.", "expected 4294967295 bytes"),
+    "bytes of 2^60": (b"\x80\x04\x8e" + struct.pack("<Q", 2**60) + b"ab.", "expected 1152921504606846976 bytes"),
+    "a number of many digits": (b"\x80\x02L" + b"9" * 5000 + b"L\n.", "cannot be read"),
+    "a deep shape": (
+        b"\x80\x02}X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
+        b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x06tQK\x00)" + b"\x85" * 1000 + b")tRs.",
+        "shape is none",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_small_files_that_ask_for_much_are_refused_in_one_line(tmp_path, name):
+    content, said = BOMBS[name]
+    with pytest.raises(UserError, match=said) as error:
+        read(write_pickle(tmp_path / "net.pth", content, {"0": SIX}))
+    assert len(str(error.value)) < 500
+    assert str(error.value).startswith(str(tmp_path / "net.pth"))
+    head = pickled(0x1950A86A20F9469CFC6C) + pickled(1001) + pickled({"little_endian": True})
+    (tmp_path / "old.pth").write_bytes(head + content)
+    with pytest.raises(UserError, match=said):
+        read(tmp_path / "old.pth")
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("FloatStorage", np.float32), ("HalfStorage", np.float16)])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_one_storage_in_a_thousand_views(tmp_path, kind, dtype, legacy):
+    row = (np.arange(100_000) % 1000).astype(dtype)
+
+    def written(count, step):
+        content = {
+            f"a{i}": tensor("0", kind, row.size, (row.size - i * step,), (1,), i * step, legacy) for i in range(count)
+        }
+        (write_legacy if legacy else write_zip)(tmp_path / "net.pth", content, {"0": row})
+        return tmp_path / "net.pth"
+
+    with pytest.raises(UserError, match=r"bytes are said to be tensors of \d+"):
+        read(written(1000, 1))
+    with pytest.raises(UserError, match=r"net\.pth: needs 380 MiB and the limit is 300; raise JAXGEN_MAX_FILE_MIB"):
+        read(written(1000, 1), max_bytes=300 * 2**20)
+    one = read(written(1000, 0))  # tied weights are held once
+    assert len({id(x) for x in one.values()}) == 1
+    two = read(written(2, 3))
+    np.testing.assert_array_equal(two["a1"], row[3:].astype(np.float32))
+
+
+def test_members_that_do_not_hold_what_they_announce(tmp_path):
+    good = {"a": tensor("0", "FloatStorage", 6, (6,), (1,))}
+    path = tmp_path / "net.pth"
+    write_pickle(path, pickled({}) + b"\0" * 10**6, compression=zipfile.ZIP_DEFLATED)
+    with pytest.raises(UserError, match="compressed"):
+        read(path)
+    write_zip(path, good, {"0": SIX})
+    whole = path.read_bytes()
+
+    def changed(offset, new):
+        """Every entry of the list of contents with other bytes."""
+        content, at = bytearray(whole), whole.find(b"PK\x01\x02")
+        while at >= 0:
+            content[at + offset : at + offset + len(new)] = new
+            at = whole.find(b"PK\x01\x02", at + 4)
+        path.write_bytes(content)
+        return path
+
+    with pytest.raises(UserError, match="password"):
+        read(changed(8, b"\x01\x00"))
+    with pytest.raises(UserError, match="announces 1073741824 bytes"):
+        read(changed(24, struct.pack("<I", 2**30)))
+    with pytest.raises(UserError, match="announces 1073741824 bytes"):
+        read(changed(20, struct.pack("<II", 2**30, 2**30)))
+    path.write_bytes(whole[:-10] + struct.pack("<I", 2**30) + whole[-6:])
+    with pytest.raises(UserError, match="list of contents is too long"):
+        read(path)
+    path.write_bytes(whole + b"a comment")
+    with pytest.raises(UserError, match="its end is missing"):
+        read(path)
+    write_legacy(path, {"a": tensor("0", "FloatStorage", 2**40, (6,), (1,), legacy=True)}, {"0": SIX}, 2**40)
+    with pytest.raises(UserError, match="cut short"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides"),
+    [((2**62, 0), (1, 1)), ((2**62,) * 3, (0, 0, 0)), ((1,) * 40, (1,) * 40), ((10**4000,), (1,)), ((True,), (1,))],
+)
+def test_impossible_shapes(tmp_path, shape, strides):
+    write_zip(tmp_path / "net.pth", {"a": tensor("0", "FloatStorage", 6, shape, strides)}, {"0": SIX})
+    with pytest.raises(UserError, match="cannot be read as weights") as error:
+        read(tmp_path / "net.pth")
+    assert len(str(error.value)) < 400
+
+
+def safetensors(path, header, data=b"", length=None):
+    header = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(header) if length is None else length) + header + data)
+    return path
+
+
+F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+HEADERS = {
+    "endless": ({"a": F32}, b"\0" * 8, 2**60),
+    "longer than allowed": (b" " * (8 * 2**20 + 1), b"", None),
+    "nested": (b"[" * 100_000, b"", None),
+    "nested inside": (b'{"a":' * 50_000, b"", None),
+    "huge": ({"a": F32 | {"shape": [2**40, 2**40]}}, b"\0" * 8, None),
+    "huge and empty": ({"a": F32 | {"shape": [2**62, 0], "data_offsets": [0, 0]}}, b"", None),
+    "of many axes": ({"a": F32 | {"shape": [1] * 100 + [2]}}, b"\0" * 8, None),
+    "one place for many": ({f"{i}": F32 for i in range(1000)}, b"\0" * 8, None),
+    "beyond the end": ({"a": F32 | {"shape": [2**20], "data_offsets": [0, 2**22]}}, b"\0" * 8, None),
+    "of an unknown type": ({"a": F32 | {"dtype": "F128"}}, b"\0" * 8, None),
+    "negative": ({"a": F32 | {"shape": [-2]}}, b"\0" * 8, None),
+    "no names": (b"[1, 2]", b"", None),
+    "not text": (b"\xff\xfe{}", b"", None),
+    "empty": (b"", b"", None),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_hostile_headers_of_safetensors(tmp_path, name):
+    path = safetensors(tmp_path / "net.safetensors", *HEADERS[name])
+    with pytest.raises(UserError) as error:
+        read(path)
+    assert str(error.value).startswith(str(path))
+    assert len(str(error.value)) < 500
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    (tmp_path / "link.pth").symlink_to("/dev/zero")
+    for path in (tmp_path / "pipe.pth", tmp_path / "link.pth", "/dev/zero", "/dev/null"):
+        with pytest.raises(UserError, match="is no regular file"):
+            read(path)
+    for path in ("a\0b.pth", tmp_path / ("a" * 1000)):
+        with pytest.raises(UserError, match="cannot be read"):
+            read(path)
+
+
+def test_size_is_looked_at_before_anything_is_read(tmp_path, monkeypatch):
+    save_file({"a": np.zeros(2**18, np.float32)}, tmp_path / "net.safetensors")
+    with pytest.raises(UserError, match=r"net\.safetensors: needs 2 MiB and the limit is 1; raise JAXGEN_MAX_FILE_MIB"):
+        read(tmp_path / "net.safetensors", max_bytes=2**20)
+    monkeypatch.setenv("JAXGEN_MAX_FILE_MIB", "1")
+    with pytest.raises(UserError, match="the limit is 1; raise"):
+        read(tmp_path / "net.safetensors")
+    monkeypatch.setenv("JAXGEN_MAX_FILE_MIB", "2")
+    assert read(tmp_path / "net.safetensors")["a"].shape == (2**18,)
+    for wrong in ("", "many", "-1", "1.5", "0", "9" * 100):
+        monkeypatch.setenv("JAXGEN_MAX_FILE_MIB", wrong)
+        with pytest.raises(UserError, match=r"JAXGEN_MAX_FILE_MIB is .* whole number of MiB"):
+            read(tmp_path / "net.safetensors")
+    monkeypatch.delenv("JAXGEN_MAX_FILE_MIB")
+    for name, size, said in (("long", 2**40, "needs 1048576 MiB"), ("hole", 2**30, "of which 0 are on the disk")):
+        with open(tmp_path / name, "wb") as file:
+            file.write(struct.pack("<Q", 2) + b"{}")
+            file.truncate(size)
+        with pytest.raises(UserError, match=said):
+            read(tmp_path / name)

@@ -218,3 +218,20 @@ def test_a_whole_pipeline(tmp_path):
     at_path_time, x = interop.at_path_time(net, 100), jnp.asarray(noise)
     same = net.apply(params, x, jnp.array([41])), at_path_time.apply(params, x, jnp.array([42 / 100]))
     assert relative(*map(np.asarray, same)) < 1e-4
+
+
+@pytest.mark.parametrize("name", [name for name, (_, config) in CASES.items() if "num_class_embeds" in config])
+def test_both_refuse_to_answer_without_a_label(name, tmp_path):
+    model = theirs(name)
+    model.save_pretrained(tmp_path)
+    net, params, config = interop.load(tmp_path)
+    x, t, _ = inputs(config, 2)
+    with pytest.raises(ValueError, match="class_labels"):
+        run_theirs(model, x, t, None)
+    with pytest.raises(ValueError, match="give a label"):
+        run_ours(net, params, x, t, None)
+    interop.save(tmp_path / "guided", params, config | {"_null_label": True})
+    again = type(model).from_pretrained(tmp_path / "guided")  # which passes over our entry
+    last = np.full(2, config["num_class_embeds"] - 1)
+    net, params, _ = interop.load(tmp_path / "guided")
+    np.testing.assert_allclose(run_ours(net, params, x, t, None), run_theirs(again, x, t, last), atol=1e-4)

@@ -132,6 +132,9 @@ S = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "DEISMultistepSch
 TRAILING, LEADING, EVEN = ({"timestep_spacing": name} for name in ("trailing", "leading", "linspace"))
 FREE = {"clip_sample": False}
 KARRAS = {"use_karras_sigmas": True}
+RESPACED = ({}, KARRAS, {"use_exponential_sigmas": True}, {"use_beta_sigmas": True})
+LAST = {"final_sigmas_type": "sigma_min"}
+SINGLE, FLOW = "DPMSolverSinglestepScheduler", "FlowMatchEulerDiscreteScheduler"
 
 CASES = [
     # Ancestral sampling.
@@ -188,6 +191,19 @@ CASES = [
     case("DPMSolverSinglestepScheduler", 11, **COSINE, **X0, solver_order=3, lower_order_final=True),
     case("DPMSolverSinglestepScheduler", 12, **SCALED, final_sigmas_type="sigma_min", solver_order=2),
     case("DPMSolverSinglestepScheduler", 10, **SCALED, algorithm_type="sde-dpmsolver++"),
+    # The last two levels are equal.
+    *(case(SINGLE, n, **SCALED, **KARRAS, **LAST, solver_order=2) for n in (1, 2, 6, 7, 10, 20)),
+    *(case(SINGLE, n, **LINEAR, **KARRAS, **LAST, **V, solver_order=3) for n in (1, 3, 5, 6, 10, 12, 20)),
+    *(case(SINGLE, n, **SCALED, **KARRAS, **LAST, solver_order=3, solver_type="heun") for n in (9, 11)),
+    case(SINGLE, 12, **SCALED, **KARRAS, **LAST, **X0, solver_order=2, lower_order_final=True),
+    case(SINGLE, 12, **SCALED, **KARRAS, **LAST, **X0, solver_order=3, lower_order_final=True),
+    case(SINGLE, 12, **SCALED, **KARRAS, **LAST, solver_order=2, algorithm_type="sde-dpmsolver++"),
+    case(SINGLE, 12, **SCALED, **LAST, use_exponential_sigmas=True, solver_order=2, solver_type="heun"),
+    case(SINGLE, 12, **SCALED, **LAST, use_beta_sigmas=True, solver_order=3),
+    *(case(name, 9, **SCALED, **KARRAS, **LAST) for name in (S[0], S[1])),
+    case(S[0], 20, **SCALED, **KARRAS, **LAST, algorithm_type="sde-dpmsolver++"),
+    case(S[1], 20, **SCALED, **KARRAS, **LAST, solver_order=3),
+    case("DEISMultistepScheduler", 9, **SCALED, **KARRAS, solver_order=3),
     case("DEISMultistepScheduler", 10, **SCALED, solver_order=3),
     case("DEISMultistepScheduler", 20, **LINEAR, **V, solver_order=3, lower_order_final=False),
     case("UniPCMultistepScheduler", 10, **SCALED, solver_order=1),
@@ -207,7 +223,9 @@ CASES = [
     case("EDMDPMSolverMultistepScheduler", 10, algorithm_type="sde-dpmsolver++", thresholding=True),
     case("FlowMatchEulerDiscreteScheduler", 10),
     case("FlowMatchEulerDiscreteScheduler", 10, shift=3.0),
-    case("FlowMatchEulerDiscreteScheduler", 8, shift_terminal=0.1),
+    *(case(FLOW, n, shift_terminal=0.1, shift=3.0, **r) for n in (2, 3, 13) for r in RESPACED),
+    case(FLOW, 8, shift_terminal=0.1),
+    *(case(FLOW, 1, **r) for r in RESPACED),
     case("FlowMatchEulerDiscreteScheduler", 8, **KARRAS),
     case("FlowMatchEulerDiscreteScheduler", 8, stochastic_sampling=True),
 ]
@@ -220,7 +238,7 @@ def test_sampler_from_the_file_is_their_loop(name, steps, options, net, monkeypa
     # Theirs by default mixes a clipped x0 with the noise from before clipping.
     extra = {"use_clipped_model_output": True} if name == "DDIMScheduler" else {}
     # The largest level is 998.99999 in the table, and they cut off the fraction.
-    told = {0: 999} if options.get("use_exponential_sigmas") and name in S else None
+    told = {0: 999} if options.get("use_exponential_sigmas") and name in (*S, SINGLE) else None
     want = theirs(scheduler, steps, noise, net, monkeypatch=monkeypatch, told=told, **extra)
     assert difference(ours(tmp_path, steps, noise, net, over_alpha=name in K), want) < 1e-4
 
@@ -468,3 +486,66 @@ def test_their_zero_snr_is_not_monotone():
     scheduler = make("EulerDiscreteScheduler", **LINEAR, rescale_betas_zero_snr=True)
     levels = torch.sqrt((1 - scheduler.alphas_cumprod) / scheduler.alphas_cumprod)
     assert levels[-2] > 3 * levels[-1]
+
+
+@pytest.mark.parametrize("begin", [1, 4, 7])
+def test_their_lms_errs_where_it_is_entered_midway(begin, monkeypatch):
+    """Theirs then weighs the noises that it has as if there had been more: not even a constant noise is carried.
+
+    Seen with data of one point and its true noise, as image-to-image starts: any order is exact.
+    """
+    steps, point, noise = 10, 0.7, start()
+    scheduler = make("LMSDiscreteScheduler", **SCALED)
+    scheduler.set_timesteps(steps)
+    scheduler.set_begin_index(begin)
+    first = channels_first(noise).float()
+    x = scheduler.add_noise(torch.full_like(first, point), first, scheduler.timesteps[begin : begin + 1])
+    for t in scheduler.timesteps[begin:]:
+        x = scheduler.step(first, t, x).prev_sample
+    assert float((x - point).abs().max()) > 0.1
+
+    s = from_diffusers({**scheduler.config, "_class_name": "LMSDiscreteScheduler"}, steps)
+    grid = s.grid[begin:]
+    x = jnp.asarray(s.path.alpha(grid[0]) * point + s.path.sigma(grid[0]) * noise, jnp.float32)
+    end = sample(s.step(None), lambda x, t: point + 0 * x, KEY, x, grid)
+    np.testing.assert_allclose(end, point, atol=1e-5)
+
+
+def test_their_shifted_last_level_of_one_step_is_not_a_number(monkeypatch):
+    """Theirs stretches the levels until the last is as asked for; one level has nothing to stretch."""
+    noise = start()
+    for more in RESPACED:
+        scheduler = make(FLOW, shift_terminal=0.1, **more)
+        with np.errstate(all="ignore"):
+            assert np.isnan(theirs(scheduler, 1, noise)).all()
+        got = ours({**scheduler.config, "_class_name": FLOW}, 1, noise)
+        assert difference(got, theirs(make(FLOW, **more), 1, noise)) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        (S[0], {**SCALED, **KARRAS, "solver_type": "heun"}),
+        (S[0], {**LINEAR, "use_beta_sigmas": True, "solver_type": "heun", **V}),
+        ("EDMDPMSolverMultistepScheduler", {"solver_type": "heun"}),
+    ],
+)
+def test_their_step_between_equal_levels_is_not_a_number(name, options, monkeypatch):
+    """Theirs divides by the length of the step, 0, where the last level comes twice: `heun` shows it."""
+    scheduler, noise = make(name, **options, **LAST, lower_order_final=False), start()
+    assert np.isnan(theirs(scheduler, 9, noise, monkeypatch=monkeypatch)).all()
+    config = {**scheduler.config, "_class_name": name}
+    got = ours(config, 9, noise)
+    # The step leads nowhere, whatever its order.
+    assert difference(got, ours({**config, "lower_order_final": True, "solver_type": "midpoint"}, 9, noise)) < 0.1
+
+
+def test_their_one_exponential_level_is_the_smallest(monkeypatch):
+    """Theirs counts from the smallest level up: with one step it starts from noise that it takes for none."""
+    noise = start()
+    scheduler = make("EDMEulerScheduler", sigma_schedule="exponential")
+    scheduler.set_timesteps(1)
+    assert float(scheduler.sigmas[0]) == pytest.approx(0.002)
+    config = {**scheduler.config, "_class_name": "EDMEulerScheduler"}
+    want = theirs(make("EDMEulerScheduler"), 1, noise, monkeypatch=monkeypatch)
+    assert difference(ours(config, 1, noise), want) < 1e-4
