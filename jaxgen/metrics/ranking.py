@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from jaxgen.metrics._sums import total
 from jaxgen.types import Array
 
 
-def orderable(score) -> Array:
+def orderable(score: ArrayLike) -> Array:
     """Scores as a JAX array of the same order and the same ties: their ranks, where JAX would not keep both.
 
     Args:
@@ -47,7 +48,7 @@ def _subnormal(score: np.ndarray) -> bool:
     return bool(((score != 0) & (np.abs(score) < np.finfo(np.float32).tiny)).any())
 
 
-def _ranked(score: Array, label: Array) -> tuple[Array, Array, Array, Array, Array]:
+def _ranked(score: ArrayLike, label: ArrayLike) -> tuple[Array, Array, Array, Array, Array]:
     """Labels in ascending order of the score; the first and last index of each group of ties; positives up to each.
 
     And whether every score is finite, without which there is no order.
@@ -66,7 +67,7 @@ def _ranked(score: Array, label: Array) -> tuple[Array, Array, Array, Array, Arr
     return label, first, last, jnp.cumsum(label), finite
 
 
-def auroc(score: Array, label: Array) -> Array:
+def auroc(score: ArrayLike, label: ArrayLike) -> Array:
     """Area under the ROC curve: the probability that a positive scores above a negative, a tie counting one half.
 
     ``(1 / P N) sum_{i positive, j negative} [s_i > s_j] + [s_i = s_j] / 2``, exact, from ranks.
@@ -98,7 +99,7 @@ def auroc(score: Array, label: Array) -> Array:
     return jnp.where(finite & (positives[-1] > 0) & (negatives[-1] > 0), area, jnp.nan)
 
 
-def average_precision(score: Array, label: Array) -> Array:
+def average_precision(score: ArrayLike, label: ArrayLike) -> Array:
     """Average precision, the step-wise area under the precision-recall curve: ``sum_n (R_n - R_{n-1}) P_n``.
 
     Thresholds run over the distinct scores from high to low; a group of ties is one threshold.
