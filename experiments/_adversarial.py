@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import _images as images
+from experiments import _judging as judging
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.families import gan_model
@@ -191,7 +192,7 @@ def draw_images(config: GANConfig, constants, trained, key, n: int, label: np.nd
     """Images ``[n, h, w, c]`` of the averaged generator, clipped to [-1, 1]; with labels ``[n]`` of those classes."""
     model = make_model(config, constants, None if label is None else len(constants["classes"]))
     params = trained["gan"]
-    draw = jax.jit(lambda params, keys, *label: jnp.clip(model.sample(params, keys, len(keys), *label), -1, 1))
+    draw = jax.jit(lambda params, keys, *label: judging.cut(model.sample(params, keys, len(keys), *label)))
     keys = jax.random.split(key, n)
     arrays = (keys,) if label is None else (keys, label)
     return images.in_chunks(lambda *arrays: draw(params, *arrays), n, config.chunk, *arrays)

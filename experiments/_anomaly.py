@@ -228,12 +228,15 @@ def prepare(config: AnomalyConfig):
 
 Found = tuple[np.ndarray, np.ndarray | None]
 Method = Callable[[np.ndarray], Found]
-"""``images [n, h, w, c] -> (map [n, h, w], healthy versions of the images, or None)``."""
+"""``images [n, h, w, c] -> (map [n, h, w], healthy versions of the images, or None)``.
+
+A map is 0 or more, since what lies outside of the foreground is 0, and that of an image is the same in any set.
+"""
 
 
-def by_map(detect: anomaly.Detector) -> Method:
-    """A method that gives a map alone."""
-    return lambda x: (detect(x), None)
+def by_map(detect: anomaly.Detector, *, lowest: float = -1.0) -> Method:
+    """A method that gives a map alone, counted from the least value that it can have: -1 for values of images."""
+    return lambda x: (np.maximum(np.asarray(detect(x)) - lowest, 0), None)
 
 
 def by_residual(config: AnomalyConfig, restore: Callable[[np.ndarray], np.ndarray]) -> Method:
@@ -244,6 +247,12 @@ def by_residual(config: AnomalyConfig, restore: Callable[[np.ndarray], np.ndarra
         return RESIDUALS[config.residual](x, restored), restored
 
     return method
+
+
+def cleaned(config: AnomalyConfig, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """A method's map of images ``x``, as it is evaluated and as `jaxgen apply` writes it."""
+    within = anomaly.erode(anomaly.foreground(x, FLOOR), config.erosion)
+    return anomaly.clean(raw, within, width=config.median)
 
 
 # What every method is beside: a coarse denoising autoencoder, and a variational one
@@ -320,14 +329,21 @@ def applied(config: AnomalyConfig, constants: Mapping[str, Any], score: Callable
                 f"the run was trained on {constants['channels']} channels, this image has {image.shape[-1]}"
             )
         sides = (config.size, config.size)
-        whole = fit_shape(np.asarray(image, np.float32), sides, "pad", low)
-        x = (2 * (resize(whole, sides) - low) / (high - low) - 1)[None].astype(np.float32)
+        whole = fit_shape(np.asarray(image), sides, "pad", low)
+        x = _to_unit(resize(whole, sides), low, high)
+        x = (x if config.data == PHANTOM else np.clip(x, -1, 1))[None]  # as in an evaluation
         found, restored = (np.asarray(part) for part in score(key, x))
-        found = anomaly.clean(found, anomaly.foreground(x, FLOOR), width=config.median)
+        found = cleaned(config, found, x)
         maps = {"anomaly": found[0], "restored": ((restored[0] + 1) / 2 * (high - low) + low)[..., 0]}
         return {name: _back(value, whole.shape[:-1], image.shape[:-1]) for name, value in maps.items()}
 
     return apply
+
+
+def _to_unit(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Low goes to -1 and high to 1; a channel that has one value alone is 0."""
+    width = np.where(high > low, high - low, 1)
+    return np.where(high > low, 2 * (x - low) / width - 1, 0).astype(np.float32)
 
 
 def _back(value: np.ndarray, padded: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:

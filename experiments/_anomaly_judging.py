@@ -4,13 +4,14 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from experiments import _anomaly as shared
 from experiments import _picture_grids as pictures
 from experiments._anomaly import AnomalyConfig, Found, Method
+from experiments._best import highest
+from experiments._judging import diverged
 from jaxgen.data import Splits
 from jaxgen.data.phantoms import LESIONS
 from jaxgen.experiment import Figure, Metric
@@ -83,14 +84,14 @@ def baselines(config: AnomalyConfig, train: np.ndarray) -> dict[str, Method]:
     brightness = (lambda x: -anomaly.intensity(x)) if config.residual == "darker" else anomaly.intensity
     detectors = {"intensity": brightness, "z-scores": anomaly.z_map(train, residual=residual)}
     detectors |= {f"pca-{count}": anomaly.principal_residual(train, count, residual=residual) for count in COMPONENTS}
-    return {name: shared.by_map(detect) for name, detect in detectors.items()}
+    lowest = {"intensity": -1.0}  # residuals are 0 or more
+    return {name: shared.by_map(detect, lowest=lowest.get(name, 0.0)) for name, detect in detectors.items()}
 
 
 def cleaned(config: AnomalyConfig, method: Method, x: np.ndarray) -> Found:
-    """A method's map, ready to be judged, and what it restores."""
+    """A method's map, ready to be evaluated, and what it restores: of each image by itself, as in `jaxgen apply`."""
     raw, restored = method(x)
-    within = anomaly.erode(anomaly.foreground(x, shared.FLOOR), config.erosion)
-    return anomaly.clean(raw - raw.min(), within, width=config.median), restored
+    return shared.cleaned(config, raw, x), restored
 
 
 class Tuned(NamedTuple):
@@ -119,8 +120,8 @@ def tuned(
     found = {}
     for setting, method in methods.items():
         score, _ = cleaned(config, method, x)
-        found[setting] = float(average_precision(jnp.asarray(score), jnp.asarray(mask)))
-    best = max(found, key=lambda setting: found[setting])
+        found[setting] = float(average_precision(score, mask))
+    best = highest(found)
     return Tuned(methods[best], best, found)
 
 
@@ -151,10 +152,12 @@ def table(
     best: dict[str, tuple[float, anomaly.CaseCounts]] = {}
     for name, method in methods.items():
         row = metrics.setdefault(name, {})
+        lost: list[float] = []
         score, _ = cleaned(config, method, bench.chosen_on[0])
         threshold, _ = anomaly.dice_threshold(score, bench.chosen_on[1])
         for kind, (x, mask) in bench.lesions.items():
             score, restored = cleaned(config, method, x)
+            lost.append(diverged(score))
             counts = anomaly.case_counts(score, mask)
             row |= _judged(kind, score, mask, threshold, counts)
             if name in simple and row[f"ap_{kind}"] > best.get(kind, (-1.0,))[0]:
@@ -173,10 +176,13 @@ def table(
         if bench.ill is not None:
             x, ill = bench.ill
             score, restored = cleaned(config, method, x)
+            lost.append(diverged(score))
             row |= _of_images(score, ill)
             maps[name] = list(_bright(score)[_picked(ill)])
             if restored is not None:
                 images_[name] = list(restored[_picked(ill)])
+        if any(lost):
+            row["diverged"] = max(lost)
     for kind, twins in bench.twins.items():
         found = twin_psnr(bench.lesions[kind][0], twins, bench.lesions[kind][1])
         metrics.setdefault("image itself", {})[f"twin_psnr_{kind}"] = found
@@ -223,8 +229,8 @@ def _judged(kind: str, score, mask, threshold: float, counts: anomaly.CaseCounts
 
 
 def _of_images(score: np.ndarray, ill: np.ndarray) -> dict[str, float]:
-    whole, label = jnp.asarray(of_image(score)), jnp.asarray(ill)
-    return {"auroc_image": float(auroc(whole, label)), "ap_image": float(average_precision(whole, label))}
+    whole = of_image(score)
+    return {"auroc_image": float(auroc(whole, ill)), "ap_image": float(average_precision(whole, ill))}
 
 
 def _picked(ill: np.ndarray) -> np.ndarray:
@@ -258,6 +264,7 @@ def describe(bench_names: tuple[str, ...] = tuple(LESIONS)) -> dict[str, Metric]
     found = {
         "auroc_image": Metric("AUROC, images", "higher", "ill images above healthy ones"),
         "ap_image": Metric("AP, images", "higher", "average precision of ill images"),
+        "diverged": Metric("Diverged", "lower", "share of the maps that hold NaN or infinity, if any"),
     }
     for kind in (*bench_names, "lesions"):
         found |= {
@@ -283,7 +290,8 @@ def headline(metrics: Mapping[str, Mapping[str, float]], ours: str, simple: tupl
     row = metrics[ours]
     kinds = [name.removeprefix("ap_case_") for name in row if name.startswith("ap_case_")]
     if not kinds:
-        best = max(simple, key=lambda name: metrics[name]["auroc_image"])
+        best = highest({name: metrics[name]["auroc_image"] for name in simple})
         return f"Ill images: AUROC {row['auroc_image']:.3f} by {ours}, {metrics[best]['auroc_image']:.3f} by {best}."
-    parts = (f"{k} {row[f'ap_{k}']:.3f} ({max(metrics[n][f'ap_{k}'] for n in simple):.3f})" for k in kinds)
+    best_of = {k: highest({n: metrics[n][f"ap_{k}"] for n in simple}) for k in kinds}
+    parts = (f"{k} {row[f'ap_{k}']:.3f} ({metrics[best_of[k]][f'ap_{k}']:.3f})" for k in kinds)
     return f"Lesions by {ours}, average precision (best of the baselines): {', '.join(parts)}."

@@ -89,7 +89,7 @@ def levels_of(chosen: Mapping[str, judging.Tuned]) -> dict[str, float]:
 
 def facts(tuned: judging.Tuned) -> dict[str, float]:
     """What a table says of the choice."""
-    return {"chosen_level": tuned.setting, "validation_ap": max(tuned.found.values())}
+    return {"chosen_level": tuned.setting, "validation_ap": tuned.found[tuned.setting]}
 
 
 DESCRIBE = {

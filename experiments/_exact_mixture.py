@@ -112,7 +112,9 @@ def judge(
             laws[name][budget] = _number(sliced(x, real))
             if not sampler.random:
                 square = np.mean((np.asarray(x, np.float64) - ends) ** 2, axis=1)
-                flow.setdefault(name, {})[budget] = _number(np.sqrt(np.median(square)))
+                # A median alone would pass over the points that diverged.
+                middle = np.median(square) if np.isfinite(square).all() else np.inf
+                flow.setdefault(name, {})[budget] = _number(np.sqrt(middle))
                 rmse.setdefault(name, {})[budget] = _number(np.sqrt(np.mean(square)))
     fresh = [_number(sliced(law.sample(k, points), real)) for k in other_keys]
     return Found(flow, rmse, laws, float(np.mean(fresh)))
@@ -125,5 +127,5 @@ def _number(value) -> float:
 
 
 def ranking(errors: Mapping[str, Mapping[int, float]], budget: int) -> list[str]:
-    """The samplers from the best to the worst at a number of evaluations."""
-    return sorted(errors, key=lambda name: errors[name][budget])
+    """The samplers from the best to the worst at a number of evaluations; those that diverged are last."""
+    return sorted(errors, key=lambda name: _number(errors[name][budget]))

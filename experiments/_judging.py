@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from experiments import _images as images
@@ -18,6 +19,7 @@ from jaxgen.metrics import (
     nearest_neighbours,
     precision_recall,
 )
+from jaxgen.types import Array
 
 MOST_TRAIN = 5000
 
@@ -44,9 +46,43 @@ class Real:
         self.train_features = judge.features(self.train)
 
 
-def fidelity(real: Real, judge: images.Judge, samples: np.ndarray) -> dict[str, float]:
-    """Metrics of a set of samples against the training images, in the judge's features."""
+def cut(x: Array) -> Array:
+    """Values cut to [-1, 1]; those that are infinite become NaN, so that they are not taken for black or white."""
+    return jnp.where(jnp.isfinite(x), jnp.clip(x, -1, 1), jnp.nan)
+
+
+def diverged(samples: np.ndarray) -> float:
+    """The share of samples ``[n, ...]`` that hold NaN or infinity."""
+    return float(np.mean(~np.isfinite(samples.reshape(len(samples), -1)).all(1)))
+
+
+def accuracy(judge: images.Judge, samples: np.ndarray, label: np.ndarray) -> float:
+    """The share of samples that are taken for their class; NaN if any diverged."""
+    return float("nan") if diverged(samples) else float(np.mean(judge.classes(samples) == label))
+
+
+def distances(judge: images.Judge, to: np.ndarray, samples: np.ndarray) -> dict[str, float]:
+    """Frechet and kernel distance of samples to images with the features ``to``; NaN if any sample diverged."""
     features = judge.features(samples)
+    if diverged(samples) or diverged(features):
+        return {"frechet": float("nan"), "kernel": float("nan")}
+    return {
+        "frechet": float(frechet_distance(to, features)),
+        "kernel": float(kernel_distance(to, features).value),
+    }
+
+
+def fidelity(real: Real, judge: images.Judge, samples: np.ndarray) -> dict[str, float]:
+    """Metrics of a set of samples against the training images, in the judge's features.
+
+    Where samples diverged no metric has a value: all are NaN, and ``diverged`` says how many samples did.
+    """
+    features = judge.features(samples)
+    share = max(diverged(samples), diverged(features))
+    if share:
+        return dict.fromkeys(("frechet", "kernel", "precision", "recall", "coverage"), float("nan")) | {
+            "diverged": share
+        }
     precision, recall = precision_recall(real.train_features, features)
     _, coverage = density_coverage(real.train_features, features)
     return {
@@ -60,6 +96,8 @@ def fidelity(real: Real, judge: images.Judge, samples: np.ndarray) -> dict[str, 
 
 def score(real: Real, judge: images.Judge, samples: np.ndarray) -> dict[str, float]:
     """`fidelity`, and in pixels how near the samples are to the training images."""
+    if diverged(samples):
+        return fidelity(real, judge, samples) | dict.fromkeys(("neighbour_ratio", "copying"), float("nan"))
     pixels = _flat(samples), _flat(real.train), _flat(real.held_out)
     return {
         **fidelity(real, judge, samples),
@@ -81,7 +119,7 @@ def _flat(x: np.ndarray) -> np.ndarray:
 
 def neighbours(real: Real, samples: np.ndarray) -> Figure:
     """Samples above the training images nearest to them."""
-    _, index = nearest_neighbours(_flat(samples), _flat(real.train))
+    _, index = nearest_neighbours(_flat(np.nan_to_num(samples)), _flat(real.train))
     drawn = {"sample": samples, "nearest training image": real.train[index]}
     return pictures.rows(drawn, "Samples, and the training image nearest to each in pixels: they should not be copies.")
 
@@ -98,4 +136,5 @@ DESCRIBE = {
     "copying": Metric(
         "Closer than new", "", "chance that a sample is nearer to the training images than a new image; 0.5"
     ),
+    "diverged": Metric("Diverged", "lower", "share of samples that hold NaN or infinity, if any"),
 }

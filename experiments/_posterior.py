@@ -118,13 +118,29 @@ def shown_of(n: int) -> np.ndarray:
 
 
 def widening(drawn: np.ndarray, truth: np.ndarray, seen: np.ndarray) -> float:
-    """What the samples' deviation must be multiplied with on validation slices; 1 where that has no meaning."""
+    """What the samples' deviation must be multiplied with on validation slices.
+
+    1 where that has no meaning, as where nothing is seen; NaN where samples diverged.
+    """
+    if not np.isfinite(drawn).all():
+        return float("nan")
     found = float(interval_widening(jnp.asarray(drawn), jnp.asarray(truth), level=LEVEL, where=jnp.asarray(seen)))
     return found if np.isfinite(found) else 1.0
 
 
+def kept_widening(row: Mapping[str, Any], method: str) -> float:
+    """The `widening` that an evaluation kept, 1 before there is one; NaN, which JSON holds as null, comes back."""
+    found = row.get(WIDENING.format(method), 1.0)
+    return float("nan") if found is None else found
+
+
 def uncertainty(drawn: np.ndarray, truth: np.ndarray, seen: np.ndarray, widening: float) -> dict[str, float]:
-    """How well the deviation of the samples ``[repeats, n, h, w, 1]`` tells the error of their mean, where `seen`."""
+    """How well the deviation of the samples ``[repeats, n, h, w, 1]`` tells the error of their mean, where `seen`.
+
+    All of it is NaN where samples diverged.
+    """
+    if not np.isfinite(drawn).all():
+        return dict.fromkeys(("rank", "coverage", "calibrated", "widening"), float("nan"))
     from scipy.stats import spearmanr  # takes a second to load
 
     error, spread = np.abs(drawn.mean(0) - truth)[seen], drawn.std(0, ddof=1)[seen]

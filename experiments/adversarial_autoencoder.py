@@ -78,7 +78,7 @@ def _build(config: AdversarialConfig, constants: Mapping[str, Any], trained: Map
 
 def _draw(config: AdversarialConfig, constants, trained, key, n: int) -> np.ndarray:
     model, params = _model(config, constants), trained["aae"]
-    draw = jax.jit(lambda keys: model.sample(params, keys, len(keys)).clip(-1, 1))
+    draw = jax.jit(lambda keys: judging.cut(model.sample(params, keys, len(keys))))
     return images.in_chunks(draw, n, config.chunk, jax.random.split(key, n))
 
 

@@ -270,7 +270,8 @@ def _saliency(config: CounterfactualConfig, trained) -> shared.Method:
         return jnp.abs(jax.grad(odds)(x)).mean(-1)
 
     params = trained["classifier"]["net"]
-    return shared.by_map(lambda x: images.in_chunks(lambda x: gradient(params, x), len(x), config.chunk, x))
+    found = lambda x: images.in_chunks(lambda x: gradient(params, x), len(x), config.chunk, x)  # noqa: E731
+    return shared.by_map(found, lowest=0.0)
 
 
 DESCRIBE = {

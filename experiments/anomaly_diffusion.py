@@ -28,6 +28,7 @@ from experiments import _anomaly_levels as levels
 from experiments import _denoisers as denoisers
 from experiments import _images as images
 from experiments import _picture_grids as pictures
+from experiments._best import highest
 from experiments._unet import network
 from jaxgen import draws
 from jaxgen.cli import run_module
@@ -116,13 +117,13 @@ def _sizes(config: DiffusionConfig, key: Key, restorers, bench: judging.Bench) -
             tuned = judging.tuned(config, functools.partial(restore, key), config.levels, artificial)
             score, _ = judging.cleaned(config, tuned.method, drawn["image"])
             curves[name][0].append(radius)
-            curves[name][1].append(float(average_precision(jnp.asarray(score), jnp.asarray(drawn["mask"]))))
+            curves[name][1].append(float(average_precision(score, drawn["mask"])))
     facts: dict[str, Any] = {
         f"radius {name}": {f"ap_r{r:g}": ap for r, ap in zip(*curve, strict=True)} for name, curve in curves.items()
     }
     scales = {name: wave for name in restorers if (wave := _wavelength(config, name)) is not None}
     if len(scales) > 1:
-        best = [max(scales, key=lambda name: curves[name][1][i]) for i in range(len(config.radii))]
+        best = [highest({name: curves[name][1][i] for name in scales}) for i in range(len(config.radii))]
         waves = [scales[name] for name in best]
         facts |= {f"best_wavelength_r{r:g}": wave for r, wave in zip(config.radii, waves, strict=True)}
         from scipy.stats import spearmanr  # takes a second to load
@@ -158,7 +159,7 @@ def _evaluate(config: DiffusionConfig, constants, trained, splits, key) -> Evalu
     if config.data == shared.PHANTOM and config.radius_images:
         facts, figures["sizes"] = _sizes(config, key, restorers, bench)
         metrics |= facts
-    best = max(chosen, key=lambda name: metrics[name]["validation_ap"])
+    best = highest({name: metrics[name]["validation_ap"] for name in chosen})
     headline = judging.headline(metrics, best, tuple(simple))
     return Evaluation(metrics, figures, headline, levels.DESCRIBE, chosen=levels.levels_of(found))
 

@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments import _adversarial as players
@@ -144,7 +143,7 @@ def _evaluate(config: GANConfig, constants, trained, splits, key) -> Evaluation:
     def separation(x: np.ndarray, ill: np.ndarray) -> float:
         """How well the loss of the encoder tells ill images from healthy ones."""
         score = _image_scores(config, constants, trained, restore(x), x)
-        return float(auroc(jnp.asarray(score), jnp.asarray(ill)))
+        return float(auroc(score, ill))
 
     for kind, (x, _) in bench.lesions.items():
         if kind in bench.twins:

@@ -152,7 +152,8 @@ def _methods(config: LatentConfig, healer: _Healer, key, healthy: anomaly.Health
     deviation, residual_of = config.gate_deviation, shared.RESIDUALS[config.residual]
 
     def flagged(x):
-        return anomaly.unlikely(healer.divergence(key, x), healthy)
+        score, mask = anomaly.unlikely(healer.divergence(key, x), healthy)
+        return score, np.where(np.isfinite(score), mask, np.nan)  # NaN is not healthy
 
     def residual(x):
         restored = healer.healed(key, x, np.zeros((len(x), *_code_shape(config)[:2])))
@@ -172,7 +173,7 @@ def _methods(config: LatentConfig, healer: _Healer, key, healthy: anomaly.Health
         return anomaly.gated_residual(residual(x)[0], flagged(x)[1], deviation=deviation), None
 
     def likelihood(x):
-        score, _ = flagged(x)
+        score = flagged(x)[0] + np.mean(healthy.mean / healthy.deviation)  # counted from no divergence at all
         return np.asarray(jax.image.resize(score, x.shape[:-1], "linear")), None
 
     return {
@@ -210,7 +211,7 @@ def _evaluate(config: LatentConfig, constants, trained, splits, key) -> Evaluati
         x, mask = bench.lesions["L1"]
         score, _ = anomaly.unlikely(healer.divergence(jax.random.fold_in(key, 1), x), healthy)
         share = jax.image.resize(jnp.asarray(mask, jnp.float32), score.shape, "linear")
-        metrics["latent healing"]["code_auroc"] = float(auroc(jnp.asarray(score), share > 0.5))
+        metrics["latent healing"]["code_auroc"] = float(auroc(np.asarray(score), share > 0.5))
     return Evaluation(metrics, figures, judging.headline(metrics, "latent healing", simple), DESCRIBE)
 
 

@@ -48,7 +48,7 @@ def _evaluate(config: adversarial.GANConfig, constants, trained, splits, key) ->
     sets = {"conditional_gan": drawn, "gaussian": _gaussians(config, constants, splits, label)}
     sets["held-out images"] = real.held_out
     metrics: dict[str, Any] = {
-        name: {"accuracy": float(np.mean(judge.classes(x) == label)), **judging.score(real, judge, x)}
+        name: {"accuracy": judging.accuracy(judge, x, label), **judging.score(real, judge, x)}
         for name, x in sets.items()
     }
     metrics["images"] = real.count

@@ -27,8 +27,10 @@ import numpy as np
 from experiments import _ct as ct
 from experiments import _denoisers as denoisers
 from experiments import _images as images
+from experiments import _judging as judging
 from experiments import _picture_grids as pictures
 from experiments import _posterior as posterior
+from experiments._best import highest
 from experiments._posterior import Sampler
 from jaxgen import draws
 from jaxgen.cli import run_module
@@ -150,14 +152,14 @@ class Reconstructors:
                 denoise = denoisers.denoise_with(config, constants, params)
                 start = denoisers.starting_noise(path, noise_keys, (len(keys), config.size, config.size, 1))
                 step, consistent = SAMPLERS[method].make(config, path, grid, denoise, operator, target, setting)
-                return jnp.clip(sample(step, consistent, step_keys, start, jnp.asarray(grid)), -1, 1)
+                return judging.cut(sample(step, consistent, step_keys, start, jnp.asarray(grid)))
 
             return jax.jit(run, static_argnames="geometry")
 
         def variation(y, keep, angles, scale, weight, geometry: Geometry) -> Array:
             operator, target = ct.system(config.size, angles, y, keep, scale, geometry)
             options: dict[str, Any] = {"iterations": config.tv_steps, "squared_norm": 1.05, "minimum": -1.0}
-            return jnp.clip(total_variation(operator, target, weight, **options), -1, 1)
+            return judging.cut(total_variation(operator, target, weight, **options))
 
         self._posterior: dict[str, Callable[..., Array]] = {method: drawing(method) for method in config.methods}
         self._variation = jax.jit(variation, static_argnames="geometry")
@@ -218,7 +220,7 @@ def _score(x: np.ndarray, truth: np.ndarray, scan: ct.Scan) -> tuple[float, floa
 
 def _best(settings, reconstruct: Callable[[Any], np.ndarray], truth: np.ndarray, scan: ct.Scan):
     """The setting of highest PSNR."""
-    return max(settings, key=lambda setting: _score(reconstruct(setting), truth, scan)[0])
+    return highest({setting: _score(reconstruct(setting), truth, scan)[0] for setting in settings})
 
 
 def _scans(config: CTConfig, x: np.ndarray, key) -> dict[str, ct.Scan]:
@@ -335,7 +337,7 @@ def _figure(config: CTConfig, name: str, truth: np.ndarray, scan: ct.Scan, shown
 
 def _headline(config: CTConfig, metrics: Mapping[str, Mapping[str, float]]) -> str:
     def best(name: str) -> tuple[str, float]:
-        method = max(config.methods, key=lambda method: metrics[method][f"psnr_{name}"])
+        method = highest({method: metrics[method][f"psnr_{name}"] for method in config.methods})
         return method, metrics[method][f"psnr_{name}"]
 
     parts = []
@@ -379,7 +381,7 @@ def _apply(config: CTConfig, constants, trained):
         views = posterior.nearest(config.views, len(angles))
         row = constants["chosen"].get(str(views), {})
         setting = row.get(method, SAMPLERS[method].settings[1])
-        widening = row.get(posterior.WIDENING.format(method), 1.0)
+        widening = posterior.kept_widening(row, method)
         drawn = ways.draw(method, key, scan, setting, config.repeats)[:, 0, :, :, 0]
         half = (config.high - ct.AIR) / 2
         uncertainty = half * widening * drawn.std(0, ddof=1)

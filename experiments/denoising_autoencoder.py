@@ -25,6 +25,7 @@ from scipy import ndimage
 from experiments import _images as images
 from experiments import _picture_grids as pictures
 from experiments import _reconstruction as reconstruction
+from experiments._best import lowest
 from experiments._unet import UNetConfig, network
 from jaxgen import draws
 from jaxgen.cli import run_module
@@ -162,13 +163,13 @@ def _median(x: np.ndarray, width: int) -> np.ndarray:
 
 def _tuned(make: Callable, widths, noisy: np.ndarray, clean: np.ndarray) -> tuple[Callable, float]:
     """The filter of the width that is best on validation images."""
-    best = min(widths, key=lambda width: float(np.square(make(noisy, width) - clean).mean()))
+    best = lowest({width: float(np.square(make(noisy, width) - clean).mean()) for width in widths})
     return lambda x: make(x, best), best
 
 
 def _detectors(config: DenoisingConfig, train: np.ndarray, restorers: Mapping[str, Callable]) -> dict[str, Callable]:
-    """Scores of pixels ``[n, h, w]`` of images ``[n, h, w, c]``: the networks, and what they must beat."""
-    found: dict[str, Callable] = {"intensity": anomaly.intensity, "z-scores": anomaly.z_map(train)}
+    """Scores of pixels ``[n, h, w]``, 0 or more, of images ``[n, h, w, c]``: the networks, and what they must beat."""
+    found: dict[str, Callable] = {"intensity": lambda x: anomaly.intensity(x) + 1, "z-scores": anomaly.z_map(train)}
     found |= {f"pca-{count}": anomaly.principal_residual(train, count) for count in COMPONENTS}
     for name, restore in restorers.items():
         found[name] = lambda x, restore=restore: anomaly.absolute_residual(x, restore(x))
@@ -186,8 +187,7 @@ def _anomalies(config: DenoisingConfig, train: np.ndarray, restorers) -> tuple[d
             shown["image"].append(x[j])
             shown["lesion"].append(2.0 * mask[j][..., None] - 1)
         for name, detect in detectors.items():
-            raw = detect(x)
-            score = anomaly.clean(raw - raw.min(), anomaly.foreground(x, FLOOR))
+            score = anomaly.clean(detect(x), anomaly.foreground(x, FLOOR))
             judged = anomaly.judge(score, mask)
             found = {f"ap_{kind}": judged.average_precision, f"dice_{kind}": judged.best_dice}
             metrics[name] = metrics.get(name, {}) | found

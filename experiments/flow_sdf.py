@@ -319,6 +319,8 @@ def _cases(config: FlowSDFConfig, segmenter: _Segmenter, source: Any, key: jax.A
                     "baseline_probability": p,
                     "baseline": p > 0.5,
                     "dice": float(dice(summary.mask[None], truth[None])[0]),
+                    "diverged": not np.isfinite(maps).all(),
+                    "baseline_diverged": not np.isfinite(p).all(),
                 }
             )
     return cases
@@ -361,16 +363,24 @@ def _metrics(config: FlowSDFConfig, cases: list[dict[str, Any]]) -> dict[str, An
         metrics["unet"]["ged"] = scores.score_readers([b[None] for b in baseline], readers)
         metrics["flow_sdf"]["ged"] = scores.score_readers([case["member_masks"] for case in cases], readers)
         metrics["flow_sdf_single"]["ged"] = scores.score_readers([case["member_masks"][:1] for case in cases], readers)
+    for name, lost in (("unet", "baseline_diverged"), ("flow_sdf", "diverged"), ("flow_sdf_single", "diverged")):
+        share = float(np.mean([case[lost] for case in cases]))
+        if share:  # masks of NaN are empty: what is said of them would be of no model
+            metrics[name] = dict.fromkeys(metrics[name], float("nan")) | {"diverged": share}
     metrics["test_images"] = len(cases)
     return metrics
 
 
+_PENALTY = "the diagonal of the image where only one of the masks is empty"
 DESCRIBE = {
     "dice": Metric("Dice", "higher", "mean over test images"),
     "dice_pooled": Metric("Dice, pooled", "higher", "all pixels of all test images together (F1)"),
     "iou": Metric("IoU", "higher", "mean over test images"),
-    "hausdorff95": Metric("Hausdorff 95", "lower", "pixels, mean over test images"),
-    "surface_distance": Metric("Surface distance", "lower", "average symmetric surface distance in pixels"),
+    "hausdorff95": Metric("Hausdorff 95", "lower", f"pixels, mean over test images; {_PENALTY}"),
+    "surface_distance": Metric("Surface distance", "lower", f"average symmetric surface distance, pixels; {_PENALTY}"),
+    "missed": Metric("Missed", "lower", "test images with an object of which nothing was found"),
+    "false_alarms": Metric("False alarms", "lower", "test images without an object in which one was found"),
+    "diverged": Metric("Diverged", "lower", "share of the images whose results hold NaN or infinity, if any"),
     "component_error": Metric("Component error", "lower", "difference in the number of connected components"),
     "ece": Metric("Calibration error", "lower", "expected calibration error, 15 bins"),
     "brier": Metric("Brier score", "lower", "mean squared error of the probability"),

@@ -19,6 +19,7 @@ from experiments import _denoisers as denoisers
 from experiments import _images as images
 from experiments import _judging as judging
 from experiments import _picture_grids as pictures
+from experiments._best import highest
 from experiments._samplers import SAMPLERS, SamplerName
 from jaxgen import draws
 from jaxgen import guidance as steering
@@ -138,9 +139,8 @@ class _Sampler:
 
 
 def _score(real: judging.Real, judge: images.Judge, drawn: np.ndarray, label: np.ndarray) -> dict[str, float]:
-    accuracy = float(np.mean(judge.classes(drawn) == label))
     return {
-        "accuracy": accuracy,
+        "accuracy": judging.accuracy(judge, drawn, label),
         "diversity": images.within_classes(judge.features(drawn), label) or 0.0,
         **judging.score(real, judge, drawn),
     }
@@ -175,7 +175,7 @@ def _evaluate(config: GuidanceConfig, constants, trained, splits, key) -> Evalua
     metrics["images"] = real.count
 
     first = f"classifier-free {config.scales[0]:g}"
-    best = max((name for name in drawn if name.startswith("classifier-free")), key=lambda n: metrics[n]["accuracy"])
+    best = highest({name: metrics[name]["accuracy"] for name in drawn if name.startswith("classifier-free")})
     by_class = {constants["classes"][k]: drawn[first][label == k][:8] for k in range(min(_classes(constants), 8))}
     by_scale = {name: x[: 2 * _classes(constants)][:12] for name, x in drawn.items()}
     curve["held-out images"] = ([metrics["held-out images"]["diversity"]], [metrics["held-out images"]["accuracy"]])

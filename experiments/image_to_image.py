@@ -53,7 +53,7 @@ def _build(config: ImageToImageConfig, constants: Mapping[str, Any], trained: Ma
 
 def psnr(x: np.ndarray, truth: np.ndarray, where: np.ndarray | None = None) -> float:
     """The mean over images of ``10 log10(4 / mean squared error)``: the values lie in [-1, 1]; `where` picks pixels."""
-    error = (np.clip(x, -1, 1) - truth) ** 2
+    error = (np.where(np.isfinite(x), np.clip(x, -1, 1), np.nan) - truth) ** 2
     weight = np.ones_like(error) if where is None else np.broadcast_to(where, error.shape)
     axes = tuple(range(1, error.ndim))
     mean = np.maximum((error * weight).sum(axes) / weight.sum(axes), 1e-10)
@@ -133,7 +133,10 @@ def _evaluate(config: ImageToImageConfig, constants, trained, splits, key) -> Ev
 
     def realism(x: np.ndarray) -> float:
         """Feature distance to the nearest training image, in units of a held-out image's."""
-        return float(np.median(nearest_neighbours(judge.features(x), real.train_features)[0]) / reference)
+        features = judge.features(x)
+        if judging.diverged(x) or judging.diverged(features):
+            return float("nan")
+        return float(np.median(nearest_neighbours(features, real.train_features)[0]) / reference)
 
     metrics: dict[str, Any] = {}
     keys = jax.random.split(key, 5)

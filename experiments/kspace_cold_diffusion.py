@@ -23,6 +23,7 @@ import numpy as np
 from experiments import _images as images
 from experiments import _mri as mri
 from experiments import _picture_grids as pictures
+from experiments._best import highest
 from experiments._unet import UNetConfig, network
 from jaxgen import draws
 from jaxgen.cli import run_module
@@ -168,7 +169,8 @@ class _Judge:
 
             return jax.lax.map(one, jnp.asarray(WEIGHTS)).T
 
-        return WEIGHTS[int(images.in_chunks(likeness, len(x), self.config.chunk, mask, x).mean(0).argmax())]
+        found = images.in_chunks(likeness, len(x), self.config.chunk, mask, x).mean(0)
+        return highest(dict(zip(WEIGHTS, found.tolist(), strict=True)))
 
     def reconstruct(self, acceleration: int) -> Callable[[np.ndarray, np.ndarray, float], np.ndarray]:
         """``(mask [n, h, w], x, weight) -> [n, methods, h, w, 2]``: all of `METHODS`, in one program for all masks."""

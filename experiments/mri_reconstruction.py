@@ -30,6 +30,7 @@ from experiments import _images as images
 from experiments import _mri as mri
 from experiments import _picture_grids as pictures
 from experiments import _posterior as posterior
+from experiments._best import highest
 from experiments._posterior import Sampler
 from jaxgen import draws
 from jaxgen.cli import run_module
@@ -256,7 +257,7 @@ def _settings(
             for setting in SAMPLERS[method].settings:
                 drawn, _ = ways.draw(method, key, scan, setting, 1)
                 tried[method][setting] = _score(_magnitude(drawn[0]), truth)[0]
-        chosen[name] = {method: max(scores, key=scores.__getitem__) for method, scores in tried.items()}
+        chosen[name] = {method: highest(scores) for method, scores in tried.items()}
         few = scan.first(config.calibration)
         seen = truth[: config.calibration]
         for method in config.methods:
@@ -366,7 +367,7 @@ def _headline(config: MRIConfig, metrics: Mapping[str, Mapping[str, float]], jud
     for name in judged:
         tag = f"psnr_{_tag(name)}"
         ours = {method: metrics[method][tag] for method in config.methods}
-        best = max(ours, key=ours.__getitem__)
+        best = highest(ours)
         simple = ", ".join(f"{label} {metrics[label][tag]:.1f}" for label in BASELINES)
         parts.append(f"{name} {best} {metrics[best][tag]:.1f} ({simple})")
     return f"PSNR in dB: {'; '.join(parts)}."
@@ -399,7 +400,7 @@ def _apply(config: MRIConfig, constants, trained):
         rows = (constants["chosen"].get(f"{acceleration}x {what}", {}) for what in ("measured", "coils"))
         row: dict[str, float] = next((row for row in rows if method in row), {})
         setting = row.get(method, SAMPLERS[method].settings[0])
-        widening = row.get(posterior.WIDENING.format(method), 1.0)
+        widening = posterior.kept_widening(row, method)
         drawn, left = ways.draw(method, key, scan, setting, config.repeats)
         found = {
             "reconstruction": _magnitude(drawn.mean(0)),

@@ -36,7 +36,7 @@ from jaxgen.medical.likelihood_anomaly import (
     likelihood_score,
     typicality_score,
 )
-from jaxgen.metrics import auroc, frechet_distance
+from jaxgen.metrics import auroc
 from jaxgen.metrics.likelihood import dequantise
 from jaxgen.nets import conditioner
 from jaxgen.train import Stage
@@ -126,9 +126,9 @@ def _choose_temperature(
     features = judge.features(images.real_images(config, constants, splits.validation, config.samples)["image"])
     key = jax.random.key(config.seed)
     distances = {
-        t: float(frechet_distance(features, judge.features(draw(key, config.samples, t)))) for t in config.temperatures
+        t: judging.distances(judge, features, draw(key, config.samples, t))["frechet"] for t in config.temperatures
     }
-    return dict(sorted(distances.items(), key=lambda item: item[1]))
+    return dict(sorted(distances.items(), key=lambda item: item[1] if np.isfinite(item[1]) else np.inf))
 
 
 def _log_prob(config: NormalizingFlowConfig, constants, trained):
@@ -192,7 +192,7 @@ def _anomalies(config: NormalizingFlowConfig, log_prob, splits, constants, test,
         normal = score("test images")
         found[method] = {
             f"auroc_{name.replace(' ', '_')}": float(
-                auroc(jnp.asarray(np.concatenate([score(name), normal])), jnp.repeat(jnp.array([1, 0]), len(whole)))
+                auroc(np.concatenate([score(name), normal]), np.repeat([1, 0], len(whole)))
             )
             for name in sets
             if name != "test images"

@@ -27,7 +27,7 @@ from jaxgen.cli import run_module
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, StageSpec
-from jaxgen.metrics import frechet_distance, kernel_distance
+from jaxgen.metrics import frechet_distance
 from jaxgen.paths import Path
 from jaxgen.samplers import grids, sample
 from jaxgen.train import Stage
@@ -117,7 +117,8 @@ def _exact(config: SamplerSpeedConfig, key) -> exact.Found:
 def _picks(title: str, errors: Mapping[str, Mapping[int, float]], budget: int, floor: float = 0.0) -> dict[str, str]:
     """The best and the second at a number of evaluations, in words; below the floor they cannot be told apart."""
     order = exact.ranking(errors, budget)
-    words = [f"{name} {errors[name][budget]:.3g}" for name in order[:2]]
+    known = [name for name in order if np.isfinite(errors[name][budget])]
+    words = [f"{name} {errors[name][budget]:.3g}" if name in known else f"{name} diverged" for name in order[:2]]
     equal = sum(errors[name][budget] <= floor for name in order)
     if equal > 1:
         words = [f"{equal} as good as fresh draws", words[0]]
@@ -136,9 +137,8 @@ def _evaluate(config: SamplerSpeedConfig, constants, trained, splits, key) -> Ev
     for name in config.samplers:
         for budget in config.evaluations:
             drawn, took = _draw(config, constants, trained, name, budget, draw_key, real.count)
-            features = judge.features(np.nan_to_num(drawn))
-            frechet[name][budget] = float(frechet_distance(real.train_features, features))
-            kernel[name][budget] = float(kernel_distance(real.train_features, features).value)
+            known = judging.distances(judge, real.train_features, drawn)
+            frechet[name][budget], kernel[name][budget] = known["frechet"], known["kernel"]
             seconds[name][budget] = took / real.count
             if budget in config.evaluations[:3]:
                 shown[name] += list(drawn[:3])
@@ -147,7 +147,8 @@ def _evaluate(config: SamplerSpeedConfig, constants, trained, splits, key) -> Ev
     measures = {"flow": found.flow, "rmse": found.rmse, "law": found.law, "frechet": frechet, "kernel": kernel}
     metrics: dict[str, Any] = {}
     for budget in config.evaluations:
-        column: dict[str, Any] = {}
+        lost = {name for errors in measures.values() for name in errors if not np.isfinite(errors[name][budget])}
+        column: dict[str, Any] = {"diverged": ", ".join(sorted(lost))} if lost else {}
         for title in ("flow", "law", "frechet"):
             column |= _picks(title, measures[title], budget, found.law_floor if title == "law" else 0.0)
         for title, errors in measures.items():
@@ -257,6 +258,7 @@ def _describe(measures: Mapping[str, Mapping[str, Any]]) -> dict[str, Metric]:
     for title, errors in measures.items():
         describe |= {f"{title}.{name}": Metric(f"{TITLES[title][0]}: {name}", "") for name in errors}
     return describe | {
+        "diverged": Metric("Diverged", "", "samplers of which an error is no number: they have no value below"),
         "law_floor": Metric("Distance to the law: fresh draws of it", "lower"),
         "frechet_floor": Metric("Frechet distance: held-out images", "lower"),
     }

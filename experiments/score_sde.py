@@ -20,6 +20,7 @@ from experiments import _dequantised as dequantised
 from experiments import _images as images
 from experiments import _judging as judging
 from experiments import _picture_grids as pictures
+from experiments._best import lowest
 from experiments._samplers import SAMPLERS
 from experiments._unet import network
 from jaxgen import draws
@@ -163,7 +164,7 @@ def _evaluate(config: ScoreSDEConfig, constants, trained, splits, key) -> Evalua
     for name, found in _likelihoods(config, constants, trained, splits, likelihood_key).items():
         metrics[name] = metrics.get(name, {}) | found
     metrics["images"] = real.count
-    best = min((*COMPARED, "probability flow"), key=lambda name: metrics[name]["frechet"])
+    best = lowest({name: metrics[name]["frechet"] for name in (*COMPARED, "probability flow")})
     figures = {
         "samples": pictures.grid(sets[best][:40], f"Images drawn by {best}."),
         "beside": pictures.rows({name: x[:8] for name, x in sets.items()}, "Each sampler, the baseline, real images."),

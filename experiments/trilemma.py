@@ -26,6 +26,7 @@ from experiments import _dequantised as dequantised
 from experiments import _images as images
 from experiments import _judging as judging
 from experiments import _picture_grids as pictures
+from experiments._best import lowest
 from experiments._trilemma_families import FAMILIES, Point, fitting_width, parameters
 from experiments._trilemma_figures import against, triangle
 from jaxgen.cli import run_module
@@ -127,7 +128,7 @@ class _Drawer:
     """Draws by one point, in batches of any size; a program is compiled once a size."""
 
     def __init__(self, point: Point, params: Any) -> None:
-        self._draw = jax.jit(lambda keys: jnp.clip(point.model.sample(params, keys, len(keys)), -1, 1))
+        self._draw = jax.jit(lambda keys: judging.cut(point.model.sample(params, keys, len(keys))))
 
     def images(self, key, n: int, chunk: int) -> np.ndarray:
         """``[n, h, w, c]``."""
@@ -151,7 +152,8 @@ class _Drawer:
 def _quality(real: judging.Real, judge: images.Judge, sets: list[np.ndarray]) -> dict[str, float]:
     """Means over independent sets of samples, and half the width of a 95 % interval of the Frechet distance."""
     rows = [judging.fidelity(real, judge, drawn) for drawn in sets]
-    found = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    names = dict.fromkeys(name for row in rows for name in row)  # one that diverged has more
+    found = {name: float(np.mean([row.get(name, 0.0) for row in rows])) for name in names}
     if len(sets) > 1:
         error = float(np.std([row["frechet"] for row in rows], ddof=1) / np.sqrt(len(sets)))
         found["frechet_interval"] = float(student_t.ppf(0.975, len(sets) - 1)) * error
@@ -213,8 +215,7 @@ def _evaluate(config: TrilemmaConfig, constants, trained, splits, key) -> Evalua
     metrics["images"] = real.count
 
     best = {
-        name: min((point.label for point in ways), key=lambda label: metrics[label]["frechet"])
-        for name, ways in points.items()
+        name: lowest({point.label: metrics[point.label]["frechet"] for point in ways}) for name, ways in points.items()
     }
     rates = {label: row["images_per_second"] for label, row in timings.items()}
     figures = {
@@ -231,11 +232,10 @@ def _evaluate(config: TrilemmaConfig, constants, trained, splits, key) -> Evalua
             "Each family at its best point, the baseline, and real images.",
         ),
     }
-    finest = min(best.values(), key=lambda label: metrics[label]["frechet"])
+    finest = lowest({label: metrics[label]["frechet"] for label in best.values()})
     fastest = max(rates, key=lambda label: rates[label])
-    likely = min(
-        (n for n in metrics if n in rates and "bits" in metrics[n]), key=lambda n: metrics[n]["bits"], default=""
-    )
+    bits = {name: metrics[name]["bits"] for name in rates if "bits" in metrics[name]}
+    likely = lowest(bits) if bits else ""
     headline = (
         f"At equal parameters and training compute the best Frechet distance is {metrics[finest]['frechet']:.3g} "
         f"({finest}; a fitted Gaussian {metrics['gaussian']['frechet']:.3g}, held-out images "

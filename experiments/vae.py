@@ -98,7 +98,7 @@ def _build(config: VAEConfig, constants: Mapping[str, Any], trained: Mapping[str
 
 def _shown(config: VAEConfig, mean):
     """The mean of the likelihood as an image in [-1, 1]."""
-    return jnp.clip(2 * mean - 1 if config.likelihood == "bernoulli" else mean, -1, 1)
+    return judging.cut(2 * mean - 1 if config.likelihood == "bernoulli" else mean)
 
 
 def _draw(config: VAEConfig, constants, trained, key, n: int) -> np.ndarray:

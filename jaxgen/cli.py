@@ -436,9 +436,11 @@ def _eval(argv: list[str], context: _Context) -> int:
     return 0
 
 
-_COMPARE_EPILOG = """REAL and GENERATED are folders of images, patterns such as 'a/*.png', or .npz or .npy files (an
-array called images, samples, volumes or arr_0, [n, height, width, channels]). The same number of images is taken
-of each, since the Frechet distance falls with it.
+_COMPARE_EPILOG = """REAL and GENERATED are folders of images (or of folders of them, one a class), runs or their samples/,
+patterns such as 'a/*.png', or .npz or .npy files (an array called images, samples, volumes or arr_0,
+[n, height, width, channels]). The same number of images is taken of each, since the Frechet distance falls with it.
+The range of values is that of the numbers' type, once for a set: 0 to 255 for 8 bits, -1 to 1 for samples of jaxgen
+and for floats that fill it. For all others --range says it, and what --range says holds for both sets.
 
 features:
   pixels       the pixels, at a small size: says whether brightness and coarse shapes agree
@@ -450,7 +452,7 @@ features:
 Files of weights are read without PyTorch, and never run code.
 
 examples:
-  jaxgen compare real/ runs/ddpm/samples/samples.npz
+  jaxgen compare real/ runs/ddpm
   jaxgen compare real/ fake/ --features inception --weights pt_inception-2015-12-05-6726825d.pth --out fid.json
 """
 
@@ -472,7 +474,7 @@ def _compare(argv: list[str], context: _Context) -> int:
         type=_number,
         nargs=2,
         metavar=("LOW", "HIGH"),
-        help="values of black and white [default: 0 255 for 8 bits]; samples from -1 to 1 stay as they are",
+        help="values of black and white in both sets [default: 0 255 for 8 bits, -1 1 for samples of jaxgen]",
     )
     parser.add_argument(
         "--n", type=_positive, metavar="N", help="images of each set at most [default: the smaller set]"

@@ -40,8 +40,12 @@ WITH_WEIGHTS = FEATURES[2:]
 """Those that read a file of weights."""
 
 _ARRAYS = ("images", "image", "samples", "volumes", "volume", "arr_0")
+_LABELS = ("label", "mask", "segmentation", "annotation")
+"""How the names of folders begin that hold no images."""
 _LEAST = 20
 _MOST_PIXELS = 4096
+_CUT = 1e-3
+"""The share of values out of the range from which on it is said."""
 
 
 class Row(NamedTuple):
@@ -78,13 +82,14 @@ def compare(
     """Read two sets of images, compare them, print a table, and write it with its protocol.
 
     Args:
-        real: a folder of images, a pattern, or an ``.npz`` or ``.npy`` file.
+        real: a folder of images (or of folders of them, such as one a class), a pattern, an ``.npz`` or ``.npy`` file,
+            or a run of jaxgen or its ``samples/``.
         generated: the same.
         features: one of `FEATURES`.
         weights: the file of weights, for those that need one.
         size: bring images to that many pixels along each axis first.
-        value_range: what goes to -1 and 1; None for 0 and 255 of 8-bit images. Numbers that fill -1 to 1, as the
-            samples of jaxgen do, stay as they are.
+        value_range: what goes to -1 and 1 in both sets. None for what the type of a set's numbers says: 0 and 255 for
+            8 bits; -1 and 1 for the samples of a run of jaxgen, and for floats that are in that range and fill it.
         most: images of each set at most; else as many as the smaller set has.
         seed: of which images are taken, and of the metrics' subsets.
         out: a ``.json`` file for the numbers, or None.
@@ -97,7 +102,9 @@ def compare(
         UserError: naming what is missing or does not go together.
     """
     _check(features, weights, out)
-    sets = [Images(text, load(text), value_range, size) for text in (real, generated)]
+    sets = [Images(text, load(text), value_range, size, sampled=_samples(text)) for text in (real, generated)]
+    for s in sets:
+        say(f"range     {s.name}: {s.scale.low:g} to {s.scale.high:g}, {s.scale.why}")
     sets = _alike(sets, say)
     count = min(*(len(s) for s in sets), most or math.inf)
     if count < _LEAST:
@@ -116,6 +123,9 @@ def compare(
                 f"note      {int(count)} images and {found[0].values.shape[1]} features: the Frechet distance of so "
                 "few is far too large; trust the kernel distance"
             )
+    for s in chosen:
+        if s.share_cut >= _CUT:
+            say(f"note      {s.name}: {s.share_cut:.1%} of its values are out of the range and were cut off")
     shape = " x ".join(map(str, record.shape))
     say(f"features  {record.features}, weights {record.weights}, images {shape}, resized {record.resize}\n")
     for line in lines(rows):
@@ -123,7 +133,9 @@ def compare(
     if features in ("pixels", "random"):
         say("\nPixels say little of how images look: name weights for --features inception or radimagenet.")
     if out is not None:
-        runs.write_json(out, {"protocol": record._asdict(), "metrics": {row.name: row._asdict() for row in rows}})
+        ranges = dict(zip(("real", "generated"), ([s.scale.low, s.scale.high] for s in chosen), strict=True))
+        metrics = {row.name: row._asdict() for row in rows}
+        runs.write_json(out, {"protocol": record._asdict(), "ranges": ranges, "metrics": metrics})
     return rows
 
 
@@ -141,11 +153,18 @@ def _check(features: str, weights: str | None, out: Path | None) -> None:
 def load(text: str) -> np.ndarray | list[Path]:
     """The images of a file of arrays, ``[n, ...]``, or the files of images that a folder or pattern stands for.
 
+    A folder without images of its own stands for those in its folders (of classes, of train and test), but for those of
+    masks and labels; a run of jaxgen, and its ``samples/``, for the samples.
+
     Raises:
         UserError: if there are none.
     """
-    path = Path(text)
-    if path.suffix.lower() not in (".npz", ".npy") or path.is_dir():
+    path = _samples(text) or Path(text)
+    if path.is_dir():
+        if runs.is_run(path) and (path / "checkpoints").is_dir():
+            raise UserError(f"{text}: this run has no samples yet; draw some: jaxgen sample {text}")
+        return _in_folders(path)
+    if path.suffix.lower() not in (".npz", ".npy"):
         return find_inputs([text])
     try:
         check_arrays(path)
@@ -161,6 +180,9 @@ def load(text: str) -> np.ndarray | list[Path]:
             raise UserError(f"{text}: holds no array called {', '.join(_ARRAYS)}; it holds {', '.join(held) or 'none'}")
         try:
             arrays = [_images(text, held[n]) for n in (names[:1] if names[0] in _ARRAYS else names)]
+            if len({a.dtype for a in arrays}) > 1:
+                types = ", ".join(f"{n} {a.dtype}" for n, a in zip(names, arrays, strict=True))
+                raise UserError(f"{text}: its arrays are of several types ({types}); save them as one")
             return np.concatenate(arrays)
         except ValueError as error:
             raise UserError(f"{text}: its arrays cannot be read as one set of images ({error})") from error
@@ -170,8 +192,63 @@ def _images(text: str, x: np.ndarray) -> np.ndarray:
     if x.ndim not in (3, 4, 5) or x.dtype.kind not in "uif" or not x.size:
         raise UserError(f"{text}: an array {x.shape} of {x.dtype} is no set of images [n, height, width, channels]")
     if channels_first(x.shape[1:]):
-        raise UserError(f"{text}: an array {x.shape} with channels first; save np.moveaxis(images, 1, -1)")
+        raise UserError(f"{text}: an array {x.shape} has its channels first; save numpy.moveaxis(images, 1, -1)")
     return x if x.ndim > 3 and x.shape[-1] <= 4 else x[..., None]
+
+
+def _samples(text: str) -> Path | None:
+    """The file of samples that a run of jaxgen, its ``samples/``, or their name stands for, if it does."""
+    path = Path(text)
+    for file in (path, path / "samples.npz", path / "samples" / "samples.npz"):
+        if file.name == "samples.npz" and file.is_file() and (file.parent / "figures" / "captions.json").is_file():
+            return file
+    return None
+
+
+def _in_folders(folder: Path) -> list[Path]:
+    """The images of a folder; if it has none, those of the folders in it."""
+    try:
+        return find_inputs([str(folder)])
+    except UserError:
+        found = [path for inner in _folders(folder) for path in _in_some(inner)]
+        if not found:
+            raise
+        return found
+
+
+def _in_some(folder: Path) -> list[Path]:
+    try:
+        return _in_folders(folder)
+    except UserError:
+        return []  # a folder of something else
+
+
+def _folders(folder: Path) -> list[Path]:
+    if (folder / "images").is_dir():
+        return [folder / "images"]
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return []
+    hidden = (".", "__MACOSX")
+    inner = [e for e in entries if e.is_dir() and not e.is_symlink() and not e.name.startswith(hidden)]
+    return [e for e in inner if not e.name.lower().startswith(_LABELS)]
+
+
+class Scale(NamedTuple):
+    """What a set's values mean.
+
+    Attributes:
+        low: what goes to -1.
+        high: what goes to 1.
+        why: how that is known, for the user.
+        dtype: of the values that it is known of; None for any.
+    """
+
+    low: float
+    high: float
+    why: str
+    dtype: np.dtype | None = None
 
 
 class Images:
@@ -183,6 +260,8 @@ class Images:
         value_range: see `compare`.
         size: see `compare`.
         channels: what they are converted to; None for no change.
+        sampled: the file of samples of jaxgen that they come from, if they do.
+        scale: what their values mean, if that is known: of a part of a set it is that of the set.
 
     Raises:
         UserError: if the range of values is not known.
@@ -195,10 +274,17 @@ class Images:
         value_range: tuple[float, float] | None,
         size: int | None,
         channels: int | None = None,
+        *,
+        sampled: Path | None = None,
+        scale: Scale | None = None,
     ):
         self.name, self._items, self._size, self._channels = name, items, size, channels
-        self._range = _range(name, self._raw(0) if isinstance(items, list) else np.asarray(items), value_range)
+        self.scale = scale or (
+            Scale(*value_range, "as --range says") if value_range else _scale(name, items, sampled, self._raw)
+        )
+        self._values = self._cut = 0
         self.shape = self[0:1].shape[1:]
+        self._values = self._cut = 0  # the first image comes again
 
     def _raw(self, i: int) -> np.ndarray:
         item = self._items[i]
@@ -208,37 +294,71 @@ class Images:
         return len(self._items)
 
     def __getitem__(self, part: slice) -> np.ndarray:
-        low, high = self._range
+        low, high, _, dtype = self.scale
         found: list[np.ndarray] = []
         for i in range(*part.indices(len(self))):
-            x = convert_channels(self._raw(i), self._channels)
+            raw = self._raw(i)
+            if dtype is not None and raw.dtype != dtype:
+                raise UserError(
+                    f"{self._items[i]}: {raw.dtype}, but other images of {self.name} are {dtype}; save all with one "
+                    "depth, or say what is black and white in all of them: --range LOW HIGH"
+                )
+            if raw.dtype.kind == "f" and not np.isfinite(raw).all():
+                where = self._items[i] if isinstance(self._items[i], Path) else f"{self.name}: image {i}"
+                raise UserError(f"{where}: it holds NaN or infinity; leave it out (a model that diverged?)")
+            x = convert_channels(raw, self._channels)
             x = x if self._size is None else resize(x, (self._size,) * (x.ndim - 1))
-            x = np.clip(2 * (np.asarray(x, np.float32) - low) / (high - low) - 1, -1, 1)
+            x = 2 * (np.asarray(x, np.float32) - low) / (high - low) - 1
+            self._values, self._cut = self._values + x.size, self._cut + int((np.abs(x) > 1 + 1e-5).sum())
             if found and x.shape != found[0].shape:
+                if x.shape[-1] != found[0].shape[-1]:
+                    raise UserError(
+                        f"{self.name}: images of {found[0].shape[-1]} and of {x.shape[-1]} channels; save all alike"
+                    )
                 raise UserError(
                     f"{self.name}: images of sizes {found[0].shape} and {x.shape}; bring them to one: --size"
                 )
-            found.append(x)
+            found.append(np.clip(x, -1, 1))
         return np.stack(found)
+
+    @property
+    def share_cut(self) -> float:
+        """The share of the values read so far that lie out of the range."""
+        return self._cut / max(self._values, 1)
 
     def take(self, chosen: np.ndarray) -> "Images":
         """Some of the images."""
         some = self._items[chosen] if isinstance(self._items, np.ndarray) else [self._items[i] for i in chosen]
-        return Images(self.name, some, self._range, self._size, self._channels)
+        return Images(self.name, some, None, self._size, self._channels, scale=self.scale)
 
     def converted(self, channels: int) -> "Images":
         """The images with another number of channels."""
-        return Images(self.name, self._items, self._range, self._size, channels)
+        return Images(self.name, self._items, None, self._size, channels, scale=self.scale)
 
 
-def _range(name: str, x: np.ndarray, given: tuple[float, float] | None) -> tuple[float, float]:
-    if x.dtype.kind == "f" and -1 <= x.min() < 0 and x.max() <= 1:
-        return -1.0, 1.0  # as jaxgen's samples
-    if given is not None:
-        return given
+def _scale(
+    name: str, items: np.ndarray | Sequence[Path], sampled: Path | None, read: Callable[[int], np.ndarray]
+) -> Scale:
+    """What the type of the values says of them, once for the whole set."""
+    whole = isinstance(items, np.ndarray)
+    x = items if isinstance(items, np.ndarray) else read(0)
     if x.dtype == np.uint8:
-        return 0.0, 255.0
+        return Scale(0.0, 255.0, "8 bits", x.dtype)
+    if x.dtype.kind == "f" and whole and sampled is not None:
+        return Scale(-1.0, 1.0, "samples of jaxgen", x.dtype)
+    if x.dtype.kind == "f" and whole and _fills(x):
+        return Scale(-1.0, 1.0, "floats that fill it", x.dtype)
     raise UserError(f"{name}: {x.dtype} from {x.min()} to {x.max()}; say what is black and white: --range LOW HIGH")
+
+
+def _fills(x: np.ndarray) -> bool:
+    """Whether values are within [-1, 1] and use its lower half: a few values below 0 may be those of [0, 1], filtered.
+
+    Example:
+        >>> _fills(np.array([-1.0, 0.3, 1.0])), _fills(np.array([0.0, 0.3, 1.0])), _fills(np.array([-1.0, 0.3, 2.0]))
+        (True, False, False)
+    """
+    return bool(x.min() >= -1 and x.max() <= 1 and np.mean(x < -0.25) >= 0.01)
 
 
 def _alike(sets: list[Images], say: Callable[[str], None]) -> list[Images]:

@@ -6,6 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from safetensors.numpy import save_file
+from scipy import ndimage
 
 from jaxgen import compare
 from jaxgen.cli import main
@@ -204,3 +205,151 @@ def test_help(command):
     assert code == 0
     assert "pt_inception-2015-12-05" in said
     assert "--features" in said
+
+
+def smooth(n, side=16, seed=0):
+    """Images in [0, 1], as far from white noise as photographs are."""
+    x = np.stack([ndimage.gaussian_filter(np.random.default_rng(seed + i).random((side, side)), 2) for i in range(n)])
+    return ((x - x.min()) / (x.max() - x.min())).astype(np.float32)
+
+
+def frechet_of(said):
+    return float(next(line for line in said.splitlines() if line.startswith("Frechet distance  ")).split()[2])
+
+
+@pytest.mark.parametrize("lowest", [-0.01, -0.2, -1.0])
+def test_an_explicit_range_always_wins(command, tmp_path, lowest):
+    """One pixel below 0, as filtered images have, does not make a set one of [-1, 1]."""
+    real, ringing = smooth(30), smooth(30, seed=30)
+    np.save(tmp_path / "real.npy", real)
+    np.save(tmp_path / "plain.npy", ringing)
+    ringing[0, 0, 0] = lowest
+    np.save(tmp_path / "ringing.npy", ringing)
+    found = [command(tmp_path / "real.npy", tmp_path / f"{n}.npy", "--range", 0, 1) for n in ("plain", "ringing")]
+    assert frechet_of(found[0][1]) == pytest.approx(frechet_of(found[1][1]), abs=0.5)
+    assert found[1][1].count(": 0 to 1, as --range says") == 2
+
+
+def test_an_explicit_range_wins_over_samples_too(command, tmp_path):
+    np.save(tmp_path / "a.npy", 2 * smooth(30) - 1)
+    np.save(tmp_path / "b.npy", 100 * (2 * smooth(30) - 1))
+    _, said, _ = command(tmp_path / "a.npy", tmp_path / "b.npy", "--range", -100, 100)
+    assert frechet_of(said) > 1, "a is grey on that scale"
+    assert "range     " in said
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        smooth(30),  # [0, 1], as ToTensor gives them
+        smooth(30) - 0.01,  # the same, undershooting
+        4095 * smooth(30),
+        (4095 * smooth(30)).astype(np.uint16),
+        (2000 * smooth(30) - 1000).astype(np.int16),  # Hounsfield units
+        (255 * smooth(30)).astype(np.int64),
+    ],
+)
+def test_what_the_type_does_not_say_is_asked_for(command, tmp_path, x):
+    np.save(tmp_path / "x.npy", x)
+    assert "--range LOW HIGH" in refused(command, tmp_path / "x.npy", tmp_path / "x.npy")
+
+
+def test_the_range_is_that_of_the_set_and_not_of_a_part_of_it():
+    x = 2 * smooth(40)[..., None] - 1
+    x[20:] = np.abs(x[20:])  # a part that alone could be [0, 1]
+    whole = compare.Images("x", x, None, None)
+    part = whole.take(np.arange(20, 40))
+    np.testing.assert_allclose(part[:], x[20:], atol=1e-6)
+    np.testing.assert_allclose(part.converted(3)[:][..., 0], x[20:, ..., 0], atol=1e-6)
+    first = compare.Images("x", np.concatenate([x[20:], x[:20]]), None, None)
+    np.testing.assert_allclose(first[:20], x[20:], atol=1e-6)
+
+
+def test_files_of_several_depths_are_refused_or_scaled_by_what_is_said(command, tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for i, image in enumerate(smooth(30)):
+        deep = i % 3 == 2
+        x = (image * (65535 if deep else 255)).astype(np.uint16 if deep else np.uint8)
+        PIL.Image.fromarray(x).save(folder / f"{i:02}.png")
+    said = refused(command, folder, folder)
+    assert "02.png: uint16" in said
+    assert "--range" in said
+    code, said, _ = command(folder, folder, "--range", 0, 255)
+    assert code == 0
+    assert "are out of the range and were cut off" in said
+    np.savez(tmp_path / "mixed.npz", train_images=REAL, test_images=REAL / 127.5 - 1)
+    assert "several types" in refused(command, tmp_path / "mixed.npz", tmp_path / "mixed.npz")
+
+
+def test_both_ranges_are_printed_and_kept(command, sets, tmp_path):
+    np.save(tmp_path / "unit.npy", REAL[..., None] / 127.5 - 1)
+    out = tmp_path / "found.json"
+    code, said, _ = command(sets[0], tmp_path / "unit.npy", "--out", out)
+    assert code == 0
+    assert f"{sets[0]}: 0 to 255, 8 bits" in said
+    assert f"{tmp_path / 'unit.npy'}: -1 to 1, floats" in said
+    assert json.loads(out.read_text())["ranges"] == {"real": [0, 255], "generated": [-1, 1]}
+    assert "cut off" not in said
+
+
+@pytest.mark.parametrize("layout", ["{c}/{i}.png", "train/{c}/{i}.png", "{s}/images/{i}.png", "images/{c}/{i}.png"])
+def test_folders_of_classes_and_splits(command, sets, tmp_path, layout):
+    folder = tmp_path / "nested"
+    for i, image in enumerate(REAL):
+        path = folder / layout.format(c=("glioma", "notumor")[i % 2], s=("train", "test")[i % 2], i=i)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(image).save(path)
+        for other in ("masks", ".cache"):
+            (folder / other).mkdir(exist_ok=True)
+            PIL.Image.fromarray(0 * image).save(folder / other / f"{i}.png")
+    code, said, _ = command(sets[0], folder)
+    assert code == 0
+    assert "60 of 60 generated" in said
+    assert frechet_of(said) < 1e-6
+    (tmp_path / "empty" / "inside").mkdir(parents=True)
+    assert "holds no image" in refused(command, sets[0], tmp_path / "empty")
+
+
+def make_run(folder, images):
+    """What `jaxgen run` and `jaxgen sample` leave."""
+    for inner in ("checkpoints", "figures"):
+        (folder / inner).mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    PIL.Image.fromarray(REAL[0]).save(folder / "figures" / "curve.png")
+    if images is not None:
+        (folder / "samples" / "figures").mkdir(parents=True)
+        (folder / "samples" / "figures" / "captions.json").write_text("{}")
+        PIL.Image.fromarray(REAL[0]).save(folder / "samples" / "figures" / "samples.png")
+        np.savez(folder / "samples" / "samples.npz", images=images, labels=np.arange(len(images)))
+
+
+@pytest.mark.parametrize("part", ["", "samples", "samples/samples.npz"])
+def test_the_samples_of_a_run(command, sets, tmp_path, part):
+    """Their range is known, whatever their values: these are all white."""
+    white = np.full((60, 6, 6, 1), 0.9, np.float32) + RNG.normal(0, 0.1, (60, 6, 6, 1)).astype(np.float32)
+    make_run(tmp_path / "run", white)
+    code, said, _ = command(sets[0], tmp_path / "run" / part)
+    assert code == 0
+    assert "-1 to 1, samples of jaxgen" in said
+    assert "60 of 60 generated" in said
+    assert "are out of the range and were cut off" in said, "some are above 1"
+
+
+def test_a_run_without_samples(command, sets, tmp_path):
+    make_run(tmp_path / "run", None)
+    assert "jaxgen sample" in refused(command, sets[0], tmp_path / "run")
+
+
+def test_what_is_no_set_of_images(command, sets, tmp_path):
+    np.save(tmp_path / "first.npy", np.repeat(REAL[:, None], 3, 1))
+    assert "channels first" in refused(command, sets[0], tmp_path / "first.npy")
+    diverged = np.array(REAL[..., None] / 127.5 - 1)
+    diverged[7, 2, 2] = np.nan
+    np.save(tmp_path / "nan.npy", diverged)
+    assert "image 7: it holds NaN" in refused(command, sets[0], tmp_path / "nan.npy", "--range", -1, 1)
+    folder = tmp_path / "colours"
+    folder.mkdir()
+    for i, image in enumerate(REAL):
+        PIL.Image.fromarray(np.stack([image] * 3, -1) if i == 9 else image).save(folder / f"{i:02}.png")
+    assert "1 and of 3 channels" in refused(command, folder, folder)

@@ -12,7 +12,7 @@ class EnsembleSummary(NamedTuple):
 
     Attributes:
         mask: the mean distance map is at most the threshold.
-        probability: the share of members whose mask holds the pixel.
+        probability: the share of members whose mask holds the pixel; NaN where a member's distance is.
         mask_variance: ``p (1 - p)`` of that share: the map that finds wrong pixels.
         standardised_mean: ``-|mean - threshold| / std`` of the distances: larger where the boundary is less sure.
         case_uncertainty: ``[...]``, the variance of the distances averaged over pixels: one number an image, which
@@ -79,7 +79,8 @@ def summarise(distances: Array, spatial_dims: int = 2, threshold: float = 0.0) -
         )
     distances = distances.astype(jnp.float32)
     mean, std = jnp.mean(distances, axis=0), jnp.std(distances, axis=0)
-    probability = jnp.mean((distances <= threshold).astype(jnp.float32), axis=0)
+    inside = jnp.where(jnp.isnan(distances), jnp.nan, (distances <= threshold).astype(jnp.float32))
+    probability = jnp.mean(inside, axis=0)
     space = tuple(range(-spatial_dims, 0))
     return EnsembleSummary(
         mask=mean <= threshold,

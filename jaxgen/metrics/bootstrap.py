@@ -57,7 +57,7 @@ def bootstrap_interval(
         seed: of the draws.
 
     Returns:
-        The `Interval`.
+        The `Interval`; both ends are NaN where the statistic is NaN or infinite, of the samples or of a resample.
 
     Raises:
         ValueError: if the level is out of range, or paired arrays differ in length.
@@ -86,8 +86,11 @@ def bootstrap_interval(
         else:
             chosen = [rng.integers(0, n, n) for n in lengths]
         values[i] = statistic(*(array[c] for array, c in zip(arrays, chosen, strict=True)))
+    value = float(statistic(*arrays))
+    if not np.isfinite([value, *values]).all():
+        return Interval(value, float("nan"), float("nan"))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(statistic(*arrays)), float(low), float(high))
+    return Interval(value, float(low), float(high))
 
 
 def jackknife_error(statistic: Callable[..., float], *samples, groups: int = 10, seed: int = 0) -> float:

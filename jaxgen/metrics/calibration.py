@@ -34,7 +34,7 @@ def reliability_curve(probability: Array, outcome: Array, *, bins: int = 15) -> 
         bins: how many bins of equal width.
 
     Returns:
-        The `Reliability` curve.
+        The `Reliability` curve; NaN in every bin where a probability or an outcome is NaN or infinite.
 
     Raises:
         ValueError: if the shapes differ.
@@ -48,15 +48,16 @@ def reliability_curve(probability: Array, outcome: Array, *, bins: int = 15) -> 
         [0.5, 1.0]
     """
     probability, outcome = _checked(probability, outcome)
-    index = jnp.clip(jnp.floor(probability * bins), 0, bins - 1).astype(jnp.int32)
+    index = jnp.clip(jnp.nan_to_num(jnp.floor(probability * bins)), 0, bins - 1).astype(jnp.int32)
     centre = (jnp.arange(bins) + 0.5) / bins
     # counts are integers, and only offsets from the bin's centre are added up in float32: little to round
     add = jax.vmap(lambda values, where: jax.ops.segment_sum(values, where, bins + 1))
     where = blocked(index, fill=bins)  # the filling goes into a bin too many, dropped below
     offset = jnp.sum(add(blocked(probability - centre[index]), where), axis=0)[:bins]
-    happened = jax.ops.segment_sum(outcome.astype(jnp.int32), index, bins)
+    happened = jax.ops.segment_sum((outcome > 0).astype(jnp.int32), index, bins)
     count = jax.ops.segment_sum(jnp.ones_like(index), index, bins)
-    share = jnp.where(count > 0, count, jnp.nan)
+    known = jnp.all(jnp.isfinite(probability) & jnp.isfinite(outcome))
+    share = jnp.where(known & (count > 0), count, jnp.nan)
     return Reliability(centre + offset / share, happened / share, count)
 
 
@@ -69,7 +70,7 @@ def expected_calibration_error(probability: Array, outcome: Array, *, bins: int 
         bins: how many bins of equal width.
 
     Returns:
-        float32 scalar in [0, 1].
+        float32 scalar in [0, 1]; NaN where a probability or an outcome is NaN or infinite.
 
     Raises:
         ValueError: if the shapes differ.
@@ -96,7 +97,7 @@ def brier_score(probability: Array, outcome: Array) -> Array:
         outcome: whether it happened, the same shape.
 
     Returns:
-        float32 scalar in [0, 1]; 0.25 for a constant one half.
+        float32 scalar in [0, 1]; 0.25 for a constant one half. NaN where a probability or an outcome is NaN.
 
     Raises:
         ValueError: if the shapes differ.
@@ -115,7 +116,8 @@ def brier_score(probability: Array, outcome: Array) -> Array:
 
 def _checked(probability: Array, outcome: Array) -> tuple[Array, Array]:
     probability = jnp.asarray(probability, jnp.float32)
-    outcome = (jnp.asarray(outcome) != 0).astype(jnp.float32)
+    outcome = jnp.asarray(outcome)
+    outcome = jnp.where(jnp.isfinite(outcome), (outcome != 0).astype(jnp.float32), jnp.nan)
     if probability.shape != outcome.shape:
         raise ValueError(f"probabilities have shape {probability.shape}, outcomes {outcome.shape}")
     return probability.ravel(), outcome.ravel()

@@ -27,7 +27,7 @@ def frechet_distance(a: ArrayLike | Statistics, b: ArrayLike | Statistics) -> fl
         The squared distance, in squared units of the features.
 
     Raises:
-        ValueError: if the features have different widths, or a set has fewer than two examples.
+        ValueError: if the features have different widths, are not finite, or a set has fewer than two examples.
 
     Reference:
         Heusel et al. 2017, "GANs trained by a two time-scale update rule", arXiv 1706.08500, eq. 6; Dowson & Landau
@@ -95,6 +95,8 @@ def _rooted(features: ArrayLike | Statistics) -> _Rooted:
     if not isinstance(features, Statistics):
         x = np.asarray(features, np.float64)
         if x.ndim == 2 and 2 <= len(x) < x.shape[1]:
+            if not np.isfinite(x).all():
+                raise ValueError("features hold NaN or infinity")
             mean = x.mean(0)
             return _Rooted(mean, (x - mean).T / np.sqrt(len(x) - 1))
         features = statistics([x])

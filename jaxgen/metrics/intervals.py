@@ -21,6 +21,8 @@ def _compared(samples: Array, truth: Array, level: float, where: Array | None) -
         raise ValueError(f"the level must be between 0 and 1, got {level}")
     quantile = float(t.ppf((1 + level) / 2, n - 1)) * np.sqrt(1 + 1 / n)
     counts = jnp.ones(truth.shape, bool) if where is None else jnp.asarray(where) != 0
+    known = jnp.all(jnp.isfinite(samples), 0) & jnp.isfinite(truth)
+    counts = jnp.where(jnp.all(known | ~counts), counts, False)  # else nothing is known: NaN
     return jnp.abs(jnp.mean(samples, 0) - truth), quantile * jnp.std(samples, 0, ddof=1), counts
 
 
@@ -46,7 +48,7 @@ def interval_coverage(
         where: ``[...]``, the values that count; all of them by default.
 
     Returns:
-        float32 scalar in [0, 1]; NaN if nothing counts.
+        float32 scalar in [0, 1]; NaN if nothing counts, or a sample or truth that counts is not finite.
 
     Raises:
         ValueError: if there are fewer than 2 samples, the shapes differ, or the level is not between 0 and 1.
@@ -58,7 +60,7 @@ def interval_coverage(
     """
     error, reach, counts = _compared(samples, truth, level, where)
     inside = counts & (error <= widening * reach)
-    return total(inside) / total(counts)
+    return jnp.where(jnp.any(jnp.isnan(widening)), jnp.nan, total(inside) / total(counts))
 
 
 def interval_widening(samples: Array, truth: Array, *, level: float = 0.9, where: Array | None = None) -> Array:
@@ -76,7 +78,7 @@ def interval_widening(samples: Array, truth: Array, *, level: float = 0.9, where
 
     Returns:
         float32 scalar: above 1 where the samples are too sure, inf where no width is enough (samples that agree on what
-        is wrong); NaN if nothing counts.
+        is wrong); NaN if nothing counts, or a sample or truth that counts is not finite.
 
     Raises:
         ValueError: if there are fewer than 2 samples, the shapes differ, or the level is not between 0 and 1.

@@ -50,6 +50,10 @@ def nearest_neighbours(samples: ArrayLike, train: ArrayLike) -> tuple[np.ndarray
     return np.linalg.norm(a - b[index], axis=1), index
 
 
+def _finite(*sets: ArrayLike) -> bool:
+    return all(np.isfinite(np.asarray(x, np.float64)).all() for x in sets)
+
+
 def memorisation_ratio(samples: ArrayLike, train: ArrayLike, held_out: ArrayLike) -> float:
     """The median distance from a sample to the training set over that from a held-out real example.
 
@@ -62,7 +66,7 @@ def memorisation_ratio(samples: ArrayLike, train: ArrayLike, held_out: ArrayLike
         held_out: real examples that were not trained on, ``[k, d]``.
 
     Returns:
-        The ratio.
+        The ratio; NaN where an example is not finite.
 
     Reference:
         Meehan, Chaudhuri & Dasgupta 2020, "A non-parametric test to detect data-copying in generative models", arXiv
@@ -72,6 +76,8 @@ def memorisation_ratio(samples: ArrayLike, train: ArrayLike, held_out: ArrayLike
         >>> memorisation_ratio([[0.0], [1.0]], [[0.0], [1.0], [2.0]], [[0.5], [1.5]])
         0.0
     """
+    if not _finite(samples, train, held_out):
+        return float("nan")
     ours, theirs = (np.median(nearest_neighbours(x, train)[0]) for x in (samples, held_out))
     return float(ours / theirs) if theirs > 0 else float("nan")
 
@@ -87,7 +93,7 @@ def copying_test(samples: ArrayLike, train: ArrayLike, held_out: ArrayLike) -> C
         held_out: real examples that were not trained on, ``[k, d]``.
 
     Returns:
-        The test's statistics.
+        The test's statistics; NaN where an example is not finite.
 
     Reference:
         Meehan, Chaudhuri & Dasgupta 2020, "A non-parametric test to detect data-copying in generative models", arXiv
@@ -99,6 +105,8 @@ def copying_test(samples: ArrayLike, train: ArrayLike, held_out: ArrayLike) -> C
         >>> copying_test(train[:100], train, held_out).closer
         1.0
     """
+    if not _finite(samples, train, held_out):
+        return CopyingTest(float("nan"), float("nan"), float("nan"))
     ours, theirs = (nearest_neighbours(x, train)[0] for x in (samples, held_out))
     n, k = len(ours), len(theirs)
     values, place, ties = np.unique(np.concatenate([ours, theirs]), return_inverse=True, return_counts=True)

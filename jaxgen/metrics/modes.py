@@ -49,7 +49,8 @@ def mode_coverage(
         A `ModeCoverage`.
 
     Raises:
-        ValueError: if shapes disagree, there are no points, or the weights are not positive or do not sum to 1.
+        ValueError: if shapes disagree, there are no points, a point is not finite, or the weights are not positive or
+            do not sum to 1.
 
     Reference:
         Srivastava et al. 2017, "VEEGAN", arXiv 1705.07761, section 4.1, counts points within 3 deviations on the ring
@@ -63,6 +64,9 @@ def mode_coverage(
     x, m = np.asarray(points, np.float64), np.asarray(centres, np.float64)
     if x.ndim != 2 or m.ndim != 2 or x.shape[1] != m.shape[1] or not len(x) or not len(m):
         raise ValueError(f"points of shape {x.shape} and centres of shape {m.shape}: [n, d] and [m, d] are wanted")
+    if not np.isfinite(x).all():
+        lost = int((~np.isfinite(x)).any(1).sum())
+        raise ValueError(f"{lost} of {len(x)} points hold NaN or infinity: the model that drew them diverged")
     share = np.full(len(m), 1 / len(m)) if weights is None else np.asarray(weights, np.float64)
     if share.shape != m.shape[:1] or (share <= 0).any() or abs(share.sum() - 1) > 1e-6:
         raise ValueError(f"weights of {len(m)} modes must be as many positive numbers that sum to 1, got {weights!r}")

@@ -6,19 +6,23 @@ from jaxgen.types import Array
 
 
 def _counts(prediction: Array, target: Array, pooled: bool) -> tuple[Array, Array]:
-    """Pixels in both masks, and the sum of the two masks' pixels."""
-    prediction, target = jnp.asarray(prediction) != 0, jnp.asarray(target) != 0
+    """Pixels in both masks, and the sum of the two masks' pixels; NaN where a mask holds NaN."""
+    prediction, target = jnp.asarray(prediction), jnp.asarray(target)
+    unknown = [jnp.isnan(x) for x in (prediction, target) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    prediction, target = prediction != 0, target != 0
     if prediction.shape != target.shape:
         raise ValueError(f"masks differ in shape: {prediction.shape} and {target.shape}")
     axes = tuple(range(1, prediction.ndim))
     both = jnp.sum(prediction & target, axis=axes)  # integers: exact for any one image
     sizes = jnp.sum(prediction, axis=axes) + jnp.sum(target, axis=axes)
     both, sizes = both.astype(jnp.float32), sizes.astype(jnp.float32)
+    for x in unknown:
+        sizes = jnp.where(jnp.any(x, axis=axes), jnp.nan, sizes)
     return (jnp.sum(both), jnp.sum(sizes)) if pooled else (both, sizes)
 
 
 def _ratio(top: Array, bottom: Array) -> Array:
-    return jnp.where(bottom > 0, top / jnp.maximum(bottom, 1), 1.0)
+    return jnp.where(bottom == 0, 1.0, top / jnp.maximum(bottom, 1))
 
 
 def dice(prediction: Array, target: Array, *, pooled: bool = False) -> Array:
@@ -32,7 +36,7 @@ def dice(prediction: Array, target: Array, *, pooled: bool = False) -> Array:
         pooled: count the pixels of the whole batch together (the "micro" mean) and return one number.
 
     Returns:
-        float32 ``[b]`` in [0, 1], or a scalar if pooled.
+        float32 ``[b]`` in [0, 1], or a scalar if pooled; NaN where a mask holds NaN.
 
     Raises:
         ValueError: if the shapes differ.

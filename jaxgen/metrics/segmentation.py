@@ -4,7 +4,7 @@ A mask's surface is its pixels with a face neighbour outside it; here, unlike in
 image counts as outside, as is usual for these metrics.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -18,6 +18,7 @@ __all__ = [
     "component_count_error",
     "dice",
     "hausdorff95",
+    "image_diagonal",
     "iou",
     "surface_dice",
 ]
@@ -42,7 +43,10 @@ def _surface_distances(a: np.ndarray, b: np.ndarray, spacing: Spacing) -> tuple[
 def _each(
     prediction, target, spacing: Spacing, reduce: Callable[[np.ndarray, np.ndarray], float], one_empty: float
 ) -> np.ndarray:
-    prediction, target = np.asarray(prediction) != 0, np.asarray(target) != 0
+    prediction, target = np.asarray(prediction), np.asarray(target)
+    if any(x.dtype.kind == "f" and np.isnan(x).any() for x in (prediction, target)):
+        raise ValueError("a mask holds NaN: the model that gave it diverged")
+    prediction, target = prediction != 0, target != 0
     if prediction.shape != target.shape:
         raise ValueError(f"masks differ in shape: {prediction.shape} and {target.shape}")
     values = []
@@ -66,11 +70,12 @@ def hausdorff95(prediction, target, *, spacing: Spacing = 1.0, percentile: float
         percentile: 0 to 100; 100 gives the Hausdorff distance itself.
 
     Returns:
-        float64 ``[b]`` in the unit of `spacing`; infinite where one mask is empty, NaN where both are (average with
-        `numpy.nanmean`, and report how many were infinite).
+        float64 ``[b]`` in the unit of `spacing`; infinite where one mask is empty, NaN where both are. A mean over the
+        finite ones would favour the method that misses the hardest objects: count the infinite ones, and average with
+        a penalty in their place (`image_diagonal`), as `jaxgen.medical.segmentation_scores.score_masks` does.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, or a mask holds NaN.
 
     Reference:
         Huttenlocher, Klanderman and Rucklidge, "Comparing Images Using the Hausdorff Distance", 1993.
@@ -96,10 +101,11 @@ def average_surface_distance(prediction, target, *, spacing: Spacing = 1.0) -> n
         spacing: the size of a pixel, one number or one an axis.
 
     Returns:
-        float64 ``[b]`` in the unit of `spacing`; infinite where one mask is empty, NaN where both are.
+        float64 ``[b]`` in the unit of `spacing`; infinite where one mask is empty, NaN where both are: see
+        `hausdorff95` for their mean.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, or a mask holds NaN.
 
     Example:
         >>> import numpy as np
@@ -107,6 +113,31 @@ def average_surface_distance(prediction, target, *, spacing: Spacing = 1.0) -> n
         [1.0]
     """
     return _each(prediction, target, spacing, lambda ab, ba: float(np.mean(np.concatenate([ab, ba]))), np.inf)
+
+
+def image_diagonal(shape: Sequence[int], *, spacing: Spacing = 1.0) -> float:
+    """The diagonal of an image, ``sqrt(sum_i (n_i spacing_i)^2)``: no two of its pixels lie as far apart.
+
+    It stands for the distance of an object that was missed altogether, which has none.
+
+    Args:
+        shape: of the image, ``[*spatial]``, in pixels.
+        spacing: the size of a pixel, one number or one an axis.
+
+    Returns:
+        The length in the unit of `spacing`.
+
+    Raises:
+        ValueError: if there is not one spacing an axis.
+
+    Example:
+        >>> image_diagonal((3, 4)), image_diagonal((3, 4), spacing=(2, 2))
+        (5.0, 10.0)
+    """
+    size = np.asarray(spacing, np.float64)
+    if size.ndim and size.shape != (len(shape),):
+        raise ValueError(f"{size.size} spacings for {len(shape)} axes")
+    return float(np.linalg.norm(np.asarray(shape, np.float64) * size))
 
 
 def surface_dice(prediction, target, tolerance: float, *, spacing: Spacing = 1.0) -> np.ndarray:

@@ -35,7 +35,8 @@ def statistics(batches: Iterable[ArrayLike]) -> Statistics:
         The moments, as `frechet_distance` takes them.
 
     Raises:
-        ValueError: if there are fewer than two examples, or batches are not ``[n, d]`` of one width.
+        ValueError: if there are fewer than two examples, batches are not ``[n, d]`` of one width, or a value is not
+            finite.
 
     Reference:
         Chan, Golub & LeVeque 1983, "Algorithms for computing the sample variance", for joining two parts.
@@ -50,6 +51,8 @@ def statistics(batches: Iterable[ArrayLike]) -> Statistics:
         x = np.asarray(batch, np.float64)
         if x.ndim != 2 or (count and x.shape[1] != len(mean)):
             raise ValueError(f"features need the shape [n, d] of one width, got {x.shape}")
+        if not np.isfinite(x).all():
+            raise ValueError("features hold NaN or infinity")
         if len(x):
             centre = x.mean(0)
             off = x - centre

@@ -13,8 +13,9 @@ from scipy import ndimage
 
 from experiments import _anomaly as shared
 from experiments import _anomaly_judging as judging
+from experiments import _anomaly_levels as levels
 from experiments import _denoisers as denoisers
-from experiments import anomaly_counterfactual, anomaly_diffusion, anomaly_gan, anomaly_patch
+from experiments import anomaly_counterfactual, anomaly_diffusion, anomaly_gan, anomaly_latent, anomaly_patch
 from jaxgen.cli import main
 from jaxgen.errors import UserError
 from jaxgen.medical import anomaly
@@ -239,3 +240,137 @@ def test_the_study_of_sizes_finds_the_scale_that_suits_each():
     assert facts["best_wavelength_r8"] == 16.0
     assert facts["size_correlation"] == pytest.approx(1.0)
     assert "radius" in figure.caption
+
+
+def alone_and_together(config, method, x):
+    """The maps of the first image, alone and among very different ones."""
+    together = np.concatenate([x, np.full_like(x[:1], 1.0), np.full_like(x[:1], -1.0), 0 * x[:1]])
+    return judging.cleaned(config, method, x[:1])[0][0], judging.cleaned(config, method, together)[0][0]
+
+
+@pytest.mark.parametrize("residual", ["absolute", "brighter", "darker"])
+@pytest.mark.parametrize("erosion", [0, 1])
+def test_the_map_of_an_image_is_the_same_in_any_set_and_in_apply(residual, erosion):
+    """Every baseline and a restoring method; a map on a fixed threshold says the same of an image wherever it is."""
+    config = dataclasses.replace(anomaly_diffusion.SMOKE, residual=residual, erosion=erosion, data="own")
+    rng = np.random.default_rng(1)
+    train, raw = rng.uniform(-1, 1, (40, 16, 16, 1)).astype(np.float32), rng.integers(13, 180, (16, 16, 1), np.uint8)
+    constants = {"value_range": [[3.0], [253.0]], "channels": 1}
+    x = ((raw - 3) / 125 - 1).astype(np.float32)[None]
+    methods = judging.baselines(config, train)
+    methods["restored"] = shared.by_residual(config, lambda x: 0.5 * x)
+    for name, method in methods.items():
+        one, two = alone_and_together(config, method, x)
+        np.testing.assert_array_equal(one, two, err_msg=name)
+        assert (one >= 0).all(), name
+        assert (one > 0).any(), name
+        applied = shared.applied(config, constants, lambda key, x, m=method: (m(x)[0], x))(jax.random.key(0), raw)
+        np.testing.assert_allclose(applied["anomaly"], one, atol=1e-5, err_msg=name)
+
+
+def test_what_apply_sees_is_what_an_evaluation_sees():
+    """Values out of the range are cut off, a channel of one value is 0, and padding is that of the raw type."""
+    config = dataclasses.replace(anomaly_diffusion.SMOKE, data="own")
+    raw = np.random.default_rng(0).integers(0, 255, (12, 20, 2), np.uint8)
+    raw[..., 1] = 7
+    constants = {"value_range": [[30.6, 7.0], [200.0, 7.0]], "channels": 2}
+    seen = []
+
+    def score(key, x):
+        seen.append(x)
+        return x.mean(-1), x
+
+    shared.applied(config, constants, score)(jax.random.key(0), raw)
+    source = shared.ArraySource({"image": raw[None]})
+    np.testing.assert_array_equal(seen[0], shared.prepared(config, constants, source)["image"])
+
+
+def untrained(experiment, config, constants, examples):
+    """The parameters that training starts from."""
+    trained = {}
+    for spec in experiment.EXPERIMENT.stages:
+        if spec.wanted is None or spec.wanted(config):
+            stage = spec.build(config, constants, trained)
+            batch = {name: jnp.asarray(array[-2:]) for name, array in examples.arrays.items()}
+            if spec.name == "diffusion" and experiment is anomaly_latent:
+                batch = stage.prepare(jax.random.key(0), batch)
+            trained[spec.name] = stage.model.init(jax.random.key(1), batch)
+    return trained
+
+
+def evaluated(experiment, config, constants, trained, splits, key):
+    """The method of `jaxgen apply`, as an evaluation has it."""
+    if experiment is anomaly_latent:
+        healer = anomaly_latent._Healer(config, constants, trained)
+        healthy = anomaly_latent._calibrated(config, constants, healer, splits, jax.random.key(config.seed))
+        return anomaly_latent._methods(config, healer, key, healthy)["latent healing"]
+    if experiment is anomaly_gan:
+        return shared.by_residual(config, anomaly_gan._restorer(config, constants, trained))
+    if experiment is anomaly_counterfactual:
+        run = experiment._translators(config, constants, trained)[experiment.APPLIED].run
+        setting = experiment.Setting(level=config.levels[0], scale=config.scales[1])
+        return shared.by_residual(config, lambda x: run(x, setting))
+    name = "boxes" if experiment is anomaly_patch else config.noise[0]
+    restore = experiment._restorer(config, constants, trained, name)
+    return shared.by_residual(config, lambda x: restore(key, x, levels.middle(config.levels)))
+
+
+@pytest.mark.parametrize("name", list(OURS))
+def test_the_map_of_a_network_is_the_same_alone_in_a_set_and_in_apply(name):
+    experiment = importlib.import_module(f"experiments.{name}")
+    config = dataclasses.replace(experiment.SMOKE, reference_steps=0, erosion=1)
+    config = dataclasses.replace(config, vae_steps=0, residual="darker")
+    splits, key = experiment.EXPERIMENT.load(config), jax.random.key(5)
+    constants = {**experiment.EXPERIMENT.measure(config, splits), "chosen": {}}
+    trained = untrained(experiment, config, constants, experiment.EXPERIMENT.examples(config, constants, splits))
+    method = evaluated(experiment, config, constants, trained, splits, key)
+    x = shared.phantoms(config, 1, 3)["image"]
+    one, two = alone_and_together(config, method, x)
+    np.testing.assert_allclose(one, two, atol=1e-5)
+    assert (one > 0).any()
+    applied = experiment._apply(config, constants, trained)(key, (x[0] + 1) / 2)["anomaly"]
+    np.testing.assert_allclose(applied, one, atol=1e-5)
+
+
+def test_unlikely_codes_are_counted_from_no_divergence():
+    """What is subtracted is the same for every image, and no map falls below 0."""
+    healthy = anomaly.Healthy(np.array([1.0, 4.0]), np.array([0.5, 2.0]), np.zeros((4, 4)))
+
+    class Healer:
+        def divergence(self, key, x):
+            return np.stack([np.broadcast_to(x.mean((1, 2, 3))[:, None, None], (len(x), 4, 4))] * 2)
+
+    method = anomaly_latent._methods(anomaly_latent.SMOKE, Healer(), None, healthy)["likelihood of the code"]
+    x = np.zeros((1, 16, 16, 1), np.float32)
+    np.testing.assert_allclose(method(x)[0], 0, atol=1e-6)
+    many = method(np.concatenate([x + 3, x, x + 1]))[0]
+    np.testing.assert_allclose(many, method(x + 3)[0][0] * np.array([1, 0, 1 / 3])[:, None, None], atol=1e-5)
+    x[0, 0, 0] = np.nan
+    assert np.isnan(method(x)[0]).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("residual", ["absolute", "brighter", "darker"])
+def test_a_method_that_diverged_has_no_numbers_and_is_named(bad, residual):
+    config = dataclasses.replace(anomaly_diffusion.SMOKE, residual=residual, lesions=3, median=3)
+    bench = judging.bench(config, {}, shared.load_data(config))
+
+    def restore(x):
+        restored = 0 * x
+        restored[-1, 5:12, 5:12] = bad  # in the last image of a set alone
+        return restored
+
+    methods = judging.baselines(config, bench.train)
+    simple = tuple(methods)
+    methods["diverged"] = shared.by_residual(config, restore)
+    metrics, _ = judging.table(config, bench, methods, simple)
+    row = metrics["diverged"]
+    measured = [value for key, value in row.items() if key != "diverged"]
+    assert not np.isfinite(measured).any(), row
+    assert row["diverged"] == pytest.approx(1 / 3)
+    assert "diverged" not in metrics["pca-32"]
+    assert all(np.isfinite(value) for value in metrics["pca-32"].values())
+    assert "nan" in judging.headline(metrics, "diverged", simple)
+    x, mask = bench.chosen_on
+    found = judging.tuned(config, lambda x, setting: restore(x) if setting < 2 else 0 * x, (1, 2, 3), (x, mask))
+    assert found.setting == 2, "NaN is never the best"

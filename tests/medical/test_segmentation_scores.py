@@ -52,6 +52,8 @@ def test_masks():
         "hausdorff95": np.mean([max(np.percentile(x, 95), np.percentile(y, 95)) for x, y in sided]),
         "surface_distance": np.mean([np.mean(x + y) for x, y in sided]),
         "component_error": np.mean([abs(components(a) - components(b)) for a, b in pairs]),
+        "missed": 0,
+        "false_alarms": 0,
     }
     assert got == pytest.approx(want, rel=1e-5)
 
@@ -62,7 +64,63 @@ def test_empty_masks():
     assert (both["dice"], both["dice_pooled"], both["iou"], both["component_error"]) == (1, 1, 1, 0)
     assert math.isnan(both["hausdorff95"])
     mixed = scores.score_masks([empty, full], [full, full])
-    assert (mixed["dice"], mixed["hausdorff95"], mixed["component_error"]) == (0.5, 0, 0.5)
+    assert (mixed["dice"], mixed["hausdorff95"], mixed["component_error"]) == (0.5, pytest.approx(32**0.5 / 2), 0.5)
+    assert (mixed["missed"], mixed["false_alarms"]) == (1, 0)
+
+
+def disc(row, column, radius, side=40):
+    return np.hypot(*(np.indices((side, side)) - np.array([row, column]).reshape(2, 1, 1))) <= radius
+
+
+DISCS = [disc(20, 20, 8), disc(12, 25, 6), disc(28, 14, 3)]
+
+
+@pytest.mark.parametrize("metric", ["hausdorff95", "surface_distance"])
+@pytest.mark.parametrize("near", [disc(30, 16, 3), disc(0, 39, 1), disc(39, 39, 0)])
+def test_a_missed_object_is_worse_than_one_found_badly(metric, near):
+    found = scores.score_masks([*DISCS[:2], near], DISCS)
+    missed = scores.score_masks([*DISCS[:2], np.zeros((40, 40), bool)], DISCS)
+    assert missed[metric] > found[metric]
+    assert missed[metric] == pytest.approx(np.hypot(40, 40) / 3)
+    assert (found["missed"], missed["missed"]) == (0, 1)
+
+
+def test_a_false_alarm_is_worse_than_an_empty_mask():
+    empty = np.zeros((40, 40), bool)
+    right = scores.score_masks([*DISCS[:2], empty], [*DISCS[:2], empty])
+    wrong = scores.score_masks([*DISCS[:2], DISCS[2]], [*DISCS[:2], empty])
+    assert (right["hausdorff95"], right["missed"], right["false_alarms"]) == (0, 0, 0)
+    assert wrong["hausdorff95"] == pytest.approx(np.hypot(40, 40) / 3)
+    assert (wrong["missed"], wrong["false_alarms"]) == (0, 1)
+
+
+def test_the_penalty_of_a_volume_is_in_millimetres_and_of_each_image_s_own_size():
+    volume = np.zeros((10, 20, 30), bool)
+    volume[4:6, 4:6, 4:6] = True
+    moved = np.roll(volume, 1, 0)
+    spacing = (5.0, 1.0, 0.5)
+    found = scores.score_masks([volume], [moved], spacing=spacing)
+    assert found["hausdorff95"] == pytest.approx(5.0)
+    lost = scores.score_masks([0 * volume > 0, 0 * volume[2:8] > 0], [volume, volume[2:8]], spacing=spacing)
+    diagonals = [np.linalg.norm([50, 20, 15]), np.linalg.norm([30, 20, 15])]
+    assert lost["hausdorff95"] == lost["surface_distance"] == pytest.approx(np.mean(diagonals))
+    assert lost["missed"] == 2
+
+
+def test_maps_that_are_no_numbers_have_no_error():
+    bad = np.full((6, 6), 0.1)
+    bad[0, 0] = np.nan
+    assert math.isnan(scores.eikonal_error([np.full((6, 6), 0.1), bad], 5.0))
+    assert math.isnan(scores.score_uncertainty([bad], [bad > 0], [bad > 1]))
+    assert math.isnan(scores.score_probability([bad], [bad > 1])["ece"])
+    assert math.isnan(scores.score_probability([bad], [bad > 1])["brier"])
+    assert math.isnan(scores.score_cases([0.1, np.inf, 0.3], [0.9, 0.8, 0.7]))
+
+
+def test_uncertainties_are_ranked_in_double_precision():
+    near = 0.5 + np.array([[1e-12, 2e-12, 0.0, 3e-12]])
+    masks, truths = [np.array([[True, True, False, True]])], [np.array([[False, True, False, False]])]
+    assert scores.score_uncertainty([near], masks, truths) == 0.75
 
 
 def test_uncertainty_is_the_share_of_pairs_in_order():

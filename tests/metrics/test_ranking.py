@@ -75,3 +75,46 @@ def test_scikit_learn_agrees():
         np.testing.assert_allclose(
             average_precision(score, label), metrics.average_precision_score(label, score), rtol=1e-5
         )
+
+
+LABEL = np.array([0, 1, 0, 1, 1, 0])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, jnp.bfloat16])
+@pytest.mark.parametrize("place", [0, 1, slice(None)])
+def test_what_is_no_number_has_no_order(bad, dtype, place):
+    score = np.linspace(0, 1, 6).astype(dtype)
+    score[place] = bad
+    for one in (score, jnp.asarray(score)):
+        assert np.isnan(auroc(one, LABEL))
+        assert np.isnan(average_precision(one, LABEL))
+        assert np.isnan(jax.jit(auroc)(one, LABEL))
+        assert np.isnan(jax.jit(average_precision)(one, LABEL))
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        1 + 1e-12 * np.arange(6),  # equal in float32
+        -1e300 * np.arange(6, 0, -1),  # infinite in float32
+        1e-40 * np.arange(1, 7, dtype=np.float32),  # subnormal: 0 to XLA
+        2**53 + np.arange(6),
+        np.uint64(2**63) + np.arange(6, dtype=np.uint64),
+        np.longdouble(1) + np.finfo(np.longdouble).eps * np.arange(6),
+        np.arange(6, dtype=np.uint8),
+        list(1 + 1e-12 * np.arange(6)),
+    ],
+)
+def test_scores_are_ranked_in_their_own_precision(score):
+    label = np.array([0, 0, 0, 1, 1, 1])
+    assert auroc(score, label) == 1
+    assert average_precision(score, label) == 1
+    assert auroc(score, 1 - label) == 0
+
+
+def test_ties_of_short_floats_stay_ties():
+    for dtype in (jnp.bfloat16, np.float16):
+        score = np.array([1, 1.0001, 2, 2.0001]).astype(dtype)
+        assert auroc(score, np.array([0, 1, 0, 1])) == 0.5
+        assert auroc(jnp.asarray(score), np.array([0, 1, 0, 1])) == 0.5

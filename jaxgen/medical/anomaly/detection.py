@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxgen.medical.anomaly.scoring import dice_threshold
 from jaxgen.metrics import Interval, auroc, average_precision, bootstrap_interval
+from jaxgen.metrics.ranking import orderable
 from jaxgen.types import Array
 
 
@@ -38,7 +39,9 @@ def _ranked(score: Array, mask: Array) -> tuple[Array, Array]:
 
 
 def _flat(score, mask) -> tuple[np.ndarray, np.ndarray]:
-    score, mask = np.asarray(score, np.float32), np.asarray(mask) != 0
+    score, mask = np.asarray(score), np.asarray(mask) != 0
+    if score.dtype.itemsize < 4:
+        score = score.astype(np.float32)  # holds every value of the shorter types
     if score.shape != mask.shape:
         raise ValueError(f"scores of {score.shape} for masks of {mask.shape}")
     return score.reshape(len(score), -1), mask.reshape(len(mask), -1)
@@ -48,13 +51,13 @@ def judge(score, mask, *, threshold: float | None = None) -> Detection:
     """Judge maps of anomalies by masks of lesions.
 
     Args:
-        score: ``[n, *spatial]``, higher where more anomalous; not NaN.
+        score: ``[n, *spatial]``, higher where more anomalous, ordered in its own precision.
         mask: lesions, nonzero, of the same shape.
         threshold: scores at or above it are lesion; from validation images (`scoring.dice_threshold`,
             `scoring.healthy_threshold`). None leaves Dice at a threshold out.
 
     Returns:
-        The `Detection`.
+        The `Detection`; all of it is NaN where a score is NaN or infinite.
 
     Raises:
         ValueError: if the shapes differ.
@@ -65,8 +68,11 @@ def judge(score, mask, *, threshold: float | None = None) -> Detection:
         (0.8, 0.667)
     """
     flat, lesion = _flat(score, mask)
+    if not np.isfinite(flat).all():
+        return Detection(*[float("nan")] * len(Detection._fields))
     ill = lesion.any(1)
-    area, by_case = jax.device_get(_ranked(jnp.asarray(flat), jnp.asarray(lesion)))
+    ordered = orderable(flat)
+    area, by_case = jax.device_get(_ranked(ordered, jnp.asarray(lesion)))
     dice = dice_case = float("nan")
     if threshold is not None:
         above = flat >= threshold
@@ -74,7 +80,7 @@ def judge(score, mask, *, threshold: float | None = None) -> Detection:
         dice = float(2 * hit.sum() / max(size.sum(), 1))
         dice_case = float(np.mean(2 * hit[ill] / size[ill])) if ill.any() else float("nan")
     return Detection(
-        average_precision=float(average_precision(jnp.asarray(flat), jnp.asarray(lesion))),
+        average_precision=float(average_precision(ordered, jnp.asarray(lesion))),
         average_precision_case=float(by_case[ill].mean()) if ill.any() else float("nan"),
         best_dice=dice_threshold(flat, lesion)[1],
         dice=dice,
@@ -104,7 +110,7 @@ def case_counts(score, mask, *, levels: int = 512) -> CaseCounts:
         levels: how many; average precision made from them errs by less than one in so many.
 
     Returns:
-        The `CaseCounts`.
+        The `CaseCounts`; NaN, and with them all that is made of them, where a score is NaN or infinite.
 
     Raises:
         ValueError: if the shapes differ, or there is no lesion.
@@ -116,6 +122,8 @@ def case_counts(score, mask, *, levels: int = 512) -> CaseCounts:
     flat, lesion = _flat(score, mask)
     if not lesion.any():
         raise ValueError("no case has a lesion: there is nothing to find")
+    if not np.isfinite(flat).all():
+        return CaseCounts(*np.full((2, len(flat), 2), np.nan))
     wanted = np.linspace(0, 1, levels)
     edges = np.unique(np.quantile(flat[lesion], wanted, method="lower"))
     level = len(edges) - np.searchsorted(edges, flat, side="right")

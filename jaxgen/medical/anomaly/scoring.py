@@ -50,7 +50,9 @@ def brighter_residual(x, restored):
         >>> brighter_residual(np.array([[[1.0, 3.0]]]), np.array([[[2.0, 0.0]]])).tolist()
         [[1.5]]
     """
-    return (x - restored).clip(0).mean(-1)
+    change = x - restored
+    with np.errstate(invalid="ignore"):
+        return (change.clip(0) + 0 * change).mean(-1)  # what is restored as infinite is NaN, not healthy
 
 
 def squared_residual(x, restored):
@@ -127,7 +129,8 @@ def median_filter(score, width: int = 3) -> np.ndarray:
         width: side of the window in pixels, odd.
 
     Returns:
-        An array of the shape of `score`; at the border the map is mirrored.
+        An array of the shape of `score`; at the border the map is mirrored. NaN wherever the window holds NaN or
+        infinity.
 
     Raises:
         ValueError: if the width is even: the window would have no middle.
@@ -139,7 +142,13 @@ def median_filter(score, width: int = 3) -> np.ndarray:
     if width % 2 == 0:
         raise ValueError(f"a median over {width} pixels has no middle: give an odd width")
     score = np.asarray(score)
-    return ndimage.median_filter(score, (1,) + (width,) * (score.ndim - 1))
+    window = (1,) + (width,) * (score.ndim - 1)
+    bad = ~np.isfinite(score)
+    if not bad.any():
+        return ndimage.median_filter(score, window)
+    found = ndimage.median_filter(np.where(bad, 0, score), window)
+    found[ndimage.maximum_filter(bad, window)] = np.nan
+    return found
 
 
 def erode(mask, iterations: int = 1) -> np.ndarray:
@@ -184,7 +193,8 @@ def clean(score, within, *, width: int = 3) -> np.ndarray:
         >>> clean(np.array([[2.0, 9.0, 1.0, 3.0]]), np.array([[1, 1, 0, 1]])).tolist()
         [[2.0, 2.0, 0.0, 3.0]]
     """
-    return median_filter(score, width) * (np.asarray(within) != 0)
+    with np.errstate(invalid="ignore"):
+        return median_filter(score, width) * (np.asarray(within) != 0)
 
 
 def healthy_threshold(score, within, *, rate: float = 0.01) -> float:
@@ -196,7 +206,7 @@ def healthy_threshold(score, within, *, rate: float = 0.01) -> float:
         rate: the share of false positives that is put up with.
 
     Returns:
-        The threshold: what is above is anomalous.
+        The threshold: what is above is anomalous. NaN where a score is NaN or infinite.
 
     Raises:
         ValueError: if there is nowhere to look.
@@ -208,6 +218,8 @@ def healthy_threshold(score, within, *, rate: float = 0.01) -> float:
     inside = np.asarray(score)[np.asarray(within) != 0]
     if inside.size == 0:
         raise ValueError("no pixel of the validation images is in the foreground: check the mask")
+    if not np.isfinite(inside).all():
+        return float("nan")
     return float(np.quantile(inside, 1 - rate))
 
 
@@ -222,7 +234,8 @@ def dice_threshold(score, mask) -> tuple[float, float]:
         mask: lesions, nonzero, of the same shape.
 
     Returns:
-        The pair (threshold, Dice): scores at or above the threshold are lesion.
+        The pair (threshold, Dice): scores at or above the threshold are lesion. NaN both where a score is NaN or
+        infinite.
 
     Raises:
         ValueError: if the shapes differ.
@@ -234,7 +247,9 @@ def dice_threshold(score, mask) -> tuple[float, float]:
     score, mask = np.asarray(score), np.asarray(mask) != 0
     if score.shape != mask.shape:
         raise ValueError(f"scores of {score.shape} for masks of {mask.shape}")
-    order = np.argsort(-score.ravel(), kind="stable")
+    if not np.isfinite(score).all():
+        return float("nan"), float("nan")
+    order = np.argsort(score.ravel(), kind="stable")[::-1]
     ranked, hit = score.ravel()[order], np.cumsum(mask.ravel()[order])
     overlap = 2 * hit / (np.arange(1, len(hit) + 1) + hit[-1])
     # A group of equal scores is above the threshold together.

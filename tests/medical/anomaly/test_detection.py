@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from jaxgen.medical.anomaly import detection as judging
+from jaxgen.medical.anomaly import dice_threshold, healthy_threshold
 from jaxgen.metrics import auroc, average_precision
 
 
@@ -66,3 +67,46 @@ def test_intervals_are_over_cases_and_pairs_are_kept():
     with pytest.raises(ValueError, match="same ones"):
         judging.average_precision_gain(counts, twice)
     assert gain.high - gain.low < 0.5 * (interval.high - interval.low)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", [(0,), (0, 3, 3), (-1,), (-1, 0, 0)])
+def test_a_map_that_is_no_number_has_no_metric(bad, where):
+    """A whole map or one pixel, of an ill case or of the healthy one."""
+    score, mask = cases()
+    score[where] = bad
+    found = judging.judge(score, mask, threshold=0.5)
+    assert np.isnan(found).all()
+    assert np.isnan(dice_threshold(score, mask)).all()
+    counts = judging.case_counts(score, mask)
+    assert np.isnan(judging.average_precision_interval(counts, resamples=3)).all()
+    good = judging.case_counts(*cases())
+    assert np.isnan(judging.average_precision_gain(counts, good, resamples=3)).all()
+    assert np.isnan(judging.average_precision_gain(good, counts, resamples=3)).all()
+    assert np.isnan(healthy_threshold(score, np.ones_like(mask)))
+
+
+@pytest.mark.parametrize(
+    "squeeze",
+    [
+        lambda s: 1 + 1e-12 * s,
+        lambda s: np.float32(1e-42) * np.round(100 * (s + 10)).astype(np.float32),
+        lambda s: 1e290 * s,
+    ],
+)
+def test_maps_are_ranked_in_their_own_precision(squeeze):
+    score, mask = cases()
+    score = np.round(100 * score) / 100
+    near = squeeze(score)
+    np.testing.assert_allclose(judging.judge(near, mask), judging.judge(score, mask), rtol=1e-6)
+    counts, squeezed = judging.case_counts(score, mask), judging.case_counts(near, mask)
+    np.testing.assert_array_equal(counts.lesion, squeezed.lesion)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float16, jnp.bfloat16, bool])
+def test_maps_of_any_type(dtype):
+    score, mask = cases()
+    score = np.clip(np.round(20 * (score + 3)), 0, 255)
+    score = (score > 80 if dtype is bool else score).astype(dtype)
+    want = judging.judge(score.astype(np.float64), mask, threshold=0.5)
+    np.testing.assert_allclose(judging.judge(score, mask, threshold=0.5), want, rtol=1e-6)

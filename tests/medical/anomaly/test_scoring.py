@@ -91,3 +91,26 @@ def test_small_components_go():
     assert not kept[0, 4, 4]
     assert not kept[1].any()
     assert scoring.remove_small(mask, 2, connectivity=2)[1].sum() == 2
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_not_cleaned_away(bad):
+    """A median would pass over one pixel, and a model that diverged would have a clean map."""
+    score, within = np.ones((2, 8, 8)), np.ones((2, 8, 8))
+    score[0, 4, 4] = bad
+    found = scoring.clean(score, within)
+    assert np.isnan(found[0, 3:6, 3:6]).all()
+    assert np.isfinite(found[0]).sum() == 64 - 9
+    assert (found[1] == 1).all(), "other images are as they were"
+    assert np.isnan(scoring.clean(score, within, width=1)[0, 4, 4])
+    assert np.isnan(scoring.clean(np.full((1, 4, 4), bad), np.zeros((1, 4, 4)))).any()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("residual", [scoring.absolute_residual, scoring.brighter_residual, scoring.squared_residual])
+def test_a_restored_image_that_is_no_number_is_not_healthy(bad, residual):
+    x, restored = np.zeros((1, 2, 1)), np.array([[[0.0], [bad]]])
+    for one, other in ((x, restored), (restored, x)):
+        found = residual(one, other)[0]
+        assert found[0] == 0
+        assert not np.isfinite(found[1])
