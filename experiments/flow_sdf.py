@@ -395,9 +395,10 @@ def _evaluate(config, constants, trained, splits, key) -> Evaluation:
     shown = _spread(cases, 5)
     few = [cases[i]["image"] for i in shown[-3:]]
     times = np.asarray(_sampler(config)["grid"]).tolist()
+    way_key = jax.random.fold_in(key, len(splits.test))
     drawn = {
         "overview": figures.overview(cases, shown),
-        "flow": figures.along_the_flow(segmenter.trajectories(key, few), few, times),
+        "flow": figures.along_the_flow(segmenter.trajectories(way_key, few), few, times),
         "members": figures.members(cases, shown[:4]),
         "uncertainty": figures.uncertainty(cases),
         "failures": figures.failures(cases),
