@@ -28,7 +28,7 @@ from jaxgen.imaging.intensity import percentile_range
 from jaxgen.imaging.tiles import extract_tiles, tiling
 from jaxgen.medical import flow_sdf, segmentation_scores
 from jaxgen.medical.conditional import ConditionalNet, conditional_net
-from jaxgen.medical.uncertainty import decision_threshold, summarise
+from jaxgen.medical.uncertainty import agreeing_probability, decision_threshold, summarise
 from jaxgen.medical.whole_image import by_tiles
 from jaxgen.metrics.overlap import dice
 from jaxgen.nets import rrdb_encoder, unet
@@ -438,10 +438,11 @@ def _apply(config, constants, trained):
             )
         (maps,) = segmenter.ensembles(key, [segmenter.scale(image)], chunk=4)
         summary = summarise(jnp.asarray(maps), threshold=_threshold(config))
+        probability = np.asarray(agreeing_probability(summary))
         return {
             "mask": np.asarray(summary.mask),
-            "probability": np.asarray(summary.probability),
-            "uncertainty": np.asarray(summary.mask_variance),
+            "probability": probability,
+            "uncertainty": probability * (1 - probability),
             "distance": np.asarray((summary.mean - _threshold(config)) * config.truncation),
         }
 
@@ -462,7 +463,6 @@ SMOKE = dataclasses.replace(
     steps=6,
     batch_size=2,
     size=64,
-    tile_overlap=0,
     test_images=4,
     chunk=4,
     image_channels=(12,),

@@ -12,7 +12,8 @@ class EnsembleSummary(NamedTuple):
 
     Attributes:
         mask: the mean distance map is at most the threshold.
-        probability: the share of members whose mask holds the pixel.
+        probability: the share of members whose mask holds the pixel. It need not be above 1/2 where the mean is in
+            the mask: few members far inside outweigh more that are just outside. See `agreeing_probability`.
         mask_variance: ``p (1 - p)`` of that share: the map that finds wrong pixels.
         standardised_mean: ``-|mean - threshold| / std`` of the distances: larger where the boundary is less sure.
         case_uncertainty: ``[...]``, the variance of the distances averaged over pixels: one number an image, which
@@ -89,3 +90,27 @@ def summarise(distances: Array, spatial_dims: int = 2, threshold: float = 0.0) -
         case_uncertainty=jnp.mean(jnp.square(std), axis=space),
         mean=mean,
     )
+
+
+def agreeing_probability(summary: EnsembleSummary) -> Array:
+    """The probability to hand out beside the mask: at least 1/2 in the mask, and less outside of it.
+
+    ``max(p, 1/2)`` where the mean distance is in the mask and ``min(p, just below 1/2)`` elsewhere, p the share of
+    members. It is p but for the few pixels where the mean of the distances and the majority of the members differ.
+
+    Args:
+        summary: of `summarise`.
+
+    Returns:
+        ``[..., *spatial]`` float32; ``mask == (result >= 0.5)`` everywhere.
+
+    Example:
+        >>> summary = summarise(jnp.array([[[-1.0, 1.0]], [[0.1, -0.5]], [[0.1, -0.5]]]))
+        >>> summary.mask.tolist(), (3 * summary.probability).round().tolist()
+        ([[True, True]], [[1.0, 2.0]])
+        >>> (3 * agreeing_probability(summary)).round(1).tolist()
+        [[1.5, 2.0]]
+    """
+    half = jnp.float32(0.5)
+    outside = jnp.minimum(summary.probability, jnp.nextafter(half, jnp.float32(0)))
+    return jnp.where(summary.mask, jnp.maximum(summary.probability, half), outside)
