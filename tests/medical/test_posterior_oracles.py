@@ -230,7 +230,6 @@ def test_score_mri_has_the_law_of_its_recursion_where_alpha_is_below_1(strength)
     """On the path that it was published for alpha is 1, and a forgotten one would not show."""
     mean, covariance = _law(_score_mri_law(strength))
     x = drawn(score_mri, "long", CHAINS, strength)
-    assert misfit(x, mean, covariance + 1e-8 * np.eye(D)) < 5 if strength < 1 else True
     free = np.linalg.svd(A)[2][M:]
     assert misfit(x @ free.T, free @ mean, free @ covariance @ free.T) < 5
     np.testing.assert_allclose((x @ A.T).mean(0), A @ mean, atol=5 * NOISE / np.sqrt(CHAINS))
@@ -247,7 +246,7 @@ SHRINKING = {
 @pytest.mark.parametrize("name", SHRINKING)
 @pytest.mark.parametrize("corrections", [0, 1, 2])
 def test_score_mri_leaves_the_measurements_at_their_share_of_the_state(name, corrections):
-    """``A x = alpha y`` after each correction, as the denoiser sees it, and after the predictor; between the ends too."""
+    """``A x = alpha y`` after each correction, as the denoiser sees it, and after the predictor, at any time."""
     path = SHRINKING[name]
     grid = grids.uniform(path, 5)
     seen = []
