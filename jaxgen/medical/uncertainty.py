@@ -93,16 +93,17 @@ def summarise(distances: Array, spatial_dims: int = 2, threshold: float = 0.0) -
 
 
 def agreeing_probability(summary: EnsembleSummary) -> Array:
-    """The probability to hand out beside the mask: at least 1/2 in the mask, and less outside of it.
+    """The probability to hand out with the mask: above 1/2 in the mask, and below 1/2 outside of it.
 
-    ``max(p, 1/2)`` where the mean distance is in the mask and ``min(p, just below 1/2)`` elsewhere, p the share of
-    members. It is p but for the few pixels where the mean of the distances and the majority of the members differ.
+    ``max(p, just above 1/2)`` where the mean distance is in the mask and ``min(p, just below 1/2)`` elsewhere, p the
+    share of members. It is p but for the few pixels where the mean of the distances and the majority of the members
+    differ, or members tie.
 
     Args:
         summary: of `summarise`.
 
     Returns:
-        ``[..., *spatial]`` float32; ``mask == (result >= 0.5)`` everywhere.
+        ``[..., *spatial]`` float32; ``mask == (result > 0.5)`` everywhere, and nothing is 0.5.
 
     Example:
         >>> summary = summarise(jnp.array([[[-1.0, 1.0]], [[0.1, -0.5]], [[0.1, -0.5]]]))
@@ -111,6 +112,6 @@ def agreeing_probability(summary: EnsembleSummary) -> Array:
         >>> (3 * agreeing_probability(summary)).round(1).tolist()
         [[1.5, 2.0]]
     """
-    half = jnp.float32(0.5)
-    outside = jnp.minimum(summary.probability, jnp.nextafter(half, jnp.float32(0)))
-    return jnp.where(summary.mask, jnp.maximum(summary.probability, half), outside)
+    below, above = (jnp.nextafter(jnp.float32(0.5), jnp.float32(end)) for end in (0, 1))
+    p = summary.probability
+    return jnp.where(summary.mask, jnp.maximum(p, above), jnp.minimum(p, below))

@@ -73,7 +73,7 @@ class _UNet(nn.Module):
             x = space_to_depth(x, self.patch)
         h = layers.Conv(self.channels[0])(x)
         if features is not None:
-            h = h + features
+            h = h + features.astype(h.dtype)
         skips = [h]
         last = len(self.channels) - 1
         for level, width in enumerate(self.channels):

@@ -29,19 +29,20 @@ def cast_floats(tree: Any, dtype: Any) -> Any:
     return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
 
 
-_UNROUNDED = frozenset({"log_diagonal", "log_scale", "lower", "scale", "shift", "theta", "upper", "weight"})
-"""Parameters that enter float32 arithmetic (norms, transforms of flows, frequencies), where rounding gains nothing."""
+_UNROUNDED = frozenset({"entries", "log_diagonal", "log_scale", "lower", "scale", "shift", "theta", "upper", "weight"})
+"""Parameters that enter float32 arithmetic (norms, transforms of flows, codebooks, frequencies): left as they are."""
 
 
 def cast_parameters(params: Params, dtype: Any) -> Params:
-    """Parameters as a network is to compute with them: in `dtype`, but for those of norms, transforms and frequencies.
+    """Parameters as a network is to compute with them: in `dtype`, but for those that enter no large product.
 
-    A layer computes in the dtype of its kernel. What enters float32 arithmetic in any case keeps its digits: scales and
-    shifts of norms, splines, 1x1 convolutions and other parameters of bijections, random Fourier frequencies.
+    A layer computes in the dtype of its kernel. What enters float32 arithmetic in any case keeps its digits, so that
+    training and sampling see the same numbers: scalars, scales and shifts of norms, splines, 1x1 convolutions and other
+    parameters of bijections, codebooks, random Fourier frequencies.
 
     Args:
         params: any tree of parameters, such as all groups of a model.
-        dtype: of kernels, biases, tables and whatever else is no leaf of those names.
+        dtype: of kernels, biases, tables of embeddings and whatever else is none of these.
 
     Returns:
         A tree of the same structure.
@@ -53,7 +54,8 @@ def cast_parameters(params: Params, dtype: Any) -> Params:
     """
 
     def cast(path: Any, leaf: Array) -> Array:
-        return leaf if getattr(path[-1], "key", None) in _UNROUNDED else cast_floats(leaf, dtype)
+        keeps = jnp.ndim(leaf) == 0 or (path and getattr(path[-1], "key", None) in _UNROUNDED)
+        return leaf if keeps else cast_floats(leaf, dtype)
 
     return jax.tree_util.tree_map_with_path(cast, params)
 

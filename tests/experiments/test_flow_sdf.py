@@ -157,7 +157,7 @@ def test_apply_to_a_picture_and_a_volume(run, tmp_path):
     assert {"mask", "probability", "uncertainty", "distance"} <= set(arrays)
     assert all(array.shape == (48, 80) for array in arrays.values())
     np.testing.assert_array_equal(arrays["mask"] > 0, arrays["distance"] <= 0)
-    np.testing.assert_array_equal(arrays["mask"] > 0, arrays["probability"] >= 0.5)
+    np.testing.assert_array_equal(arrays["mask"] > 0, arrays["probability"] > 0.5)
     np.testing.assert_allclose(arrays["uncertainty"], arrays["probability"] * (1 - arrays["probability"]), atol=1e-6)
     mask = nibabel.load(out / "scan_mask.nii.gz")
     assert mask.shape == (20, 40, 3)

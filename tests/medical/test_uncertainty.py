@@ -44,8 +44,9 @@ def test_the_probability_handed_out_agrees_with_the_mask(members, threshold):
     found = np.asarray(agreeing_probability(summary))
     share, mask = np.asarray(summary.probability), np.asarray(summary.mask)
     np.testing.assert_array_equal(found >= 0.5, mask)
+    np.testing.assert_array_equal(found > 0.5, mask)
     assert found.dtype == np.float32
     majority = share >= 0.5
-    np.testing.assert_array_equal(found[majority == mask], share[majority == mask])
+    np.testing.assert_allclose(found[majority == mask], share[majority == mask], atol=1e-7)
     np.testing.assert_allclose(found[majority != mask], 0.5, atol=1e-7)
     assert members < 5 or (majority != mask).any()

@@ -183,6 +183,25 @@ def test_a_network_answers_in_float32_whatever_it_computes_in(name):
         assert jax.eval_shape(net.apply, cast, *inputs).dtype == answer
 
 
+def test_what_a_network_is_told_besides_does_not_widen_its_activations():
+    """Features, context, segmentation, label and vector come in float32; the skip connections stay bfloat16."""
+    net = unet(1, channels=(8, 8), blocks=1, cross_attention=(1,), classes=2, spade=4)
+    told = {
+        "vector": jnp.ones((2, 3)),
+        "features": jnp.ones((2, 8, 8, 8)),
+        "label": jnp.arange(2),
+        "context": jnp.ones((2, 3, 5)),
+        "segmentation": jnp.ones((2, 8, 8, 2)),
+    }
+    params = jax.eval_shape(lambda: net.init(jax.random.key(0), IMAGE["image"], jnp.zeros(2), **told))
+    half = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16), params)
+    with ops.form("accelerator"):
+        traced = jax.make_jaxpr(lambda p: net.apply(p, IMAGE["image"], jnp.zeros(2), **told))(half)
+    joined = [e for e in equations(traced.jaxpr) if e.primitive.name == "concatenate" and e.outvars[0].aval.ndim == 4]
+    assert len(joined) == 4
+    assert all(e.outvars[0].aval.dtype == jnp.bfloat16 for e in joined)
+
+
 def test_the_density_of_a_continuous_flow_is_that_of_its_rounded_parameters():
     """Not that of a network that sees x rounded, whose divergence says nothing of where it carries x."""
     model, _ = FAMILIES["cnf"]
@@ -203,6 +222,8 @@ def test_frequencies_norms_and_transforms_keep_their_digits():
         "GroupNorm_0": {"scale": jnp.ones(2), "shift": jnp.ones(2)},
         "0": {"lower": jnp.ones((2, 2)), "upper": jnp.ones((2, 2)), "log_diagonal": jnp.ones(2), "theta": jnp.ones(2)},
         "Dense_0": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)},
+        "codebook": {"entries": jnp.ones((2, 2))},
+        "scale": {"factor": jnp.ones(())},
     }
 
     def loss(params, key, batch):
