@@ -189,11 +189,14 @@ def make_watch(config: GANConfig, constants, trained, model: Model) -> Watch:
 
 
 def draw_images(config: GANConfig, constants, trained, key, n: int, label: np.ndarray | None = None) -> np.ndarray:
-    """Images ``[n, h, w, c]`` of the averaged generator, clipped to [-1, 1]; with labels ``[n]`` of those classes."""
+    """Images ``[n, h, w, c]`` of the averaged generator, clipped to [-1, 1]; with labels ``[n]`` of those classes.
+
+    The key is one key, or keys ``[n]``.
+    """
     model = make_model(config, constants, None if label is None else len(constants["classes"]))
     params = trained["gan"]
     draw = jax.jit(lambda params, keys, *label: judging.cut(model.sample(params, keys, len(keys), *label)))
-    keys = jax.random.split(key, n)
+    keys = key if key.ndim else jax.random.split(key, n)
     arrays = (keys,) if label is None else (keys, label)
     return images.in_chunks(lambda *arrays: draw(params, *arrays), n, config.chunk, *arrays)
 

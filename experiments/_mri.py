@@ -129,12 +129,12 @@ def _real(kind: str, acceleration: float, key: Key, x: Array) -> tuple[Array, Ar
 def _coils(
     kind: str, acceleration: float, coils: int, estimated: bool, phase: Array, noise: Array, key: Key, x: Array
 ) -> tuple[Array, ...]:
-    mask_key, coil_key, phase_key = jax.random.split(key, 3)
+    mask_key, coil_key, phase_key, noise_key = jax.random.split(key, 4)
     h, w, _ = x.shape
     mask = MASKS[kind](mask_key, (h, w), acceleration)
     maps = simulated_coils(coil_key, (h, w), coils)
     y = mri_operator(mask, maps, channels=2).forward(add_phase(phase_key[None], (x[None] + 1) / 2, phase))
-    real, imaginary = noise * jax.random.normal(jax.random.fold_in(key, 1), (2, *y.shape))
+    real, imaginary = noise * jax.random.normal(noise_key, (2, *y.shape))
     y = y + mask[..., None] * (real + 1j * imaginary)
     lines = calibration_lines(min(h, w), acceleration)
     region = (lines if kind in POINTS else h, lines)

@@ -148,25 +148,27 @@ class _Healer:
         return images.in_chunks(heal, len(x), self._config.chunk, keys, x, mask.astype(np.float32))
 
 
-def _methods(config: LatentConfig, healer: _Healer, key, healthy: anomaly.Healthy) -> dict[str, shared.Method]:
+def _methods(
+    config: LatentConfig, healer: _Healer, flag_key, heal_key, healthy: anomaly.Healthy
+) -> dict[str, shared.Method]:
     deviation, residual_of = config.gate_deviation, shared.RESIDUALS[config.residual]
 
     def flagged(x):
-        score, mask = anomaly.unlikely(healer.divergence(key, x), healthy)
+        score, mask = anomaly.unlikely(healer.divergence(flag_key, x), healthy)
         return score, np.where(np.isfinite(score), mask, np.nan)  # NaN is not healthy
 
     def residual(x):
-        restored = healer.healed(key, x, np.zeros((len(x), *_code_shape(config)[:2])))
+        restored = healer.healed(heal_key, x, np.zeros((len(x), *_code_shape(config)[:2])))
         return residual_of(x, restored), restored
 
     def whole(x):
         _, mask = flagged(x)
-        restored = healer.healed(key, x, mask)
+        restored = healer.healed(heal_key, x, mask)
         found = residual_of(x, restored)
         return anomaly.gated_residual(found, mask, deviation=deviation), restored
 
     def ungated(x):
-        restored = healer.healed(key, x, flagged(x)[1])
+        restored = healer.healed(heal_key, x, flagged(x)[1])
         return residual_of(x, restored), restored
 
     def unhealed(x):
@@ -203,13 +205,14 @@ def _evaluate(config: LatentConfig, constants, trained, splits, key) -> Evaluati
     simple = tuple(methods)
     methods |= shared.learned(config, constants, trained)
     healer = _Healer(config, constants, trained)
-    healthy = _calibrated(config, constants, healer, splits, key)
-    methods |= _methods(config, healer, jax.random.fold_in(key, 1), healthy)
+    calibration_key, flag_key, heal_key = jax.random.split(key, 3)
+    healthy = _calibrated(config, constants, healer, splits, calibration_key)
+    methods |= _methods(config, healer, flag_key, heal_key, healthy)
     metrics: dict[str, Any]
     metrics, figures = judging.table(config, bench, methods, simple)
     if "L1" in bench.lesions:
         x, mask = bench.lesions["L1"]
-        score, _ = anomaly.unlikely(healer.divergence(jax.random.fold_in(key, 1), x), healthy)
+        score, _ = anomaly.unlikely(healer.divergence(flag_key, x), healthy)
         share = jax.image.resize(jnp.asarray(mask, jnp.float32), score.shape, "linear")
         metrics["latent healing"]["code_auroc"] = float(auroc(np.asarray(score), share > 0.5))
     return Evaluation(metrics, figures, judging.headline(metrics, "latent healing", simple), DESCRIBE)
@@ -219,7 +222,11 @@ def _apply(config: LatentConfig, constants, trained):
     """The validation images of the run's data say what is usual."""
     healer, key = _Healer(config, constants, trained), jax.random.key(config.seed)
     healthy = _calibrated(config, constants, healer, shared.load_data(config), key)
-    return shared.applied(config, constants, lambda key, x: _methods(config, healer, key, healthy)["latent healing"](x))
+
+    def heal(key, x):
+        return _methods(config, healer, *jax.random.split(key), healthy)["latent healing"](x)
+
+    return shared.applied(config, constants, heal)
 
 
 SMALL = LatentConfig(

@@ -44,7 +44,8 @@ def _evaluate(config: adversarial.GANConfig, constants, trained, splits, key) ->
     real = judging.Real(config, constants, splits, judge)
     assert real.label is not None  # data without labels were refused
     label = np.asarray(real.label)  # as often as among the held-out images, so that the two are comparable
-    drawn = adversarial.draw_images(config, constants, trained, key, real.count, label)
+    keys = jax.random.split(key, real.count + 2)
+    drawn = adversarial.draw_images(config, constants, trained, keys[:-2], real.count, label)
     sets = {"conditional_gan": drawn, "gaussian": _gaussians(config, constants, splits, label)}
     sets["held-out images"] = real.held_out
     metrics: dict[str, Any] = {
@@ -55,9 +56,9 @@ def _evaluate(config: adversarial.GANConfig, constants, trained, splits, key) ->
     classes = constants["classes"]
     shown = range(min(len(classes), 8))
     each = np.repeat(np.arange(len(classes)), 8)
-    by_class = adversarial.draw_images(config, constants, trained, jax.random.fold_in(key, 1), len(each), each)
+    by_class = adversarial.draw_images(config, constants, trained, keys[-2], len(each), each)
     held = {f"{classes[k]} (real)": real.held_out[label == k][:8] for k in shown if (label == k).any()}
-    way = adversarial.between(config, constants, trained, jax.random.fold_in(key, 2), len(shown), 9, np.array(shown))
+    way = adversarial.between(config, constants, trained, keys[-1], len(shown), 9, np.array(shown))
     figures = {
         "samples": pictures.rows({classes[k]: by_class[each == k] for k in shown}, "Images drawn, a row a class."),
         "beside": pictures.rows(held, "Real test images of the same classes."),

@@ -248,7 +248,8 @@ def _settings(config: CTConfig, ways: Reconstructors, x: np.ndarray, key) -> dic
 
     Samplers choose once for all views.
     """
-    scans = _scans(config, x, key)
+    scan_key, draw_key = jax.random.split(key)
+    scans = _scans(config, x, scan_key)
     chosen: dict[str, dict[str, Any]] = {}
     for name, scan in scans.items():
         chosen[name] = {
@@ -260,11 +261,11 @@ def _settings(config: CTConfig, ways: Reconstructors, x: np.ndarray, key) -> dic
             chosen[name]["interpolation"] = _best(WINDOWS, filtered, x, scan)
     middle = str(sorted(config.views)[len(config.views) // 2])
     for method in config.methods:
-        for_views, for_metal = (_sampler_setting(ways, method, x, scans[name], key) for name in (middle, METAL))
+        for_views, for_metal = (_sampler_setting(ways, method, x, scans[name], draw_key) for name in (middle, METAL))
         for name in chosen:
             setting = for_metal if name == METAL else for_views
             few = scans[name].first(config.calibration)
-            drawn = ways.draw(method, key, few, setting, config.repeats)
+            drawn = ways.draw(method, draw_key, few, setting, config.repeats)
             widening = posterior.widening(drawn, x[: config.calibration], ~few.ignore)
             chosen[name] |= {method: setting, posterior.WIDENING.format(method): widening}
     return chosen

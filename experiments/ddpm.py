@@ -78,7 +78,7 @@ def _evaluate(config: DDPMConfig, constants, trained, splits, key) -> Evaluation
     }
     metrics: dict[str, Any] = {name: judging.score(real, judge, x) for name, x in sets.items()}
     metrics["images"] = real.count
-    way = _draw(config, constants, trained, jax.random.fold_in(key, 1), 3, keep=True)
+    way = _draw(config, constants, trained, key, 3, keep=True)  # the first three of the images, on their way
     figures = {
         "samples": pictures.grid(drawn[:40], "Images drawn by the model."),
         "beside": pictures.rows({name: x[:8] for name, x in sets.items()}, "Model, baseline, and real test images."),

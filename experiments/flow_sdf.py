@@ -29,7 +29,7 @@ from jaxgen.imaging.intensity import percentile_range
 from jaxgen.imaging.tiles import extract_tiles, tiling
 from jaxgen.medical import flow_sdf, segmentation_scores
 from jaxgen.medical.conditional import ConditionalNet, conditional_net
-from jaxgen.medical.uncertainty import decision_threshold, summarise
+from jaxgen.medical.uncertainty import agreeing_probability, decision_threshold, summarise
 from jaxgen.medical.whole_image import by_tiles
 from jaxgen.metrics.overlap import dice
 from jaxgen.nets import rrdb_encoder, unet
@@ -405,9 +405,10 @@ def _evaluate(config, constants, trained, splits, key) -> Evaluation:
     shown = _spread(cases, 5)
     few = [cases[i]["image"] for i in shown[-3:]]
     times = np.asarray(_sampler(config)["grid"]).tolist()
+    way_key = jax.random.fold_in(key, len(splits.test))
     drawn = {
         "overview": figures.overview(cases, shown),
-        "flow": figures.along_the_flow(segmenter.trajectories(key, few), few, times),
+        "flow": figures.along_the_flow(segmenter.trajectories(way_key, few), few, times),
         "members": figures.members(cases, shown[:4], raters=splits.rater_names),
         "uncertainty": figures.uncertainty(cases),
         "failures": figures.failures(cases),
@@ -448,10 +449,11 @@ def _apply(config, constants, trained):
             )
         (maps,) = segmenter.ensembles(key, [segmenter.scale(image)], chunk=4)
         summary = summarise(jnp.asarray(maps), threshold=_threshold(config))
+        probability = np.asarray(agreeing_probability(summary))
         return {
             "mask": np.asarray(summary.mask),
-            "probability": np.asarray(summary.probability),
-            "uncertainty": np.asarray(summary.mask_variance),
+            "probability": probability,
+            "uncertainty": probability * (1 - probability),
             "distance": np.asarray((summary.mean - _threshold(config)) * config.truncation),
         }
 
@@ -472,7 +474,6 @@ SMOKE = dataclasses.replace(
     steps=6,
     batch_size=2,
     size=64,
-    tile_overlap=0,
     test_images=4,
     chunk=4,
     image_channels=(12,),

@@ -28,7 +28,8 @@ from jaxgen.experiment import Evaluation, Experiment, StageSpec
 def _evaluate(config: adversarial.GANConfig, constants: Mapping[str, Any], trained, splits, key) -> Evaluation:
     judge = images.Judge(config, constants, trained)
     real = judging.Real(config, constants, splits, judge)
-    drawn = adversarial.draw_images(config, constants, trained, key, real.count)
+    keys = jax.random.split(key, real.count + 1)
+    drawn = adversarial.draw_images(config, constants, trained, keys[:-1], real.count)
     sets = {
         "gan": drawn,
         "gaussian": images.gaussian_images(real.train, real.count, config.seed),
@@ -36,7 +37,7 @@ def _evaluate(config: adversarial.GANConfig, constants: Mapping[str, Any], train
     }
     metrics: dict[str, Any] = {name: judging.score(real, judge, x) for name, x in sets.items()}
     metrics["images"] = real.count
-    way = adversarial.between(config, constants, trained, jax.random.fold_in(key, 1), 4, 9)
+    way = adversarial.between(config, constants, trained, keys[-1], 4, 9)
     lines = {f"line {i + 1}": x for i, x in enumerate(way)}
     figures = {
         "samples": pictures.grid(drawn[:40], "Images drawn by the generator."),

@@ -246,7 +246,8 @@ def _settings(
     k-space from a scanner has none of its own: simulated coils, estimated from as much noise, stand for it.
     """
     truth, chosen = (x + 1) / 2, {}
-    for name, scan in _scans(config, x, key, noise).items():
+    scan_key, draw_key = jax.random.split(key)
+    for name, scan in _scans(config, x, scan_key, noise).items():
         tried: dict[str, dict[float, float]] = {method: {} for method in (*WEIGHTS, *config.methods)}
         for pair in zip(*WEIGHTS.values(), strict=True):
             weights = dict(zip(WEIGHTS, pair, strict=True))
@@ -255,13 +256,13 @@ def _settings(
                 tried[method][weight] = _score(found[method], truth)[0]
         for method in config.methods:
             for setting in SAMPLERS[method].settings:
-                drawn, _ = ways.draw(method, key, scan, setting, 1)
+                drawn, _ = ways.draw(method, draw_key, scan, setting, 1)
                 tried[method][setting] = _score(_magnitude(drawn[0]), truth)[0]
         chosen[name] = {method: highest(scores) for method, scores in tried.items()}
         few = scan.first(config.calibration)
         seen = truth[: config.calibration]
         for method in config.methods:
-            drawn, _ = ways.draw(method, key, few, chosen[name][method], config.repeats)
+            drawn, _ = ways.draw(method, draw_key, few, chosen[name][method], config.repeats)
             widening = posterior.widening(_magnitude(drawn), seen, seen > FOREGROUND)
             chosen[name][posterior.WIDENING.format(method)] = widening
     return chosen

@@ -175,13 +175,13 @@ def odd_images(whole: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     return {name: np.clip(np.rint(x), 0, 255).astype(np.uint8) for name, x in made.items()}
 
 
-def _anomalies(config: NormalizingFlowConfig, log_prob, splits, constants, test, key):
+def _anomalies(config: NormalizingFlowConfig, log_prob, splits, constants, test, key, usual_key):
     """How well each score tells odd images from test images, area under the curve; and their bits per dimension."""
     whole, label = test
     reference, reference_label = _whole_numbers(config, constants, splits.validation, config.likelihood_images)
     sets = {"test images": whole, **odd_images(whole, config.seed)}
     nats = {name: log_prob(key, x, label) for name, x in sets.items()}
-    usual = log_prob(jax.random.fold_in(key, 1), reference, reference_label)
+    usual = log_prob(usual_key, reference, reference_label)
     scores = {
         "likelihood": lambda name: likelihood_score(nats[name]),
         "complexity corrected": lambda name: complexity_corrected_score(nats[name], complexity(sets[name])),
@@ -217,7 +217,7 @@ def _histograms(bits: Mapping[str, np.ndarray]) -> Figure:
 def _evaluate(config: NormalizingFlowConfig, constants, trained, splits, key) -> Evaluation:
     judge = images.Judge(config, constants, trained)
     real = judging.Real(config, constants, splits, judge)
-    draw_key, likelihood_key, data_key = jax.random.split(key, 3)
+    draw_key, likelihood_key, data_key, usual_key = jax.random.split(key, 4)
     draw = _drawing(config, constants, trained)
     distances = _choose_temperature(config, constants, judge, draw, splits)
     chosen = next(iter(distances))
@@ -236,7 +236,7 @@ def _evaluate(config: NormalizingFlowConfig, constants, trained, splits, key) ->
     gaussian = dequantised.bits(fitted, d)
     metrics["flow at 1"] |= flow
     metrics["gaussian"] |= gaussian
-    areas, odd, bits = _anomalies(config, log_prob, splits, constants, test, likelihood_key)
+    areas, odd, bits = _anomalies(config, log_prob, splits, constants, test, likelihood_key, usual_key)
     metrics |= areas
     metrics |= {"images": real.count, "likelihood_images": len(test[0]), "temperature": chosen}
     metrics |= {f"validation_frechet_at_{t:g}": distance for t, distance in sorted(distances.items())}

@@ -119,7 +119,7 @@ def _drawing(config: ScoreSDEConfig, constants, trained, name: str):
 def _likelihoods(config: ScoreSDEConfig, constants, trained, splits, key) -> dict[str, dict[str, float]]:
     """Bits per dimension of test images: by the probability flow, by the bound, and of the Gaussian."""
     path = denoisers.make_path(config)
-    flow_key, bound_key, data_key = jax.random.split(key, 3)
+    flow_key, bound_key, data_key, fit_key = jax.random.split(key, 4)
     x = dequantised.test_images(config, constants, splits, data_key, config.likelihood_images)
 
     @jax.jit
@@ -146,7 +146,7 @@ def _likelihoods(config: ScoreSDEConfig, constants, trained, splits, key) -> dic
         name: images.in_chunks(lambda *a, f=function: f(params, *a), len(x), chunk, jax.random.split(k, len(x)), x)
         for name, function, k in (("probability flow", flow, flow_key), ("variational bound", bound, bound_key))
     }
-    nats["gaussian"] = dequantised.fitted_gaussian_log_prob(config, constants, splits, key, x)
+    nats["gaussian"] = dequantised.fitted_gaussian_log_prob(config, constants, splits, fit_key, x)
     return {name: dequantised.bits(values, x[0].size) for name, values in nats.items()}
 
 

@@ -179,7 +179,7 @@ def _bits(config: TrilemmaConfig, constants, name: str, params, splits, key) -> 
 
 
 def _gaussian_bits(config: TrilemmaConfig, constants, splits, key) -> dict[str, float]:
-    data_key, fit_key = jax.random.split(key)
+    data_key, _, fit_key = jax.random.split(key, 3)  # the second one draws the probes of `_bits`
     x = dequantised.test_images(config, constants, splits, data_key, config.likelihood_images)
     return _interval(dequantised.fitted_gaussian_log_prob(config, constants, splits, fit_key, x), x[0].size)
 

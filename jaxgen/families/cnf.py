@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from jaxgen import draws
@@ -29,7 +30,8 @@ def cnf_model(
     Trained on ``-log p(x) + kinetic * K + jacobian * J`` in nats, where K is the integral of ``|velocity|^2`` and J
     that of the squared Frobenius norm of its Jacobian, on the way from data to noise in `steps` equal steps. The
     likelihood is that of the steps as they are made; ``log_prob`` and ``sample`` solve the equation to a tolerance, by
-    Dopri5 unless told otherwise.
+    Dopri5 unless told otherwise. The network computes in float32 whatever its parameters are: a divergence says how
+    the velocity changes with x, and must be that of the velocity which carries x, not of one that sees x rounded.
 
     Args:
         net: the velocity, ``apply(params, x [b, *shape], t, key=None)``, and ``label=[b]`` with `classes`.
@@ -81,10 +83,10 @@ def cnf_model(
     def loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Info]:
         from jaxgen.samplers import continuous_flow  # diffrax takes a second to load
 
-        x = batch[data]
+        x, held = batch[data], _unrounded(params["net"])
         label = asked(x.shape[0], labels.of(batch))
         carried = continuous_flow.carry(
-            lambda x, t: net.apply(params["net"], x, t, **label),
+            lambda x, t: net.apply(held, x, t, **label),
             x,
             1.0,
             0.0,
@@ -105,14 +107,19 @@ def cnf_model(
 
         label = asked(n, cond)
         noise = draws.normal(key, (n, *shape))
-        velocity, held = explicit(lambda x, t: net.apply(params["net"], x, t, **label), noise, jnp.float32(0))
+        net_params = _unrounded(params["net"])
+        velocity, held = explicit(lambda x, t: net.apply(net_params, x, t, **label), noise, jnp.float32(0))
         return solve_ode(velocity, held, noise, 0.0, 1.0, **{"solver": "dopri5", **options})
 
     def log_prob(params: Params, key: Key, x: Array, cond: Array | None = None, **options: Any) -> Array:
         from jaxgen.samplers import continuous_flow
 
-        label = asked(x.shape[0], cond)
+        label, held = asked(x.shape[0], cond), _unrounded(params["net"])
         options = {"trace": trace, "probes": probes, "solver": "dopri5", **options}
-        return continuous_flow.log_prob(lambda x, t: net.apply(params["net"], x, t, **label), key, x, **options)
+        return continuous_flow.log_prob(lambda x, t: net.apply(held, x, t, **label), key, x, **options)
 
     return Model(init, (Objective("net", loss),), draw, log_prob)
+
+
+def _unrounded(params: Params) -> Params:
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), params)

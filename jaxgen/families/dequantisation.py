@@ -96,7 +96,6 @@ def variational_dequantiser(bijection: Bijection, bins: int = 256) -> Dequantise
 
 
 def _fill(x: Array, u: Array, bins: int) -> Array:
-    # The whole numbers survive even where the batch was cast to bfloat16.
     whole = jnp.round((x.astype(jnp.float32) + 1) * (bins - 1) / 2)
     return -1 + 2 * (whole + u) / bins
 

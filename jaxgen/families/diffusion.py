@@ -113,7 +113,7 @@ def diffusion_model(
 
     def loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Info]:
         x = batch[data]
-        loss_key, label_key, dropout_key = draws.split(key, 3)
+        loss_key, label_key, dropout_key, noise_key = draws.split(key, 4)
         label = labels.training(label_key, batch)
 
         def predict(x_t: Array, t: Array) -> Array:
@@ -124,7 +124,7 @@ def diffusion_model(
             return hybrid(
                 predict, path, loss_key, x, variance.grid, prediction=prediction, weight=weight, **options
             ), {}
-        drawn = None if noise is None else noise(draws.fold_in(loss_key, 1), x.shape)
+        drawn = None if noise is None else noise(noise_key, x.shape)
         options = {"prediction": prediction, "target": target, "weight": weight}
         return denoising(predict, path, loss_key, x, noise=drawn, time=time, **options), {}
 

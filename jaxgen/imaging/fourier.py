@@ -88,7 +88,7 @@ def to_complex(x: Array) -> Array:
         x: real, ``[..., 2]``.
 
     Returns:
-        ``[...]``, complex64 of float32.
+        ``[...]``, complex64 of float32 and of what is narrower.
 
     Raises:
         ValueError: if `x` is complex, or its last axis does not have two entries.
@@ -99,6 +99,7 @@ def to_complex(x: Array) -> Array:
     """
     if jnp.iscomplexobj(x) or x.ndim == 0 or x.shape[-1] != 2:
         raise ValueError(f"a complex image in two real channels is needed, not {x.dtype} of shape {x.shape}")
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # there are no narrower complex numbers
     return jax.lax.complex(x[..., 0], x[..., 1])
 
 

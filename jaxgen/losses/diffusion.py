@@ -148,7 +148,7 @@ def hybrid(
         (2,)
     """
     steps = len(grid) - 1
-    step_key, noise_key = draws.split(key, 2)
+    step_key, noise_key, rest = draws.split(key, 3)
     i = jnp.minimum(jnp.floor(draws.uniform(step_key, x.shape[:1]) * steps), steps - 1).astype(jnp.int32)
     t, s = grid[i], grid[i + 1]
     noise = draws.normal(noise_key, x.shape)
@@ -157,7 +157,7 @@ def hybrid(
     if answer.shape != (*x.shape[:-1], 2 * x.shape[-1]):
         raise ValueError(f"the answer has shape {answer.shape}: the data {x.shape} with its channels doubled is needed")
     mean, fraction = split_variance(answer.astype(jnp.promote_types(answer.dtype, jnp.float32)))
-    simple = denoising(lambda *_: mean, path, key, x, prediction=prediction, noise=noise, t=t, weight=weight)
+    simple = denoising(lambda *_: mean, path, rest, x, prediction=prediction, noise=noise, t=t, weight=weight)
     x0_hat = lax.stop_gradient(convert(path, x_t, t, mean, prediction, "x0"))
     bound = step_bound(path, x, x0_hat, t, s, fraction=fraction, bins=bins, low=low, high=high)
     return simple + scale * steps / x[0].size * bound

@@ -12,7 +12,9 @@ class EnsembleSummary(NamedTuple):
 
     Attributes:
         mask: the mean distance map is at most the threshold.
-        probability: the share of members whose mask holds the pixel; NaN where a member's distance is.
+        probability: the share of members whose mask holds the pixel; NaN where a member's distance is. It need not be
+            above 1/2 where the mean is in the mask: few members far inside outweigh more that are just outside. See
+            `agreeing_probability`.
         mask_variance: ``p (1 - p)`` of that share: the map that finds wrong pixels.
         standardised_mean: ``-|mean - threshold| / std`` of the distances: larger where the boundary is less sure.
         case_uncertainty: ``[...]``, the variance of the distances averaged over pixels: one number an image, which
@@ -90,3 +92,28 @@ def summarise(distances: Array, spatial_dims: int = 2, threshold: float = 0.0) -
         case_uncertainty=jnp.mean(jnp.square(std), axis=space),
         mean=mean,
     )
+
+
+def agreeing_probability(summary: EnsembleSummary) -> Array:
+    """The probability to hand out with the mask: above 1/2 in the mask, and below 1/2 outside of it.
+
+    ``max(p, just above 1/2)`` where the mean distance is in the mask and ``min(p, just below 1/2)`` elsewhere, p the
+    share of members. It is p but for the few pixels where the mean of the distances and the majority of the members
+    differ, or members tie.
+
+    Args:
+        summary: of `summarise`.
+
+    Returns:
+        ``[..., *spatial]`` float32; ``mask == (result > 0.5)`` everywhere, and nothing is 0.5.
+
+    Example:
+        >>> summary = summarise(jnp.array([[[-1.0, 1.0]], [[0.1, -0.5]], [[0.1, -0.5]]]))
+        >>> summary.mask.tolist(), (3 * summary.probability).round().tolist()
+        ([[True, True]], [[1.0, 2.0]])
+        >>> (3 * agreeing_probability(summary)).round(1).tolist()
+        [[1.5, 2.0]]
+    """
+    below, above = (jnp.nextafter(jnp.float32(0.5), jnp.float32(end)) for end in (0, 1))
+    p = summary.probability
+    return jnp.where(summary.mask, jnp.maximum(p, above), jnp.minimum(p, below))

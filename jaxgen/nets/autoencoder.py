@@ -10,6 +10,7 @@ import flax.linen as nn
 from jaxgen.imaging.folding import depth_to_space, space_to_depth
 from jaxgen.nets import layers, residual
 from jaxgen.nets.attention import SelfAttention
+from jaxgen.nets.door import float32_answer
 from jaxgen.types import Array, Key, Net, Params
 
 
@@ -131,7 +132,7 @@ def encoder(
         check(x)
         return cast(Array, module.apply({"params": params}, x))
 
-    return Net(init, apply)
+    return float32_answer(Net(init, apply))
 
 
 def decoder(
@@ -186,7 +187,7 @@ def decoder(
         del key
         return cast(Array, module.apply({"params": params}, z))
 
-    return Net(init, apply)
+    return float32_answer(Net(init, apply))
 
 
 def _check(channels: Sequence[int], patch: int) -> int:

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxgen.nets import layers
+from jaxgen.nets.door import float32_answer
 from jaxgen.types import Array, Key, Net, Params
 
 
@@ -94,4 +95,4 @@ def _net(module: nn.Module) -> Net:
         del key
         return cast(Array, module.apply({"params": params}, x, condition))
 
-    return Net(init, apply)
+    return float32_answer(Net(init, apply))

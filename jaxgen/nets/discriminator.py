@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxgen.imaging.folding import space_to_depth
 from jaxgen.nets import layers, resampling, residual
+from jaxgen.nets.door import float32_answer
 from jaxgen.nets.embedding import ClassEmbedding
 from jaxgen.nets.fixup import SLOPE, FixupBlock, he_init
 from jaxgen.types import Array, Key, Net, Params
@@ -80,7 +81,7 @@ def _net(module: nn.Module) -> Net:
         del key
         return cast(Array, module.apply({"params": params}, seen(x, condition), label))
 
-    return Net(init, apply)
+    return float32_answer(Net(init, apply))
 
 
 def dcgan_discriminator(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxgen.imaging.folding import depth_to_space, space_to_depth
 from jaxgen.nets import layers, ops
 from jaxgen.nets.attention import MultiHeadAttention
+from jaxgen.nets.door import float32_answer
 from jaxgen.nets.embedding import LabelEmbedding, embed_time, sinusoidal
 from jaxgen.types import Array, Key, Net, Params
 
@@ -210,4 +211,4 @@ def dit(
         check(label)
         return cast(Array, module.apply({"params": params}, x, t, vector, label))
 
-    return Net(init, apply)
+    return float32_answer(Net(init, apply))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxgen.imaging.folding import depth_to_space
 from jaxgen.nets import layers, resampling, residual
+from jaxgen.nets.door import float32_answer
 from jaxgen.nets.embedding import ClassEmbedding
 from jaxgen.nets.fixup import FixupBlock
 from jaxgen.nets.spade import shrink
@@ -101,7 +102,7 @@ def _net(module: nn.Module) -> Net:
         del key
         return cast(Array, module.apply({"params": params}, z, label, condition))
 
-    return Net(init, apply)
+    return float32_answer(Net(init, apply))
 
 
 def dcgan_generator(

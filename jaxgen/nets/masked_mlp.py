@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.nets import layers, ops
+from jaxgen.nets.door import float32_answer
 from jaxgen.types import Array, Key, Net, Params
 
 
@@ -75,4 +76,4 @@ def masked_mlp(features: int, parameters: int, *, widths: Sequence[int] = (64, 6
         del key
         return cast(Array, module.apply({"params": params}, x, condition))
 
-    return Net(init, apply)
+    return float32_answer(Net(init, apply))

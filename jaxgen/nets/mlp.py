@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxgen.nets import layers
+from jaxgen.nets.door import float32_answer
 from jaxgen.nets.embedding import sinusoidal
 from jaxgen.types import Array, Key, Net, Params
 
@@ -65,4 +66,4 @@ def mlp(
         del key
         return cast(Array, module.apply({"params": params}, x, t, condition))
 
-    return Net(init, apply)
+    return float32_answer(Net(init, apply))

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxgen.nets import ops
+from jaxgen.nets.door import float32_answer
 from jaxgen.types import Array, Key, Net, Params
 
 BLOCKS = {
@@ -158,4 +159,4 @@ def resnet(
     def apply(params: Params, x: Array, maps: bool = False, *, key: Key | None = None):
         return cast(Array, module.apply({"params": params}, x, maps))
 
-    return Net(init, apply)
+    return float32_answer(Net(init, apply))

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxgen.nets import layers
+from jaxgen.nets.door import float32_answer
 from jaxgen.types import Array, Key, Net, Params
 
 
@@ -93,4 +94,4 @@ def rrdb_encoder(out_channels: int, *, width: int = 64, blocks: int = 12, growth
         del key
         return cast(Array, module.apply({"params": params}, x))
 
-    return Net(init, apply)
+    return float32_answer(Net(init, apply))

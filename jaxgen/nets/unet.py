@@ -12,6 +12,7 @@ from jaxgen import draws
 from jaxgen.imaging.folding import depth_to_space, space_to_depth
 from jaxgen.nets import layers, residual
 from jaxgen.nets.attention import SelfAttention, SpatialTransformer
+from jaxgen.nets.door import float32_answer
 from jaxgen.nets.embedding import LabelEmbedding, embed_time, sinusoidal
 from jaxgen.types import Array, Key, Net, Params
 
@@ -72,7 +73,7 @@ class _UNet(nn.Module):
             x = space_to_depth(x, self.patch)
         h = layers.Conv(self.channels[0])(x)
         if features is not None:
-            h = h + features
+            h = h + features.astype(h.dtype)
         skips = [h]
         last = len(self.channels) - 1
         for level, width in enumerate(self.channels):
@@ -270,4 +271,4 @@ def unet(
         given = (x, t, vector, features, label, context, segmentation, key)
         return cast(Array, module.apply({"params": params}, *given))
 
-    return Net(init, apply)
+    return float32_answer(Net(init, apply))

@@ -1,7 +1,11 @@
 """Optimizers and learning-rate schedules, built from optax."""
 
+from typing import Any
+
 import jax
 import optax
+
+from jaxgen.types import Params
 
 
 def make_schedule(learning_rate: float, warmup_steps: int, steps: int, schedule: str = "cosine") -> optax.Schedule:
@@ -38,6 +42,32 @@ def make_schedule(learning_rate: float, warmup_steps: int, steps: int, schedule:
     return optax.schedules.warmup_cosine_decay_schedule(start, learning_rate, warmup, max(steps, warmup + 1))
 
 
+def decayed(params: Params) -> Any:
+    """Which parameters weight decay reaches: the kernels of dense layers and convolutions, by their name.
+
+    Biases, norms, embeddings, codebooks and the parameters of bijections are left alone. Their rank says nothing of
+    that: layers that are stacked by a scan have an axis more.
+
+    Args:
+        params: a tree of parameters.
+
+    Returns:
+        A tree of the same structure with True at each leaf named ``"kernel"`` that is not a table of embeddings.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> decayed({"Dense_0": {"kernel": jnp.ones((3, 2, 2)), "bias": jnp.ones((3, 2))}})
+        {'Dense_0': {'bias': False, 'kernel': True}}
+    """
+
+    def is_kernel(path: Any, leaf: Any) -> bool:
+        names = [str(getattr(entry, "key", "")) for entry in path]
+        table = len(names) > 1 and names[-2].startswith("ClassEmbedding")  # named so for the sake of spectral norms
+        return names[-1:] == ["kernel"] and not table
+
+    return jax.tree_util.tree_map_with_path(is_kernel, params)
+
+
 def make_optimizer(
     learning_rate: float,
     warmup_steps: int = 0,
@@ -57,7 +87,7 @@ def make_optimizer(
         steps: length of the whole training, in steps.
         schedule: ``"cosine"`` or ``"constant"``.
         clip: the global norm that gradients are scaled down to; 0 leaves them alone.
-        weight_decay: decoupled weight decay of ``adamw``, on kernels only (arrays of rank 2 and up).
+        weight_decay: decoupled weight decay of ``adamw``, on kernels only (see `decayed`).
         name: ``"adamw"`` or ``"adam"``.
         b1: decay of the first moment.
         b2: decay of the second moment.
@@ -83,8 +113,7 @@ def make_optimizer(
     if name == "adam":
         optimizer = optax.adam(rate, b1, b2)
     elif name == "adamw":
-        kernels = lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params)  # noqa: E731
-        optimizer = optax.adamw(rate, b1, b2, weight_decay=weight_decay, mask=kernels)
+        optimizer = optax.adamw(rate, b1, b2, weight_decay=weight_decay, mask=decayed)
     else:
         raise ValueError(f"the optimizer must be 'adamw' or 'adam', not {name!r}")
     return optax.chain(optax.clip_by_global_norm(clip), optimizer) if clip > 0 else optimizer

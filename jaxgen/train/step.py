@@ -29,6 +29,37 @@ def cast_floats(tree: Any, dtype: Any) -> Any:
     return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
 
 
+_UNROUNDED = frozenset({"entries", "log_diagonal", "log_scale", "lower", "scale", "shift", "theta", "upper", "weight"})
+"""Parameters that enter float32 arithmetic (norms, transforms of flows, codebooks, frequencies): left as they are."""
+
+
+def cast_parameters(params: Params, dtype: Any) -> Params:
+    """Parameters as a network is to compute with them: in `dtype`, but for those that enter no large product.
+
+    A layer computes in the dtype of its kernel. What enters float32 arithmetic in any case keeps its digits, so that
+    training and sampling see the same numbers: scalars, scales and shifts of norms, splines, 1x1 convolutions and other
+    parameters of bijections, codebooks, random Fourier frequencies.
+
+    Args:
+        params: any tree of parameters, such as all groups of a model.
+        dtype: of kernels, biases, tables of embeddings and whatever else is none of these.
+
+    Returns:
+        A tree of the same structure.
+
+    Example:
+        >>> layer = {"kernel": jnp.ones((2, 2)), "log_scale": jnp.ones(2)}
+        >>> [leaf.dtype.name for leaf in jax.tree.leaves(cast_parameters(layer, jnp.bfloat16))]
+        ['bfloat16', 'float32']
+    """
+
+    def cast(path: Any, leaf: Array) -> Array:
+        keeps = jnp.ndim(leaf) == 0 or (path and getattr(path[-1], "key", None) in _UNROUNDED)
+        return leaf if keeps else cast_floats(leaf, dtype)
+
+    return jax.tree_util.tree_map_with_path(cast, params)
+
+
 def _labels(model: Model) -> list[str]:
     """What is put after the names of each objective's metrics: nothing where there is only one objective."""
     if len(model.objectives) == 1:
@@ -63,8 +94,9 @@ def make_train_step(
         optimizers: one for each group that an objective trains.
         ema_decay: decay of the running average of all groups (see `jaxgen.train.ema`).
         prepare: ``prepare(key [b], batch) -> batch``, scaling and augmentation on the device.
-        precision: ``"float32"``, or ``"bfloat16"`` to cast parameters and batch for the losses; the parameters that
-            are kept, their gradients and the mean of the loss stay float32.
+        precision: ``"float32"``, or ``"bfloat16"`` to hand the losses parameters in bfloat16 (`cast_parameters`), in
+            which networks then compute. All else stays float32: batch, noise, targets, densities, losses, the
+            parameters that are kept and their gradients.
         axis_name: the mapped axis that the batch is split over where the step runs inside `jax.pmap`; None elsewhere.
 
     Returns:
@@ -109,8 +141,6 @@ def make_train_step(
         keys = draws.split(keys, 1 + len(model.objectives))
         if prepare is not None:
             batch = prepare(keys[0], batch)
-        if precision == "bfloat16":
-            batch = cast_floats(batch, jnp.bfloat16)
         params, opt_state = dict(state.params), dict(state.opt_state)
         metrics: Metrics = {}
         for objective, label, key in zip(model.objectives, _labels(model), keys[1:], strict=True):
@@ -118,7 +148,7 @@ def make_train_step(
             def reduced(trained: Params, objective=objective, key=key) -> tuple[Array, Mapping[str, Array]]:
                 full = {**params, **trained}
                 if precision == "bfloat16":
-                    full = cast_floats(full, jnp.bfloat16)
+                    full = cast_parameters(full, jnp.bfloat16)
                 value, info = objective.loss(full, key, batch)
                 chex.assert_shape(value, (b,))
                 return jnp.mean(value.astype(jnp.float32)), info

@@ -1,10 +1,27 @@
 """What the tests of experiments share: images of a user, and programs that compile quickly."""
 
 import contextlib
+import dataclasses
 
 import jax
 import numpy as np
 import pytest
+
+from jaxgen import experiment
+
+
+@pytest.fixture(scope="package", autouse=True)
+def smoke_in_the_precision_of_full():
+    """Whatever these tests run of a `smoke` preset they run in the precision of the experiment's `full`."""
+    changed = {}
+    for name in experiment.names():
+        presets = experiment.find(name).presets
+        if "full" in presets and presets["smoke"].precision != presets["full"].precision:
+            changed[name] = presets["smoke"]
+            presets["smoke"] = dataclasses.replace(presets["smoke"], precision=presets["full"].precision)
+    yield changed
+    for name, preset in changed.items():
+        experiment.find(name).presets["smoke"] = preset
 
 
 @pytest.fixture(scope="session")

@@ -50,6 +50,12 @@ FULL_COUNTS = (8_782_592, 151_825_153, 158_847_041)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
+def test_tiles_overlap_in_every_preset(preset):
+    config = PRESETS[preset]
+    assert config.size // 8 <= config.tile_overlap < config.size
+
+
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_every_preset_traces_a_training_step(preset, precision):
     config = dataclasses.replace(PRESETS[preset], precision=precision)
@@ -153,11 +159,14 @@ def test_apply_to_a_picture_and_a_volume(run, tmp_path):
     assert {"mask", "probability", "uncertainty", "distance"} <= set(arrays)
     assert all(array.shape == (48, 80) for array in arrays.values())
     np.testing.assert_array_equal(arrays["mask"] > 0, arrays["distance"] <= 0)
+    np.testing.assert_array_equal(arrays["mask"] > 0, arrays["probability"] > 0.5)
     np.testing.assert_allclose(arrays["uncertainty"], arrays["probability"] * (1 - arrays["probability"]), atol=1e-6)
     mask = nibabel.load(out / "scan_mask.nii.gz")
     assert mask.shape == (20, 40, 3)
     np.testing.assert_allclose(mask.affine, affine)
     assert set(np.unique(mask.get_fdata())) <= {0, 1}
+    likely = nibabel.load(out / "scan_probability.nii.gz").get_fdata() >= 0.5
+    np.testing.assert_array_equal(mask.get_fdata() > 0, likely)
     again = tmp_path / "alone"
     assert main(["apply", str(run), str(tmp_path / "cells.png"), "--out", str(again)]) == 0
     for name, array in np.load(again / "cells_arrays.npz").items():

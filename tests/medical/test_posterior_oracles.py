@@ -85,6 +85,10 @@ def projection(y):
     return reconstruction.projection(ddpm(PATH), PATH, OPERATOR, y, corrections=0), PRIOR
 
 
+def score_mri(y, strength):
+    return reconstruction.score_mri(ddpm(PATH), PATH, OPERATOR, y, strength=strength, corrections=0), PRIOR
+
+
 def diffpir(y, share, weight):
     near = reconstruction.diffpir(PRIOR, OPERATOR, y, PATH, noise=NOISE, weight=weight)
     return reconstruction.renewal(PATH, share), near
@@ -170,6 +174,16 @@ def _projection_law():
     yield np.eye(D) - WITHIN, A.T @ Y, np.zeros((D, D))
 
 
+def _score_mri_law(strength):
+    """Ancestral steps, after each of which the measured part moves towards ``alpha_s y``, without any noise."""
+    for i in range(1000, 0, -1):
+        beta, now, then = 1 - KEPT[i] / KEPT[i - 1], KEPT[i], KEPT[i - 1]
+        m = np.sqrt(then) * beta / (1 - now) * _denoising(i)
+        m = m + np.sqrt(now / then) * (1 - then) / (1 - now) * np.eye(D)
+        yield m, np.zeros(D), beta * (1 - then) / (1 - now) * np.eye(D)
+        yield np.eye(D) - strength * WITHIN, strength * np.sqrt(then) * A.T @ Y, np.zeros((D, D))
+
+
 def _ddnm_law(eta, steps):
     entries = np.linspace(1000, 0, steps + 1).round().astype(int)
     for i, j in itertools.pairwise(entries):
@@ -209,6 +223,58 @@ def test_linear_methods_have_the_law_of_their_published_recursions(name):
     free = np.linalg.svd(A)[2][M:]
     assert misfit(x @ free.T, free @ mean, free @ covariance @ free.T) < 5
     np.testing.assert_allclose((x @ A.T).mean(0), A @ mean, atol=5 * NOISE / np.sqrt(CHAINS))
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.3])
+def test_score_mri_has_the_law_of_its_recursion_where_alpha_is_below_1(strength):
+    """On the path that it was published for alpha is 1, and a forgotten one would not show."""
+    mean, covariance = _law(_score_mri_law(strength))
+    x = drawn(score_mri, "long", CHAINS, strength)
+    free = np.linalg.svd(A)[2][M:]
+    assert misfit(x @ free.T, free @ mean, free @ covariance @ free.T) < 5
+    np.testing.assert_allclose((x @ A.T).mean(0), A @ mean, atol=5 * NOISE / np.sqrt(CHAINS))
+
+
+SHRINKING = {
+    "variance preserving": PATH,
+    "rectified": paths.rectified(),
+    "cosine": paths.cosine(),
+    "half": paths.Path(lambda t: 0.5 + 0 * t, lambda t: t, t_data=0.0, t_noise=1.0),
+}
+
+
+@pytest.mark.parametrize("name", SHRINKING)
+@pytest.mark.parametrize("corrections", [0, 1, 2])
+def test_score_mri_leaves_the_measurements_at_their_share_of_the_state(name, corrections):
+    """``A x = alpha y`` after each correction, as the denoiser sees it, and after the predictor, at any time."""
+    path = SHRINKING[name]
+    grid = grids.uniform(path, 5)
+    seen = []
+
+    def denoise(x, t):
+        seen.append((x, t))
+        return 0.3 * x
+
+    predictor = reverse_diffusion(path) if corrections else ddim(path)
+    step = reconstruction.score_mri(predictor, path, OPERATOR, measured(4), corrections=corrections)
+    state = step.init(jax.random.normal(jax.random.key(1), (4, D)), grid)
+    with jax.disable_jit():
+        for t, s in ((grid[1], grid[2]), (grid[3], grid[4]), (grid[4], grid[5])):
+            seen.clear()
+            state = step.step(denoise, keys_of(4), state, t, s)
+            np.testing.assert_allclose(state.x @ A.T, path.alpha(s) * measured(4), atol=2e-5)
+            if corrections:  # the last evaluation is at a corrected state
+                np.testing.assert_allclose(seen[-1][0] @ A.T, path.alpha(t) * measured(4), atol=2e-5)
+
+
+@pytest.mark.parametrize("name", SHRINKING)
+def test_the_last_projection_puts_in_the_share_of_the_data_end(name):
+    path = SHRINKING[name]
+    grid = grids.uniform(path, 5)
+    step = reconstruction.projection(ddim(path), path, OPERATOR, measured(4), strength=0.5, corrections=0)
+    state = step.init(jax.random.normal(jax.random.key(1), (4, D)), grid)
+    end = step.step(lambda x, t: 0.3 * x, keys_of(4), state, grid[4], grid[5]).x
+    np.testing.assert_allclose(end @ A.T, path.alpha(grid[5]) * measured(4), atol=2e-5)
 
 
 def test_corrections_take_away_bias_of_the_projection():

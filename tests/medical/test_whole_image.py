@@ -54,3 +54,22 @@ def test_a_result_does_not_depend_on_the_other_images():
     np.testing.assert_allclose(changed[2], whole[2], atol=1e-6)
     same = by_tiles(noisy, jax.random.key(0), [images[0]] * 2, 8, overlap=2)
     assert np.abs(same[0] - same[1]).max() > 0.1  # each image has numbers of its own
+
+
+def steps(out, axis):
+    return np.abs(np.diff(out, axis=axis)).max()
+
+
+@pytest.mark.parametrize(("size", "overlap", "sides"), [(8, 4, (20, 19)), (16, 8, (40, 16)), (64, 32, (128, 128))])
+def test_tiles_that_disagree_leave_no_seam(size, overlap, sides):
+    """Each tile shifted by a number of its own: from pixel to pixel only a part of the difference shows."""
+    image = np.zeros((*sides, 1), np.float32)
+    shift = lambda keys, tiles: tiles + draws.uniform(keys, (len(keys), 1, 1, 1))  # noqa: E731
+    (blended,) = by_tiles(shift, jax.random.key(1), [image], size, overlap=overlap)
+    (cut,) = by_tiles(shift, jax.random.key(1), [image], size, overlap=0)
+    span = float(cut.max() - cut.min())
+    assert span > 0.2
+    for axis, n in enumerate(sides):
+        assert steps(blended, axis) < 2.5 / overlap * span
+        assert n == size or steps(cut, axis) > 0.25 * span  # what an edge to edge cut would show
+    assert blended.max() <= cut.max() + 1

@@ -38,6 +38,39 @@ def test_against_loops():
     assert density_coverage(real, samples, k) == (in_real.sum() / (k * 20), in_real.any(0).mean())
 
 
+LINE = np.arange(10.0)[:, None]
+TIES = {
+    "on the grid": (LINE, LINE[:5], 1),
+    "a copy of the data": (RNG.normal(size=(40, 6)).astype(np.float32), None, 3),
+    "two copies of the data": (np.repeat(RNG.normal(size=(20, 3)), 2, axis=0), None, 1),
+    "one image drawn again and again": (np.ones((8, 4)), np.ones((6, 4)), 3),
+    "whole numbers": (RNG.integers(0, 3, (50, 3)).astype(float), RNG.integers(0, 3, (40, 3)).astype(float), 3),
+    "far away": (1e4 + RNG.integers(0, 3, (50, 3)) / 7, 1e4 + RNG.integers(0, 3, (40, 3)) / 7, 3),
+}
+
+
+@pytest.mark.parametrize("name", TIES)
+def test_samples_at_the_radius_are_outside_for_density_and_inside_for_precision(name):
+    """Naeem et al. count ``d < r``, Kynkaanniemi et al. ``d <= r``; by differences, exactly, where there are ties."""
+    real, samples, k = TIES[name]
+    samples = real if samples is None else samples
+    a, b = (np.asarray(x, np.float64) for x in (real, samples))
+    square = lambda x, y: ((x[:, None] - y[None]) ** 2).sum(-1)  # noqa: E731
+    reach = lambda x: np.sort(square(x, x), 1)[:, k]  # noqa: E731
+    near = 1e-9 * max(np.abs(square(a, b)).max(), 1)  # numbers such as 1/7 are equal but for rounding
+    inside = square(a, b) < reach(a)[:, None] - near
+    assert density_coverage(real, samples, k) == (inside.sum() / (k * len(b)), inside.any(1).mean())
+    precision = (square(a, b) <= reach(a)[:, None] + near).any(0).mean()
+    recall = (square(a, b) <= reach(b)[None] + near).any(1).mean()
+    assert precision_recall(real, samples, k) == (precision, recall)
+
+
+def test_ties_by_hand():
+    assert density_coverage(LINE, LINE[:5], 1) == (1.0, 0.5)  # each sample lies in the ball of its own copy alone
+    assert density_coverage(np.ones((8, 4)), np.ones((6, 4)), 3) == (0.0, 0.0)  # balls without extent hold nothing
+    assert precision_recall(np.ones((8, 4)), np.ones((6, 4)), 3) == (1.0, 1.0)
+
+
 def test_far_from_the_origin_and_in_several_blocks():
     real, samples = RNG.normal(size=(1500, 2)), RNG.normal(size=(1100, 2))
     near, far = (precision_recall(real + c, samples + c) for c in (0, 1e5))

@@ -83,7 +83,7 @@ def test_generators(name, rank, classes, condition):
     net = GENERATORS[name]((*SPATIAL[rank], 2), classes=classes)
     label = None if classes is None else jnp.array([0, 2, 1])
     inputs = [normal(3, 5), label, normal(3, *SPATIAL[rank], 4) if condition else None]
-    assert check_contract(net, inputs, (3, *SPATIAL[rank], 2)) == jnp.bfloat16
+    assert check_contract(net, inputs, (3, *SPATIAL[rank], 2)) == jnp.float32
 
 
 @pytest.mark.parametrize("patch", [False, True])

@@ -49,3 +49,11 @@ def test_density_and_coverage_are_those_of_prdc():
     theirs = prdc.compute_prdc(REAL, FAKE, 5)
     assert density_coverage(REAL, FAKE) == pytest.approx((theirs["density"], theirs["coverage"]), rel=1e-12)
     assert precision_recall(REAL, FAKE, k=5) == pytest.approx((theirs["precision"], theirs["recall"]), rel=1e-12)
+
+
+def test_ties_are_counted_as_prdc_counts_them():
+    prdc = pytest.importorskip("prdc")
+    rng = np.random.default_rng(0)
+    real, fake = (rng.integers(0, 3, (n, 4)).astype(float) for n in (60, 50))
+    theirs = prdc.compute_prdc(real, fake, 5)
+    assert density_coverage(real, fake) == pytest.approx((theirs["density"], theirs["coverage"]), rel=1e-12)

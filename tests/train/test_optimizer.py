@@ -4,6 +4,10 @@ import numpy as np
 import optax
 import pytest
 
+from jaxgen.bijections import elementwise, rational_quadratic
+from jaxgen.families import glow, masked_autoregressive_flow, vector_quantised_model
+from jaxgen.nets import dcgan_discriminator, decoder, dit, encoder, rrdb_encoder
+from jaxgen.nets.embedding import GaussianFourier
 from jaxgen.train import decay_at, make_optimizer, make_schedule, update_ema
 
 
@@ -32,6 +36,42 @@ def test_weight_decay_reaches_kernels_only():
     updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
     np.testing.assert_allclose(updates["kernel"], -0.05, rtol=1e-6)
     np.testing.assert_array_equal(updates["bias"], 0.0)
+
+
+BUILT = {
+    "scanned transformer": lambda: dit(1, width=16, depth=2, heads=2, patch=2, classes=3).init(
+        jax.random.key(0), jnp.zeros((1, 4, 4, 1)), jnp.zeros(1)
+    ),
+    "scanned residual groups": lambda: rrdb_encoder(4, width=8, blocks=2, growth=4).init(
+        jax.random.key(0), jnp.zeros((1, 4, 4, 1))
+    ),
+    "glow": lambda: glow((4, 4, 1), levels=1, steps=2, width=8, classes=3).init(
+        jax.random.key(0), jnp.ones((4, 4, 4, 1)), jnp.ones((4, 3))
+    ),
+    "learned splines": lambda: elementwise(rational_quadratic(4)).init(jax.random.key(0), jnp.ones((2, 3))),
+    "autoregressive flow": lambda: masked_autoregressive_flow(3, layers=2, widths=(8,)).init(
+        jax.random.key(0), jnp.ones((2, 3))
+    ),
+    "conditional critic": lambda: dcgan_discriminator(channels=(8,), classes=3).init(
+        jax.random.key(0), jnp.zeros((1, 4, 4, 1)), jnp.zeros(1, int)
+    ),
+    "vector-quantised": lambda: vector_quantised_model(encoder(4, channels=(8,)), decoder(1, channels=(8,)), 5).init(
+        jax.random.key(0), {"image": jnp.zeros((2, 4, 4, 1))}
+    ),
+    "network of diffusers": lambda: GaussianFourier().init(jax.random.key(0), jnp.ones(2), 4)["params"],
+}
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_weight_decay_moves_the_matrices_of_layers_and_nothing_else(name):
+    """Whatever their rank: a bias of stacked layers has two axes, and so have the matrices of a flow and tables."""
+    params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), jax.eval_shape(BUILT[name]))
+    optimizer = make_optimizer(0.1, schedule="constant", weight_decay=0.5)
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    for path, update in jax.tree_util.tree_leaves_with_path(updates):
+        name = jax.tree_util.keystr(path)
+        kernel = name.endswith("['kernel']") and "ClassEmbedding" not in name
+        np.testing.assert_allclose(update, -0.05 if kernel else 0.0, rtol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("wrong", [{"name": "sgdd"}, {"schedule": "cosinus"}])
