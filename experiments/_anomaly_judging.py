@@ -13,6 +13,7 @@ from experiments import _picture_grids as pictures
 from experiments._anomaly import AnomalyConfig, Found, Method
 from jaxgen.data import Splits
 from jaxgen.data.phantoms import LESIONS
+from jaxgen.errors import UserError
 from jaxgen.experiment import Figure, Metric
 from jaxgen.medical import anomaly
 from jaxgen.metrics import auroc, average_precision
@@ -60,6 +61,11 @@ def bench(config: AnomalyConfig, constants: Mapping[str, Any], splits: Splits) -
         largest_first = np.argsort(-test["mask"].reshape(len(test["mask"]), -1).sum(1, dtype=np.int64), kind="stable")
         lesions = (test["image"][largest_first], test["mask"][largest_first])
         return Bench(train, validation, artificial, {"lesions": lesions}, {})
+    if config.healthy not in splits.label_names:
+        known = ", ".join(splits.label_names)
+        raise UserError(
+            f"--data {config.data}: no image has the label {config.healthy} of the healthy (it has {known})"
+        )
     ill = np.asarray(test["label"]) != splits.label_names.index(config.healthy)
     return labelled_bench(config, train, validation, test["image"], ill)
 

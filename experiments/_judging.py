@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments import _images as images
 from experiments import _picture_grids as pictures
-from jaxgen.data import Splits
+from jaxgen.data import Everything, Splits, most_of
 from jaxgen.experiment import Evaluation, Figure, Metric
 from jaxgen.metrics import (
     copying_test,
@@ -28,18 +28,19 @@ class Real:
     Attributes:
         train: training images ``[n, h, w, c]`` in [-1, 1].
         train_features: their features.
-        held_out: as many test (and validation) images as samples are drawn.
+        held_out: as many test (and validation) images as samples are drawn; all of the test images of other data.
         label: the labels of the held-out images, or None.
         count: how many samples to judge: as many as there are held-out images, `samples` at most.
     """
 
     def __init__(self, config: images.JudgedConfig, constants: Mapping[str, Any], splits: Splits, judge: images.Judge):
         self.train = images.real_images(config, constants, splits.train, MOST_TRAIN)["image"]
-        parts = [images.real_images(config, constants, part) for part in (splits.test, splits.validation)]
+        unseen = (splits.test,) if isinstance(config.data, Everything) else (splits.test, splits.validation)
+        parts = [images.real_images(config, constants, part) for part in unseen]
         held_out = np.concatenate([part["image"] for part in parts])
-        self.count = min(config.samples, len(held_out))
+        self.count = min(most_of(config.data, config.samples) or len(held_out), len(held_out))
         self.held_out = held_out[: self.count]
-        has_labels = bool(constants["classes"])
+        has_labels = bool(constants["classes"]) and all("label" in part for part in parts)
         self.label = np.concatenate([part["label"] for part in parts])[: self.count] if has_labels else None
         self.train_features = judge.features(self.train)
 

@@ -32,7 +32,7 @@ from experiments._unet import network
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
-from jaxgen.data import ArraySource, Splits
+from jaxgen.data import ArraySource, Everything, Splits
 from jaxgen.data.phantoms import LESIONS
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
@@ -112,17 +112,17 @@ def _labelled(config: CounterfactualConfig, n: int, part: int) -> dict[str, np.n
 def _load(config: CounterfactualConfig) -> Splits:
     if config.data == shared.PHANTOM:
         few = max(8, config.phantoms // 10)
-        parts = [ArraySource(_labelled(config, n, part)) for part, n in enumerate((config.phantoms, few, few))]
+        parts = [shared.Drawn(_labelled(config, n, part)) for part, n in enumerate((config.phantoms, few, few))]
         return Splits(parts[0], parts[1], parts[2], name=shared.PHANTOM, origin="computed", licence="CC0-1.0")
     splits = images.open_images(config, ("image", "label"), ("mask",))
-    if config.healthy not in splits.label_names:
+    if config.healthy not in splits.label_names and not isinstance(config.data, Everything):
         raise UserError(f"--healthy {config.healthy}: no such label; there are {', '.join(splits.label_names)}")
     return splits
 
 
 def _prepared(config: CounterfactualConfig, constants, source) -> dict[str, np.ndarray]:
     """Images in [-1, 1] with the label 0 for healthy and 1 for ill."""
-    if config.data == shared.PHANTOM:
+    if isinstance(source, shared.Drawn):
         return source.arrays
     arrays = images.real_images(config, constants, source)
     return arrays | {"label": (arrays["label"] != constants["healthy"]).astype(np.int32)}
@@ -285,7 +285,7 @@ def _evaluate(config: CounterfactualConfig, constants, trained, splits, key) -> 
     train, validation = (_prepared(config, constants, part) for part in (splits.train, splits.validation))
     well, held = (part["image"][part["label"] == HEALTHY] for part in (train, validation))
     if config.data == shared.PHANTOM:
-        sources = {"train": ArraySource({"image": well}), "validation": ArraySource({"image": held})}
+        sources = {"train": shared.Drawn({"image": well}), "validation": shared.Drawn({"image": held})}
         bench = judging.bench(config, constants, splits._replace(**sources))
         bench = bench._replace(
             lesions={kind: bench.lesions[kind] for kind in ("L1", "L4")},

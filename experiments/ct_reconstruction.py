@@ -33,7 +33,7 @@ from experiments._posterior import Sampler
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
-from jaxgen.data import ArraySource, Splits, resized
+from jaxgen.data import ArraySource, Splits, most_of, resized
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader
 from jaxgen.imaging.affine import random_affine
@@ -220,8 +220,8 @@ def _scans(config: CTConfig, x: np.ndarray, key) -> dict[str, ct.Scan]:
     return scans | {METAL: ct.with_metal(key, x, config.metal_views, **options)}
 
 
-def _slices(config: CTConfig, constants, source, count: int) -> np.ndarray:
-    chosen = np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int)
+def _slices(config: CTConfig, constants, source, count: int | None) -> np.ndarray:
+    chosen = np.linspace(0, len(source) - 1, min(count or len(source), len(source))).round().astype(int)
     picked = ArraySource({"image": np.stack([source[i]["image"] for i in chosen])})
     return resized(picked, config.size, constants["value_range"], channels=1).arrays["image"]
 
@@ -263,7 +263,7 @@ def _settings(config: CTConfig, ways: Reconstructors, x: np.ndarray, key) -> dic
 def _evaluate(config: CTConfig, constants, trained, splits, key) -> Evaluation:
     ways = Reconstructors(config, constants, trained)
     validation = _slices(config, constants, splits.validation, config.tuning)
-    truth = _slices(config, constants, splits.test, config.cases)
+    truth = _slices(config, constants, splits.test, most_of(config.data, config.cases))
     chosen = _settings(config, ways, validation, jax.random.fold_in(key, 0))
     metrics: dict[str, dict[str, float]] = {}
     figures: dict[str, Figure] = {}

@@ -19,7 +19,7 @@ import numpy as np
 from experiments import _segmentation_figures as figures
 from jaxgen.cli import run_module
 from jaxgen.config import RunConfig, option
-from jaxgen.data import Splits, load
+from jaxgen.data import Splits, load, most_of
 from jaxgen.data.segmentation import SegmentationTiles, masks_of, scale_image
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
@@ -294,7 +294,8 @@ class _Segmenter:
 
 def _cases(config: FlowSDFConfig, segmenter: _Segmenter, source: Any, key: jax.Array) -> list[dict[str, Any]]:
     n = len(source)
-    chosen = np.unique(np.linspace(0, n - 1, min(n, config.test_images)).round().astype(int))
+    most = most_of(config.data, config.test_images) or n
+    chosen = np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
     cases = []
     # A few images at a time: of an ensemble only the masks and the summary are kept.
     for start in range(0, len(chosen), config.chunk):

@@ -34,6 +34,7 @@ from experiments._posterior import Sampler
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
+from jaxgen.data import most_of
 from jaxgen.data.kspace import read_kspace
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader
@@ -231,7 +232,7 @@ def _scans(config: MRIConfig, x: np.ndarray, key, noise: Mapping[str, float]) ->
     return scans
 
 
-def _slices(config: MRIConfig, constants, source, count: int) -> np.ndarray:
+def _slices(config: MRIConfig, constants, source, count: int | None) -> np.ndarray:
     return images.real_images(config, constants, source, count)["image"].mean(-1, keepdims=True)
 
 
@@ -299,7 +300,7 @@ def _evaluate(config: MRIConfig, constants, trained, splits, key) -> Evaluation:
     brought = _brought(config, jax.random.fold_in(key, 2))
     noise = {name: received.noise for name, (received, _) in brought.items()}
     chosen = _settings(config, ways, validation, jax.random.fold_in(key, 0), noise)
-    x = _slices(config, constants, splits.test, config.cases)
+    x = _slices(config, constants, splits.test, most_of(config.data, config.cases))
     scans = _scans(config, x, jax.random.fold_in(key, 1), {})
     judged = {name: (scan, (x + 1) / 2, 1.0) for name, scan in scans.items()}
     for name, (received, truth) in brought.items():

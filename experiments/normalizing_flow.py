@@ -26,7 +26,7 @@ from experiments import _picture_grids as pictures
 from jaxgen.bijections import affine, chain, coupling, masks
 from jaxgen.cli import run_module
 from jaxgen.config import option
-from jaxgen.data import Source
+from jaxgen.data import Everything, Source, most_of
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, StageSpec
 from jaxgen.families import Dequantiser, flow_model, glow, uniform_dequantiser, variational_dequantiser
@@ -122,11 +122,16 @@ def _drawing(config: NormalizingFlowConfig, constants, trained):
 def _choose_temperature(
     config: NormalizingFlowConfig, constants, judge: images.Judge, draw, splits
 ) -> dict[float, float]:
-    """The Frechet distance to the validation images of images drawn at each temperature, the best one first."""
+    """The Frechet distance to the validation images of images drawn at each temperature, the best one first.
+
+    On other data the temperature is the one that the run has chosen.
+    """
+    known = constants.get("chosen", {}) if isinstance(config.data, Everything) else {}
+    temperatures = (known["temperature"],) if known else config.temperatures
     features = judge.features(images.real_images(config, constants, splits.validation, config.samples)["image"])
     key = jax.random.key(config.seed)
     distances = {
-        t: float(frechet_distance(features, judge.features(draw(key, config.samples, t)))) for t in config.temperatures
+        t: float(frechet_distance(features, judge.features(draw(key, config.samples, t)))) for t in temperatures
     }
     return dict(sorted(distances.items(), key=lambda item: item[1]))
 
@@ -154,7 +159,7 @@ def _log_prob(config: NormalizingFlowConfig, constants, trained):
     return log_prob
 
 
-def _whole_numbers(config: NormalizingFlowConfig, constants, source: Source, most: int):
+def _whole_numbers(config: NormalizingFlowConfig, constants, source: Source, most: int | None):
     """At most so many images as bytes, and their labels (zeros where there are none)."""
     arrays = images.real_images(config, constants, source, most, np.uint8)
     return arrays["image"], arrays.get("label", np.zeros(len(arrays["image"]), np.int32))
@@ -228,7 +233,7 @@ def _evaluate(config: NormalizingFlowConfig, constants, trained, splits, key) ->
     metrics: dict[str, Any] = {name: judging.score(real, judge, x) for name, x in sets.items()}
 
     log_prob = _log_prob(config, constants, trained)
-    test = _whole_numbers(config, constants, splits.test, config.likelihood_images)
+    test = _whole_numbers(config, constants, splits.test, most_of(config.data, config.likelihood_images))
     continuous = np.asarray(dequantise(jax.random.fold_in(data_key, 2), jnp.asarray(test[0])))
     fitted = dequantised.fitted_gaussian_log_prob(config, constants, splits, data_key, continuous)
     d = test[0][0].size

@@ -394,10 +394,19 @@ def _sample(argv: list[str], context: _Context) -> int:
     return 0
 
 
+_EVAL = """Evaluate a trained run on its own test set, or with --data on all of other data, however those are split.
+Baselines are fitted to the run's own training data and settings chosen on its own validation data, which must be there.
+"""
+
+
 def _eval(argv: list[str], context: _Context) -> int:
-    parser = Parser(prog="jaxgen eval", description="Evaluate a trained run on its own data or on others.")
+    parser = Parser(prog="jaxgen eval", description=_EVAL)
     parser.add_argument("run", metavar="RUN", help="run folder")
-    parser.add_argument("--data", metavar="D", help="a TFDS name, a folder or a .npz file [default: the run's data]")
+    parser.add_argument(
+        "--data", metavar="D", help="a TFDS name, a folder or a .npz file, all of it [default: the run's test set]"
+    )
+    parser.add_argument("--slices", action="store_true", default=None, help="take volumes of D slice by slice")
+    parser.add_argument("--foreground", metavar="F", help="what counts in the masks of D: binary, any, or a label")
     parser.add_argument("--out", metavar="DIR", help="where the results go [default: RUN/evaluations/...]")
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
     given = parser.parse(argv)
@@ -406,7 +415,8 @@ def _eval(argv: list[str], context: _Context) -> int:
     _prepare_jax(not given.no_cache)
     from jaxgen import runner
 
-    runner.evaluate(Path(given.run), given.data, Path(given.out) if given.out else None, context.say)
+    out, reading = Path(given.out) if given.out else None, {"slices": given.slices, "foreground": given.foreground}
+    runner.evaluate(Path(given.run), given.data, out, context.say, **reading)
     return 0
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 import jaxgen
-from jaxgen import report, runs
+from jaxgen import evaluation_page, other_data, report, runs
 from jaxgen.config import RunConfig, choose_preset, diff, flag, from_dict, to_dict
 from jaxgen.data.pipeline import Feed
 from jaxgen.errors import UserError
@@ -194,14 +194,18 @@ def reference_of(folder: runs.RunFolder) -> str:
     return str(about.get("source") or about.get("experiment"))
 
 
-def evaluate(path: Path, data: str | None, out: Path | None, say: Say = print) -> Path:
-    """Evaluate a trained run, on other data too.
+def evaluate(path: Path, data: str | None, out: Path | None, say: Say = print, **reading: Any) -> Path:
+    """Evaluate a trained run on its own test set, or on all of other data.
+
+    On other data every example counts, whichever way they are split; baselines are fitted to the run's own training
+    data and settings chosen on its own validation data, as for its own test set.
 
     Args:
         path: the run folder.
         data: the data, as the flag ``--data`` takes it; None for the run's own.
-        out: where ``metrics.json`` and the figures go; None for a folder inside the run folder.
+        out: where ``metrics.json``, the figures and the page go; None for a folder inside the run folder.
         say: called with each line for the user.
+        **reading: other ways to read the files of `data`, fields of the configuration such as ``slices``.
 
     Returns:
         The folder written.
@@ -210,21 +214,36 @@ def evaluate(path: Path, data: str | None, out: Path | None, say: Say = print) -
         UserError: if the run is not trained or the data are wrong.
     """
     folder, experiment, config, constants, trained = open_trained(path)
-    if data is not None:
-        config = dataclasses.replace(config, data=data)
-    splits = experiment.load(config)
+    reread = other_data.read_as(experiment, config, **reading)
+    other = data if data is not None and other_data.is_other(config, data) else None
+    if other is None and reread != config:
+        raise UserError("--slices and --foreground say how the files of other data are read; name those with --data")
+    if other is not None:
+        config, splits, home = other_data.load_for_evaluation(experiment, config, reread, constants, other)
+        about = {**_about_data(splits), "train": 0, "validation": 0, "baselines": home}
+        where = f"{other_data.count(splits.test)} of {splits.name}, all of them"
+        note = f"evaluated {where}; baselines fitted on {home}, settings chosen there"
+    else:
+        splits = experiment.load(config)
+        about, home = _about_data(splits), splits.name
+        where = f"{other_data.count(splits.test)} of {splits.name}, the test set"
+        note = ""
     target = out or folder.path / "evaluations" / _label(config.data or "own")
-    make_folder(target, "--out")
-    say("evaluating")
-    evaluation = experiment.evaluate(config, constants, trained, splits, key_of(config, EVALUATE))
-    save_evaluation(evaluation, target)
-    runs.write_json(target / "metrics.json", evaluation.metrics)
-    if evaluation.timings:
-        runs.write_json(target / "timings.json", {"measured": evaluation.timings})
-    runs.write_json(target / "data.json", _about_data(splits))
+    with new_folder(target, "--out"):
+        say(f"evaluating {where}")
+        evaluation = experiment.evaluate(config, constants, trained, splits, key_of(config, EVALUATE))
+        save_evaluation(evaluation, target)
+        runs.write_json(target / "metrics.json", evaluation.metrics)
+        if evaluation.timings:
+            runs.write_json(target / "timings.json", {"measured": evaluation.timings})
+        runs.write_json(target / "data.json", about)
+        facts = {"data": splits.name, "examples": len(splits.test), "run": folder.path.name, "trained on": home}
+        evaluation_page.write(folder, target, note or f"evaluated {where}", facts)
+    if note:
+        say(note)
     for line in _lines(evaluation.headline, evaluation.metrics, target / "figures" / "captions.json", experiment):
         say(line)
-    say(f"\n{target}")
+    say(f"\nreport: {target / 'report.html'}\n{target}")
     return target
 
 
@@ -357,6 +376,31 @@ def make_folder(path: Path, name: str) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{name} {path}: it cannot be made ({runs.explain(error)}); give another folder") from error
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, name: str) -> Iterator[Path]:
+    """Make a folder for outputs; if what fills it fails before anything is in it, it is taken away again.
+
+    Args:
+        path: the folder.
+        name: the flag it came from, for the message.
+
+    Yields:
+        The folder.
+
+    Raises:
+        UserError: if it cannot be made.
+    """
+    made = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
+    make_folder(path, name)
+    try:
+        yield path
+    except BaseException:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def save_evaluation(evaluation: Evaluation, path: Path) -> None:

@@ -234,7 +234,7 @@ def load_folder(folder: Path, options: Options) -> Splits:
     if any(given.values()):
         if "images" in inside:
             raise UserError(f"{folder}: has both images/ and {next(n for n in given.values() if n)}/; keep one layout")
-        if given["train"] is None:
+        if given["train"] is None and not options.whole:
             raise UserError(f"{folder}: has no train/ beside its other splits; add it, or use images/ and masks/ alone")
         parts = {s: _find(folder / name, options, f"{name}/") for s, name in given.items() if name is not None}
     else:
@@ -275,7 +275,7 @@ def _number(folder: Path, parts: list[_Found], options: Options) -> tuple[np.nda
             return None, ()
         classes += part.classes
     labels, names = number_classes(classes, str(folder))
-    if "label" in options.wants:
+    if "label" in options.wants and not options.whole:
         require_classes(labels, names, str(folder))
     return labels, names
 
@@ -289,6 +289,9 @@ def _split(
     label_names: tuple[str, ...],
     options: Options,
 ) -> dict[str, np.ndarray]:
+    if options.whole:
+        nothing = np.arange(0)
+        return {"train": nothing, "validation": nothing, "test": np.arange(len(pairs))}
     wanted = "label" in options.wants
 
     def draw(chosen: np.ndarray) -> dict[str, np.ndarray]:

@@ -63,7 +63,7 @@ def load_npz(path: Path, options: Options) -> Splits:
     Raises:
         UserError: naming the file, the array and the fix.
     """
-    found, parts, shapes = _headers(path)
+    found, parts, shapes = _headers(path, options.whole)
     _require(path, found, parts, shapes, options)
     with checks.reading(path, "npz"), np.load(path, allow_pickle=False) as file:
         data = {entry: [file[name] for name in parts[entry]] for entry in found}
@@ -82,7 +82,7 @@ def load_npz(path: Path, options: Options) -> Splits:
     arrays, raters = _shapes(joined, where, options)
     classes, label_names = _classes(arrays, label_names, where, options)
     example = _examples(arrays, raters, where, options)
-    given = _given_split(path, joined, found)
+    given = None if options.whole else _given_split(path, joined, found)
     if len(parts["image"]) > 1:
         given = np.repeat([_split_of(name) for name in parts["image"]], [len(a) for a in data["image"]])
     names = [str(v) for v in joined["names"]] if "names" in joined else [str(i) for i in range(n)]
@@ -91,7 +91,7 @@ def load_npz(path: Path, options: Options) -> Splits:
     return splits._replace(label_names=label_names if "label" in example or "labels" in example else ())
 
 
-def _headers(path: Path) -> tuple[dict[str, str], dict[str, list[str]], dict[str, tuple[int, ...]]]:
+def _headers(path: Path, whole: bool) -> tuple[dict[str, str], dict[str, list[str]], dict[str, tuple[int, ...]]]:
     """Which array is which, from the headers alone: a name for messages, the arrays it is joined from, all shapes."""
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes = {}
@@ -104,7 +104,7 @@ def _headers(path: Path) -> tuple[dict[str, str], dict[str, list[str]], dict[str
                 read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
                 shape, _, dtype = read(file)
             shapes[member[:-4]], dtypes[member[:-4]] = shape, dtype
-    prefixes = _prefixes(path, shapes)
+    prefixes = _prefixes(path, shapes, whole)
     found, parts = {}, {}
     for entry, names in _NAMES.items():
         shared = entry in ("label_names", "split") or not prefixes
@@ -131,7 +131,7 @@ def _headers(path: Path) -> tuple[dict[str, str], dict[str, list[str]], dict[str
     return found, parts, shapes
 
 
-def _prefixes(path: Path, shapes: dict[str, tuple[int, ...]]) -> list[str]:
+def _prefixes(path: Path, shapes: dict[str, tuple[int, ...]], all_wanted: bool) -> list[str]:
     """The prefixes of arrays that come split by split, train first; none where they come whole."""
     prefixes = [p + "_" for p in _SPLIT_NAMES if any(f"{p}_{name}" in shapes for name in _NAMES["image"])]
     whole = next((name for name in _NAMES["image"] if name in shapes), None)
@@ -140,7 +140,7 @@ def _prefixes(path: Path, shapes: dict[str, tuple[int, ...]]) -> list[str]:
     part = next(p + name for p in prefixes for name in _NAMES["image"] if p + name in shapes)
     if whole is not None:
         raise UserError(f"{path}: holds both `{whole}` and `{part}`; keep one of them")
-    if "train_" not in prefixes:
+    if "train_" not in prefixes and not all_wanted:
         raise UserError(f"{path}: has `{part}` but no train_{part.split('_', 1)[1]}; add it")
     splits = [_split_of(p) for p in prefixes]
     for split in splits:
@@ -300,7 +300,7 @@ def _classes(
         raise UserError(f"{here} has one class an image; save [n, classes] of 0 and 1, or ask for label")
     try:
         classes, names = number_classes(labels, here, names)
-        if "label" in options.wants:
+        if "label" in options.wants and not options.whole:
             require_classes(classes, names, here)
     except UserError:
         if wanted:
@@ -339,6 +339,9 @@ def _split(
     label_names: tuple[str, ...],
     options: Options,
 ) -> dict[str, np.ndarray]:
+    if options.whole:
+        nothing = np.arange(0)
+        return {"train": nothing, "validation": nothing, "test": np.arange(len(names))}
     groups = names if len(set(names)) == len(names) else [str(i) for i in range(len(names))]
     wanted = "label" in options.wants
 
@@ -378,4 +381,4 @@ def _slices(key: str, array: np.ndarray, depth: int) -> np.ndarray:
         return np.repeat(array, depth, axis=0)
     axis = {"image": 3, "masks": 4}.get(key, 3)
     moved = np.moveaxis(array, axis, 1)
-    return np.ascontiguousarray(moved.reshape(-1, *moved.shape[2:]))
+    return np.ascontiguousarray(moved.reshape(len(array) * depth, *moved.shape[2:]))

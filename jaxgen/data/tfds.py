@@ -198,11 +198,13 @@ def load_tfds(spec: str, options: Options) -> Splits:
             f"tfds build {spec} --file_format=array_record"
         ) from error
     info = builder.info
-    if "train" not in info.splits:
+    if "train" not in info.splits and not (options.whole and set(SHARES) & set(info.splits)):
         raise UserError(f"--data {spec}: has no train split (it has {', '.join(info.splits)}); choose another data set")
     parts: dict[str, Any] = {s: TfdsSource(builder, s, options) for s in SHARES if s in info.splits}
-    label_names = parts["train"].label_names
-    if len(parts) < 3:
+    label_names = next(iter(parts.values())).label_names
+    if options.whole:
+        parts = {s: parts.get(s, Subset(next(iter(parts.values())), [])) for s in SHARES}
+    elif len(parts) < 3:
         train = parts["train"]
         drawn = assign_splits(train.names, seed=options.seed, where=f"--data {spec}")
         missing = [s for s in SHARES if s not in parts]
