@@ -151,19 +151,54 @@ def open_trained(path: Path | str) -> tuple[runs.RunFolder, Experiment, RunConfi
         UserError: if there is no run, its experiment is gone, or its training is not finished.
     """
     folder, experiment, _, config = open_config(path)
-    constants = {**runs.read_json(folder.constants), "chosen": runs.read_json(folder.chosen, default={})}
+    measured = _dictionary(folder.constants)
+    constants = {**measured, "chosen": _chosen(folder.chosen)}
     trained: dict[str, Any] = {}
     for spec in stages_of(experiment, config):
         if not folder.checkpoints(spec.name).is_dir():
             raise UserError(f"{path}: its stage {spec.name!r} is not trained yet; go on with `{resume(folder)}`")
-        saved = load_params(folder.checkpoints(spec.name))
+        damaged: list[str] = []
+        saved = load_params(folder.checkpoints(spec.name), warn=damaged.append)
+        _as_trained_with(folder.constants, saved.constants, measured)
         steps = spec.build(config, constants, trained).steps
         if saved.step < steps:
+            why = "".join(f" ({line.partition('; ')[0]})" for line in damaged[:1])
             raise UserError(
-                f"{path}: its stage {spec.name!r} is at step {saved.step} of {steps}; go on with `{resume(folder)}`"
+                f"{path}: its stage {spec.name!r} is at step {saved.step} of {steps}{why}; "
+                f"go on with `{resume(folder)}`"
             )
         trained[spec.name] = saved.params
     return folder, experiment, config, constants, trained
+
+
+def _dictionary(path: Path, default: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A JSON file of a run that holds a dict."""
+    found = runs.read_json(path, default=default)
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: it holds no {{...}}, as jaxgen writes it; restore it from a copy")
+    return found
+
+
+def _chosen(path: Path) -> dict[str, Any]:
+    """The settings that the run's evaluation chose: numbers and words, or a dict of them for each method."""
+    chosen = _dictionary(path, default={})
+    for name, value in chosen.items():
+        for one in value.values() if isinstance(value, dict) else (value,):
+            if not isinstance(one, int | float | str) or isinstance(one, bool):
+                raise UserError(
+                    f"{path}: {name!r} is no setting that jaxgen writes; restore it from a copy, or take the file away "
+                    "to use the settings in the middle"
+                )
+    return chosen
+
+
+def _as_trained_with(path: Path, saved: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
+    """Refuse constants that are not those of the checkpoints."""
+    for name in [*saved, *measured]:
+        if name not in measured or name not in saved or measured[name] != saved[name]:
+            raise UserError(
+                f"{path}: {name!r} is not what the run was trained with; restore the file from a copy of the run"
+            )
 
 
 def open_config(path: Path | str) -> tuple[runs.RunFolder, Experiment, str, RunConfig]:
