@@ -1,6 +1,6 @@
 """How good a set of images is, in the features of the judge; with the figures that show it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,11 +69,15 @@ def score(real: Real, judge: images.Judge, samples: np.ndarray) -> dict[str, flo
     }
 
 
-def sampled(drawn: np.ndarray, caption: str, **arrays: np.ndarray) -> Evaluation:
+def sampled(
+    drawn: np.ndarray, caption: str, label: np.ndarray | None = None, classes: Sequence[str] = ()
+) -> Evaluation:
     """What ``jaxgen sample`` leaves of images ``[n, h, w, c]``: a picture of the first of them, and the arrays."""
     shown = pictures.grid(drawn[:64], caption)
-    n = len(drawn)
-    return Evaluation({"images": n}, {"samples": shown}, f"{n} images", arrays={"images": drawn, **arrays})
+    n, arrays = len(drawn), {"images": drawn}
+    if label is not None:
+        arrays |= {"label": label, "label_names": np.array(list(classes))}
+    return Evaluation({"images": n}, {"samples": shown}, f"{n} images", arrays=arrays, images=("images",))
 
 
 def _flat(x: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ from jaxgen.config import option
 from jaxgen.data import ArraySource, Everything, Splits
 from jaxgen.data.phantoms import LESIONS
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
+from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec, chosen_number
 from jaxgen.families import classifier_model
 from jaxgen.guidance import classifier as guided_by_classifier
 from jaxgen.medical import anomaly
@@ -317,7 +317,7 @@ def _apply(config: CounterfactualConfig, constants, trained):
     """Without a classifier, at the chosen level and scale; before there are any, at the middle ones."""
     run = _translators(config, constants, trained)[APPLIED].run
     middle = {"level": levels.middle(config.levels), "scale": levels.middle(config.scales)}
-    setting = Setting(**constants["chosen"].get(APPLIED, middle))
+    setting = Setting(**{name: chosen_number(constants, APPLIED, name, default=x) for name, x in middle.items()})
     method = shared.by_residual(config, lambda x: run(x, setting))
     return shared.applied(config, constants, lambda key, x: method(x))
 

@@ -35,7 +35,7 @@ from jaxgen.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import ArraySource, Splits, most_of, resized
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader
+from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader, chosen_number
 from jaxgen.imaging.affine import random_affine
 from jaxgen.imaging.augment import random_flip
 from jaxgen.imaging.filtered_backprojection import cosine, filtered_backprojection, hann, ramp, shepp_logan
@@ -369,9 +369,8 @@ def _apply(config: CTConfig, constants, trained):
         y = y[None] / ((config.high - ct.AIR) / 1000)
         scan = ct.Scan(angles, y, np.ones_like(y), np.zeros((1, config.size, config.size, 1), bool), geometry)
         views = posterior.nearest(config.views, len(angles))
-        row = constants["chosen"].get(str(views), {})
-        setting = row.get(method, SAMPLERS[method].settings[1])
-        widening = row.get(posterior.WIDENING.format(method), 1.0)
+        setting = chosen_number(constants, str(views), method, default=SAMPLERS[method].settings[1])
+        widening = chosen_number(constants, str(views), posterior.WIDENING.format(method), default=1.0)
         drawn = ways.draw(method, key, scan, setting, config.repeats)[:, 0, :, :, 0]
         half = (config.high - ct.AIR) / 2
         uncertainty = half * widening * drawn.std(0, ddof=1)
@@ -460,6 +459,7 @@ EXPERIMENT = Experiment(
     stages=(posterior.prior_stage(_prepare),),
     evaluate=_evaluate,
     sample=posterior.sample_prior,
+    sample_flags={"steps": "sampler_steps"},
     apply=_apply,
     reader=Reader((".npz",), ct.read_sinogram),
     baseline="fbp",

@@ -425,7 +425,9 @@ def _sample(config, constants, trained, splits, key, n) -> Evaluation:
     ]
     drawn = {"samples": figures.members(cases, range(min(n, 8)))}
     arrays = {f"distance_{i}": maps for i, maps in enumerate(ensembles)}
-    return Evaluation({"images": n, "members": config.members}, drawn, f"{n} images segmented", arrays=arrays)
+    return Evaluation(
+        {"images": n, "members": config.members}, drawn, f"{n} images segmented", arrays=arrays, images=tuple(arrays)
+    )
 
 
 def _apply(config, constants, trained):
@@ -519,6 +521,7 @@ EXPERIMENT = Experiment(
     stages=(_stage("unet"), _stage("flow_sdf")),
     evaluate=_evaluate,
     sample=_sample,
+    sample_flags={"sampler": "sampler", "steps": "ode_steps"},
     apply=_apply,
     baseline="unet",
     examples=_examples,

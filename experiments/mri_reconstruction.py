@@ -37,7 +37,7 @@ from jaxgen.config import option
 from jaxgen.data import most_of
 from jaxgen.data.kspace import read_kspace
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader
+from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader, chosen_number
 from jaxgen.imaging.coils import combine_coils
 from jaxgen.imaging.fourier import centred_ifft2
 from jaxgen.imaging.mri import check_kspace
@@ -395,10 +395,10 @@ def _apply(config: MRIConfig, constants, trained):
     def apply(key, kspace: np.ndarray) -> dict[str, np.ndarray]:
         scan, scale, _ = mri.receive(kspace)
         acceleration = posterior.nearest(config.accelerations, 1 / scan.mask.mean())
-        rows = (constants["chosen"].get(f"{acceleration}x {what}", {}) for what in ("measured", "coils"))
-        row: dict[str, float] = next((row for row in rows if method in row), {})
-        setting = row.get(method, SAMPLERS[method].settings[0])
-        widening = row.get(posterior.WIDENING.format(method), 1.0)
+        names = [f"{acceleration}x {what}" for what in ("measured", "coils")]
+        name = next((name for name in names if name in constants["chosen"]), names[0])
+        setting = chosen_number(constants, name, method, default=SAMPLERS[method].settings[0])
+        widening = chosen_number(constants, name, posterior.WIDENING.format(method), default=1.0)
         drawn, left = ways.draw(method, key, scan, setting, config.repeats)
         found = {
             "reconstruction": _magnitude(drawn.mean(0)),
@@ -481,6 +481,7 @@ EXPERIMENT = Experiment(
     stages=(posterior.prior_stage(_prepare),),
     evaluate=_evaluate,
     sample=posterior.sample_prior,
+    sample_flags={"steps": "sampler_steps"},
     apply=_apply,
     reader=Reader((".npz", ".h5"), read_kspace),
     baseline="tv",

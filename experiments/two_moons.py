@@ -129,6 +129,7 @@ EXPERIMENT = Experiment(
     stages=(StageSpec("flow", _build),),
     evaluate=_evaluate,
     sample=_sample,
+    sample_flags={"steps": "ode_steps"},
     baseline="gaussian",
 )
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import functools
 import io
 import json
 import os
@@ -26,6 +27,8 @@ from jaxgen.config import RunConfig, choose_preset, diff, flag, from_dict, to_di
 from jaxgen.data.pipeline import Feed
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, find, is_file, stages_of
+from jaxgen.sample_files import plain_name, remove_samples, write_samples
+from jaxgen.sample_request import Request, apply_request
 from jaxgen.train import Reporter, load_params, train_stage
 
 EVALUATE, SAMPLE, APPLY = 1, 2, 3
@@ -282,36 +285,71 @@ def evaluate(path: Path, data: str | None, out: Path | None, say: Say = print, *
     return target
 
 
-def sample(path: Path, n: int, out: Path | None, seed: int | None, say: Say = print) -> Path:
+class _Later:
+    """Data that are read when somebody looks at them: most samples need none."""
+
+    def __init__(self, load: Callable[[], Any]):
+        self._load = functools.cache(load)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._load(), name)
+
+
+def sample(
+    path: Path,
+    n: int,
+    out: Path | None,
+    seed: int | None,
+    say: Say = print,
+    request: Request = Request(),  # noqa: B008
+) -> Path:
     """Draw samples from a trained run.
 
     Args:
         path: the run folder.
         n: how many.
-        out: where figures and ``samples.npz`` go; None for ``samples/`` in the run folder.
+        out: where figures, ``samples.npz`` and a file for each image go; None for ``samples/`` in the run folder.
         seed: a seed of its own; None for the run's.
         say: called with each line for the user.
+        request: labels, guidance, sampler and steps, where the run has them.
 
     Returns:
         The folder written.
 
     Raises:
-        UserError: if the run is not trained or the experiment cannot sample.
+        UserError: if the run is not trained, or the experiment cannot sample or not as asked.
     """
     folder, experiment, config, constants, trained = open_trained(path)
     if experiment.sample is None:
         raise UserError(f"{path}: the experiment {experiment.name} has nothing to sample; try `jaxgen eval`")
+    asked, keywords = apply_request(request, experiment, config, constants, n)
     target = out or folder.path / "samples"
-    make_folder(target, "--out")
-    splits = experiment.load(config)
     key = key_of(config if seed is None else dataclasses.replace(config, seed=seed), SAMPLE)
-    evaluation = experiment.sample(config, constants, trained, splits, key, n)
-    save_evaluation(evaluation, target)
-    if evaluation.arrays:
-        buffer = io.BytesIO()
+    with new_folder(target, "--out"):
+        splits = _Later(lambda: experiment.load(config))
+        evaluation = experiment.sample(asked, constants, trained, splits, key, n, **keywords)
+        save_evaluation(evaluation, target)
+        if out is None:
+            remove_samples(target)
         arrays: dict[str, Any] = {name: np.asarray(array) for name, array in evaluation.arrays.items()}
-        np.savez_compressed(buffer, **arrays)
-        runs.write_bytes(target / "samples.npz", buffer.getvalue())
+        if arrays:
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **arrays)
+            runs.write_bytes(target / "samples.npz", buffer.getvalue())
+        files = sum(
+            write_samples(
+                target,
+                "sample" if name == "images" else plain_name(name),
+                arrays[name],
+                spatial=experiment.spatial_dims,
+                label=arrays.get("label"),
+                label_names=arrays.get("label_names", ()),
+                value_range=constants.get("value_range"),
+            )
+            for name in evaluation.images
+        )
+    if files:
+        say(f"{files} files of samples, and samples.npz")
     for line in _lines(evaluation.headline, evaluation.metrics, target / "figures" / "captions.json", experiment):
         say(line)
     say(f"\n{target}")
