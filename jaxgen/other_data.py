@@ -112,10 +112,10 @@ def _check_kind(other: Source, home: Source, data: str) -> None:
             f"{kinds.get(known.ndim, 'others')}; give data of that kind"
         )
     if new.shape[-1] != known.shape[-1]:
-        made = {1: "convert them to grey", 3: "convert them to colour (RGB)"}
+        made = {1: "convert them to grey", 3: "convert them to colour (RGB)"} if new.shape[-1] in (1, 3) else {}
         raise UserError(
             f"--data {data}: its images have {_channels(new)}, but the run was trained on {_channels(known)}; "
-            f"{made.get(known.shape[-1], 'give images of the same channels')}"
+            f"{made.get(known.shape[-1], 'give images of as many, [n, h, w, channels]')}"
         )
 
 

@@ -182,6 +182,16 @@ def _dictionary(path: Path, default: Mapping[str, Any] | None = None) -> dict[st
     return found
 
 
+def _captions(path: Path) -> dict[str, Any]:
+    """The captions of figures, with how to show the metrics."""
+    captions = _dictionary(path, default={})
+    order, describe = captions.get("order", {}), captions.get("describe", {})
+    fine = isinstance(order, dict) and all(isinstance(names, list) for names in order.values())
+    if not fine or not isinstance(describe, dict) or not all(isinstance(one, dict) for one in describe.values()):
+        raise UserError(f"{path}: its `order` or `describe` is not as jaxgen writes it; restore it from a copy")
+    return captions
+
+
 def _chosen(path: Path) -> dict[str, Any]:
     """The settings that the run's evaluation chose: numbers and words, or a dict of them for each method."""
     chosen = _dictionary(path, default={})
@@ -223,7 +233,13 @@ def open_config(path: Path | str) -> tuple[runs.RunFolder, Experiment, str, RunC
     experiment = find(about.get("source") or str(about.get("experiment")))
     preset = str(about.get("preset"))
     config = experiment.presets.get(preset) or next(iter(experiment.presets.values()))
-    return folder, experiment, preset, from_dict(type(config), about["config"])
+    try:
+        return folder, experiment, preset, from_dict(type(config), about["config"])
+    except UserError as error:
+        reason = str(error).removeprefix("config.json: ")[:300]
+        raise UserError(f"{folder.config}: {reason}; restore it from a copy") from error
+    except RecursionError as error:
+        raise UserError(f"{folder.config}: it is nested too deeply; restore it from a copy") from error
 
 
 def reference_of(folder: runs.RunFolder) -> str:
@@ -358,8 +374,8 @@ def sample(
 
 def results(folder: runs.RunFolder) -> list[str]:
     """The lines that end a run: headline, metrics against the baseline, and where everything is."""
-    about, metrics = runs.read_json(folder.config), runs.read_json(folder.metrics)
-    captions = runs.read_json(folder.captions, default={})
+    about, metrics = _dictionary(folder.config), _dictionary(folder.metrics)
+    captions = _captions(folder.captions)
     lines = ["", *filter(None, [captions.get("headline", "")]), ""]
     metrics = report.ordered(metrics, captions.get("order", {}))
     lines += report.table(metrics, captions.get("describe", {}), about.get("baseline", "")).splitlines()
@@ -605,7 +621,7 @@ def _about_data(splits: Any) -> dict[str, Any]:
 
 
 def _same_data(folder: runs.RunFolder, data: Mapping[str, Any]) -> None:
-    saved = runs.read_json(folder.data, default={})
+    saved = _dictionary(folder.data, default={})
     for name in ("train", "validation", "test", "names"):
         if name in saved and saved[name] != data[name]:
             what = "the names of its images" if name == "names" else f"{saved[name]} images to {name}"
@@ -616,7 +632,7 @@ def _same_data(folder: runs.RunFolder, data: Mapping[str, Any]) -> None:
 
 
 def _lines(headline: str, metrics: Mapping[str, Any], captions: Path, experiment: Experiment) -> list[str]:
-    describe = runs.read_json(captions, default={}).get("describe", {})
+    describe = _captions(captions).get("describe", {})
     lines = report.table(metrics, describe, experiment.baseline).splitlines()
     return [headline, "", *lines] if headline else lines
 
