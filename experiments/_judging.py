@@ -8,6 +8,7 @@ import numpy as np
 from experiments import _images as images
 from experiments import _picture_grids as pictures
 from jaxgen.data import Everything, Splits, most_of
+from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Figure, Metric
 from jaxgen.metrics import (
     copying_test,
@@ -20,6 +21,8 @@ from jaxgen.metrics import (
 )
 
 MOST_TRAIN = 5000
+LEAST = 4
+"""Images that make a set: precision and recall ask for the third nearest neighbour of each."""
 
 
 class Real:
@@ -39,6 +42,8 @@ class Real:
         parts = [images.real_images(config, constants, part) for part in unseen]
         held_out = np.concatenate([part["image"] for part in parts])
         self.count = min(most_of(config.data, config.samples) or len(held_out), len(held_out))
+        if self.count < LEAST:
+            raise UserError(f"--data {config.data}: {self.count} images are too few for a set; {LEAST} are the least")
         self.held_out = held_out[: self.count]
         has_labels = bool(constants["classes"]) and all("label" in part for part in parts)
         self.label = np.concatenate([part["label"] for part in parts])[: self.count] if has_labels else None

@@ -133,7 +133,7 @@ def interpolations(
 ) -> Figure:
     """Three pairs of images, and what lies between their codes."""
     share = np.linspace(0, 1, 8)[:, None]
-    codes = encode(x[:6])
+    codes = encode(x[:6] if len(x) > 1 else np.repeat(x, 2, axis=0))
     drawn = {}
     for row in range(len(codes) // 2):
         first, last = codes[2 * row], codes[2 * row + 1]
