@@ -19,7 +19,7 @@ import numpy as np
 from experiments import _images as images
 from experiments._unet import UNetConfig, network
 from jaxgen.config import option
-from jaxgen.data import ArraySource, Source, Splits, Subset, checks, measure_range
+from jaxgen.data import ArraySource, Everything, Source, Splits, Subset, checks, measure_range
 from jaxgen.data.arrays import npz_headers, read_npz
 from jaxgen.data.checks import FOREGROUND, absent_foreground, apply_foreground, name_foreground, parse_foreground
 from jaxgen.data.images import fit_shape, resize
@@ -94,6 +94,10 @@ class AnomalyConfig(UNetConfig):
 # Data
 
 
+class Drawn(ArraySource):
+    """Phantoms: of the size asked for and in [-1, 1] already."""
+
+
 def phantoms(
     config: AnomalyConfig, n: int, part: int, lesion: Lesion | None = None, *, first: int = 0
 ) -> dict[str, np.ndarray]:
@@ -106,23 +110,27 @@ def phantoms(
 
 
 def load_data(config: AnomalyConfig) -> Splits:
-    """Train and validation hold healthy images alone, test all there are."""
+    """Train and validation hold healthy images alone, test all there are; of other data they are empty."""
     if config.data == PHANTOM:
         few = max(8, config.phantoms // 10)
         counts = (config.phantoms, few, few)
-        parts = [ArraySource({"image": phantoms(config, n, part)["image"]}) for part, n in enumerate(counts)]
+        parts = [Drawn({"image": phantoms(config, n, part)["image"]}) for part, n in enumerate(counts)]
         return Splits(parts[0], parts[1], parts[2], name=PHANTOM, origin="computed", licence="CC0-1.0")
     folder = Path(config.data).expanduser()
     if folder.is_dir() and _patients(folder):
         return _load_patients(config, folder)
     splits = images.open_images(config, ("image",), ("label", "mask"), config.foreground)
-    example = splits.train[0]
+    whole = isinstance(config.data, Everything)
+    example = splits.test[0]
     if "label" in example:
-        if config.healthy not in splits.label_names:
+        if not whole and config.healthy not in splits.label_names:
             known = ", ".join(splits.label_names)
             raise UserError(f"--healthy {config.healthy}: {config.data} has no such label; it has {known}")
     elif "mask" not in example:
         raise UserError(f"--data {config.data}: it has neither labels nor masks, so that nobody knows what is healthy")
+
+    if whole:
+        return splits
 
     def is_healthy(example: Mapping[str, np.ndarray]) -> bool:
         if "label" in example:
@@ -151,8 +159,8 @@ def _patients(folder: Path) -> list[Path]:
 
 def _load_patients(config: AnomalyConfig, folder: Path) -> Splits:
     """Axial slices with enough brain: healthy ones of all patients but one, and all of that one."""
-    files = _patients(folder)
-    if len(files) < 2 or config.test_patient >= len(files):
+    files, whole = _patients(folder), isinstance(config.data, Everything)
+    if not whole and (len(files) < 2 or config.test_patient >= len(files)):
         raise UserError(
             f"--test-patient {config.test_patient}: {folder} has {len(files)} patients, and needs 2 at least"
         )
@@ -178,6 +186,11 @@ def _load_patients(config: AnomalyConfig, folder: Path) -> Splits:
         mask = apply_foreground(mask[kept], "any" if foreground == "binary" else foreground, path)
         return {"image": image[kept], "mask": mask}
 
+    if whole:
+        parts = [slices(path) for path in files]
+        everyone = ArraySource({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+        nobody = Subset(everyone, [])
+        return Splits(nobody, nobody, everyone, name=folder.name, origin=f"folder {folder}")
     test = slices(files[config.test_patient])
     rest = [slices(path) for i, path in enumerate(files) if i != config.test_patient]
     if isinstance(foreground, int) and foreground not in values:
@@ -209,8 +222,8 @@ def measure_data(config: AnomalyConfig, splits: Splits) -> dict[str, Any]:
 
 def prepared(config: AnomalyConfig, constants: Mapping[str, Any], source: Source, most: int | None = None) -> dict:
     """Images of one size in [-1, 1] (phantoms are so already) with their labels and masks."""
-    if config.data == PHANTOM:
-        return {"image": source.arrays["image"][:most]}  # type: ignore[attr-defined]
+    if isinstance(source, Drawn):
+        return {"image": source.arrays["image"][:most]}
     return images.real_images(config, constants, source, most)
 
 

@@ -14,6 +14,7 @@ from experiments._best import highest
 from experiments._judging import diverged
 from jaxgen.data import Splits
 from jaxgen.data.phantoms import LESIONS
+from jaxgen.errors import UserError
 from jaxgen.experiment import Figure, Metric
 from jaxgen.medical import anomaly
 from jaxgen.metrics import auroc, average_precision
@@ -57,10 +58,17 @@ def bench(config: AnomalyConfig, constants: Mapping[str, Any], splits: Splits) -
         return Bench(train, validation, artificial, sets, twins)
     test = shared.prepared(config, constants, splits.test)
     if "mask" in test:
+        if not test["mask"].any():
+            raise UserError(f"--data {config.data}: none of its test images has a lesion; there is nothing to find")
         # The first images are those that are shown.
         largest_first = np.argsort(-test["mask"].reshape(len(test["mask"]), -1).sum(1, dtype=np.int64), kind="stable")
         lesions = (test["image"][largest_first], test["mask"][largest_first])
         return Bench(train, validation, artificial, {"lesions": lesions}, {})
+    if config.healthy not in splits.label_names:
+        known = ", ".join(splits.label_names)
+        raise UserError(
+            f"--data {config.data}: no image has the label {config.healthy} of the healthy (it has {known})"
+        )
     ill = np.asarray(test["label"]) != splits.label_names.index(config.healthy)
     return labelled_bench(config, train, validation, test["image"], ill)
 
@@ -243,7 +251,7 @@ def _shown(bench: Bench) -> list[tuple[np.ndarray, np.ndarray]]:
     if bench.ill is not None:
         x, ill = bench.ill
         return [(x[i], np.zeros(x.shape[1:-1])) for i in _picked(ill)]
-    return [(x[i], mask[i]) for x, mask in bench.lesions.values() for i in range(2)]
+    return [(x[i], mask[i]) for x, mask in bench.lesions.values() for i in range(min(2, len(x)))]
 
 
 def _bright(score: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from experiments import _images as images
 from experiments import _picture_grids as pictures
 from jaxgen.config import option
 from jaxgen.errors import UserError
-from jaxgen.experiment import Figure, Metric
+from jaxgen.experiment import Figure, Metric, chosen_number
 from jaxgen.types import Key, Params
 
 Restore = Callable[[Key, np.ndarray, float], np.ndarray]
@@ -101,7 +101,7 @@ DESCRIBE = {
 
 def applied(config: LevelsConfig, constants: Mapping[str, Any], name: str, restore: Restore):
     """`jaxgen apply`, at the level chosen for this restorer; before there is one, at the middle one."""
-    level = constants["chosen"].get(name, middle(config.levels))
+    level = chosen_number(constants, name, default=middle(config.levels))
 
     def score(key, x):
         return shared.by_residual(config, lambda x: restore(key, x, level))(x)

@@ -11,7 +11,7 @@ import numpy as np
 from experiments import _images as images
 from experiments import _judging as judging
 from jaxgen import draws
-from jaxgen.data import Source, Splits
+from jaxgen.data import Source, Splits, most_of
 from jaxgen.imaging.augment import random_flip
 from jaxgen.metrics.likelihood import bits_per_dimension, dequantise
 
@@ -27,14 +27,16 @@ def prepare(config: images.ImageConfig):
     return prepared
 
 
-def whole_numbers(config: images.ImageConfig, constants: Mapping[str, Any], source: Source, most: int) -> np.ndarray:
+def whole_numbers(
+    config: images.ImageConfig, constants: Mapping[str, Any], source: Source, most: int | None
+) -> np.ndarray:
     """At most so many images of a split as bytes, ``[n, h, w, c]``."""
     return images.real_images(config, constants, source, most, np.uint8)["image"]
 
 
 def test_images(config: images.ImageConfig, constants: Mapping[str, Any], splits: Splits, key, most: int) -> np.ndarray:
     """At most so many dequantised test images, ``[n, h, w, c]``."""
-    test = whole_numbers(config, constants, splits.test, most)
+    test = whole_numbers(config, constants, splits.test, most_of(config.data, most))
     return np.asarray(dequantise(jax.random.split(key, len(test)), jnp.asarray(test)))
 
 

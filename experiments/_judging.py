@@ -1,6 +1,6 @@
 """How good a set of images is, in the features of the judge; with the figures that show it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -8,7 +8,8 @@ import numpy as np
 
 from experiments import _images as images
 from experiments import _picture_grids as pictures
-from jaxgen.data import Splits
+from jaxgen.data import Everything, Splits, most_of
+from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Figure, Metric
 from jaxgen.metrics import (
     copying_test,
@@ -22,6 +23,8 @@ from jaxgen.metrics import (
 from jaxgen.types import Array
 
 MOST_TRAIN = 5000
+LEAST = 4
+"""Images that make a set: precision and recall ask for the third nearest neighbour of each."""
 
 
 class Real:
@@ -30,18 +33,21 @@ class Real:
     Attributes:
         train: training images ``[n, h, w, c]`` in [-1, 1].
         train_features: their features.
-        held_out: as many test (and validation) images as samples are drawn.
+        held_out: as many test (and validation) images as samples are drawn; all of the test images of other data.
         label: the labels of the held-out images, or None.
         count: how many samples to judge: as many as there are held-out images, `samples` at most.
     """
 
     def __init__(self, config: images.JudgedConfig, constants: Mapping[str, Any], splits: Splits, judge: images.Judge):
         self.train = images.real_images(config, constants, splits.train, MOST_TRAIN)["image"]
-        parts = [images.real_images(config, constants, part) for part in (splits.test, splits.validation)]
+        unseen = (splits.test,) if isinstance(config.data, Everything) else (splits.test, splits.validation)
+        parts = [images.real_images(config, constants, part) for part in unseen]
         held_out = np.concatenate([part["image"] for part in parts])
-        self.count = min(config.samples, len(held_out))
+        self.count = min(most_of(config.data, config.samples) or len(held_out), len(held_out))
+        if self.count < LEAST:
+            raise UserError(f"--data {config.data}: {self.count} images are too few for a set; {LEAST} are the least")
         self.held_out = held_out[: self.count]
-        has_labels = bool(constants["classes"])
+        has_labels = bool(constants["classes"]) and all("label" in part for part in parts)
         self.label = np.concatenate([part["label"] for part in parts])[: self.count] if has_labels else None
         self.train_features = judge.features(self.train)
 
@@ -106,11 +112,15 @@ def score(real: Real, judge: images.Judge, samples: np.ndarray) -> dict[str, flo
     }
 
 
-def sampled(drawn: np.ndarray, caption: str, **arrays: np.ndarray) -> Evaluation:
+def sampled(
+    drawn: np.ndarray, caption: str, label: np.ndarray | None = None, classes: Sequence[str] = ()
+) -> Evaluation:
     """What ``jaxgen sample`` leaves of images ``[n, h, w, c]``: a picture of the first of them, and the arrays."""
     shown = pictures.grid(drawn[:64], caption)
-    n = len(drawn)
-    return Evaluation({"images": n}, {"samples": shown}, f"{n} images", arrays={"images": drawn, **arrays})
+    n, arrays = len(drawn), {"images": drawn}
+    if label is not None:
+        arrays |= {"label": label, "label_names": np.array(list(classes))}
+    return Evaluation({"images": n}, {"samples": shown}, f"{n} images", arrays=arrays, images=("images",))
 
 
 def _flat(x: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from experiments import _denoisers as denoisers
 from experiments import _images as images
 from experiments import _judging as judging
 from jaxgen.config import option
-from jaxgen.experiment import Evaluation, Metric, StageSpec
+from jaxgen.experiment import Evaluation, Metric, StageSpec, chosen_number
 from jaxgen.imaging.operators import LinearOperator, pseudo_inverse
 from jaxgen.medical.reconstruction import ddnm, diffpir, dps, renewal
 from jaxgen.metrics import interval_coverage, interval_widening
@@ -128,10 +128,12 @@ def widening(drawn: np.ndarray, truth: np.ndarray, seen: np.ndarray) -> float:
     return found if np.isfinite(found) else 1.0
 
 
-def kept_widening(row: Mapping[str, Any], method: str) -> float:
+def kept_widening(constants: Mapping[str, Any], group: str, method: str) -> float:
     """The `widening` that an evaluation kept, 1 before there is one; NaN, which JSON holds as null, comes back."""
-    found = row.get(WIDENING.format(method), 1.0)
-    return float("nan") if found is None else found
+    name, row = WIDENING.format(method), constants["chosen"].get(group)
+    if isinstance(row, Mapping) and name in row and row[name] is None:
+        return float("nan")
+    return chosen_number(constants, group, name, default=1.0)
 
 
 def uncertainty(drawn: np.ndarray, truth: np.ndarray, seen: np.ndarray, widening: float) -> dict[str, float]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as Canvas
 from experiments import _images as images
 from experiments import _picture_grids as pictures
 from jaxgen.config import option
-from jaxgen.data import Splits
+from jaxgen.data import Splits, most_of
 from jaxgen.errors import UserError
 from jaxgen.experiment import Figure, Metric
 from jaxgen.metrics import psnr, ssim
@@ -101,7 +101,7 @@ class Held(NamedTuple):
 def held_images(config: CodeConfig, constants: Mapping[str, Any], splits: Splits) -> Held:
     """The images that reconstructions are judged on."""
     train = images.real_images(config, constants, splits.train, MOST_TRAIN)
-    test = images.real_images(config, constants, splits.test, config.samples)
+    test = images.real_images(config, constants, splits.test, most_of(config.data, config.samples))
     return Held(train["image"], test["image"], test.get("label") if constants["classes"] else None)
 
 
@@ -133,7 +133,7 @@ def interpolations(
 ) -> Figure:
     """Three pairs of images, and what lies between their codes."""
     share = np.linspace(0, 1, 8)[:, None]
-    codes = encode(x[:6])
+    codes = encode(x[:6] if len(x) > 1 else np.repeat(x, 2, axis=0))
     drawn = {}
     for row in range(len(codes) // 2):
         first, last = codes[2 * row], codes[2 * row + 1]

@@ -32,10 +32,10 @@ from experiments._unet import network
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
-from jaxgen.data import ArraySource, Splits
+from jaxgen.data import ArraySource, Everything, Splits
 from jaxgen.data.phantoms import LESIONS
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
+from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec, chosen_number
 from jaxgen.families import classifier_model
 from jaxgen.guidance import classifier as guided_by_classifier
 from jaxgen.medical import anomaly
@@ -112,17 +112,17 @@ def _labelled(config: CounterfactualConfig, n: int, part: int) -> dict[str, np.n
 def _load(config: CounterfactualConfig) -> Splits:
     if config.data == shared.PHANTOM:
         few = max(8, config.phantoms // 10)
-        parts = [ArraySource(_labelled(config, n, part)) for part, n in enumerate((config.phantoms, few, few))]
+        parts = [shared.Drawn(_labelled(config, n, part)) for part, n in enumerate((config.phantoms, few, few))]
         return Splits(parts[0], parts[1], parts[2], name=shared.PHANTOM, origin="computed", licence="CC0-1.0")
     splits = images.open_images(config, ("image", "label"), ("mask",), config.foreground)
-    if config.healthy not in splits.label_names:
+    if config.healthy not in splits.label_names and not isinstance(config.data, Everything):
         raise UserError(f"--healthy {config.healthy}: no such label; there are {', '.join(splits.label_names)}")
     return splits
 
 
 def _prepared(config: CounterfactualConfig, constants, source) -> dict[str, np.ndarray]:
     """Images in [-1, 1] with the label 0 for healthy and 1 for ill."""
-    if config.data == shared.PHANTOM:
+    if isinstance(source, shared.Drawn):
         return source.arrays
     arrays = images.real_images(config, constants, source)
     return arrays | {"label": (arrays["label"] != constants["healthy"]).astype(np.int32)}
@@ -286,7 +286,7 @@ def _evaluate(config: CounterfactualConfig, constants, trained, splits, key) -> 
     train, validation = (_prepared(config, constants, part) for part in (splits.train, splits.validation))
     well, held = (part["image"][part["label"] == HEALTHY] for part in (train, validation))
     if config.data == shared.PHANTOM:
-        sources = {"train": ArraySource({"image": well}), "validation": ArraySource({"image": held})}
+        sources = {"train": shared.Drawn({"image": well}), "validation": shared.Drawn({"image": held})}
         bench = judging.bench(config, constants, splits._replace(**sources))
         bench = bench._replace(
             lesions={kind: bench.lesions[kind] for kind in ("L1", "L4")},
@@ -318,7 +318,7 @@ def _apply(config: CounterfactualConfig, constants, trained):
     """Without a classifier, at the chosen level and scale; before there are any, at the middle ones."""
     run = _translators(config, constants, trained)[APPLIED].run
     middle = {"level": levels.middle(config.levels), "scale": levels.middle(config.scales)}
-    setting = Setting(**constants["chosen"].get(APPLIED, middle))
+    setting = Setting(**{name: chosen_number(constants, APPLIED, name, default=x) for name, x in middle.items()})
     method = shared.by_residual(config, lambda x: run(x, setting))
     return shared.applied(config, constants, lambda key, x: method(x))
 

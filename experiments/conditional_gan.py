@@ -80,12 +80,13 @@ DESCRIBE = {
 }
 
 
-def _sample(config: adversarial.GANConfig, constants, trained, splits, key, n) -> Evaluation:
-    label = np.arange(n) % len(constants["classes"])
+def _sample(config: adversarial.GANConfig, constants, trained, splits, key, n, label=None) -> Evaluation:
+    label = np.arange(n) % len(constants["classes"]) if label is None else label
     drawn = adversarial.draw_images(config, constants, trained, key, n, label)
     rows = {name: drawn[label == k][:10] for k, name in enumerate(constants["classes"]) if (label == k).any()}
     shown = pictures.rows(rows, "Images drawn by the generator, a row a class.")
-    return Evaluation({"images": n}, {"samples": shown}, f"{n} images", arrays={"images": drawn, "labels": label})
+    found = judging.sampled(drawn, "", label, constants["classes"])
+    return found._replace(figures={"samples": shown})
 
 
 EXPERIMENT = Experiment(
@@ -98,6 +99,7 @@ EXPERIMENT = Experiment(
     stages=(images.JUDGE, StageSpec("gan", _build)),
     evaluate=_evaluate,
     sample=_sample,
+    sample_flags={"label": None},
     baseline="gaussian",
     examples=images.example_images,
 )

@@ -35,10 +35,10 @@ from experiments._posterior import Sampler
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
-from jaxgen.data import ArraySource, Splits, resized
+from jaxgen.data import ArraySource, Splits, most_of, resized
 from jaxgen.data.hounsfield import check_hounsfield
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader
+from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader, chosen_number
 from jaxgen.imaging.affine import random_affine
 from jaxgen.imaging.augment import random_flip
 from jaxgen.imaging.filtered_backprojection import cosine, filtered_backprojection, hann, ramp, shepp_logan
@@ -230,8 +230,8 @@ def _scans(config: CTConfig, x: np.ndarray, key) -> dict[str, ct.Scan]:
     return scans | {METAL: ct.with_metal(key, x, config.metal_views, **options)}
 
 
-def _slices(config: CTConfig, constants, source, count: int) -> np.ndarray:
-    chosen = np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int)
+def _slices(config: CTConfig, constants, source, count: int | None) -> np.ndarray:
+    chosen = np.linspace(0, len(source) - 1, min(count or len(source), len(source))).round().astype(int)
     picked = ArraySource({"image": np.stack([source[i]["image"] for i in chosen])})
     return resized(picked, config.size, constants["value_range"], channels=1).arrays["image"]
 
@@ -274,7 +274,7 @@ def _settings(config: CTConfig, ways: Reconstructors, x: np.ndarray, key) -> dic
 def _evaluate(config: CTConfig, constants, trained, splits, key) -> Evaluation:
     ways = Reconstructors(config, constants, trained)
     validation = _slices(config, constants, splits.validation, config.tuning)
-    truth = _slices(config, constants, splits.test, config.cases)
+    truth = _slices(config, constants, splits.test, most_of(config.data, config.cases))
     chosen = _settings(config, ways, validation, jax.random.fold_in(key, 0))
     metrics: dict[str, dict[str, float]] = {}
     figures: dict[str, Figure] = {}
@@ -380,9 +380,8 @@ def _apply(config: CTConfig, constants, trained):
         y = y[None] / ((config.high - ct.AIR) / 1000)
         scan = ct.Scan(angles, y, np.ones_like(y), np.zeros((1, config.size, config.size, 1), bool), geometry)
         views = posterior.nearest(config.views, len(angles))
-        row = constants["chosen"].get(str(views), {})
-        setting = row.get(method, SAMPLERS[method].settings[1])
-        widening = posterior.kept_widening(row, method)
+        setting = chosen_number(constants, str(views), method, default=SAMPLERS[method].settings[1])
+        widening = posterior.kept_widening(constants, str(views), method)
         drawn = ways.draw(method, key, scan, setting, config.repeats)[:, 0, :, :, 0]
         half = (config.high - ct.AIR) / 2
         uncertainty = half * widening * drawn.std(0, ddof=1)
@@ -471,6 +470,7 @@ EXPERIMENT = Experiment(
     stages=(posterior.prior_stage(_prepare),),
     evaluate=_evaluate,
     sample=posterior.sample_prior,
+    sample_flags={"steps": "sampler_steps"},
     apply=_apply,
     reader=Reader((".npz",), ct.read_sinogram),
     baseline="fbp",

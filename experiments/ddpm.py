@@ -159,6 +159,7 @@ EXPERIMENT = Experiment(
     stages=(images.JUDGE, StageSpec("ddpm", _build)),
     evaluate=_evaluate,
     sample=_sample,
+    sample_flags={"sampler": "sampler", "steps": "sampler_steps"},
     baseline="gaussian",
     examples=images.example_images,
 )

@@ -30,7 +30,7 @@ from experiments._unet import UNetConfig, network
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
-from jaxgen.data import ArraySource, Splits, measure_range, resized
+from jaxgen.data import ArraySource, Splits, measure_range, most_of, resized
 from jaxgen.data.phantoms import LESIONS, brain2d
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, StageSpec
 from jaxgen.families import denoising_autoencoder_model
@@ -71,6 +71,10 @@ class DenoisingConfig(UNetConfig):
     foreground_only: bool = option(True, "noise only where an image is above its floor", group="method")
 
 
+class Drawn(ArraySource):
+    """Phantoms: of the size asked for and in [-1, 1] already."""
+
+
 def _phantoms(config: DenoisingConfig, n: int, part: int, lesion: str | None = None) -> dict[str, np.ndarray]:
     """T2 slices; values 0 to about 1 become -1 to about 1, and brighter ones are kept."""
     kind = None if lesion is None else LESIONS[lesion]
@@ -86,7 +90,7 @@ def _load(config: DenoisingConfig) -> Splits:
         return images.open_images(config, ("image",))
     few = max(8, config.phantoms // 10)
     counts = (config.phantoms, few, few)
-    train, validation, test = (ArraySource(_phantoms(config, n, part)) for part, n in enumerate(counts))
+    train, validation, test = (Drawn(_phantoms(config, n, part)) for part, n in enumerate(counts))
     return Splits(train, validation, test, name=PHANTOM, origin="computed", licence="CC0-1.0")
 
 
@@ -98,7 +102,7 @@ def _measure(config: DenoisingConfig, splits: Splits) -> dict[str, Any]:
 
 
 def _images(config: DenoisingConfig, constants: Mapping[str, Any], source) -> ArraySource:
-    if config.data == PHANTOM:
+    if isinstance(source, Drawn):
         return ArraySource({"image": source.arrays["image"]})
     return resized(source, config.size, constants["value_range"])
 
@@ -201,11 +205,12 @@ def _anomalies(config: DenoisingConfig, train: np.ndarray, restorers) -> tuple[d
 def _evaluate(config: DenoisingConfig, constants, trained, splits, key) -> Evaluation:
     names = {"denoiser": "white noise", "restorer": f"{config.noise} noise"}
     restorers = {names[stage]: _restoring(config, constants, trained[stage]["net"]) for stage in names}
-    train, validation, test = (
+    train, validation = (
         _images(config, constants, part).arrays["image"][: reconstruction.MOST_TRAIN]
-        for part in (splits.train, splits.validation, splits.test)
+        for part in (splits.train, splits.validation)
     )
-    test = test[: config.samples]
+    most = most_of(config.data, min(config.samples, reconstruction.MOST_TRAIN))
+    test = _images(config, constants, splits.test).arrays["image"][:most]
     white = jax.jit(_corrupt(config, "white"))
 
     def noisy(x: np.ndarray, number: int) -> np.ndarray:

@@ -287,6 +287,7 @@ EXPERIMENT = Experiment(
     stages=(images.JUDGE, StageSpec("flow", _build_flow), StageSpec("few_steps", _build_few)),
     evaluate=_evaluate,
     sample=_sample,
+    sample_flags={"sampler": "sampler", "steps": "sampler_steps"},
     baseline="gaussian",
     examples=images.example_images,
 )

@@ -19,7 +19,7 @@ import numpy as np
 from experiments import _segmentation_figures as figures
 from jaxgen.cli import run_module
 from jaxgen.config import RunConfig, option
-from jaxgen.data import Splits, load
+from jaxgen.data import Splits, load, most_of
 from jaxgen.data.checks import FOREGROUND, parse_foreground
 from jaxgen.data.segmentation import SegmentationTiles, masks_of, scale_image
 from jaxgen.errors import UserError
@@ -294,7 +294,8 @@ class _Segmenter:
 
 def _cases(config: FlowSDFConfig, segmenter: _Segmenter, source: Any, key: jax.Array) -> list[dict[str, Any]]:
     n = len(source)
-    chosen = np.unique(np.linspace(0, n - 1, min(n, config.test_images)).round().astype(int))
+    most = most_of(config.data, config.test_images) or n
+    chosen = np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
     cases = []
     # A few images at a time: of an ensemble only the masks and the summary are kept.
     for start in range(0, len(chosen), config.chunk):
@@ -436,7 +437,9 @@ def _sample(config, constants, trained, splits, key, n) -> Evaluation:
     ]
     drawn = {"samples": figures.members(cases, range(min(n, 8)), raters=splits.rater_names)}
     arrays = {f"distance_{i}": maps for i, maps in enumerate(ensembles)}
-    return Evaluation({"images": n, "members": config.members}, drawn, f"{n} images segmented", arrays=arrays)
+    return Evaluation(
+        {"images": n, "members": config.members}, drawn, f"{n} images segmented", arrays=arrays, images=tuple(arrays)
+    )
 
 
 def _apply(config, constants, trained):
@@ -530,6 +533,7 @@ EXPERIMENT = Experiment(
     stages=(_stage("unet"), _stage("flow_sdf")),
     evaluate=_evaluate,
     sample=_sample,
+    sample_flags={"sampler": "sampler", "steps": "ode_steps"},
     apply=_apply,
     baseline="unet",
     examples=_examples,

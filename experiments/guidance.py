@@ -200,14 +200,13 @@ def _evaluate(config: GuidanceConfig, constants, trained, splits, key) -> Evalua
     return Evaluation(metrics, figures, headline, DESCRIBE)
 
 
-def _sample(config: GuidanceConfig, constants, trained, splits, key, n) -> Evaluation:
-    label = np.arange(n) % _classes(constants)
+def _sample(config: GuidanceConfig, constants, trained, splits, key, n, label=None) -> Evaluation:
+    label = np.arange(n) % _classes(constants) if label is None else label
     scale = config.scales[min(1, len(config.scales) - 1)]
     drawn = _Sampler(config, constants, trained)("classifier-free", scale, key, label)
-    names = ", ".join(constants["classes"])
-    return judging.sampled(
-        drawn, f"Images of the classes {names} in turn, classifier-free guidance {scale:g}.", labels=label
-    )
+    names = ", ".join(constants["classes"][k] for k in dict.fromkeys(label.tolist()))
+    caption = f"Images of the classes {names} in turn, classifier-free guidance {scale:g}."
+    return judging.sampled(drawn, caption, label, constants["classes"])
 
 
 SMALL = GuidanceConfig(
@@ -281,6 +280,7 @@ EXPERIMENT = Experiment(
     stages=(images.JUDGE, StageSpec("classifier", _build_classifier), StageSpec("ddpm", _build)),
     evaluate=_evaluate,
     sample=_sample,
+    sample_flags={"label": None, "guidance": "scales", "sampler": "sampler", "steps": "sampler_steps"},
     baseline=f"classifier-free {SMALL.scales[0]:g}",
     examples=images.example_images,
 )

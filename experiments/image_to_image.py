@@ -23,6 +23,7 @@ from jaxgen import draws
 from jaxgen import guidance as steering
 from jaxgen.cli import run_module
 from jaxgen.config import option
+from jaxgen.data import most_of
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.imaging.inpainting import harmonic_fill
 from jaxgen.metrics import nearest_neighbours
@@ -128,7 +129,8 @@ def _degrade(x: np.ndarray, factor: int) -> np.ndarray:
 def _evaluate(config: ImageToImageConfig, constants, trained, splits, key) -> Evaluation:
     judge, editor = images.Judge(config, constants, trained), _Editor(config, constants, trained)
     real = judging.Real(config, constants, splits, judge)
-    truth = images.real_images(config, constants, splits.test, config.test_images)["image"]
+    most = most_of(config.data, config.test_images)
+    truth = images.real_images(config, constants, splits.test, most)["image"]
     reference = np.median(nearest_neighbours(judge.features(real.held_out), real.train_features)[0])
 
     def realism(x: np.ndarray) -> float:

@@ -28,6 +28,7 @@ from experiments._unet import UNetConfig, network
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
+from jaxgen.data import most_of
 from jaxgen.data.kspace import read_kspace
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Metric, Reader, StageSpec
@@ -144,7 +145,7 @@ class _Judge:
     def _keys(self, number: int, n: int) -> Array:
         return jax.random.split(jax.random.fold_in(self._key, number), n)
 
-    def truth(self, source, number: int, most: int) -> np.ndarray:
+    def truth(self, source, number: int, most: int | None) -> np.ndarray:
         """Complex images ``[n, h, w, 2]`` of magnitude at most 1."""
         real = images.real_images(self.config, self._constants, source, most, dtype=np.uint8)["image"]
         x = jnp.asarray(real, jnp.float32).mean(-1, keepdims=True) / 255
@@ -215,7 +216,7 @@ def _grey(x: np.ndarray) -> np.ndarray:
 
 def _evaluate(config: ColdConfig, constants, trained, splits, key) -> Evaluation:
     judge = _Judge(config, constants, trained, key)
-    truth = judge.truth(splits.test, 0, config.test_images)
+    truth = judge.truth(splits.test, 0, most_of(config.data, config.test_images))
     validation = judge.truth(splits.validation, 1, min(32, config.test_images))
     metrics: dict[str, Any] = {name: {} for name in METHODS}
     figures = {}

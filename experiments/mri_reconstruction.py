@@ -35,11 +35,11 @@ from experiments._posterior import Sampler
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
-from jaxgen.data import checks
+from jaxgen.data import checks, most_of
 from jaxgen.data.arrays import read_npz
 from jaxgen.data.kspace import read_kspace
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader
+from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Reader, chosen_number
 from jaxgen.imaging.coils import combine_coils
 from jaxgen.imaging.fourier import centred_ifft2
 from jaxgen.imaging.mri import check_kspace
@@ -234,7 +234,7 @@ def _scans(config: MRIConfig, x: np.ndarray, key, noise: Mapping[str, float]) ->
     return scans
 
 
-def _slices(config: MRIConfig, constants, source, count: int) -> np.ndarray:
+def _slices(config: MRIConfig, constants, source, count: int | None) -> np.ndarray:
     return images.real_images(config, constants, source, count)["image"].mean(-1, keepdims=True)
 
 
@@ -303,7 +303,7 @@ def _evaluate(config: MRIConfig, constants, trained, splits, key) -> Evaluation:
     brought = _brought(config, jax.random.fold_in(key, 2))
     noise = {name: received.noise for name, (received, _) in brought.items()}
     chosen = _settings(config, ways, validation, jax.random.fold_in(key, 0), noise)
-    x = _slices(config, constants, splits.test, config.cases)
+    x = _slices(config, constants, splits.test, most_of(config.data, config.cases))
     scans = _scans(config, x, jax.random.fold_in(key, 1), {})
     judged = {name: (scan, (x + 1) / 2, 1.0) for name, scan in scans.items()}
     for name, (received, truth) in brought.items():
@@ -398,10 +398,10 @@ def _apply(config: MRIConfig, constants, trained):
     def apply(key, kspace: np.ndarray) -> dict[str, np.ndarray]:
         scan, scale, _ = mri.receive(kspace)
         acceleration = posterior.nearest(config.accelerations, 1 / scan.mask.mean())
-        rows = (constants["chosen"].get(f"{acceleration}x {what}", {}) for what in ("measured", "coils"))
-        row: dict[str, float] = next((row for row in rows if method in row), {})
-        setting = row.get(method, SAMPLERS[method].settings[0])
-        widening = posterior.kept_widening(row, method)
+        names = [f"{acceleration}x {what}" for what in ("measured", "coils")]
+        name = next((name for name in names if name in constants["chosen"]), names[0])
+        setting = chosen_number(constants, name, method, default=SAMPLERS[method].settings[0])
+        widening = posterior.kept_widening(constants, name, method)
         drawn, left = ways.draw(method, key, scan, setting, config.repeats)
         found = {
             "reconstruction": _magnitude(drawn.mean(0)),
@@ -484,6 +484,7 @@ EXPERIMENT = Experiment(
     stages=(posterior.prior_stage(_prepare),),
     evaluate=_evaluate,
     sample=posterior.sample_prior,
+    sample_flags={"steps": "sampler_steps"},
     apply=_apply,
     reader=Reader((".npz", ".h5"), read_kspace),
     baseline="tv",

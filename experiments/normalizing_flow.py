@@ -26,9 +26,9 @@ from experiments import _picture_grids as pictures
 from jaxgen.bijections import affine, chain, coupling, masks
 from jaxgen.cli import run_module
 from jaxgen.config import option
-from jaxgen.data import Source
+from jaxgen.data import Everything, Source, most_of
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, StageSpec
+from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, StageSpec, chosen_number
 from jaxgen.families import Dequantiser, flow_model, glow, uniform_dequantiser, variational_dequantiser
 from jaxgen.medical.likelihood_anomaly import (
     complexity,
@@ -99,7 +99,7 @@ def _build(config: NormalizingFlowConfig, constants: Mapping[str, Any], trained:
 
 
 def _drawing(config: NormalizingFlowConfig, constants, trained):
-    """``(key, n, temperature) -> images [n, h, w, c]``; of a conditional flow the classes in turn."""
+    """``(key, n, temperature, label) -> images [n, h, w, c]``; without labels a conditional flow takes all in turn."""
     model, classes = _model(config, constants), max(1, len(constants["classes"]))
 
     @jax.jit
@@ -107,13 +107,13 @@ def _drawing(config: NormalizingFlowConfig, constants, trained):
         cond = label if config.conditional else None
         return model.sample(params, keys, len(keys), cond, temperature=temperature)
 
-    def drawing(key, n: int, temperature: float) -> np.ndarray:
+    def drawing(key, n: int, temperature: float, label: np.ndarray | None = None) -> np.ndarray:
         return images.in_chunks(
             lambda *a: draw(trained["flow"], *a, temperature),
             n,
             config.chunk,
             jax.random.split(key, n),
-            np.arange(n) % classes,
+            np.arange(n) % classes if label is None else label,
         )
 
     return drawing
@@ -122,12 +122,15 @@ def _drawing(config: NormalizingFlowConfig, constants, trained):
 def _choose_temperature(
     config: NormalizingFlowConfig, constants, judge: images.Judge, draw, splits
 ) -> dict[float, float]:
-    """The Frechet distance to the validation images of images drawn at each temperature, the best one first."""
+    """The Frechet distance to the validation images of images drawn at each temperature, the best one first.
+
+    On other data the temperature is the one that the run has chosen.
+    """
+    known = isinstance(config.data, Everything) and "temperature" in constants.get("chosen", {})
+    temperatures = (chosen_number(constants, "temperature", default=1.0),) if known else config.temperatures
     features = judge.features(images.real_images(config, constants, splits.validation, config.samples)["image"])
     key = jax.random.key(config.seed)
-    distances = {
-        t: judging.distances(judge, features, draw(key, config.samples, t))["frechet"] for t in config.temperatures
-    }
+    distances = {t: judging.distances(judge, features, draw(key, config.samples, t))["frechet"] for t in temperatures}
     return dict(sorted(distances.items(), key=lambda item: item[1] if np.isfinite(item[1]) else np.inf))
 
 
@@ -154,7 +157,7 @@ def _log_prob(config: NormalizingFlowConfig, constants, trained):
     return log_prob
 
 
-def _whole_numbers(config: NormalizingFlowConfig, constants, source: Source, most: int):
+def _whole_numbers(config: NormalizingFlowConfig, constants, source: Source, most: int | None):
     """At most so many images as bytes, and their labels (zeros where there are none)."""
     arrays = images.real_images(config, constants, source, most, np.uint8)
     return arrays["image"], arrays.get("label", np.zeros(len(arrays["image"]), np.int32))
@@ -228,7 +231,7 @@ def _evaluate(config: NormalizingFlowConfig, constants, trained, splits, key) ->
     metrics: dict[str, Any] = {name: judging.score(real, judge, x) for name, x in sets.items()}
 
     log_prob = _log_prob(config, constants, trained)
-    test = _whole_numbers(config, constants, splits.test, config.likelihood_images)
+    test = _whole_numbers(config, constants, splits.test, most_of(config.data, config.likelihood_images))
     continuous = np.asarray(dequantise(jax.random.fold_in(data_key, 2), jnp.asarray(test[0])))
     fitted = dequantised.fitted_gaussian_log_prob(config, constants, splits, data_key, continuous)
     d = test[0][0].size
@@ -270,9 +273,14 @@ DESCRIBE = {
 }
 
 
-def _sample(config: NormalizingFlowConfig, constants, trained, splits, key, n) -> Evaluation:
-    draw, chosen = _drawing(config, constants, trained), constants["chosen"].get("temperature", 1.0)
-    return judging.sampled(draw(key, n, chosen), f"Images drawn at temperature {chosen:g}.")
+def _sample(config: NormalizingFlowConfig, constants, trained, splits, key, n, label=None) -> Evaluation:
+    if label is not None and not config.conditional:
+        raise UserError("--label: this flow was trained without labels; train one with --conditional")
+    draw, chosen = _drawing(config, constants, trained), chosen_number(constants, "temperature", default=1.0)
+    if config.conditional and label is None:
+        label = np.arange(n) % len(constants["classes"])
+    caption = f"Images drawn at temperature {chosen:g}."
+    return judging.sampled(draw(key, n, chosen, label), caption, label, constants["classes"])
 
 
 SMALL = NormalizingFlowConfig(
@@ -337,6 +345,7 @@ EXPERIMENT = Experiment(
     stages=(images.JUDGE, StageSpec("flow", _build)),
     evaluate=_evaluate,
     sample=_sample,
+    sample_flags={"label": None},
     baseline="gaussian",
     examples=images.example_images,
 )

@@ -341,6 +341,7 @@ EXPERIMENT = Experiment(
     stages=(images.JUDGE, StageSpec("ddpm", _build)),
     evaluate=_evaluate,
     sample=_sample,
+    sample_flags={"sampler": "samplers", "steps": "evaluations"},
     examples=images.example_images,
 )
 

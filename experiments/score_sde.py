@@ -25,8 +25,9 @@ from experiments._samplers import SAMPLERS
 from experiments._unet import network
 from jaxgen import draws
 from jaxgen.cli import run_module
-from jaxgen.config import option
+from jaxgen.config import nearest, option
 from jaxgen.data import Subset, resized
+from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.families import diffusion_model
 from jaxgen.imaging.augment import random_flip
@@ -186,9 +187,14 @@ DESCRIBE = {
 }
 
 
-def _sample(config: ScoreSDEConfig, constants, trained, splits, key, n) -> Evaluation:
-    drawn = _drawing(config, constants, trained, COMPARED[0])(key, n)
-    return judging.sampled(drawn, "Images drawn by predictor and corrector.")
+def _sample(config: ScoreSDEConfig, constants, trained, splits, key, n, sampler=COMPARED[0]) -> Evaluation:
+    known = (*COMPARED, "probability flow")
+    name = sampler.replace("probability_flow", "probability flow")
+    if name not in known:
+        offered = ", ".join(one.replace(" ", "_") for one in known)
+        raise UserError(f"--sampler must be one of {offered}, got {sampler!r}{nearest(sampler, known)}")
+    drawn = _drawing(config, constants, trained, name)(key, n)
+    return judging.sampled(drawn, f"Images drawn by {name.replace('_', ' ')}.")
 
 
 SMALL = ScoreSDEConfig(
@@ -265,6 +271,7 @@ EXPERIMENT = Experiment(
     stages=(images.JUDGE, StageSpec("score", _build)),
     evaluate=_evaluate,
     sample=_sample,
+    sample_flags={"sampler": None, "steps": "sampler_steps"},
     baseline="gaussian",
     examples=images.example_images,
 )

@@ -252,7 +252,9 @@ def _sample(config: TrilemmaConfig, constants, trained, splits, key, n) -> Evalu
         point = _points(config, _shape(config, constants), name, constants["plan"][name]["width"])[-1]
         drawn[name] = _Drawer(point, trained[name]).images(key, n, min(n, config.chunk))
     shown = pictures.rows({name: x[:8] for name, x in drawn.items()}, "Images drawn by each family.")
-    return Evaluation({"images": n}, {"samples": shown}, f"{n} images of each family", arrays=drawn)
+    return Evaluation(
+        {"images": n}, {"samples": shown}, f"{n} images of each family", arrays=drawn, images=tuple(drawn)
+    )
 
 
 DESCRIBE = {

@@ -17,6 +17,7 @@ from jaxgen import couplings
 from jaxgen.cli import run_module
 from jaxgen.config import RunConfig, option
 from jaxgen.data import ArraySource, Splits
+from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, StageSpec
 from jaxgen.families import flow_matching_model
 from jaxgen.metrics.energy import energy_distance
@@ -47,6 +48,8 @@ def _moons(n, spread, seed):
 
 
 def _load(config):
+    if config.data:
+        raise UserError(f"--data {config.data}: the points of two_moons are computed; it takes no other data")
     counts = (config.points, 256, 2048)
     train, validation, test = (_moons(n, config.spread, [config.seed, k]) for k, n in enumerate(counts))
     return Splits(train, validation, test, name="two moons", origin="computed", licence="CC0-1.0")
@@ -126,6 +129,7 @@ EXPERIMENT = Experiment(
     stages=(StageSpec("flow", _build),),
     evaluate=_evaluate,
     sample=_sample,
+    sample_flags={"steps": "ode_steps"},
     baseline="gaussian",
 )
 

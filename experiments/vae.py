@@ -26,6 +26,7 @@ from experiments import _reconstruction as reconstruction
 from jaxgen import draws
 from jaxgen.cli import run_module
 from jaxgen.config import option
+from jaxgen.data import most_of
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.families import bernoulli_likelihood, gaussian_likelihood, logistic_likelihood, vae_model
 from jaxgen.families.vae import Likelihood, posterior
@@ -111,7 +112,7 @@ def _bits(config: VAEConfig, constants, trained, splits, key) -> dict[str, dict[
     """Bits per dimension of test images: the bound of the model, and the likelihood of a Gaussian; empty for coins."""
     if config.likelihood == "bernoulli":
         return {}
-    test = dequantised.whole_numbers(config, constants, splits.test, config.likelihood_images)
+    test = dequantised.whole_numbers(config, constants, splits.test, most_of(config.data, config.likelihood_images))
     data_key, bound_key, fit_key = jax.random.split(key, 3)
     continuous = np.asarray(dequantise(jax.random.split(data_key, len(test)), jnp.asarray(test)))
     discrete = config.likelihood == "logistic"

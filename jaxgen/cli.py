@@ -403,9 +403,18 @@ def _apply(argv: list[str], context: _Context) -> int:
 
 
 def _sample(argv: list[str], context: _Context) -> int:
-    parser = Parser(prog="jaxgen sample", description="Draw samples from a trained run.")
+    parser = Parser(prog="jaxgen sample", description="Draw samples from a trained run: images, samples.npz, a figure.")
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.add_argument("--n", type=_positive, default=16, metavar="N", help="how many [default: 16]")
+    parser.add_argument(
+        "--label",
+        action="append",
+        metavar="NAMES",
+        help="classes to draw, names or numbers: a,b [default: all in turn]",
+    )
+    parser.add_argument("--guidance", type=_number, metavar="SCALE", help="scale of the guidance by labels; 1 is none")
+    parser.add_argument("--sampler", metavar="NAME", help="how they are drawn [default: the run's]")
+    parser.add_argument("--steps", type=_positive, metavar="N", help="steps of the sampler [default: the run's]")
     parser.add_argument("--out", metavar="DIR", help="where they go [default: RUN/samples]")
     parser.add_argument("--seed", type=_whole, metavar="N", help="seed of the random numbers [default: the run's]")
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
@@ -414,15 +423,27 @@ def _sample(argv: list[str], context: _Context) -> int:
     _not_empty(given.out, "--out")
     _prepare_jax(not given.no_cache)
     from jaxgen import runner
+    from jaxgen.sample_request import Request
 
-    runner.sample(Path(given.run), given.n, Path(given.out) if given.out else None, given.seed, context.say)
+    label = tuple(given.label) if given.label else None
+    request = Request(label, given.guidance, given.sampler, given.steps)
+    runner.sample(Path(given.run), given.n, Path(given.out) if given.out else None, given.seed, context.say, request)
     return 0
 
 
+_EVAL = """Evaluate a trained run on its own test set, or with --data on all of other data, however those are split.
+Baselines are fitted to the run's own training data and settings chosen on its own validation data, which must be there.
+"""
+
+
 def _eval(argv: list[str], context: _Context) -> int:
-    parser = Parser(prog="jaxgen eval", description="Evaluate a trained run on its own data or on others.")
+    parser = Parser(prog="jaxgen eval", description=_EVAL)
     parser.add_argument("run", metavar="RUN", help="run folder")
-    parser.add_argument("--data", metavar="D", help="a TFDS name, a folder or a .npz file [default: the run's data]")
+    parser.add_argument(
+        "--data", metavar="D", help="a TFDS name, a folder or a .npz file, all of it [default: the run's test set]"
+    )
+    parser.add_argument("--slices", action="store_true", default=None, help="take volumes of D slice by slice")
+    parser.add_argument("--foreground", metavar="F", help="what counts in the masks of D: binary, any, or a label")
     parser.add_argument("--out", metavar="DIR", help="where the results go [default: RUN/evaluations/...]")
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
     _add_file_limit(parser)
@@ -432,7 +453,8 @@ def _eval(argv: list[str], context: _Context) -> int:
     _prepare_jax(not given.no_cache)
     from jaxgen import runner
 
-    runner.evaluate(Path(given.run), given.data, Path(given.out) if given.out else None, context.say)
+    out, reading = Path(given.out) if given.out else None, {"slices": given.slices, "foreground": given.foreground}
+    runner.evaluate(Path(given.run), given.data, out, context.say, **reading)
     return 0
 
 

@@ -6,6 +6,7 @@ known to ``jaxgen`` by their name; any other file by its path.
 
 import importlib
 import importlib.util
+import math
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -54,7 +55,10 @@ class Evaluation(NamedTuple):
         figures: figures by name; the name is the file's stem.
         headline: the result in one sentence.
         describe: how to show each metric, by its name.
-        arrays: arrays worth keeping (samples); ``jaxgen sample`` saves them in ``samples.npz``.
+        arrays: arrays worth keeping (samples); ``jaxgen sample`` saves them in ``samples.npz``. Of labelled samples
+            ``label [n]`` and ``label_names`` are among them.
+        images: which of the arrays hold images in [-1, 1], ``[n, *spatial, c]`` or ``[n, *spatial]``; ``jaxgen sample``
+            writes each of them as a file too.
         timings: what was timed, ``{row: {column: number}}``; the runner saves it in ``timings.json``, out of the
             metrics, and the report shows it as a table.
         chosen: settings chosen on validation data, a dict that JSON can hold. The runner saves those of a run's own
@@ -68,6 +72,7 @@ class Evaluation(NamedTuple):
     arrays: Mapping[str, np.ndarray] = {}
     timings: Mapping[str, Mapping[str, float]] = {}
     chosen: Mapping[str, Any] = {}
+    images: Sequence[str] = ()
 
 
 class Reader(NamedTuple):
@@ -113,7 +118,8 @@ class Experiment(NamedTuple):
             scale factors, channels), as a dict that JSON can hold; measured once and saved with the run.
         stages: the stages in order.
         evaluate: ``evaluate(config, constants, trained, splits, key) -> Evaluation``.
-        sample: ``sample(config, constants, trained, splits, key, n) -> Evaluation``.
+        sample: ``sample(config, constants, trained, splits, key, n, **keywords) -> Evaluation``; the data are only read
+            if it looks at them.
         apply: ``apply(config, constants, trained) -> f`` with ``f(key, image) -> {name: array}``: raw image
             ``[*spatial, c]`` in, arrays ``[*spatial]`` out, ``mask`` among them; None where it makes no sense.
         reader: how ``jaxgen apply`` reads its files; None for images (`jaxgen.data.readers`).
@@ -121,6 +127,9 @@ class Experiment(NamedTuple):
         baseline: the method in ``metrics`` that the others are compared with, or an empty string.
         examples: ``examples(config, constants, splits) -> Source`` of what the feed hands to training, all of one
             size; None for ``splits.train`` itself.
+        sample_flags: the flags of ``jaxgen sample`` that it takes ("label", "guidance", "sampler", "steps"), and the
+            field of the configuration that each replaces; None where `sample` takes a keyword of that name, of which
+            ``label`` is numbers of classes ``[n]``.
     """
 
     name: str
@@ -137,6 +146,37 @@ class Experiment(NamedTuple):
     spatial_dims: int = 2
     baseline: str = ""
     examples: Callable[[Any, Mapping[str, Any], Any], Any] | None = None
+    sample_flags: Mapping[str, str | None] = {}
+
+
+def chosen_number(constants: Mapping[str, Any], *names: str, default: float) -> float:
+    """A setting that the run's evaluation chose on validation data.
+
+    Args:
+        constants: as the runner hands them to `sample` and `apply`.
+        *names: where it stands in the settings: its name, after that of its method if those have several.
+        default: for a run that has not been evaluated.
+
+    Returns:
+        The number.
+
+    Raises:
+        UserError: if what stands there is no number.
+
+    Example:
+        >>> chosen_number({"chosen": {"ddim": {"level": 0.5}}}, "ddim", "level", default=0.2)
+        0.5
+    """
+    value: Any = constants.get("chosen", {})
+    for name in names:
+        if isinstance(value, Mapping) and name not in value:
+            return default
+        value = value[name] if isinstance(value, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UserError(
+            f"chosen.json: {' '.join(names)} is no number; restore the file from a copy of the run, or take it away"
+        )
+    return value
 
 
 def stages_of(experiment: Experiment, config: Any) -> list[StageSpec]:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import functools
 import io
 import json
 import os
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ import jax
 import numpy as np
 
 import jaxgen
-from jaxgen import report, runs
+from jaxgen import evaluation_page, other_data, report, runs
 from jaxgen.config import RunConfig, choose_preset, diff, flag, from_dict, to_dict
 from jaxgen.data.pipeline import Feed
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, find, is_file, stages_of
+from jaxgen.sample_files import plain_name, remove_samples, write_samples
+from jaxgen.sample_request import Request, apply_request
 from jaxgen.train import Reporter, load_params, train_stage
 
 EVALUATE, SAMPLE, APPLY = 1, 2, 3
@@ -151,19 +154,64 @@ def open_trained(path: Path | str) -> tuple[runs.RunFolder, Experiment, RunConfi
         UserError: if there is no run, its experiment is gone, or its training is not finished.
     """
     folder, experiment, _, config = open_config(path)
-    constants = {**runs.read_json(folder.constants), "chosen": runs.read_json(folder.chosen, default={})}
+    measured = _dictionary(folder.constants)
+    constants = {**measured, "chosen": _chosen(folder.chosen)}
     trained: dict[str, Any] = {}
     for spec in stages_of(experiment, config):
         if not folder.checkpoints(spec.name).is_dir():
             raise UserError(f"{path}: its stage {spec.name!r} is not trained yet; go on with `{resume(folder)}`")
-        saved = load_params(folder.checkpoints(spec.name))
+        damaged: list[str] = []
+        saved = load_params(folder.checkpoints(spec.name), warn=damaged.append)
+        _as_trained_with(folder.constants, saved.constants, measured)
         steps = spec.build(config, constants, trained).steps
         if saved.step < steps:
+            why = "".join(f" ({line.partition('; ')[0]})" for line in damaged[:1])
             raise UserError(
-                f"{path}: its stage {spec.name!r} is at step {saved.step} of {steps}; go on with `{resume(folder)}`"
+                f"{path}: its stage {spec.name!r} is at step {saved.step} of {steps}{why}; "
+                f"go on with `{resume(folder)}`"
             )
         trained[spec.name] = saved.params
     return folder, experiment, config, constants, trained
+
+
+def _dictionary(path: Path, default: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A JSON file of a run that holds a dict."""
+    found = runs.read_json(path, default=default)
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: it holds no {{...}}, as jaxgen writes it; restore it from a copy")
+    return found
+
+
+def _captions(path: Path) -> dict[str, Any]:
+    """The captions of figures, with how to show the metrics."""
+    captions = _dictionary(path, default={})
+    order, describe = captions.get("order", {}), captions.get("describe", {})
+    fine = isinstance(order, dict) and all(isinstance(names, list) for names in order.values())
+    if not fine or not isinstance(describe, dict) or not all(isinstance(one, dict) for one in describe.values()):
+        raise UserError(f"{path}: its `order` or `describe` is not as jaxgen writes it; restore it from a copy")
+    return captions
+
+
+def _chosen(path: Path) -> dict[str, Any]:
+    """The settings that the run's evaluation chose: numbers and words, or a dict of them for each method."""
+    chosen = _dictionary(path, default={})
+    for name, value in chosen.items():
+        for one in value.values() if isinstance(value, dict) else (value,):
+            if not isinstance(one, int | float | str) or isinstance(one, bool):
+                raise UserError(
+                    f"{path}: {name!r} is no setting that jaxgen writes; restore it from a copy, or take the file away "
+                    "to use the settings in the middle"
+                )
+    return chosen
+
+
+def _as_trained_with(path: Path, saved: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
+    """Refuse constants that are not those of the checkpoints."""
+    for name in [*saved, *measured]:
+        if name not in measured or name not in saved or measured[name] != saved[name]:
+            raise UserError(
+                f"{path}: {name!r} is not what the run was trained with; restore the file from a copy of the run"
+            )
 
 
 def open_config(path: Path | str) -> tuple[runs.RunFolder, Experiment, str, RunConfig]:
@@ -185,7 +233,13 @@ def open_config(path: Path | str) -> tuple[runs.RunFolder, Experiment, str, RunC
     experiment = find(about.get("source") or str(about.get("experiment")))
     preset = str(about.get("preset"))
     config = experiment.presets.get(preset) or next(iter(experiment.presets.values()))
-    return folder, experiment, preset, from_dict(type(config), about["config"])
+    try:
+        return folder, experiment, preset, from_dict(type(config), about["config"])
+    except UserError as error:
+        reason = str(error).removeprefix("config.json: ")[:300]
+        raise UserError(f"{folder.config}: {reason}; restore it from a copy") from error
+    except RecursionError as error:
+        raise UserError(f"{folder.config}: it is nested too deeply; restore it from a copy") from error
 
 
 def reference_of(folder: runs.RunFolder) -> str:
@@ -194,14 +248,18 @@ def reference_of(folder: runs.RunFolder) -> str:
     return str(about.get("source") or about.get("experiment"))
 
 
-def evaluate(path: Path, data: str | None, out: Path | None, say: Say = print) -> Path:
-    """Evaluate a trained run, on other data too.
+def evaluate(path: Path, data: str | None, out: Path | None, say: Say = print, **reading: Any) -> Path:
+    """Evaluate a trained run on its own test set, or on all of other data.
+
+    On other data every example counts, whichever way they are split; baselines are fitted to the run's own training
+    data and settings chosen on its own validation data, as for its own test set.
 
     Args:
         path: the run folder.
         data: the data, as the flag ``--data`` takes it; None for the run's own.
-        out: where ``metrics.json`` and the figures go; None for a folder inside the run folder.
+        out: where ``metrics.json``, the figures and the page go; None for a folder inside the run folder.
         say: called with each line for the user.
+        **reading: other ways to read the files of `data`, fields of the configuration such as ``slices``.
 
     Returns:
         The folder written.
@@ -210,54 +268,104 @@ def evaluate(path: Path, data: str | None, out: Path | None, say: Say = print) -
         UserError: if the run is not trained or the data are wrong.
     """
     folder, experiment, config, constants, trained = open_trained(path)
-    if data is not None:
-        config = dataclasses.replace(config, data=data)
-    splits = experiment.load(config)
+    reread = other_data.read_as(experiment, config, **reading)
+    other = data if data is not None and other_data.is_other(config, data) else None
+    if other is None and reread != config:
+        raise UserError("--slices and --foreground say how the files of other data are read; name those with --data")
+    if other is not None:
+        config, splits, home = other_data.load_for_evaluation(experiment, config, reread, constants, other)
+        about = {**_about_data(splits), "train": 0, "validation": 0, "baselines": home}
+        where = f"{other_data.count(splits.test)} of {splits.name}, all of them"
+        note = f"evaluated {where}; baselines fitted on {home}, settings chosen there"
+    else:
+        splits = experiment.load(config)
+        about, home = _about_data(splits), splits.name
+        where = f"{other_data.count(splits.test)} of {splits.name}, the test set"
+        note = ""
     target = out or folder.path / "evaluations" / _label(config.data or "own")
-    make_folder(target, "--out")
-    say("evaluating")
-    evaluation = experiment.evaluate(config, constants, trained, splits, key_of(config, EVALUATE))
-    save_evaluation(evaluation, target)
-    runs.write_json(target / "metrics.json", evaluation.metrics)
-    if evaluation.timings:
-        runs.write_json(target / "timings.json", {"measured": evaluation.timings})
-    runs.write_json(target / "data.json", _about_data(splits))
+    with new_folder(target, "--out"):
+        say(f"evaluating {where}")
+        evaluation = experiment.evaluate(config, constants, trained, splits, key_of(config, EVALUATE))
+        save_evaluation(evaluation, target)
+        runs.write_json(target / "metrics.json", evaluation.metrics)
+        if evaluation.timings:
+            runs.write_json(target / "timings.json", {"measured": evaluation.timings})
+        runs.write_json(target / "data.json", about)
+        facts = {"data": splits.name, "examples": len(splits.test), "run": folder.path.name, "trained on": home}
+        evaluation_page.write(folder, target, note or f"evaluated {where}", facts)
+    if note:
+        say(note)
     for line in _lines(evaluation.headline, evaluation.metrics, target / "figures" / "captions.json", experiment):
         say(line)
-    say(f"\n{target}")
+    say(f"\nreport: {target / 'report.html'}\n{target}")
     return target
 
 
-def sample(path: Path, n: int, out: Path | None, seed: int | None, say: Say = print) -> Path:
+class _Later:
+    """Data that are read when somebody looks at them: most samples need none."""
+
+    def __init__(self, load: Callable[[], Any]):
+        self._load = functools.cache(load)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._load(), name)
+
+
+def sample(
+    path: Path,
+    n: int,
+    out: Path | None,
+    seed: int | None,
+    say: Say = print,
+    request: Request = Request(),  # noqa: B008
+) -> Path:
     """Draw samples from a trained run.
 
     Args:
         path: the run folder.
         n: how many.
-        out: where figures and ``samples.npz`` go; None for ``samples/`` in the run folder.
+        out: where figures, ``samples.npz`` and a file for each image go; None for ``samples/`` in the run folder.
         seed: a seed of its own; None for the run's.
         say: called with each line for the user.
+        request: labels, guidance, sampler and steps, where the run has them.
 
     Returns:
         The folder written.
 
     Raises:
-        UserError: if the run is not trained or the experiment cannot sample.
+        UserError: if the run is not trained, or the experiment cannot sample or not as asked.
     """
     folder, experiment, config, constants, trained = open_trained(path)
     if experiment.sample is None:
         raise UserError(f"{path}: the experiment {experiment.name} has nothing to sample; try `jaxgen eval`")
+    asked, keywords = apply_request(request, experiment, config, constants, n)
     target = out or folder.path / "samples"
-    make_folder(target, "--out")
-    splits = experiment.load(config)
     key = key_of(config if seed is None else dataclasses.replace(config, seed=seed), SAMPLE)
-    evaluation = experiment.sample(config, constants, trained, splits, key, n)
-    save_evaluation(evaluation, target)
-    if evaluation.arrays:
-        buffer = io.BytesIO()
+    with new_folder(target, "--out"):
+        splits = _Later(lambda: experiment.load(config))
+        evaluation = experiment.sample(asked, constants, trained, splits, key, n, **keywords)
+        save_evaluation(evaluation, target)
+        if out is None:
+            remove_samples(target)
         arrays: dict[str, Any] = {name: np.asarray(array) for name, array in evaluation.arrays.items()}
-        np.savez_compressed(buffer, **arrays)
-        runs.write_bytes(target / "samples.npz", buffer.getvalue())
+        if arrays:
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **arrays)
+            runs.write_bytes(target / "samples.npz", buffer.getvalue())
+        files = sum(
+            write_samples(
+                target,
+                "sample" if name == "images" else plain_name(name),
+                arrays[name],
+                spatial=experiment.spatial_dims,
+                label=arrays.get("label"),
+                label_names=arrays.get("label_names", ()),
+                value_range=constants.get("value_range"),
+            )
+            for name in evaluation.images
+        )
+    if files:
+        say(f"{files} files of samples, and samples.npz")
     for line in _lines(evaluation.headline, evaluation.metrics, target / "figures" / "captions.json", experiment):
         say(line)
     say(f"\n{target}")
@@ -266,8 +374,8 @@ def sample(path: Path, n: int, out: Path | None, seed: int | None, say: Say = pr
 
 def results(folder: runs.RunFolder) -> list[str]:
     """The lines that end a run: headline, metrics against the baseline, and where everything is."""
-    about, metrics = runs.read_json(folder.config), runs.read_json(folder.metrics)
-    captions = runs.read_json(folder.captions, default={})
+    about, metrics = _dictionary(folder.config), _dictionary(folder.metrics)
+    captions = _captions(folder.captions)
     lines = ["", *filter(None, [captions.get("headline", "")]), ""]
     metrics = report.ordered(metrics, captions.get("order", {}))
     lines += report.table(metrics, captions.get("describe", {}), about.get("baseline", "")).splitlines()
@@ -357,6 +465,31 @@ def make_folder(path: Path, name: str) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{name} {path}: it cannot be made ({runs.explain(error)}); give another folder") from error
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, name: str) -> Iterator[Path]:
+    """Make a folder for outputs; if what fills it fails before anything is in it, it is taken away again.
+
+    Args:
+        path: the folder.
+        name: the flag it came from, for the message.
+
+    Yields:
+        The folder.
+
+    Raises:
+        UserError: if it cannot be made.
+    """
+    made = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
+    make_folder(path, name)
+    try:
+        yield path
+    except BaseException:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def save_evaluation(evaluation: Evaluation, path: Path) -> None:
@@ -494,7 +627,7 @@ def _about_data(splits: Any) -> dict[str, Any]:
 
 
 def _same_data(folder: runs.RunFolder, data: Mapping[str, Any]) -> None:
-    saved = runs.read_json(folder.data, default={})
+    saved = _dictionary(folder.data, default={})
     for name in ("train", "validation", "test", "names"):
         if name in saved and saved[name] != data[name]:
             what = "the names of its images" if name == "names" else f"{saved[name]} images to {name}"
@@ -505,7 +638,7 @@ def _same_data(folder: runs.RunFolder, data: Mapping[str, Any]) -> None:
 
 
 def _lines(headline: str, metrics: Mapping[str, Any], captions: Path, experiment: Experiment) -> list[str]:
-    describe = runs.read_json(captions, default={}).get("describe", {})
+    describe = _captions(captions).get("describe", {})
     lines = report.table(metrics, describe, experiment.baseline).splitlines()
     return [headline, "", *lines] if headline else lines
 

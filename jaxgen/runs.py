@@ -293,7 +293,7 @@ def read_json(path: Path, default: Any = None) -> Any:
         if default is not None:
             return default
         raise UserError(f"{path}: there is no such file; is {path.parent} a whole run folder?") from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: it is not valid JSON ({error}); restore it from a copy") from error
     except OSError as error:
         raise UserError(f"{path}: it cannot be read ({explain(error)})") from error

@@ -28,6 +28,7 @@ FLOORS = [
     ["jaxgen.train"],
     ["jaxgen.experiment"],
     ["jaxgen.runs", "jaxgen.charts", "jaxgen.report", "jaxgen.caching"],
+    ["jaxgen.evaluation_page", "jaxgen.other_data", "jaxgen.sample_files", "jaxgen.sample_request"],
     ["jaxgen.runner"],
     ["jaxgen.inputs"],
     ["jaxgen.apply", "jaxgen.info"],

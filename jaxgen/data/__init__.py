@@ -4,6 +4,7 @@
 the writers serve single files.
 """
 
+from jaxgen.data.everything import Everything, most_of
 from jaxgen.data.image import Image
 from jaxgen.data.images import measure_range, resized
 from jaxgen.data.loading import load
@@ -14,6 +15,7 @@ from jaxgen.data.writers import write_dicom_seg, write_mask, write_nifti
 
 __all__ = [
     "ArraySource",
+    "Everything",
     "Feed",
     "Image",
     "Source",
@@ -21,6 +23,7 @@ __all__ = [
     "Subset",
     "load",
     "measure_range",
+    "most_of",
     "read_image",
     "read_mask",
     "resized",

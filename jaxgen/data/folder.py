@@ -293,7 +293,7 @@ def _parts(folder: Path, inside: set[str], options: Options) -> dict[str, Found]
         return {"": find(folder, options, "")}
     if "images" in inside:
         raise UserError(f"{folder}: has both images/ and {next(n for n in given.values() if n)}/; keep one layout")
-    if given["train"] is None:
+    if given["train"] is None and not options.whole:
         raise UserError(f"{folder}: has no train/ beside its other splits; add it, or use images/ and masks/ alone")
     return {s: find(folder / name, options, f"{name}/") for s, name in given.items() if name is not None}
 
@@ -334,7 +334,7 @@ def _number(folder: Path, parts: list[Found], options: Options) -> tuple[np.ndar
             return None, ()
         classes += part.classes
     labels, names = number_classes(classes, str(folder))
-    if "label" in options.wants:
+    if "label" in options.wants and not options.whole:
         require_classes(labels, names, str(folder))
     return labels, names
 
@@ -350,6 +350,9 @@ def _split(
     label_names: tuple[str, ...],
     options: Options,
 ) -> dict[str, np.ndarray]:
+    if options.whole:
+        nothing = np.arange(0)
+        return {"train": nothing, "validation": nothing, "test": np.arange(len(pairs))}
     wanted = "label" in options.wants
     names = [pair.name for pair in pairs]
     together = groups.join(names if patients is None else [p or n for p, n in zip(patients, names, strict=True)], known)

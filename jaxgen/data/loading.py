@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jaxgen.data import checks, limits
 from jaxgen.data.checks import Foreground
+from jaxgen.data.everything import Everything, knows_everything
 from jaxgen.data.folder import load_folder
 from jaxgen.data.generated import GENERATED, load_generated
 from jaxgen.data.npz import load_npz
@@ -17,6 +18,7 @@ from jaxgen.errors import UserError
 _FORMS = "a data set's name, a folder with images/ and masks/ (or a folder for each class), or an npz"
 
 
+@knows_everything
 def load(
     spec: str | os.PathLike[str],
     *,
@@ -36,7 +38,7 @@ def load(
 
     Args:
         spec: a shipped or TFDS name, a computed set (see `jaxgen.data.generated`), a folder (see `jaxgen.data.folder`),
-            or an npz file (see `jaxgen.data.npz`).
+            or an npz file (see `jaxgen.data.npz`); as `jaxgen.data.Everything` it is not split, and all is test.
         seed: of the split, where the data come without one.
         wants: entries that each example must have: "image", "mask", "masks" (several raters), "instances", "label" (a
             class, numbered from 0) or "labels" (0 or 1 for each class, of images that may have several; from npz files
@@ -64,6 +66,7 @@ def load(
     if unknown:
         raise ValueError(f"unknown entries {unknown}; known are {ENTRIES}")
     options = Options(seed, tuple(wants), tuple(optional), checks.parse_foreground(foreground), slices, spatial)
+    options = options._replace(whole=isinstance(spec, Everything))
     text = os.fspath(spec)
     if text in SHIPPED:
         return load_shipped(text, options)

@@ -77,7 +77,7 @@ def load_npz(path: Path, options: Options) -> Splits:
     Raises:
         UserError: naming the file, the array and the fix.
     """
-    found, parts, shapes = _headers(path)
+    found, parts, shapes = _headers(path, options.whole)
     masks_are_named = "label" not in found
     _require(path, found, parts, shapes, options)
     with checks.reading(path, "npz"):
@@ -106,7 +106,7 @@ def load_npz(path: Path, options: Options) -> Splits:
     arrays, raters = _shapes(joined, where, options)
     classes, label_names = _classes(arrays, label_names, where, options)
     example = _examples(arrays, raters, where, options)
-    given = _given_split(path, joined, found)
+    given = None if options.whole else _given_split(path, joined, found)
     if len(parts["image"]) > 1:
         given = np.repeat([_split_of(name) for name in parts["image"]], [len(a) for a in data["image"]])
     known = _known(path, joined, found, example["image"])
@@ -154,12 +154,12 @@ def _rater_names(path: Path, given: np.ndarray | None, found: dict[str, str], ex
     )
 
 
-def _headers(path: Path) -> tuple[dict[str, str], dict[str, list[str]], dict[str, tuple[int, ...]]]:
+def _headers(path: Path, whole: bool) -> tuple[dict[str, str], dict[str, list[str]], dict[str, tuple[int, ...]]]:
     """Which array is which, from the headers alone: a name for messages, the arrays it is joined from, all shapes."""
     with checks.reading(path, "npz"):
         heads = npz_headers(path)
     shapes = {name: head.shape for name, head in heads.items()}
-    prefixes = _prefixes(path, shapes)
+    prefixes = _prefixes(path, shapes, whole)
     found, parts = {}, {}
     for entry, names in _NAMES.items():
         shared = entry in ("label_names", "rater_names", "split") or not prefixes
@@ -190,7 +190,7 @@ def _headers(path: Path) -> tuple[dict[str, str], dict[str, list[str]], dict[str
     return found, parts, shapes
 
 
-def _prefixes(path: Path, shapes: dict[str, tuple[int, ...]]) -> list[str]:
+def _prefixes(path: Path, shapes: dict[str, tuple[int, ...]], all_wanted: bool) -> list[str]:
     """The prefixes of arrays that come split by split, train first; none where they come whole."""
     prefixes = [p + "_" for p in _SPLIT_NAMES if any(f"{p}_{name}" in shapes for name in _NAMES["image"])]
     whole = next((name for name in _NAMES["image"] if name in shapes), None)
@@ -199,7 +199,7 @@ def _prefixes(path: Path, shapes: dict[str, tuple[int, ...]]) -> list[str]:
     part = next(p + name for p in prefixes for name in _NAMES["image"] if p + name in shapes)
     if whole is not None:
         raise UserError(f"{path}: holds both `{whole}` and `{part}`; keep one of them")
-    if "train_" not in prefixes:
+    if "train_" not in prefixes and not all_wanted:
         raise UserError(f"{path}: has `{part}` but no train_{part.split('_', 1)[1]}; add it")
     splits = [_split_of(p) for p in prefixes]
     for split in splits:
@@ -399,7 +399,7 @@ def _classes(
         raise UserError(f"{here} has one class an image; save [n, classes] of 0 and 1, or ask for label")
     try:
         classes, names = number_classes(labels, here, names)
-        if "label" in options.wants:
+        if "label" in options.wants and not options.whole:
             require_classes(classes, names, here)
     except UserError:
         if wanted:
@@ -439,6 +439,9 @@ def _split(
     label_names: tuple[str, ...],
     options: Options,
 ) -> dict[str, np.ndarray]:
+    if options.whole:
+        nothing = np.arange(0)
+        return {"train": nothing, "validation": nothing, "test": np.arange(len(shown))}
     wanted = "label" in options.wants
     patients = joined["patient"].tolist() if "patient" in joined else None
     numbers = [str(i) for i in range(len(shown))]
@@ -484,4 +487,4 @@ def _slices(key: str, array: np.ndarray, depth: int) -> np.ndarray:
         return np.repeat(array, depth, axis=0)
     axis = {"image": 3, "masks": 4}.get(key, 3)
     moved = np.moveaxis(array, axis, 1)
-    return np.ascontiguousarray(moved.reshape(-1, *moved.shape[2:]))
+    return np.ascontiguousarray(moved.reshape(len(array) * depth, *moved.shape[2:]))

@@ -17,6 +17,7 @@ class Options(NamedTuple):
         foreground: which mask values are foreground.
         slices: whether volumes are taken slice by slice.
         spatial: the number of spatial axes an example must have, or None.
+        whole: whether every example belongs to the test set, see `jaxgen.data.everything`.
     """
 
     seed: int = 0
@@ -25,3 +26,4 @@ class Options(NamedTuple):
     foreground: Foreground = "binary"
     slices: bool = False
     spatial: int | None = None
+    whole: bool = False

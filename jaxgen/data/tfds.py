@@ -244,7 +244,7 @@ def load_tfds(spec: str, options: Options) -> Splits:
             f"tfds build {spec} --file_format=array_record"
         ) from error
     info = builder.info
-    if "train" not in info.splits:
+    if "train" not in info.splits and not (options.whole and set(SHARES) & set(info.splits)):
         raise UserError(f"--data {spec}: has no train split (it has {', '.join(info.splits)}); choose another data set")
     options = options._replace(foreground=checks.name_foreground(options.foreground, {}, f"--data {spec}"))
     given = {split: TfdsSource(builder, split, options) for split in SHARES if split in info.splits}
@@ -257,7 +257,7 @@ def load_tfds(spec: str, options: Options) -> Splits:
         name=info.name,
         origin=info.homepage,
         licence=info.redistribution_info.license or "not stated",
-        label_names=given["train"].label_names,
+        label_names=next(iter(given.values())).label_names,
     )
 
 
@@ -273,6 +273,9 @@ def _require_foreground(given: dict[str, TfdsSource], options: Options, spec: st
 
 def _split(given: dict[str, TfdsSource], options: Options, where: str) -> dict[str, Source]:
     """The data set's own splits, and where it lacks one, a part of train; none shares a patient or an image."""
+    if options.whole:
+        first = next(iter(given.values()))
+        return {split: given[split] if split in given else Subset(first, []) for split in SHARES}
     ends = np.cumsum([len(source) for source in given.values()])
     held = {s: np.arange(end - len(source), end) for (s, source), end in zip(given.items(), ends, strict=True)}
     names = [name for source in given.values() for name in source.names]

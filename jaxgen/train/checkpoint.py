@@ -1,6 +1,7 @@
 """Checkpoints: written without stopping the run, checked when they are read. The only file that knows Orbax."""
 
 import errno
+import inspect
 import json
 import logging
 import os
@@ -106,23 +107,48 @@ def _reason(error: BaseException) -> str:
     return text if len(text) <= 160 else text[:160] + "..."
 
 
+class _Hook:
+    """`sys.excepthook` without what reads and writes that are still under way say to an event loop that is gone."""
+
+    def __init__(self, hook: Callable[..., Any]) -> None:
+        self._hook = hook
+
+    def __call__(self, kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if not _too_late(error):
+            self._hook(kind, error, trace)
+
+
+class _Unraisable:
+    """`sys.unraisablehook` without those, nor the reads of Orbax that nobody waits for once another one has failed."""
+
+    def __init__(self, hook: Callable[[Any], Any]) -> None:
+        self._hook = hook
+
+    def __call__(self, found: Any) -> None:
+        left = inspect.iscoroutine(found.object) and "orbax" in found.object.cr_code.co_filename
+        if not (left or _too_late(found.exc_value)):
+            self._hook(found)
+
+
+def _too_late(error: BaseException | None) -> bool:
+    return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
+
+
 def _quiet() -> Callable[[], None]:
     """Keep Orbax's threads from printing errors that are raised here as well; returns what undoes it."""
-    absl, hook = logging.getLogger("absl"), sys.excepthook
-    level = absl.level
-
-    def excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        # Writes that are still under way when one fails report to an event loop that is gone.
-        if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-            hook(kind, error, trace)
-
-    absl.setLevel(logging.CRITICAL)
-    sys.excepthook = excepthook
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels, hooks = [one.level for one in loggers], (sys.excepthook, sys.unraisablehook)
+    for one in loggers:
+        one.setLevel(logging.CRITICAL)
+    ours = None if isinstance(hooks[0], _Hook) else (_Hook(hooks[0]), _Unraisable(hooks[1]))  # one pair is enough
+    if ours is not None:
+        sys.excepthook, sys.unraisablehook = ours
 
     def undo() -> None:
-        absl.setLevel(level)
-        if sys.excepthook is excepthook:
-            sys.excepthook = hook
+        for one, level in zip(loggers, levels, strict=True):
+            one.setLevel(level)
+        if ours is not None and sys.excepthook is ours[0]:
+            sys.excepthook, sys.unraisablehook = hooks
 
     return undo
 
@@ -315,6 +341,7 @@ class Checkpointer:
                 _verify("state", read.state, read.meta)
                 _verify("ema", read.ema, read.meta)
             except Exception as error:
+                self._loud = lambda: None  # the threads of the read that failed may still have something to say
                 if step == steps[-1]:
                     raise UserError(
                         f"{self.folder}: no checkpoint can be read by this model (step {step}: {_reason(error)}); "
@@ -342,7 +369,12 @@ class Checkpointer:
         self._manager.reload()
 
 
-def load_params(folder: str | PathLike[str], like: Params | None = None, step: int | None = None) -> Loaded:
+def load_params(
+    folder: str | PathLike[str],
+    like: Params | None = None,
+    step: int | None = None,
+    warn: Callable[[str], None] = logger.warning,
+) -> Loaded:
     """The parameters to sample with, from a stage's folder of checkpoints; nothing of the training is needed.
 
     Args:
@@ -350,6 +382,7 @@ def load_params(folder: str | PathLike[str], like: Params | None = None, step: i
         like: shapes and dtypes of the parameters, from ``jax.eval_shape(model.init, key, batch)``; None takes them
             from the checkpoint, which is enough for parameters held in dicts.
         step: the checkpoint to read; None for the newest that can be read.
+        warn: called with one line for each checkpoint that cannot be read and has one before it.
 
     Returns:
         The parameters, on the first device of this process, and what was saved with them.
@@ -376,22 +409,29 @@ def load_params(folder: str | PathLike[str], like: Params | None = None, step: i
                 with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
                     meta = reader.restore(at / "meta")
                 with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-                    saved = reader.metadata(at / "ema").item_metadata.tree if like is None else like
+                    saved = _saved_tree(reader, at / "ema") if like is None else like
                     params = reader.restore(at / "ema", args=ocp.args.StandardRestore(_placed(saved)))
                 _verify("ema", params, meta)
                 return Loaded(params, meta["constants"], meta["config"], number)
             except Exception as error:
+                undo = lambda: None  # noqa: E731  # the threads of the read that failed may still have something to say
                 if number == steps[0]:
                     raise UserError(
                         f"{at}: this checkpoint cannot be read ({_reason(error)}); "
                         "copy it again, or run the training again to write a new one"
                     ) from error
-                logger.warning(
-                    "%s: this checkpoint cannot be read (%s); going back to the one before", at, _reason(error)
-                )
+                warn(f"{at}: this checkpoint cannot be read ({_reason(error)}); going back to the one before")
     finally:
         undo()
     raise AssertionError("unreachable")
+
+
+def _saved_tree(reader: Any, at: Path) -> Any:
+    """Shapes and dtypes of what was saved."""
+    found = reader.metadata(at).item_metadata
+    if found is None:
+        raise ValueError("its index is damaged")
+    return found.tree
 
 
 def _placed(abstract: Any, sharding: Sharding | None = None) -> Any:

@@ -82,8 +82,8 @@ def test_uncertainty_of_samples(bad):
     drawn[1, 1, 2, 2] = bad
     assert np.isnan(posterior.widening(drawn, truth, seen))
     assert np.isnan(list(posterior.uncertainty(drawn, truth, seen, 1.5).values())).all()
-    assert np.isnan(posterior.kept_widening({"dps widening": None}, "dps"))
-    assert posterior.kept_widening({}, "dps") == 1
+    assert np.isnan(posterior.kept_widening({"chosen": {"4x": {"dps widening": None}}}, "4x", "dps"))
+    assert posterior.kept_widening({"chosen": {}}, "4x", "dps") == 1
 
 
 def test_a_sampler_that_diverges_is_named_in_the_table(tmp_path, monkeypatch, capsys):

@@ -1,0 +1,100 @@
+"""What ``jaxgen sample`` is asked for: labels, guidance, sampler and steps, where an experiment has them."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxgen.config import RunConfig, flag, nearest
+from jaxgen.errors import UserError
+from jaxgen.experiment import Experiment
+
+
+class Request(NamedTuple):
+    """How samples shall be drawn; None leaves a choice to the run.
+
+    Attributes:
+        label: names or numbers of classes, in turn.
+        guidance: the scale of the guidance by labels.
+        sampler: the name of the sampler.
+        steps: its steps.
+    """
+
+    label: tuple[str, ...] | None = None
+    guidance: float | None = None
+    sampler: str | None = None
+    steps: int | None = None
+
+
+def apply_request(
+    request: Request, experiment: Experiment, config: RunConfig, constants: Mapping[str, Any], n: int
+) -> tuple[RunConfig, dict[str, Any]]:
+    """Put what is asked for into the configuration, or into keywords of ``experiment.sample``.
+
+    Args:
+        request: what is asked for.
+        experiment: the experiment; its `sample_flags` say what it takes.
+        config: the configuration of the run.
+        constants: of the run, for the names of its classes.
+        n: how many samples are drawn.
+
+    Returns:
+        The configuration and the keywords; ``label`` is one of them, ``[n]`` numbers of classes.
+
+    Raises:
+        UserError: if the experiment does not take what is asked for, or the value does not fit.
+    """
+    keywords: dict[str, Any] = {}
+    for name, value in request._asdict().items():
+        if value is None:
+            continue
+        if name not in experiment.sample_flags:
+            known = ", ".join(map(flag, ("n", "seed", *experiment.sample_flags)))
+            raise UserError(f"{flag(name)}: samples of {experiment.name} have no such choice; they know {known}")
+        field = experiment.sample_flags[name]
+        if name == "label":
+            numbers = class_numbers(value, constants.get("classes") or ())
+            keywords["label"] = np.resize(np.asarray(numbers, np.int32), n)
+        elif field is None:
+            keywords[name] = value
+        else:
+            change: dict[str, Any] = {field: (value,) if isinstance(getattr(config, field), tuple) else value}
+            try:
+                config = dataclasses.replace(config, **change)
+            except UserError as error:
+                raise UserError(str(error).replace(flag(field), flag(name))) from error
+    return config, keywords
+
+
+def class_numbers(words: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """The numbers of classes by their names, or by their numbers; several may stand in one word, with commas between.
+
+    Args:
+        words: what the command line says.
+        classes: the name of each class.
+
+    Returns:
+        Numbers of classes, in the order given.
+
+    Raises:
+        UserError: if there is no such class; the message names those there are.
+
+    Example:
+        >>> class_numbers(["bright,0"], ["dark", "bright"])
+        [1, 0]
+    """
+    if not classes:
+        raise UserError("--label: the run was trained without labels; leave it out")
+    found = []
+    for word in words:
+        for name in [word] if word in classes else word.split(","):
+            name = name.strip()
+            if name in classes:
+                found.append(list(classes).index(name))
+            elif name.isdecimal() and int(name) < len(classes):
+                found.append(int(name))
+            else:
+                known = ", ".join(one if one == str(i) else f"{one} ({i})" for i, one in enumerate(classes))
+                raise UserError(f"--label {name}: no such class; the run knows {known}{nearest(name, classes)}")
+    return found

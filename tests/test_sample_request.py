@@ -1,0 +1,202 @@
+"""`jaxgen sample`: what it is asked for, and the files it leaves."""
+
+import dataclasses
+import gzip
+
+import nibabel
+import numpy as np
+import PIL.Image
+import pytest
+
+from experiments import conditional_gan, ddpm, flow_matching, guidance, normalizing_flow, sampler_speed, vae
+from jaxgen import runner
+from jaxgen.cli import main
+from jaxgen.errors import UserError
+from jaxgen.experiment import Evaluation
+from jaxgen.runs import RunFolder
+from jaxgen.sample_files import plain_name, remove_samples, write_samples
+from jaxgen.sample_request import Request, apply_request, class_numbers
+
+CLASSES = {"classes": ["dark", "bright", "no tumour, old"], "chosen": {}}
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        (["bright"], [1]),
+        (["1,0"], [1, 0]),
+        (["bright, dark", "bright"], [1, 0, 1]),
+        (["no tumour, old"], [2]),
+        (["2"], [2]),
+    ],
+)
+def test_classes_by_name_and_by_number(words, numbers):
+    assert class_numbers(words, CLASSES["classes"]) == numbers
+
+
+def test_a_number_that_is_a_name_is_that_class():
+    assert class_numbers(["7,3"], ["3", "7"]) == [1, 0]
+
+
+@pytest.mark.parametrize("word", ["brigt", "3", "-1", "", "dark,unknown", "1.0"])
+def test_unknown_classes_are_refused_with_those_known(word):
+    with pytest.raises(UserError, match=r"--label .*knows dark \(0\), bright \(1\)") as caught:
+        class_numbers([word], ["dark", "bright"])
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_of_a_run_without_classes_are_refused():
+    with pytest.raises(UserError, match="without labels"):
+        class_numbers(["0"], [])
+
+
+def asked(experiment, n=4, **request):
+    return apply_request(Request(**request), experiment, experiment.presets["smoke"], CLASSES, n)
+
+
+def test_what_is_asked_for_reaches_the_configuration():
+    config, keywords = asked(ddpm.EXPERIMENT, sampler="heun", steps=7)
+    assert (config.sampler, config.sampler_steps, keywords) == ("heun", 7, {})
+    config, keywords = asked(guidance.EXPERIMENT, n=5, label=("bright,0",), guidance=2.5)
+    assert config.scales == (2.5,)
+    assert keywords["label"].tolist() == [1, 0, 1, 0, 1]
+    config, _ = asked(sampler_speed.EXPERIMENT, sampler="ddim", steps=9)
+    assert (config.samplers, config.evaluations) == (("ddim",), (9,))
+    assert asked(ddpm.EXPERIMENT) == (ddpm.SMOKE, {})
+
+
+@pytest.mark.parametrize(
+    ("experiment", "request_", "words"),
+    [
+        (
+            ddpm.EXPERIMENT,
+            {"guidance": 2.0},
+            "--guidance: samples of ddpm have no such choice; they know --n, --seed",
+        ),
+        (vae.EXPERIMENT, {"steps": 3}, "--steps: samples of vae"),
+        (conditional_gan.EXPERIMENT, {"sampler": "ddim"}, "they know --n, --seed, --label"),
+        (ddpm.EXPERIMENT, {"sampler": "ddimm"}, "did you mean 'ddim'"),
+        (ddpm.EXPERIMENT, {"steps": 20_000}, "--steps must be at most"),
+        (guidance.EXPERIMENT, {"guidance": -1.0}, "--guidance must be at least 0"),
+        (flow_matching.EXPERIMENT, {"sampler": "ddim"}, "--sampler must be one of euler"),
+    ],
+)
+def test_what_does_not_apply_is_one_line(experiment, request_, words):
+    with pytest.raises(UserError) as caught:
+        asked(experiment, **request_)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unconditional_flow_takes_no_label():
+    config = dataclasses.replace(normalizing_flow.SMOKE, conditional=False)
+    with pytest.raises(UserError, match="--conditional"):
+        normalizing_flow.EXPERIMENT.sample(config, CLASSES, {}, None, None, 2, label=np.zeros(2, int))
+
+
+# Files
+
+
+def test_images_become_png_with_their_classes(tmp_path):
+    x = np.linspace(-1, 1, 2 * 3 * 4).reshape(2, 3, 4, 1)
+    assert write_samples(tmp_path, "sample", x, label=np.array([1, 0]), label_names=["a b", "../é/c"]) == 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["sample_000_c.png", "sample_001_a-b.png"]
+    pixels = np.asarray(PIL.Image.open(tmp_path / "sample_001_a-b.png"))
+    assert (pixels.dtype, pixels.shape) == (np.uint8, (3, 4))
+    np.testing.assert_array_equal(pixels, np.round((x[1, ..., 0] + 1) * 127.5))
+
+
+def test_colour_out_of_range_and_nan_are_written_as_they_look(tmp_path):
+    x = np.array([-3.0, 3.0, np.nan]).repeat(4).reshape(3, 2, 2, 1).repeat(3, -1)
+    write_samples(tmp_path, "sample", x)
+    seen = [np.asarray(PIL.Image.open(tmp_path / f"sample_00{i}.png")) for i in range(3)]
+    assert [pixels.shape for pixels in seen] == [(2, 2, 3)] * 3
+    assert [int(pixels.max()) for pixels in seen] == [0, 255, 0]
+
+
+def test_maps_and_several_channels(tmp_path):
+    assert write_samples(tmp_path, "distance_0", np.zeros((2, 5, 5))) == 2
+    assert write_samples(tmp_path, "two", np.zeros((1, 5, 5, 2))) == 2
+    assert (tmp_path / "two_000_1.png").is_file()
+
+
+def test_volumes_become_nifti_in_the_values_trained_on(tmp_path):
+    x = np.linspace(-1, 1, 24).reshape(1, 2, 3, 4, 1)
+    write_samples(tmp_path, "sample", x, spatial=3, value_range=[[-1000.0], [3000.0]])
+    volume = nibabel.Nifti1Image.from_bytes(gzip.decompress((tmp_path / "sample_000.nii.gz").read_bytes()))
+    np.testing.assert_allclose(volume.get_fdata(), 2000 * x[0, ..., 0] + 1000, rtol=1e-5, atol=1e-3)
+
+
+def test_old_samples_go_and_other_files_stay(tmp_path):
+    write_samples(tmp_path, "sample", np.zeros((3, 2, 2, 1)))
+    for name in ("mine.png", "samples.npz", "sample_1.png", "notes_001.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "figures").mkdir()
+    remove_samples(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "figures",
+        "mine.png",
+        "notes_001.txt",
+        "sample_1.png",
+        "samples.npz",
+    ]
+
+
+@pytest.mark.parametrize("text", ["..", "a/b", "a\\b", "x" * 300, "\u202eabc", "\n", "名"])
+def test_a_label_is_never_a_path(text):
+    assert 0 < len(plain_name(text)) <= 40
+    assert not set(plain_name(text)) & set("/\\.\n\u202e")
+
+
+# The command
+
+
+@pytest.fixture
+def drawer(tmp_path, monkeypatch):
+    """A run of the conditional GAN whose generator draws its labels; reading data is an error."""
+
+    def draws(config, constants, trained, splits, key, n, label=None):
+        import jax
+
+        label = np.arange(n) % 3 if label is None else label
+        x = np.asarray(jax.random.uniform(key, (n, 4, 4, 1)))
+        arrays = {"images": x, "label": label, "label_names": np.array(constants["classes"])}
+        return Evaluation({"images": n}, {}, f"{n} images", arrays=arrays, images=("images",))
+
+    def no_data(config):
+        raise AssertionError("samples need no data")
+
+    experiment = conditional_gan.EXPERIMENT._replace(sample=draws, load=no_data)
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    opened = (folder, experiment, conditional_gan.gan.SMOKE, CLASSES, {})
+    monkeypatch.setattr(runner, "open_trained", lambda path: opened)
+    return folder.path
+
+
+def test_sample_writes_files_and_label_names(drawer, capsys):
+    assert main(["sample", str(drawer), "--n", "4", "--label", "bright", "--label", "0"]) == 0
+    out = drawer / "samples"
+    pictures = sorted(file.name for file in out.glob("*.png"))
+    assert pictures == [f"sample_00{i}_{name}.png" for i, name in enumerate(["bright", "dark"] * 2)]
+    held = np.load(out / "samples.npz")
+    assert held["label"].tolist() == [1, 0, 1, 0]
+    assert held["label_names"].tolist() == CLASSES["classes"]
+    assert held["images"].dtype.kind == "f"
+    assert main(["sample", str(drawer), "--n", "1"]) == 0
+    assert [file.name for file in out.glob("*.png")] == ["sample_000_dark.png"]
+
+
+def test_the_same_seed_gives_the_same_samples(drawer, tmp_path):
+    for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
+        assert main(["sample", str(drawer), "--n", "2", "--seed", seed, "--out", str(tmp_path / name)]) == 0
+    a, b, c = (np.load(tmp_path / name / "samples.npz")["images"] for name in "abc")
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).any()
+
+
+def test_a_request_that_fails_leaves_no_folder(drawer, capsys):
+    for flags in (["--label", "x"], ["--guidance", "2"], ["--sampler", "ddim"], ["--steps", "3"]):
+        assert main(["sample", str(drawer), *flags]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert not (drawer / "samples").exists()
