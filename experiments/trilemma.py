@@ -127,7 +127,8 @@ class _Drawer:
     """Draws by one point, in batches of any size; a program is compiled once a size."""
 
     def __init__(self, point: Point, params: Any) -> None:
-        self._draw = jax.jit(lambda keys: jnp.clip(point.model.sample(params, keys, len(keys)), -1, 1))
+        model = point.build()
+        self._draw = jax.jit(lambda keys: jnp.clip(model.sample(params, keys, len(keys)), -1, 1))
 
     def images(self, key, n: int, chunk: int) -> np.ndarray:
         """``[n, h, w, c]``."""

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from jaxgen import __version__
 from jaxgen.config import Parser, RunConfig, add_options, choose_preset, nearest, override
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, printable
 from jaxgen.memory_pages import more_memory_pages
 
 _HELP = f"""usage: jaxgen COMMAND ...
@@ -55,8 +55,8 @@ class _Context:
         self.again = ""
 
     def say(self, line: str = "") -> None:
-        """A line for the user."""
-        print(line, flush=True)
+        """A line for the user, or several."""
+        print("\n".join(map(printable, line.split("\n"))), flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -141,7 +141,7 @@ def _raise_stopped(number: int, frame: FrameType | None) -> NoReturn:
 def _fail(message: str, code: int, prefix: str = "jaxgen: error: ") -> int:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-    print(prefix + " ".join(message.split()), file=sys.stderr, flush=True)
+    print(prefix + printable(" ".join(message.split())), file=sys.stderr, flush=True)
     return code
 
 
@@ -199,16 +199,21 @@ def _prepare_jax(use_cache: bool) -> None:
 def _list(argv: list[str], context: _Context) -> int:
     parser = Parser(prog="jaxgen list", description="The experiments that come with the package.")
     parser.parse(argv)
-    from jaxgen.experiment import find, names
+    from jaxgen import discovery
 
-    for name in names():
-        try:
-            experiment = find(name)
-        except ImportError as error:
-            context.say(f"{name}\n  cannot be loaded: {error}\n")
-            continue
-        context.say(f"{name}\n  {experiment.summary}\n  data: {experiment.data}")
-        context.say(f"  presets: {', '.join(experiment.presets)}\n")
+    for name in discovery.names():
+        card = discovery.card(name)
+        if card is None:  # not written out: only running the file tells
+            from jaxgen.experiment import find
+
+            try:
+                found = find(name)
+            except ImportError as error:
+                context.say(f"{name}\n  cannot be loaded: {error}\n")
+                continue
+            card = discovery.Card(found.name, found.summary, found.data, tuple(found.presets))
+        context.say(f"{name}\n  {card.summary}\n  data: {card.data}")
+        context.say(f"  presets: {', '.join(card.presets)}\n")
     return 0
 
 
@@ -271,7 +276,7 @@ def _take_name(argv: list[str]) -> tuple[str, list[str]]:
     """The experiment's name and the other arguments; the name comes first, or wherever it cannot be mistaken."""
     if not argv[0].startswith("-"):
         return argv[0], argv[1:]
-    from jaxgen.experiment import names
+    from jaxgen.discovery import names
 
     known = names()
     for i, word in enumerate(argv):

@@ -4,9 +4,7 @@ An experiment is one short file that ends in ``EXPERIMENT = Experiment(...)``. F
 known to ``jaxgen`` by their name; any other file by its path.
 """
 
-import importlib
 import importlib.util
-import pkgutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +13,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure as MatplotlibFigure
 
+from jaxgen import discovery
 from jaxgen.config import RunConfig, nearest
+from jaxgen.discovery import names
 from jaxgen.errors import UserError
 
 
@@ -151,18 +151,6 @@ def stages_of(experiment: Experiment, config: Any) -> list[StageSpec]:
     return [stage for stage in experiment.stages if stage.wanted is None or stage.wanted(config)]
 
 
-def names() -> list[str]:
-    """The names of the experiments that come with the package, without importing them.
-
-    Example:
-        >>> isinstance(names(), list)
-        True
-    """
-    import experiments
-
-    return sorted(module.name for module in pkgutil.iter_modules(experiments.__path__) if module.name[0] != "_")
-
-
 def is_file(name: str) -> bool:
     """Whether `name` means an experiment file rather than the name of a built-in experiment.
 
@@ -193,16 +181,16 @@ def find(name: str) -> Experiment:
     """
     if is_file(name):
         return _checked(_import_file(Path(name)), name)
-    known = names()
-    if name not in known:
+    if name not in (known := names()):
         hint = nearest(name, known)
         raise UserError(f"there is no experiment {name!r}{hint} (see `jaxgen list`, or give a .py file)")
-    return _checked(importlib.import_module(f"experiments.{name}"), name)
+    return _checked(discovery.load(name), name)
 
 
 def _import_file(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; give the path of a Python file that defines EXPERIMENT")
+    discovery.share_name()  # files import parts of the experiments, beside which a folder may have the same name
     path = path.resolve()
     module_name = f"jaxgen_experiment_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
