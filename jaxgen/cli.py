@@ -95,7 +95,41 @@ def run_module(experiment: Any, argv: Sequence[str] | None = None) -> int:
     reference = experiment.name if built_in or argv is not None or file is None else file
     if argv is None:
         more_memory_pages()
-    return _guard(lambda context: _run(arguments, context, experiment=experiment, reference=reference))
+
+    def run(context: _Context) -> int:
+        with _agreed([*_program(), *arguments]):
+            return _run(arguments, context, experiment=experiment, reference=reference)
+
+    return _guard(run)
+
+
+def _program() -> list[str]:
+    return ["python", sys.argv[0] or "-"]
+
+
+def _agreed(command: Sequence[str]) -> contextlib.AbstractContextManager[None]:
+    """What the user agrees to by a command: flags, and the data set that is typed in it."""
+    from jaxgen import consent
+
+    parser = Parser(prog=" ".join(command[:2]), add_help=False)
+    _add_consent_flags(parser)
+    parser.add_argument("--data")
+    said = parser.parse_known_args(command[2:])[0]
+    return consent.given(code=said.trust_code, download=said.download, typed=said.data, command=command)
+
+
+def _add_consent_flags(parser: Any) -> None:
+    """The flags without which opening a run folder runs no code of its own and downloads nothing."""
+    parser.add_argument(
+        "--trust-code", action="store_true", help="the Python file that the run was made from may be executed"
+    )
+    _add_download_flag(parser)
+
+
+def _add_download_flag(parser: Any) -> None:
+    parser.add_argument(
+        "--download", action="store_true", help="data that are not on this disk, and not typed here, may be downloaded"
+    )
 
 
 def _guard(command: Callable[[_Context], int]) -> int:
@@ -186,7 +220,8 @@ def _command(argv: list[str], context: _Context, process: bool) -> int:
     wants_help = "--help" in argv or "-h" in argv
     if process and not wants_help and argv[0] in ("run", "apply", "sample", "eval", "compare"):
         more_memory_pages()
-    return commands[argv[0]](argv[1:], context)
+    with _agreed(["jaxgen", *argv]):
+        return commands[argv[0]](argv[1:], context)
 
 
 def _prepare_jax(use_cache: bool) -> None:
@@ -253,6 +288,7 @@ def _run(argv: list[str], context: _Context, experiment: Any = None, reference: 
         "--preset", metavar="NAME", help=f"one of {presets} [default: {choose_preset(experiment.presets, None)[0]}]"
     )
     group.add_argument("--workdir", metavar="DIR", help="run folder [default: a new one under runs/]")
+    _add_download_flag(group)
     _add_machine_flags(group)
     add_options(parser, config, title=experiment.name)
     given = parser.parse(rest)
@@ -289,6 +325,7 @@ def _resume(path: str, rest: list[str], context: _Context) -> int:
     from jaxgen import runner
 
     parser = Parser(prog=f"jaxgen run {path}", description="Go on with a run as it was configured.")
+    _add_consent_flags(parser)
     _add_machine_flags(parser)
     given = parser.parse(rest)
     given.workdir = path
@@ -364,6 +401,7 @@ def _apply(argv: list[str], context: _Context) -> int:
     parser.add_argument("--dicom-seg", action="store_true", help="DICOM in: write DICOM SEG instead of NIfTI")
     parser.add_argument("--seed", type=_whole, metavar="N", help="seed of the random numbers [default: the run's]")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_consent_flags(parser)
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
     given = parser.parse(argv)
     _not_empty(given.out, "--out")
@@ -388,6 +426,7 @@ def _sample(argv: list[str], context: _Context) -> int:
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.add_argument("--n", type=_positive, default=16, metavar="N", help="how many [default: 16]")
     parser.add_argument("--out", metavar="DIR", help="where they go [default: RUN/samples]")
+    _add_consent_flags(parser)
     parser.add_argument("--seed", type=_whole, metavar="N", help="seed of the random numbers [default: the run's]")
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
     given = parser.parse(argv)
@@ -404,6 +443,7 @@ def _eval(argv: list[str], context: _Context) -> int:
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.add_argument("--data", metavar="D", help="a TFDS name, a folder or a .npz file [default: the run's data]")
     parser.add_argument("--out", metavar="DIR", help="where the results go [default: RUN/evaluations/...]")
+    _add_consent_flags(parser)
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
     given = parser.parse(argv)
     _not_empty(given.out, "--out")

@@ -6,7 +6,8 @@ at the keyboard said so. What was said is kept for as long as the command runs.
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Collection, Iterator
+import shlex
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 
@@ -21,19 +22,24 @@ class Consent(NamedTuple):
 
     code: bool = False
     downloads: Collection[str] | bool | None = None
+    command: tuple[str, ...] = ()
 
 
-_AGREED: contextvars.ContextVar[Consent] = contextvars.ContextVar("agreed", default=Consent())
+_NOTHING = Consent()
+_AGREED: contextvars.ContextVar[Consent] = contextvars.ContextVar("agreed", default=_NOTHING)
 
 
 @contextlib.contextmanager
-def given(*, code: bool = False, download: bool = False, typed: str | None = None) -> Iterator[None]:
+def given(
+    *, code: bool = False, download: bool = False, typed: str | None = None, command: Sequence[str] = ()
+) -> Iterator[None]:
     """Within this block the user agrees, beside what was agreed to before.
 
     Args:
         code: the Python file of a run folder may be executed.
         download: any data set may be downloaded.
         typed: the data set that the user typed, which may be downloaded; None for none.
+        command: the words of the command line, for messages.
 
     Example:
         >>> with given(code=True, typed="mnist"):
@@ -43,10 +49,12 @@ def given(*, code: bool = False, download: bool = False, typed: str | None = Non
         False
     """
     before = _AGREED.get()
-    names = frozenset(before.downloads or ()) if not isinstance(before.downloads, bool) else frozenset()
-    everything = download or before.downloads is True
-    downloads = True if everything else names | ({typed} if typed else set())
-    with exactly(Consent(before.code or code, downloads)):
+    downloads = before.downloads
+    if download or downloads is True:
+        downloads = True
+    elif command or typed or downloads:
+        downloads = {*(downloads or ()), *([typed] if typed else ())}
+    with exactly(Consent(before.code or code, downloads, tuple(command) or before.command)):
         yield
 
 
@@ -80,6 +88,25 @@ def may_download(name: str) -> bool:
     """
     downloads = _AGREED.get().downloads
     return True if downloads is None else downloads if isinstance(downloads, bool) else name in downloads
+
+
+def command_with(flag: str, otherwise: str) -> str:
+    """The command that runs now, with one more flag.
+
+    Args:
+        flag: such as ``--trust-code``.
+        otherwise: the command to give where none runs.
+
+    Returns:
+        A line for the shell.
+
+    Example:
+        >>> with given(command=("jaxgen", "sample", "a run")):
+        ...     command_with("--download", "")
+        "jaxgen sample 'a run' --download"
+    """
+    words = _AGREED.get().command
+    return f"{shlex.join(words) if words else otherwise} {flag}"
 
 
 def guarded(load: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -21,9 +21,10 @@ import jax
 import numpy as np
 
 import jaxgen
-from jaxgen import report, runs
-from jaxgen.config import RunConfig, choose_preset, diff, flag, from_dict, to_dict
+from jaxgen import consent, report, runs
+from jaxgen.config import RunConfig, choose_preset, diff, flag, from_dict, nearest, to_dict
 from jaxgen.data.pipeline import Feed
+from jaxgen.discovery import names
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, find, is_file, stages_of
 from jaxgen.train import Reporter, load_params, train_stage
@@ -83,10 +84,11 @@ def train(
     chief = jax.process_index() == 0
     resuming = runs.is_run(path)
     if resuming:
-        _refuse_another(runs.RunFolder(path), experiment, config)
-        if runs.RunFolder(path).finished():
-            started(runs.RunFolder(path))
-            return _finished_before(runs.RunFolder(path), say)
+        folder = runs.open_run(path)
+        _refuse_another(folder, experiment, config)
+        if folder.finished():
+            started(folder)
+            return _finished_before(folder, say)
     splits = experiment.load(config)
     data = _about_data(splits)
     loaded = time.perf_counter() - began
@@ -176,21 +178,57 @@ def open_config(path: Path | str) -> tuple[runs.RunFolder, Experiment, str, RunC
         The folder, the experiment, the name of its preset and the configuration.
 
     Raises:
-        UserError: if there is no run, or its experiment is gone.
+        UserError: if there is no run, its experiment is gone, or opening it would execute a file that the user did not
+            agree to (`jaxgen.consent`).
     """
     folder = runs.open_run(path)
+    about = _about(folder)
+    experiment = _experiment_of(folder, about)
+    preset = str(about.get("preset"))
+    config = experiment.presets.get(preset) or next(iter(experiment.presets.values()))
+    experiment = experiment._replace(load=consent.guarded(experiment.load))
+    return folder, experiment, preset, _saved_config(folder, about, type(config))
+
+
+def _about(folder: runs.RunFolder) -> dict[str, Any]:
     about = runs.read_json(folder.config)
     if not isinstance(about, dict) or not isinstance(about.get("config"), dict):
         raise UserError(f"{folder.config}: it is not the configuration of a jaxgen run; give the path of a run folder")
-    experiment = find(about.get("source") or str(about.get("experiment")))
-    preset = str(about.get("preset"))
-    config = experiment.presets.get(preset) or next(iter(experiment.presets.values()))
-    return folder, experiment, preset, from_dict(type(config), about["config"])
+    return about
+
+
+def _saved_config(folder: runs.RunFolder, about: Mapping[str, Any], kind: type[RunConfig]) -> RunConfig:
+    try:
+        return from_dict(kind, about["config"])
+    except UserError as error:
+        raise UserError(f"{folder.config}: {str(error).removeprefix('config.json: ')}") from error
+
+
+def _experiment_of(folder: runs.RunFolder, about: Mapping[str, Any]) -> Experiment:
+    """The experiment of a run: a built-in one, or with the user's consent that of the file which the run names."""
+    source, name = about.get("source"), about.get("experiment")
+    if not source:
+        if not isinstance(name, str) or is_file(name) or name not in names():
+            hint = nearest(name, names()) if isinstance(name, str) else ""
+            raise UserError(
+                f"{folder.config}: its experiment {name!r} is none that comes with jaxgen{hint} (see `jaxgen list`); "
+                "restore the file from a copy"
+            )
+        return find(name)
+    if not isinstance(source, str) or not is_file(source) or "\0" in source:
+        raise UserError(f"{folder.config}: its source {source!r} is no Python file; restore the file from a copy")
+    if not consent.may_run_code():
+        again = consent.command_with("--trust-code", f"jaxgen run {shlex.quote(str(folder.path))}")
+        raise UserError(
+            f"{folder.path}: to open this run, the file {Path(source).resolve()} would be executed; "
+            f"if you know what is in it, type: {again}"
+        )
+    return find(source)
 
 
 def reference_of(folder: runs.RunFolder) -> str:
     """How the command line names the experiment of a run."""
-    about = runs.read_json(folder.config)
+    about = _about(folder)
     return str(about.get("source") or about.get("experiment"))
 
 
@@ -276,7 +314,12 @@ def results(folder: runs.RunFolder) -> list[str]:
 
 def resume(folder: runs.RunFolder) -> str:
     """The command that goes on with a run."""
-    return f"jaxgen run {shlex.quote(str(folder.path))}"
+    return f"jaxgen run {shlex.quote(str(folder.path))}{trust(folder)}"
+
+
+def trust(folder: runs.RunFolder) -> str:
+    """What a command needs beside the path of a run that was made from a user's file; else an empty text."""
+    return " --trust-code" if runs.read_object(folder.config, default={}).get("source") else ""
 
 
 def command(reference: str, preset: str, config: RunConfig, experiment: Experiment) -> str:
@@ -447,11 +490,12 @@ class _Clock:
 
 
 def _refuse_another(folder: runs.RunFolder, experiment: Experiment, config: RunConfig) -> None:
-    _, other, _, saved = open_config(folder.path)
-    if other.name != experiment.name:
+    about = _about(folder)
+    if (other := about.get("experiment")) != experiment.name:
         raise UserError(
-            f"--workdir {folder.path}: it holds a run of {other.name}, not of {experiment.name}; give another folder"
+            f"--workdir {folder.path}: it holds a run of {other}, not of {experiment.name}; give another folder"
         )
+    saved = _saved_config(folder, about, type(config))
     if differing := diff(saved, config):
         said = ", ".join(f"{flag(name)} is {_show(a)} there and {_show(b)} here" for name, (a, b) in differing.items())
         raise UserError(

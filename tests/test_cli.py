@@ -242,7 +242,7 @@ def test_an_unexpected_error_is_one_line_with_the_traceback_in_a_file(command, t
     one_line(code, err, "RuntimeError: kaput", "error.txt", expected=1)
     assert "kaput" in (tmp_path / "run" / "error.txt").read_text()
     shutil.copy(toy_file, broken)
-    assert command("run", tmp_path / "run")[0] == 0
+    assert command("run", tmp_path / "run", "--trust-code")[0] == 0
     assert not (tmp_path / "run" / "error.txt").exists()
 
 
