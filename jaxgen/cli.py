@@ -352,6 +352,7 @@ def _train(experiment: Any, preset: str, config: RunConfig, given: Any, referenc
         reference=reference,
         say=context.say,
         quiet=given.quiet,
+        images=not given.no_images,
         started=started,
     )
     return 0
@@ -359,6 +360,7 @@ def _train(experiment: Any, preset: str, config: RunConfig, given: Any, referenc
 
 def _add_machine_flags(parser: Any) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--no-images", action="store_true", help="a page without images of the data, to send around")
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
     parser.add_argument(
         "--coordinator", metavar="HOST:PORT", help="several processes: where the first one listens, or 'auto'"
@@ -528,20 +530,22 @@ def _report(argv: list[str], context: _Context) -> int:
     )
     parser.add_argument("run", metavar="RUN", nargs="+", help="run folder")
     parser.add_argument("--out", metavar="FILE", help="the page of a comparison [default: comparison.html]")
+    parser.add_argument("--no-images", action="store_true", help="a page without images of the data, to send around")
     given = parser.parse(argv)
     _not_empty(given.out, "--out")
     from jaxgen import report, runs
 
     folders = [runs.open_run(path) for path in given.run]
     if len(folders) == 1 and given.out is None:
-        context.say(str(report.write(folders[0])))
+        context.say(str(report.write(folders[0], images=not given.no_images)))
         return 0
     out = Path(given.out or "comparison.html")
     if out.is_dir():
         raise UserError(f"--out {out}: it is a folder; give the name of a file, such as {out / 'comparison.html'}")
     if out.exists() and b"content='jaxgen report'" not in out.read_bytes()[:2000]:
         raise UserError(f"--out {out}: it is there already and is no page of jaxgen; give another name")
-    text = report.page(folders[0]) if len(folders) == 1 else report.compare(folders)
+    make = report.compare if len(folders) > 1 else lambda found, images: report.page(found[0], images=images)
+    text = make(folders, images=not given.no_images)
     try:
         runs.write_text(out, text)
     except OSError as error:

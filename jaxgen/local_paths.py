@@ -25,10 +25,10 @@ def is_local(text: str) -> bool:
 
 
 def base_name(text: str) -> str:
-    """The last part of a path, of whatever system.
+    r"""The last part of a path, of whatever system.
 
     Example:
-        >>> base_name("/home/me/scans/"), base_name("C:\\\\Users\\\\me\\\\x.png"), base_name("/")
+        >>> base_name("/home/me/scans/"), base_name(r"C:\Users\me\x.png"), base_name("/")
         ('scans', 'x.png', '/')
     """
     return next((part for part in reversed(re.split(r"[\\/]", text)) if part not in ("", "..")), "/")
@@ -52,11 +52,22 @@ def without_paths(text: str) -> str:
     flag, sign, value = text.partition("=")
     if sign and flag.startswith("--"):
         return f"{flag}={without_paths(value)}"
-    if is_local(text) and "\n" not in text:
+    if is_local(text) and not re.search(r"[:;,]\s|\s\(|\n|[a-z]://", text):  # no sentence that begins with a path
         return base_name(text)
     home = str(Path.home())
     short = _INSIDE.sub(lambda found: base_name(found[0]), text)
     return short.replace(home, "~") if len(home) > 1 else short
+
+
+def origin(text: str) -> str:
+    """Where data came from, without the folders above it: ``folder PATH`` and ``file PATH`` as `jaxgen.data` says it.
+
+    Example:
+        >>> origin("folder /home/Jane Doe/scans"), origin("https://a.org/b")
+        ('folder scans', 'https://a.org/b')
+    """
+    kind, _, path = text.partition(" ")
+    return f"{kind} {without_paths(path)}" if kind in ("folder", "file") and path else without_paths(text)
 
 
 def command_without_paths(line: str) -> str:

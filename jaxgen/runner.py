@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 import jaxgen
-from jaxgen import consent, report, runs
+from jaxgen import consent, local_paths, report, runs
 from jaxgen.config import RunConfig, choose_preset, diff, flag, from_dict, nearest, to_dict
 from jaxgen.data.pipeline import Feed
 from jaxgen.discovery import names
@@ -57,6 +57,7 @@ def train(
     reference: str = "",
     say: Say = print,
     quiet: bool = False,
+    images: bool = True,
     started: Callable[[runs.RunFolder], None] = lambda folder: None,
 ) -> runs.RunFolder:
     """Train, evaluate and report an experiment; goes on where it stopped if the folder holds this run already.
@@ -69,6 +70,7 @@ def train(
         reference: how the command line names the experiment: its name, or the path of its file.
         say: called with each line for the user.
         quiet: no progress bar.
+        images: put the figures in the page.
         started: called with the folder as soon as there is one.
 
     Returns:
@@ -88,7 +90,7 @@ def train(
         _refuse_another(folder, experiment, config)
         if folder.finished():
             started(folder)
-            return _finished_before(folder, say)
+            return _finished_before(folder, say, images)
     splits = experiment.load(config)
     data = _about_data(splits)
     loaded = time.perf_counter() - began
@@ -118,7 +120,7 @@ def train(
         if resuming:
             _same_data(folder, data)
             say(f"going on with {path}")
-        constants = runs.read_json(folder.constants)
+        constants = runs.read_object(folder.constants)
         clock = _Clock(folder, began, loaded, config.batch_size)
         trained = _train_stages(experiment, config, constants, splits, folder, clock, quiet or not chief)
         if not chief:
@@ -131,7 +133,7 @@ def train(
         clock.save(evaluate_seconds=time.perf_counter() - evaluating, measured=evaluation.timings)
         runs.write_json(folder.chosen, evaluation.chosen)
         runs.write_json(folder.metrics, evaluation.metrics)
-        report.write(folder)
+        report.write(folder, images=images)
         with contextlib.suppress(OSError):
             folder.error.unlink(missing_ok=True)
     for line in results(folder):
@@ -304,9 +306,11 @@ def sample(path: Path, n: int, out: Path | None, seed: int | None, say: Say = pr
 
 def results(folder: runs.RunFolder) -> list[str]:
     """The lines that end a run: headline, metrics against the baseline, and where everything is."""
-    about, metrics = runs.read_json(folder.config), runs.read_json(folder.metrics)
-    captions = runs.read_json(folder.captions, default={})
+    about, metrics = runs.read_object(folder.config, runs.CONFIG), runs.read_object(folder.metrics)
+    captions = runs.read_object(folder.captions, runs.CAPTIONS, default={})
     lines = ["", *filter(None, [captions.get("headline", "")]), ""]
+    if about.get("preset") == "smoke":
+        lines += ["The preset smoke only shows that the parts work: these numbers say nothing of the method.", ""]
     metrics = report.ordered(metrics, captions.get("order", {}))
     lines += report.table(metrics, captions.get("describe", {}), about.get("baseline", "")).splitlines()
     return [*lines, "", f"report: {folder.report}", f"run:    {folder.path}"]
@@ -359,7 +363,7 @@ def environment() -> dict[str, Any]:
         "jaxgen": jaxgen.__version__,
         "commit": commit(),
         "versions": versions(),
-        "command_line": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command_line": shlex.join(map(local_paths.without_paths, [Path(sys.argv[0]).name, *sys.argv[1:]])),
     }
 
 
@@ -468,7 +472,7 @@ class _Clock:
     def __init__(self, folder: runs.RunFolder, began: float, loaded: float, batch_size: int):
         self.folder, self.began, self.batch_size = folder, began, batch_size
         try:
-            self.before = runs.read_json(folder.timings, default={})
+            self.before = runs.read_object(folder.timings, runs.TIMINGS, default={})
         except UserError:
             self.before = {}
         self.now: dict[str, Any] = {"load_seconds": loaded, "stages": {}}
@@ -510,10 +514,10 @@ def _show(value: Any) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else repr(value)
 
 
-def _finished_before(folder: runs.RunFolder, say: Say) -> runs.RunFolder:
+def _finished_before(folder: runs.RunFolder, say: Say, images: bool) -> runs.RunFolder:
     say(f"{folder.path} is finished; nothing to do")
     if not folder.report.is_file():
-        report.write(folder)
+        report.write(folder, images=images)
     for line in results(folder):
         say(line)
     return folder
@@ -522,17 +526,29 @@ def _finished_before(folder: runs.RunFolder, say: Say) -> runs.RunFolder:
 def _about_data(splits: Any) -> dict[str, Any]:
     return {
         "name": splits.name,
-        "origin": splits.origin,
+        "origin": local_paths.origin(splits.origin),
         "licence": splits.licence,
         "train": len(splits.train),
         "validation": len(splits.validation),
         "test": len(splits.test),
         "names": f"{zlib.crc32(json.dumps([list(map(str, part.names)) for part in splits[:3]]).encode()):08x}",
+        "content": f"{_content(splits.test):08x}",
     }
 
 
+def _content(source: Any) -> int:
+    """A checksum of three examples, which tells sets apart whose names are alike."""
+    crc = 0
+    for i in sorted({0, len(source) // 2, len(source) - 1} & set(range(len(source)))):
+        for name, value in sorted(source[i].items()):
+            array = np.ascontiguousarray(value)
+            if array.dtype.kind in "biufc":
+                crc = zlib.crc32(array.tobytes(), zlib.crc32(f"{name}{array.shape}{array.dtype}".encode(), crc))
+    return crc
+
+
 def _same_data(folder: runs.RunFolder, data: Mapping[str, Any]) -> None:
-    saved = runs.read_json(folder.data, default={})
+    saved = runs.read_object(folder.data, default={})
     for name in ("train", "validation", "test", "names"):
         if name in saved and saved[name] != data[name]:
             what = "the names of its images" if name == "names" else f"{saved[name]} images to {name}"

@@ -449,6 +449,18 @@ def read_object(path: Path, shapes: Mapping[str, Shape] | None = None, default: 
     return value
 
 
+CONFIG: Mapping[str, Shape] = {
+    "config": dict, "changed": [str], "experiment": str, "summary": str, "baseline": str, "command": str,
+}  # fmt: skip
+CAPTIONS: Mapping[str, Shape] = {
+    "figures": [dict], "headline": str, "describe": {str: dict}, "order": {str: [str]},
+}  # fmt: skip
+TIMINGS: Mapping[str, Shape] = {
+    "stages": {str: {str: float}}, "measured": {str: dict}, "total_seconds": float, "sessions": float,
+}  # fmt: skip
+"""The entries of the files that a page is made from."""
+
+
 def _kind(value: Any) -> str:
     return "null" if value is None else SAID[type(value)]
 
