@@ -112,19 +112,23 @@ def load(name: str) -> ModuleType:
     return module
 
 
-def share_name() -> None:
-    """Make ``import experiments`` mean the package beside this one first, for this process."""
-    package = sys.modules.get(PACKAGE)
+def share_name(beside: Path | None = None) -> None:
+    """Make ``import experiments`` mean the package beside this one first, for this process.
+
+    Args:
+        beside: a folder whose own ``experiments``, if it has one, comes second.
+    """
     ours = str(folder())
+    package = sys.modules.get(PACKAGE)
     if package is None:
-        place = folder() / "__init__.py"
-        spec = importlib.util.spec_from_file_location(PACKAGE, place, submodule_search_locations=[ours])
+        spec = importlib.util.spec_from_file_location(
+            PACKAGE, folder() / "__init__.py", submodule_search_locations=[ours]
+        )
         assert spec is not None
         assert spec.loader is not None
         package = importlib.util.module_from_spec(spec)
         sys.modules[PACKAGE] = package
         spec.loader.exec_module(package)
-        return
-    places = list(getattr(package, "__path__", []))
-    if not places or Path(places[0]).resolve() != folder():
-        package.__path__ = [ours, *places]
+    theirs = [] if beside is None or not (beside / PACKAGE).is_dir() else [str(beside / PACKAGE)]
+    places = [*getattr(package, "__path__", []), *theirs]
+    package.__path__ = list(dict.fromkeys([ours, *(place for place in places if Path(place).resolve() != folder())]))

@@ -115,7 +115,8 @@ class Experiment(NamedTuple):
         evaluate: ``evaluate(config, constants, trained, splits, key) -> Evaluation``.
         sample: ``sample(config, constants, trained, splits, key, n) -> Evaluation``.
         apply: ``apply(config, constants, trained) -> f`` with ``f(key, image) -> {name: array}``: raw image
-            ``[*spatial, c]`` in, arrays ``[*spatial]`` out, ``mask`` among them; None where it makes no sense.
+            ``[*spatial, c]`` in, arrays ``[*spatial]`` out, ``mask`` among them; ``warning``, a text, is
+            printed with the name of the file. None where it makes no sense.
         reader: how ``jaxgen apply`` reads its files; None for images (`jaxgen.data.readers`).
         spatial_dims: spatial rank of one example; ``jaxgen apply`` hands volumes to a 2-D experiment slice by slice.
         baseline: the method in ``metrics`` that the others are compared with, or an empty string.
@@ -190,8 +191,10 @@ def find(name: str) -> Experiment:
 def _import_file(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; give the path of a Python file that defines EXPERIMENT")
-    discovery.share_name()  # files import parts of the experiments, beside which a folder may have the same name
     path = path.resolve()
+    discovery.share_name(
+        path.parent
+    )  # the file may import parts of our experiments, and of a folder named so beside it
     module_name = f"jaxgen_experiment_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None

@@ -77,7 +77,7 @@ def page(folder: runs.RunFolder, *, images: bool = True) -> str:
         + _chips(chips)
         + "</header>",
         _smoke([run.name] if run.smoke else []),
-        _about_images(_count_figures([run]), images),
+        "" if images else _without_images(len(_entries(run))),
         _unfinished(run),
         _warnings(run),
         _section("Results", _metric_table(run)),
@@ -108,7 +108,7 @@ def compare(folders: Sequence[runs.RunFolder], *, images: bool = True) -> str:
         + _chips({str(i + 1): name for i, name in enumerate(found)})
         + "</header>",
         _smoke([name for name, run in found.items() if run.smoke]),
-        _about_images(_count_figures(found.values()), images),
+        "" if images else _without_images(sum(len(_entries(run)) for run in found.values())),
         _section("Results", _comparison_table(found)),
         _section("What differs", _difference_table(found)),
         _section("Training", _curves(found)),
@@ -160,9 +160,10 @@ def table(
     if len(methods) > MOST_COLUMNS:
         rows[0] = ["method", *(name.strip() for name in rows[0][1:])]
         rows = [list(column) for column in zip(*rows, strict=True)]
-    lines = _fitted(rows, width or shutil.get_terminal_size((100, 24)).columns) if methods else []
-    lines += [f"{_label(name, describe or {})}: {number(value)}" for name, value in facts.items()]
-    return "\n".join(lines)
+    width = width or shutil.get_terminal_size((100, 24)).columns
+    lines = _fitted(rows, width) if methods else []
+    said = (f"{_label(name, describe or {})}: {number(value)}" for name, value in facts.items())
+    return "\n".join([*lines, *(part for line in said for part in _folded(line, width, ""))])
 
 
 def _fitted(rows: Sequence[Sequence[str]], width: int) -> list[str]:
@@ -234,7 +235,6 @@ class _Run:
         self.folder = folder
         self.about: dict[str, Any] = runs.read_object(folder.config, runs.CONFIG)
         self.name: str = self.about.get("experiment", folder.path.name)
-        self.smoke = self.about.get("preset") == "smoke"
         self.data: dict[str, Any] = runs.read_object(folder.data, default={})
         self.environment: dict[str, Any] = runs.read_object(folder.environment, default={})
         self.timings: dict[str, Any] = runs.read_object(folder.timings, runs.TIMINGS, default={})
@@ -244,7 +244,16 @@ class _Run:
         self.headline: str = self.captions.get("headline", "")
         self.describe: dict[str, Any] = self.captions.get("describe", {})
         self.baseline: str = self.about.get("baseline", "")
-        self.trust = " --trust-code" if self.about.get("source") else ""
+
+    @property
+    def smoke(self) -> bool:
+        """Whether it only shows that the parts work."""
+        return self.about.get("preset") == "smoke"
+
+    @property
+    def trust(self) -> str:
+        """What its commands need beside the path of the run."""
+        return " --trust-code" if self.about.get("source") else ""
 
 
 def _e(value: Any) -> str:
@@ -265,12 +274,14 @@ def _document(title: str, body: Iterable[str]) -> str:
     from jaxgen import __version__
 
     stamp = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
+    header, *parts = body
+    parts = [header, _with_images(sum(part.count("<img ") for part in parts)), *parts]
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width,initial-scale=1'>"
         "<meta name='generator' content='jaxgen report'><link rel='icon' href='data:,'>"
         f"<title>{_e(title)}</title><style>{_style()}</style></head>\n<body><main>\n"
-        + "\n".join(part for part in body if part)
+        + "\n".join(part for part in parts if part)
         + f"\n<footer>Made by jaxgen {_e(__version__)} on {stamp}.</footer></main></body></html>\n"
     )
 
@@ -291,20 +302,20 @@ def _smoke(names: Sequence[str]) -> str:
     )
 
 
-def _count_figures(found: Iterable[_Run]) -> int:
-    return sum(not isinstance(_figure(run, entry.get("name")), str) for run in found for entry in _entries(run))
-
-
-def _about_images(count: int, shown: bool) -> str:
-    """What a page shows of the data."""
+def _with_images(count: int) -> str:
+    """What to know of a page that shows images of the data."""
     if not count:
         return ""
-    if not shown:
-        return f"<p class='soft'>{count} figures made from the data were left out of this page (--no-images).</p>"
+    figures = f"{count} figure{'s' * (count > 1)}"
     return (
-        f"<div class='warn'><b>This page shows images of the data</b> ({count} figures), of patients if the data are "
-        "of patients. A page without them, to send around: <code>jaxgen report RUN --no-images</code></div>"
+        f"<div class='warn'><b>This page shows images of the data</b> ({figures}), of patients if the data are of "
+        "patients. To make a page without them, to send around: <code>jaxgen report RUN --no-images</code></div>"
     )
+
+
+def _without_images(count: int) -> str:
+    figures = f"{count} figure{'s were' if count > 1 else ' was'}"
+    return f"<p class='soft'>{figures} left out of this page (--no-images).</p>" if count else ""
 
 
 def _unfinished(run: _Run) -> str:

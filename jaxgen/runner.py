@@ -414,8 +414,12 @@ def save_evaluation(evaluation: Evaluation, path: Path) -> None:
         path: a folder that is there.
     """
     figures = path / "figures"
+    if figures.is_symlink():
+        raise UserError(f"{figures}: it is a link, and figures are not written elsewhere; delete it")
     figures.mkdir(exist_ok=True)
     for name, (figure, _) in evaluation.figures.items():
+        if not runs.is_plain_name(name):
+            raise UserError(f"the figure {name!r} of this experiment has no plain name; name it without / and \\")
         buffer = io.BytesIO()
         # without the version of matplotlib, equal figures are equal files
         figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight", metadata={"Software": None})

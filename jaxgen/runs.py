@@ -192,14 +192,25 @@ def _refuse_links(path: Path) -> None:
 def _refuse_links_below(folder: Path) -> None:
     waiting = [folder]
     while waiting:
-        with os.scandir(place := waiting.pop()) as entries:
-            for entry in entries:
-                mode = entry.stat(follow_symlinks=False).st_mode
-                if place.name == "figures" and entry.name != "captions.json" and not stat.S_ISDIR(mode):
-                    continue
-                _refuse_link(Path(entry.path), mode, lambda mode: stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-                if stat.S_ISDIR(mode):
-                    waiting.append(Path(entry.path))
+        place = waiting.pop()
+        for name in _names_in(place):
+            path = place / name
+            try:
+                mode = path.lstat().st_mode
+            except FileNotFoundError:  # a run that trains meanwhile writes and deletes
+                continue
+            if place.name == "figures" and name != "captions.json" and not stat.S_ISDIR(mode):
+                continue
+            _refuse_link(path, mode, lambda mode: stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+            if stat.S_ISDIR(mode):
+                waiting.append(path)
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
 
 
 def _refuse_link(path: Path, mode: int, right: Any) -> None:
