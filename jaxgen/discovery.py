@@ -80,11 +80,11 @@ def card(name: str) -> Card | None:
 
 def _card(fields: dict[str, ast.expr]) -> Card | None:
     presets = fields.get("presets")
-    texts = [_text(fields.get(field)) for field in ("name", "summary", "data")]
     keys = [_text(key) for key in presets.keys] if isinstance(presets, ast.Dict) else []
-    if not keys or None in texts or None in keys:
+    name, summary, data = (_text(fields.get(field)) for field in ("name", "summary", "data"))
+    if not keys or None in keys or name is None or summary is None or data is None:
         return None
-    return Card(*map(str, texts), tuple(map(str, keys)))
+    return Card(name, summary, data, tuple(map(str, keys)))
 
 
 def _text(node: Any) -> str | None:
