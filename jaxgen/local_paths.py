@@ -54,9 +54,17 @@ def without_paths(text: str) -> str:
         return f"{flag}={without_paths(value)}"
     if is_local(text) and not re.search(r"[:;,]\s|\s\(|\n|[a-z]://", text):  # no sentence that begins with a path
         return base_name(text)
-    home = str(Path.home())
-    short = _INSIDE.sub(lambda found: base_name(found[0]), text)
-    return short.replace(home, "~") if len(home) > 1 else short
+    for known in sorted(_known(), key=len, reverse=True):  # their names may hold spaces
+        text = text.replace(known, "/~/~")
+    return _INSIDE.sub(lambda found: base_name(found[0]), text)
+
+
+def _known() -> set[str]:
+    try:
+        found = {str(Path.home()), str(Path.cwd())}
+    except (OSError, RuntimeError):  # no home folder, or a working directory that was deleted
+        return set()
+    return {path for path in found if len(path) > 1}
 
 
 def origin(text: str) -> str:

@@ -237,6 +237,12 @@ class _Run:
         self.name: str = self.about.get("experiment", folder.path.name)
         self.data: dict[str, Any] = runs.read_object(folder.data, default={})
         self.environment: dict[str, Any] = runs.read_object(folder.environment, default={})
+        for entries, name, short in (
+            (self.data, "origin", local_paths.origin),
+            (self.environment, "command_line", local_paths.command_without_paths),
+        ):  # of runs before these were saved without paths
+            if isinstance(entries.get(name), str):
+                entries[name] = short(entries[name])
         self.timings: dict[str, Any] = runs.read_object(folder.timings, runs.TIMINGS, default={})
         self.captions: dict[str, Any] = runs.read_object(folder.captions, runs.CAPTIONS, default={})
         self.metrics = ordered(runs.read_object(folder.metrics, default={}), self.captions.get("order", {}))
