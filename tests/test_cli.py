@@ -397,3 +397,30 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(command,
         assert (disk / "run" / "metrics.json").read_bytes() == (toy_run / "metrics.json").read_bytes()
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("odd", ["\u202egnp", "\x1b[2J", "\u2066x\u2069", "\x07", "\u200b"])
+def test_what_would_steer_the_terminal_is_escaped(command, copied, odd):
+    (copied / "report.html").unlink()
+    captions = json.loads((copied / "figures" / "captions.json").read_text())
+    (copied / "figures" / "captions.json").write_text(json.dumps({**captions, "headline": f"a{odd}b"}))
+    code, out, _ = command("run", copied)
+    assert code == 0
+    assert odd not in out
+    assert "a\\" in out
+    for argv in (["sample", f"no{odd}where"], ["run", f"no{odd}where"], ["eval", copied, "--data", f"no{odd}where"]):
+        code, out, err = command(*argv)
+        assert code == 2
+        assert odd not in out + err
+        assert "no\\" in err
+
+
+def test_a_table_of_many_methods_fits_the_terminal(command, copied, monkeypatch):
+    many = {f"a method called {i}": {f"metric {k}": 0.5 + i / 10 for k in range(9)} for i in range(9)}
+    (copied / "metrics.json").write_text(json.dumps(many))
+    monkeypatch.setenv("COLUMNS", "60")
+    code, out, _ = command("run", copied)
+    assert code == 0
+    table = out[out.index("method ") : out.index("report:")]
+    assert max(map(len, table.splitlines())) <= 60
+    assert table.count("a method called 8") > 1
