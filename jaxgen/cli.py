@@ -265,7 +265,7 @@ def _run(argv: list[str], context: _Context, experiment: Any = None, reference: 
     name, rest = _take_name(argv) if named else (reference, argv)
     from jaxgen import runs
 
-    if named and not name.endswith(".py") and os.path.isdir(name) and (os.sep in name or runs.is_run(Path(name))):
+    if named and runs.is_argument(name):
         return _resume(name, rest, context)
     if named:
         from jaxgen.experiment import find

@@ -344,7 +344,7 @@ def _warnings(run: _Run) -> str:
 
 
 def _resume(run: _Run) -> str:
-    return f"jaxgen run {_place(run)}{run.trust}"
+    return f"jaxgen run {runs.argument(Path(local_paths.place(run.folder.path)))}{run.trust}"
 
 
 def _place(run: _Run) -> str:

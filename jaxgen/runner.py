@@ -318,7 +318,7 @@ def results(folder: runs.RunFolder) -> list[str]:
 
 def resume(folder: runs.RunFolder) -> str:
     """The command that goes on with a run."""
-    return f"jaxgen run {shlex.quote(str(folder.path))}{trust(folder)}"
+    return f"jaxgen run {runs.argument(folder.path)}{trust(folder)}"
 
 
 def trust(folder: runs.RunFolder) -> str:

@@ -21,6 +21,7 @@ import json
 import math
 import os
 import re
+import shlex
 import stat
 import tempfile
 import time
@@ -30,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxgen import discovery
 from jaxgen.errors import UserError
 
 FILES = (
@@ -140,6 +142,29 @@ def default_path(experiment: str, preset: str) -> Path:
 def is_run(path: Path) -> bool:
     """Whether the folder holds a run."""
     return os.path.lexists(path / "config.json")
+
+
+def is_argument(name: str) -> bool:
+    """Whether ``jaxgen run NAME`` means a run folder: no experiment, and a folder that holds a run or has a path.
+
+    Example:
+        >>> is_argument("flow_sdf"), is_argument("my_experiment.py")
+        (False, False)
+    """
+    if name.endswith(".py") or name in discovery.names() or not os.path.isdir(name):
+        return False
+    return os.sep in name or is_run(Path(name))
+
+
+def argument(path: Path) -> str:
+    """How ``jaxgen run`` is told of a run folder, also of one that is called like an experiment.
+
+    Example:
+        >>> argument(Path("runs/a b")), argument(Path("flow_sdf"))
+        ("'runs/a b'", './flow_sdf')
+    """
+    text = str(path)
+    return shlex.quote(f"./{text}" if text in discovery.names() else text)
 
 
 def open_run(path: Path | str) -> RunFolder:

@@ -14,8 +14,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jaxgen import runs
+from jaxgen import cli, runner, runs
 from jaxgen.cli import main
+from jaxgen.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 
@@ -397,6 +398,32 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(command,
         assert (disk / "run" / "metrics.json").read_bytes() == (toy_run / "metrics.json").read_bytes()
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, OSError, KeyError, UserError])
+def test_what_any_error_says_is_escaped(monkeypatch, capsys, tmp_path, kind):
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+
+    def broken(context):
+        raise kind("a\u202eb\x1b[2J\x07")
+
+    assert cli._guard(broken) != 0
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert not set("\u202e\x1b\x07") & set(error)
+
+
+@pytest.mark.parametrize("name", ["two_moons", "flow_sdf"])
+def test_a_folder_called_like_an_experiment_does_not_hide_it(command, copied, tmp_path, monkeypatch, name):
+    copied.rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = command("run", name, "--help")
+    assert code == 0
+    assert "--preset NAME" in out
+    code, out, _ = command("run", f"./{name}")
+    assert code == 0
+    assert f"{name} is finished" in out
+    assert runner.resume(runs.RunFolder(Path(name))).startswith(f"jaxgen run ./{name}")
 
 
 @pytest.mark.parametrize("odd", ["\u202egnp", "\x1b[2J", "\u2066x\u2069", "\x07", "\u200b"])
