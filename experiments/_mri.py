@@ -54,6 +54,10 @@ PHASE_WIDTH, PHASE_WEIGHT, PHASE_STEPS = 6.0, 3e-4, 150
 """Of the smooth phase, in cycles over the image, and of the total variation that it comes from."""
 
 
+POOR_FIT = 0.1
+"""Of measured k-space, ``|A x - y| / |y|``, that a reconstruction may leave: noise and coils leave about 0.06."""
+
+
 class Scan(NamedTuple):
     """Measured slices.
 
@@ -185,6 +189,25 @@ class Received(NamedTuple):
     scan: Scan
     scale: float
     noise: float
+
+
+def poor_fit(left: float) -> str:
+    """What to warn of where a reconstruction leaves so much of measured k-space; empty where it fits.
+
+    Example:
+        >>> poor_fit(0.06)
+        ''
+        >>> poor_fit(0.3)[:50]
+        'the reconstruction leaves 30% of the measured k-spa'
+    """
+    if left <= POOR_FIT:
+        return ""
+    share = f"{left:.0%}" if np.isfinite(left) else "an unknown part"
+    return (
+        f"the reconstruction leaves {share} of the measured k-space unexplained (left_of_kspace; up to "
+        f"{POOR_FIT:.0%} is usual): do not rely on it; see that k-space is centred, that coils go last, that what was "
+        "not measured is 0, and that images of this kind were trained on"
+    )
 
 
 def coil_maps(kspace: np.ndarray) -> tuple[Array, Array]:

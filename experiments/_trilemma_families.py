@@ -38,12 +38,12 @@ class Point(NamedTuple):
     Attributes:
         label: its name in the table.
         evaluations: of the network that draws, an image.
-        model: whose ``sample`` draws so.
+        build: makes the model whose ``sample`` draws so; nothing is built to list the ways.
     """
 
     label: str
     evaluations: int
-    model: Model
+    build: Callable[[], Model]
 
 
 class Family(NamedTuple):
@@ -79,7 +79,7 @@ def _unet(shape: Shape, width: int) -> Net:
 
 
 def _one_pass(family: str, build: Callable[[Shape, int], Model]) -> Callable[[Shape, int], list[Point]]:
-    return lambda shape, width: [Point(family, 1, build(shape, width))]
+    return lambda shape, width: [Point(family, 1, lambda: build(shape, width))]
 
 
 LATENT = 64
@@ -117,13 +117,12 @@ def _cnf(shape: Shape, width: int) -> Model:
 
 
 def _cnf_points(shape: Shape, width: int) -> list[Point]:
-    model = _cnf(shape, width)
-
     def drawn(steps: int) -> Model:
+        model = _cnf(shape, width)
         options = {"solver": "midpoint", "steps": steps}
         return model._replace(sample=lambda params, key, n: model.sample(params, key, n, **options))
 
-    return [Point(f"cnf, midpoint {2 * n}", 2 * n, drawn(n)) for n in (2, 4, 10)]
+    return [Point(f"cnf, midpoint {2 * n}", 2 * n, functools.partial(drawn, n)) for n in (2, 4, 10)]
 
 
 def _cnf_flops(shape: Shape, width: int, batch: int) -> float:
@@ -153,7 +152,8 @@ def _flow_matching(shape: Shape, width: int, steps: int = 50) -> Model:
 
 
 def _flow_matching_points(shape: Shape, width: int) -> list[Point]:
-    return [Point(f"flow matching, Euler {n}", n, _flow_matching(shape, width, n)) for n in EULER_STEPS]
+    build = functools.partial(_flow_matching, shape, width)
+    return [Point(f"flow matching, Euler {n}", n, functools.partial(build, n)) for n in EULER_STEPS]
 
 
 NOISE = paths.variance_preserving()
@@ -183,7 +183,8 @@ def _diffusion(shape: Shape, width: int, sampler: str = "ddim", evaluations: int
 
 def _diffusion_points(shape: Shape, width: int) -> list[Point]:
     names = {"ddim": "DDIM", "dpm_solver_2m": "DPM-Solver++ 2M", "ddpm": "ancestral"}
-    return [Point(f"diffusion, {names[name]} {n}", n, _diffusion(shape, width, name, n)) for name, n in DRAWN]
+    build = functools.partial(_diffusion, shape, width)
+    return [Point(f"diffusion, {names[name]} {n}", n, functools.partial(build, name, n)) for name, n in DRAWN]
 
 
 FAMILIES: dict[str, Family] = {

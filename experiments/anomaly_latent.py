@@ -224,7 +224,8 @@ def _apply(config: LatentConfig, constants, trained):
     healthy = _calibrated(config, constants, healer, shared.load_data(config), key)
 
     def heal(key, x):
-        return _methods(config, healer, *jax.random.split(key), healthy)["latent healing"](x)
+        flag_key, heal_key = jax.random.split(key)
+        return _methods(config, healer, flag_key, heal_key, healthy)["latent healing"](x)
 
     return shared.applied(config, constants, heal)
 

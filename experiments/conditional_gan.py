@@ -93,7 +93,7 @@ EXPERIMENT = Experiment(
     name="conditional_gan",
     summary="A GAN of labelled images: conditional normalisation, projection, and pairs of one class",
     data="phantom brains of four classes, computed; or your labelled images",
-    presets=gan.EXPERIMENT.presets,
+    presets={"smoke": gan.SMOKE, "small": gan.SMALL, "full": gan.FULL},
     load=lambda config: images.load_images(config, labels=True),
     measure=images.measure_images,
     stages=(images.JUDGE, StageSpec("gan", _build)),

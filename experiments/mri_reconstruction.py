@@ -409,6 +409,8 @@ def _apply(config: MRIConfig, constants, trained):
             "zero_filled": _zero_filled(scan),
         }
         kept = {"left_of_kspace": np.asarray(left.max())}
+        if warning := mri.poor_fit(float(left.max())):
+            kept["warning"] = np.asarray(warning)
         return {name: scale * x[0, ..., 0] for name, x in found.items()} | kept
 
     return apply

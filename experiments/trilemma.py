@@ -128,7 +128,8 @@ class _Drawer:
     """Draws by one point, in batches of any size; a program is compiled once a size."""
 
     def __init__(self, point: Point, params: Any) -> None:
-        self._draw = jax.jit(lambda keys: judging.cut(point.model.sample(params, keys, len(keys))))
+        model = point.build()
+        self._draw = jax.jit(lambda keys: judging.cut(model.sample(params, keys, len(keys))))
 
     def images(self, key, n: int, chunk: int) -> np.ndarray:
         """``[n, h, w, c]``."""

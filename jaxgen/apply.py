@@ -192,7 +192,7 @@ def apply_image(
     """
     rank = image.array.ndim - 1
     if rank == spatial_dims:
-        return {name: np.asarray(value) for name, value in function(key, image.array).items()}
+        return _warned(path, {name: np.asarray(value) for name, value in function(key, image.array).items()})
     if rank < spatial_dims or rank != 3:
         raise UserError(f"{path}: it has {rank} spatial dimensions, and this run takes {spatial_dims}")
     axis = axial_axis(image.affine)
@@ -201,9 +201,19 @@ def apply_image(
     for i in tqdm(range(count), unit="slice", disable=not shown, leave=False, file=sys.stderr):
         for name, value in function(jax.random.fold_in(key, i), np.take(image.array, i, axis)).items():
             slices.setdefault(name, []).append(np.asarray(value))
-    return {
+    stacked = {
         name: np.stack(values, axis=axis if values[0].ndim == spatial_dims else 0) for name, values in slices.items()
     }
+    return _warned(path, stacked)
+
+
+def _warned(path: Path, results: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Print what the results warn of, with the name of the file."""
+    if "warning" in results:
+        said = results["warning"].reshape(-1)
+        slices = f" (and {len(said) - 1} more slices)" if len(said) > 1 else ""
+        print(f"jaxgen: warning: {printable(path.name)}: {said[0]}{slices}", file=sys.stderr, flush=True)
+    return results
 
 
 def write_results(

@@ -4,6 +4,8 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 
+from jaxgen.errors import printable
+
 WIDTH, HEIGHT = 440, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 12, 34
 _POINTS = 600
@@ -21,7 +23,7 @@ def number(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return f"{value:,}"
+        return f"{value:,}" if abs(value) < 10**15 else f"{value:.3g}"
     if isinstance(value, float):
         if not math.isfinite(value):
             return "–"
@@ -94,7 +96,7 @@ def line_chart(series: Mapping[str, Sequence[tuple[float, float]]], label: str, 
             f"{_LEFT + across * (WIDTH - _LEFT - _RIGHT):.1f},{HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM):.1f}"
         )
 
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(label)}">']
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(printable(label))}">']
     for tick in _y_ticks(y0, y1, logarithmic):
         y = at(x0, tick).split(",")[1]
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>')
@@ -116,7 +118,8 @@ def line_chart(series: Mapping[str, Sequence[tuple[float, float]]], label: str, 
             parts.append(f'<polyline class="{colour}" points="{path}"/>')
     parts.append("</svg>")
     if len(curves) > 1:
-        keys = (f'<span><i class="b{index % 6}"></i>{html.escape(name)}</span>' for index, name in enumerate(curves))
+        names = map(html.escape, map(printable, curves))
+        keys = (f'<span><i class="b{index % 6}"></i>{name}</span>' for index, name in enumerate(names))
         parts.append(f'<p class="key">{"".join(keys)}</p>')
     return "".join(parts)
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from jaxgen import __version__
 from jaxgen.config import Parser, RunConfig, add_options, choose_preset, nearest, override
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, printable
 from jaxgen.memory_pages import more_memory_pages
 
 _HELP = f"""usage: jaxgen COMMAND ...
@@ -55,8 +55,8 @@ class _Context:
         self.again = ""
 
     def say(self, line: str = "") -> None:
-        """A line for the user."""
-        print(line, flush=True)
+        """A line for the user, or several."""
+        print("\n".join(map(printable, line.split("\n"))), flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,7 +95,41 @@ def run_module(experiment: Any, argv: Sequence[str] | None = None) -> int:
     reference = experiment.name if built_in or argv is not None or file is None else file
     if argv is None:
         more_memory_pages()
-    return _guard(lambda context: _run(arguments, context, experiment=experiment, reference=reference))
+
+    def run(context: _Context) -> int:
+        with _agreed([*_program(), *arguments]):
+            return _run(arguments, context, experiment=experiment, reference=reference)
+
+    return _guard(run)
+
+
+def _program() -> list[str]:
+    return ["python", sys.argv[0] or "-"]
+
+
+def _agreed(command: Sequence[str]) -> contextlib.AbstractContextManager[None]:
+    """What the user agrees to by a command: flags, and the data set that is typed in it."""
+    from jaxgen import consent
+
+    parser = Parser(prog=" ".join(command[:2]), add_help=False)
+    _add_consent_flags(parser)
+    parser.add_argument("--data")
+    said = parser.parse_known_args(command[2:])[0]
+    return consent.given(code=said.trust_code, download=said.download, typed=said.data, command=command)
+
+
+def _add_consent_flags(parser: Any) -> None:
+    """The flags without which opening a run folder runs no code of its own and downloads nothing."""
+    parser.add_argument(
+        "--trust-code", action="store_true", help="the Python file that the run was made from may be executed"
+    )
+    _add_download_flag(parser)
+
+
+def _add_download_flag(parser: Any) -> None:
+    parser.add_argument(
+        "--download", action="store_true", help="data that are not on this disk, and not typed here, may be downloaded"
+    )
 
 
 def _guard(command: Callable[[_Context], int]) -> int:
@@ -145,7 +179,7 @@ def _raise_stopped(number: int, frame: FrameType | None) -> NoReturn:
 def _fail(message: str, code: int, prefix: str = "jaxgen: error: ") -> int:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-    print(prefix + " ".join(message.split()), file=sys.stderr, flush=True)
+    print(prefix + printable(" ".join(message.split())), file=sys.stderr, flush=True)
     return code
 
 
@@ -190,7 +224,8 @@ def _command(argv: list[str], context: _Context, process: bool) -> int:
     wants_help = "--help" in argv or "-h" in argv
     if process and not wants_help and argv[0] in ("run", "apply", "sample", "eval", "compare"):
         more_memory_pages()
-    return commands[argv[0]](argv[1:], context)
+    with _agreed(["jaxgen", *argv]):
+        return commands[argv[0]](argv[1:], context)
 
 
 def _prepare_jax(use_cache: bool) -> None:
@@ -203,16 +238,21 @@ def _prepare_jax(use_cache: bool) -> None:
 def _list(argv: list[str], context: _Context) -> int:
     parser = Parser(prog="jaxgen list", description="The experiments that come with the package.")
     parser.parse(argv)
-    from jaxgen.experiment import find, names
+    from jaxgen import discovery
 
-    for name in names():
-        try:
-            experiment = find(name)
-        except ImportError as error:
-            context.say(f"{name}\n  cannot be loaded: {error}\n")
-            continue
-        context.say(f"{name}\n  {experiment.summary}\n  data: {experiment.data}")
-        context.say(f"  presets: {', '.join(experiment.presets)}\n")
+    for name in discovery.names():
+        card = discovery.card(name)
+        if card is None:  # not written out: only running the file tells
+            from jaxgen.experiment import find
+
+            try:
+                found = find(name)
+            except ImportError as error:
+                context.say(f"{name}\n  cannot be loaded: {error}\n")
+                continue
+            card = discovery.Card(found.name, found.summary, found.data, tuple(found.presets))
+        context.say(f"{name}\n  {card.summary}\n  data: {card.data}")
+        context.say(f"  presets: {', '.join(card.presets)}\n")
     return 0
 
 
@@ -229,7 +269,7 @@ def _run(argv: list[str], context: _Context, experiment: Any = None, reference: 
     name, rest = _take_name(argv) if named else (reference, argv)
     from jaxgen import runs
 
-    if named and not name.endswith(".py") and os.path.isdir(name) and (os.sep in name or runs.is_run(Path(name))):
+    if named and runs.is_argument(name):
         return _resume(name, rest, context)
     if named:
         from jaxgen.experiment import find
@@ -252,6 +292,7 @@ def _run(argv: list[str], context: _Context, experiment: Any = None, reference: 
         "--preset", metavar="NAME", help=f"one of {presets} [default: {choose_preset(experiment.presets, None)[0]}]"
     )
     group.add_argument("--workdir", metavar="DIR", help="run folder [default: a new one under runs/]")
+    _add_download_flag(group)
     _add_machine_flags(group)
     add_options(parser, config, title=experiment.name)
     given = parser.parse(rest)
@@ -275,7 +316,7 @@ def _take_name(argv: list[str]) -> tuple[str, list[str]]:
     """The experiment's name and the other arguments; the name comes first, or wherever it cannot be mistaken."""
     if not argv[0].startswith("-"):
         return argv[0], argv[1:]
-    from jaxgen.experiment import names
+    from jaxgen.discovery import names
 
     known = names()
     for i, word in enumerate(argv):
@@ -288,6 +329,7 @@ def _resume(path: str, rest: list[str], context: _Context) -> int:
     from jaxgen import runner
 
     parser = Parser(prog=f"jaxgen run {path}", description="Go on with a run as it was configured.")
+    _add_consent_flags(parser)
     _add_machine_flags(parser)
     given = parser.parse(rest)
     given.workdir = path
@@ -314,6 +356,7 @@ def _train(experiment: Any, preset: str, config: RunConfig, given: Any, referenc
         reference=reference,
         say=context.say,
         quiet=given.quiet,
+        images=not given.no_images,
         started=started,
     )
     return 0
@@ -321,6 +364,7 @@ def _train(experiment: Any, preset: str, config: RunConfig, given: Any, referenc
 
 def _add_machine_flags(parser: Any) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--no-images", action="store_true", help="a page without images of the data, to send around")
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
     _add_file_limit(parser)
     parser.add_argument(
@@ -382,6 +426,7 @@ def _apply(argv: list[str], context: _Context) -> int:
     parser.add_argument("--dicom-seg", action="store_true", help="DICOM in: write DICOM SEG instead of NIfTI")
     parser.add_argument("--seed", type=_whole, metavar="N", help="seed of the random numbers [default: the run's]")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_consent_flags(parser)
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
     _add_file_limit(parser)
     given = parser.parse(argv)
@@ -416,6 +461,7 @@ def _sample(argv: list[str], context: _Context) -> int:
     parser.add_argument("--sampler", metavar="NAME", help="how they are drawn [default: the run's]")
     parser.add_argument("--steps", type=_positive, metavar="N", help="steps of the sampler [default: the run's]")
     parser.add_argument("--out", metavar="DIR", help="where they go [default: RUN/samples]")
+    _add_consent_flags(parser)
     parser.add_argument("--seed", type=_whole, metavar="N", help="seed of the random numbers [default: the run's]")
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
     _add_file_limit(parser)
@@ -445,6 +491,7 @@ def _eval(argv: list[str], context: _Context) -> int:
     parser.add_argument("--slices", action="store_true", default=None, help="take volumes of D slice by slice")
     parser.add_argument("--foreground", metavar="F", help="what counts in the masks of D: binary, any, or a label")
     parser.add_argument("--out", metavar="DIR", help="where the results go [default: RUN/evaluations/...]")
+    _add_consent_flags(parser)
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
     _add_file_limit(parser)
     given = parser.parse(argv)
@@ -534,20 +581,22 @@ def _report(argv: list[str], context: _Context) -> int:
     )
     parser.add_argument("run", metavar="RUN", nargs="+", help="run folder")
     parser.add_argument("--out", metavar="FILE", help="the page of a comparison [default: comparison.html]")
+    parser.add_argument("--no-images", action="store_true", help="a page without images of the data, to send around")
     given = parser.parse(argv)
     _not_empty(given.out, "--out")
     from jaxgen import report, runs
 
     folders = [runs.open_run(path) for path in given.run]
     if len(folders) == 1 and given.out is None:
-        context.say(str(report.write(folders[0])))
+        context.say(str(report.write(folders[0], images=not given.no_images)))
         return 0
     out = Path(given.out or "comparison.html")
     if out.is_dir():
         raise UserError(f"--out {out}: it is a folder; give the name of a file, such as {out / 'comparison.html'}")
     if out.exists() and b"content='jaxgen report'" not in out.read_bytes()[:2000]:
         raise UserError(f"--out {out}: it is there already and is no page of jaxgen; give another name")
-    text = report.page(folders[0]) if len(folders) == 1 else report.compare(folders)
+    make = report.compare if len(folders) > 1 else lambda found, images: report.page(found[0], images=images)
+    text = make(folders, images=not given.no_images)
     try:
         runs.write_text(out, text)
     except OSError as error:

@@ -4,10 +4,8 @@ An experiment is one short file that ends in ``EXPERIMENT = Experiment(...)``. F
 known to ``jaxgen`` by their name; any other file by its path.
 """
 
-import importlib
 import importlib.util
 import math
-import pkgutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +14,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure as MatplotlibFigure
 
+from jaxgen import discovery
 from jaxgen.config import RunConfig, nearest
+from jaxgen.discovery import names
 from jaxgen.errors import UserError
 
 
@@ -121,7 +121,8 @@ class Experiment(NamedTuple):
         sample: ``sample(config, constants, trained, splits, key, n, **keywords) -> Evaluation``; the data are only read
             if it looks at them.
         apply: ``apply(config, constants, trained) -> f`` with ``f(key, image) -> {name: array}``: raw image
-            ``[*spatial, c]`` in, arrays ``[*spatial]`` out, ``mask`` among them; None where it makes no sense.
+            ``[*spatial, c]`` in, arrays ``[*spatial]`` out, ``mask`` among them; ``warning``, a text, is
+            printed with the name of the file. None where it makes no sense.
         reader: how ``jaxgen apply`` reads its files; None for images (`jaxgen.data.readers`).
         spatial_dims: spatial rank of one example; ``jaxgen apply`` hands volumes to a 2-D experiment slice by slice.
         baseline: the method in ``metrics`` that the others are compared with, or an empty string.
@@ -191,18 +192,6 @@ def stages_of(experiment: Experiment, config: Any) -> list[StageSpec]:
     return [stage for stage in experiment.stages if stage.wanted is None or stage.wanted(config)]
 
 
-def names() -> list[str]:
-    """The names of the experiments that come with the package, without importing them.
-
-    Example:
-        >>> isinstance(names(), list)
-        True
-    """
-    import experiments
-
-    return sorted(module.name for module in pkgutil.iter_modules(experiments.__path__) if module.name[0] != "_")
-
-
 def is_file(name: str) -> bool:
     """Whether `name` means an experiment file rather than the name of a built-in experiment.
 
@@ -233,17 +222,19 @@ def find(name: str) -> Experiment:
     """
     if is_file(name):
         return _checked(_import_file(Path(name)), name)
-    known = names()
-    if name not in known:
+    if name not in (known := names()):
         hint = nearest(name, known)
         raise UserError(f"there is no experiment {name!r}{hint} (see `jaxgen list`, or give a .py file)")
-    return _checked(importlib.import_module(f"experiments.{name}"), name)
+    return _checked(discovery.load(name), name)
 
 
 def _import_file(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; give the path of a Python file that defines EXPERIMENT")
     path = path.resolve()
+    discovery.share_name(
+        path.parent
+    )  # the file may import parts of our experiments, and of a folder named so beside it
     module_name = f"jaxgen_experiment_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None

@@ -10,7 +10,7 @@ import jax
 
 import jaxgen
 from jaxgen import caching
-from jaxgen.experiment import names
+from jaxgen.discovery import names
 from jaxgen.runner import versions
 
 

@@ -22,9 +22,10 @@ import jax
 import numpy as np
 
 import jaxgen
-from jaxgen import evaluation_page, other_data, report, runs
-from jaxgen.config import RunConfig, choose_preset, diff, flag, from_dict, to_dict
+from jaxgen import consent, evaluation_page, local_paths, other_data, report, runs
+from jaxgen.config import RunConfig, choose_preset, diff, flag, from_dict, nearest, to_dict
 from jaxgen.data.pipeline import Feed
+from jaxgen.discovery import names
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, find, is_file, stages_of
 from jaxgen.sample_files import plain_name, remove_samples, write_samples
@@ -59,6 +60,7 @@ def train(
     reference: str = "",
     say: Say = print,
     quiet: bool = False,
+    images: bool = True,
     started: Callable[[runs.RunFolder], None] = lambda folder: None,
 ) -> runs.RunFolder:
     """Train, evaluate and report an experiment; goes on where it stopped if the folder holds this run already.
@@ -71,6 +73,7 @@ def train(
         reference: how the command line names the experiment: its name, or the path of its file.
         say: called with each line for the user.
         quiet: no progress bar.
+        images: put the figures in the page.
         started: called with the folder as soon as there is one.
 
     Returns:
@@ -86,10 +89,11 @@ def train(
     chief = jax.process_index() == 0
     resuming = runs.is_run(path)
     if resuming:
-        _refuse_another(runs.RunFolder(path), experiment, config)
-        if runs.RunFolder(path).finished():
-            started(runs.RunFolder(path))
-            return _finished_before(runs.RunFolder(path), say)
+        folder = runs.open_run(path)
+        _refuse_another(folder, experiment, config)
+        if folder.finished():
+            started(folder)
+            return _finished_before(folder, say, images)
     splits = experiment.load(config)
     data = _about_data(splits)
     loaded = time.perf_counter() - began
@@ -119,7 +123,7 @@ def train(
         if resuming:
             _same_data(folder, data)
             say(f"going on with {path}")
-        constants = runs.read_json(folder.constants)
+        constants = runs.read_object(folder.constants)
         clock = _Clock(folder, began, loaded, config.batch_size)
         trained = _train_stages(experiment, config, constants, splits, folder, clock, quiet or not chief)
         if not chief:
@@ -132,7 +136,7 @@ def train(
         clock.save(evaluate_seconds=time.perf_counter() - evaluating, measured=evaluation.timings)
         runs.write_json(folder.chosen, evaluation.chosen)
         runs.write_json(folder.metrics, evaluation.metrics)
-        report.write(folder)
+        report.write(folder, images=images)
         with contextlib.suppress(OSError):
             folder.error.unlink(missing_ok=True)
     for line in results(folder):
@@ -154,7 +158,7 @@ def open_trained(path: Path | str) -> tuple[runs.RunFolder, Experiment, RunConfi
         UserError: if there is no run, its experiment is gone, or its training is not finished.
     """
     folder, experiment, _, config = open_config(path)
-    measured = _dictionary(folder.constants)
+    measured = runs.read_object(folder.constants)
     constants = {**measured, "chosen": _chosen(folder.chosen)}
     trained: dict[str, Any] = {}
     for spec in stages_of(experiment, config):
@@ -174,30 +178,12 @@ def open_trained(path: Path | str) -> tuple[runs.RunFolder, Experiment, RunConfi
     return folder, experiment, config, constants, trained
 
 
-def _dictionary(path: Path, default: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A JSON file of a run that holds a dict."""
-    found = runs.read_json(path, default=default)
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: it holds no {{...}}, as jaxgen writes it; restore it from a copy")
-    return found
-
-
-def _captions(path: Path) -> dict[str, Any]:
-    """The captions of figures, with how to show the metrics."""
-    captions = _dictionary(path, default={})
-    order, describe = captions.get("order", {}), captions.get("describe", {})
-    fine = isinstance(order, dict) and all(isinstance(names, list) for names in order.values())
-    if not fine or not isinstance(describe, dict) or not all(isinstance(one, dict) for one in describe.values()):
-        raise UserError(f"{path}: its `order` or `describe` is not as jaxgen writes it; restore it from a copy")
-    return captions
-
-
 def _chosen(path: Path) -> dict[str, Any]:
     """The settings that the run's evaluation chose: numbers and words, or a dict of them for each method."""
-    chosen = _dictionary(path, default={})
+    chosen = runs.read_object(path, default={})
     for name, value in chosen.items():
         for one in value.values() if isinstance(value, dict) else (value,):
-            if not isinstance(one, int | float | str) or isinstance(one, bool):
+            if not isinstance(one, int | float | str | None) or isinstance(one, bool):  # null is NaN
                 raise UserError(
                     f"{path}: {name!r} is no setting that jaxgen writes; restore it from a copy, or take the file away "
                     "to use the settings in the middle"
@@ -224,17 +210,28 @@ def open_config(path: Path | str) -> tuple[runs.RunFolder, Experiment, str, RunC
         The folder, the experiment, the name of its preset and the configuration.
 
     Raises:
-        UserError: if there is no run, or its experiment is gone.
+        UserError: if there is no run, its experiment is gone, or opening it would execute a file that the user did not
+            agree to (`jaxgen.consent`).
     """
     folder = runs.open_run(path)
+    about = _about(folder)
+    experiment = _experiment_of(folder, about)
+    preset = str(about.get("preset"))
+    config = experiment.presets.get(preset) or next(iter(experiment.presets.values()))
+    experiment = experiment._replace(load=consent.guarded(experiment.load))
+    return folder, experiment, preset, _saved_config(folder, about, type(config))
+
+
+def _about(folder: runs.RunFolder) -> dict[str, Any]:
     about = runs.read_json(folder.config)
     if not isinstance(about, dict) or not isinstance(about.get("config"), dict):
         raise UserError(f"{folder.config}: it is not the configuration of a jaxgen run; give the path of a run folder")
-    experiment = find(about.get("source") or str(about.get("experiment")))
-    preset = str(about.get("preset"))
-    config = experiment.presets.get(preset) or next(iter(experiment.presets.values()))
+    return about
+
+
+def _saved_config(folder: runs.RunFolder, about: Mapping[str, Any], kind: type[RunConfig]) -> RunConfig:
     try:
-        return folder, experiment, preset, from_dict(type(config), about["config"])
+        return from_dict(kind, about["config"])
     except UserError as error:
         reason = str(error).removeprefix("config.json: ")[:300]
         raise UserError(f"{folder.config}: {reason}; restore it from a copy") from error
@@ -242,9 +239,31 @@ def open_config(path: Path | str) -> tuple[runs.RunFolder, Experiment, str, RunC
         raise UserError(f"{folder.config}: it is nested too deeply; restore it from a copy") from error
 
 
+def _experiment_of(folder: runs.RunFolder, about: Mapping[str, Any]) -> Experiment:
+    """The experiment of a run: a built-in one, or with the user's consent that of the file which the run names."""
+    source, name = about.get("source"), about.get("experiment")
+    if not source:
+        if not isinstance(name, str) or is_file(name) or name not in names():
+            hint = nearest(name, names()) if isinstance(name, str) else ""
+            raise UserError(
+                f"{folder.config}: its experiment {name!r} is none that comes with jaxgen{hint} (see `jaxgen list`); "
+                "restore the file from a copy"
+            )
+        return find(name)
+    if not isinstance(source, str) or not is_file(source) or "\0" in source:
+        raise UserError(f"{folder.config}: its source {source!r} is no Python file; restore the file from a copy")
+    if not consent.may_run_code():
+        again = consent.command_with("--trust-code", f"jaxgen run {shlex.quote(str(folder.path))}")
+        raise UserError(
+            f"{folder.path}: to open this run, the file {Path(source).resolve()} would be executed; "
+            f"if you know what is in it, type: {again}"
+        )
+    return find(source)
+
+
 def reference_of(folder: runs.RunFolder) -> str:
     """How the command line names the experiment of a run."""
-    about = runs.read_json(folder.config)
+    about = _about(folder)
     return str(about.get("source") or about.get("experiment"))
 
 
@@ -374,9 +393,11 @@ def sample(
 
 def results(folder: runs.RunFolder) -> list[str]:
     """The lines that end a run: headline, metrics against the baseline, and where everything is."""
-    about, metrics = _dictionary(folder.config), _dictionary(folder.metrics)
-    captions = _captions(folder.captions)
+    about, metrics = runs.read_object(folder.config, runs.CONFIG), runs.read_object(folder.metrics)
+    captions = runs.read_object(folder.captions, runs.CAPTIONS, default={})
     lines = ["", *filter(None, [captions.get("headline", "")]), ""]
+    if about.get("preset") == "smoke":
+        lines += ["The preset smoke only shows that the parts work: these numbers say nothing of the method.", ""]
     metrics = report.ordered(metrics, captions.get("order", {}))
     lines += report.table(metrics, captions.get("describe", {}), about.get("baseline", "")).splitlines()
     return [*lines, "", f"report: {folder.report}", f"run:    {folder.path}"]
@@ -384,7 +405,12 @@ def results(folder: runs.RunFolder) -> list[str]:
 
 def resume(folder: runs.RunFolder) -> str:
     """The command that goes on with a run."""
-    return f"jaxgen run {shlex.quote(str(folder.path))}"
+    return f"jaxgen run {runs.argument(folder.path)}{trust(folder)}"
+
+
+def trust(folder: runs.RunFolder) -> str:
+    """What a command needs beside the path of a run that was made from a user's file; else an empty text."""
+    return " --trust-code" if runs.read_object(folder.config, default={}).get("source") else ""
 
 
 def command(reference: str, preset: str, config: RunConfig, experiment: Experiment) -> str:
@@ -424,7 +450,7 @@ def environment() -> dict[str, Any]:
         "jaxgen": jaxgen.__version__,
         "commit": commit(),
         "versions": versions(),
-        "command_line": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command_line": shlex.join(map(local_paths.without_paths, [Path(sys.argv[0]).name, *sys.argv[1:]])),
     }
 
 
@@ -500,8 +526,12 @@ def save_evaluation(evaluation: Evaluation, path: Path) -> None:
         path: a folder that is there.
     """
     figures = path / "figures"
+    if figures.is_symlink():
+        raise UserError(f"{figures}: it is a link, and figures are not written elsewhere; delete it")
     figures.mkdir(exist_ok=True)
     for name, (figure, _) in evaluation.figures.items():
+        if not runs.is_plain_name(name):
+            raise UserError(f"the figure {name!r} of this experiment has no plain name; name it without / and \\")
         buffer = io.BytesIO()
         # without the version of matplotlib, equal figures are equal files
         figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight", metadata={"Software": None})
@@ -558,7 +588,7 @@ class _Clock:
     def __init__(self, folder: runs.RunFolder, began: float, loaded: float, batch_size: int):
         self.folder, self.began, self.batch_size = folder, began, batch_size
         try:
-            self.before = runs.read_json(folder.timings, default={})
+            self.before = runs.read_object(folder.timings, runs.TIMINGS, default={})
         except UserError:
             self.before = {}
         self.now: dict[str, Any] = {"load_seconds": loaded, "stages": {}}
@@ -580,11 +610,12 @@ class _Clock:
 
 
 def _refuse_another(folder: runs.RunFolder, experiment: Experiment, config: RunConfig) -> None:
-    _, other, _, saved = open_config(folder.path)
-    if other.name != experiment.name:
+    about = _about(folder)
+    if (other := about.get("experiment")) != experiment.name:
         raise UserError(
-            f"--workdir {folder.path}: it holds a run of {other.name}, not of {experiment.name}; give another folder"
+            f"--workdir {folder.path}: it holds a run of {other}, not of {experiment.name}; give another folder"
         )
+    saved = _saved_config(folder, about, type(config))
     if differing := diff(saved, config):
         said = ", ".join(f"{flag(name)} is {_show(a)} there and {_show(b)} here" for name, (a, b) in differing.items())
         raise UserError(
@@ -599,10 +630,10 @@ def _show(value: Any) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else repr(value)
 
 
-def _finished_before(folder: runs.RunFolder, say: Say) -> runs.RunFolder:
+def _finished_before(folder: runs.RunFolder, say: Say, images: bool) -> runs.RunFolder:
     say(f"{folder.path} is finished; nothing to do")
     if not folder.report.is_file():
-        report.write(folder)
+        report.write(folder, images=images)
     for line in results(folder):
         say(line)
     return folder
@@ -617,17 +648,29 @@ def _about_data(splits: Any) -> dict[str, Any]:
         named["test_patients"] = sorted({str(patient) for patient in people["test"]})
     return {name: value for name, value in named.items() if value} | {
         "name": splits.name,
-        "origin": splits.origin,
+        "origin": local_paths.origin(splits.origin),
         "licence": splits.licence,
         "train": len(splits.train),
         "validation": len(splits.validation),
         "test": len(splits.test),
         "names": f"{zlib.crc32(json.dumps([list(map(str, part.names)) for part in splits[:3]]).encode()):08x}",
+        "content": f"{_content(splits.test):08x}",
     }
 
 
+def _content(source: Any) -> int:
+    """A checksum of three examples, which tells sets apart whose names are alike."""
+    crc = 0
+    for i in sorted({0, len(source) // 2, len(source) - 1} & set(range(len(source)))):
+        for name, value in sorted(source[i].items()):
+            array = np.ascontiguousarray(value)
+            if array.dtype.kind in "biufc":
+                crc = zlib.crc32(array.tobytes(), zlib.crc32(f"{name}{array.shape}{array.dtype}".encode(), crc))
+    return crc
+
+
 def _same_data(folder: runs.RunFolder, data: Mapping[str, Any]) -> None:
-    saved = _dictionary(folder.data, default={})
+    saved = runs.read_object(folder.data, default={})
     for name in ("train", "validation", "test", "names"):
         if name in saved and saved[name] != data[name]:
             what = "the names of its images" if name == "names" else f"{saved[name]} images to {name}"
@@ -638,7 +681,7 @@ def _same_data(folder: runs.RunFolder, data: Mapping[str, Any]) -> None:
 
 
 def _lines(headline: str, metrics: Mapping[str, Any], captions: Path, experiment: Experiment) -> list[str]:
-    describe = _captions(captions).get("describe", {})
+    describe = runs.read_object(captions, runs.CAPTIONS, default={}).get("describe", {})
     lines = report.table(metrics, describe, experiment.baseline).splitlines()
     return [headline, "", *lines] if headline else lines
 

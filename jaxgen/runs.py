@@ -20,6 +20,9 @@ import errno
 import json
 import math
 import os
+import re
+import shlex
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -28,7 +31,19 @@ from typing import Any
 
 import numpy as np
 
+from jaxgen import discovery
 from jaxgen.errors import UserError
+
+FILES = (
+    "config.json", "constants.json", "chosen.json", "data.json", "environment.json", "metrics.json", "timings.json",
+    "log.jsonl", "log.tmp", "report.html", "error.txt", ".lock",
+)  # fmt: skip
+FOLDERS = ("checkpoints", "tensorboard", "figures", "samples", "evaluations")
+MOST_JSON = 64 * 2**20
+"""Bytes of a JSON file at most; those that jaxgen writes are thousands of times smaller."""
+MOST_DEPTH = 50
+"""Levels of a JSON file at most."""
+SAID = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,11 +141,37 @@ def default_path(experiment: str, preset: str) -> Path:
 
 def is_run(path: Path) -> bool:
     """Whether the folder holds a run."""
-    return os.path.isfile(path / "config.json")
+    return os.path.lexists(path / "config.json")
+
+
+def is_argument(name: str) -> bool:
+    """Whether ``jaxgen run NAME`` means a run folder: no experiment, and a folder that holds a run or has a path.
+
+    Example:
+        >>> is_argument("flow_sdf"), is_argument("my_experiment.py")
+        (False, False)
+    """
+    if name.endswith(".py") or name in discovery.names() or not os.path.isdir(name):
+        return False
+    return os.sep in name or is_run(Path(name))
+
+
+def argument(path: Path) -> str:
+    """How ``jaxgen run`` is told of a run folder, also of one that is called like an experiment.
+
+    Example:
+        >>> argument(Path("runs/a b")), argument(Path("flow_sdf"))
+        ("'runs/a b'", './flow_sdf')
+    """
+    text = str(path)
+    return shlex.quote(f"./{text}" if text in discovery.names() else text)
 
 
 def open_run(path: Path | str) -> RunFolder:
-    """The run folder at `path`.
+    """The run folder at `path`, all of which lies inside of it.
+
+    A run folder may come from a stranger: one whose files are links (to read or write somewhere else), or no files at
+    all, is refused. The folder itself may be a link.
 
     Args:
         path: a folder that ``jaxgen run`` made.
@@ -139,7 +180,7 @@ def open_run(path: Path | str) -> RunFolder:
         Its paths.
 
     Raises:
-        UserError: if there is no run.
+        UserError: if there is no run, or a part of it is a link.
 
     Example:
         >>> open_run("/no/such/run")
@@ -148,11 +189,74 @@ def open_run(path: Path | str) -> RunFolder:
         jaxgen.errors.UserError: /no/such/run: there is no such folder; give the path of a run folder
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: there is no such folder; give the path of a run folder")
-    if not is_run(path):
-        raise UserError(f"{path}: it holds no run (no config.json); give the path of a run folder")
+    try:
+        path.stat()
+        if not is_run(path):
+            raise UserError(f"{path}: it holds no run (no config.json); give the path of a run folder")
+        _refuse_links(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such folder; give the path of a run folder") from None
+    except ValueError:  # a zero byte in the name
+        raise UserError(f"{path}: no file can have this name; give the path of a run folder") from None
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: it cannot be read ({explain(error)})") from error
     return RunFolder(path)
+
+
+def _refuse_links(path: Path) -> None:
+    """Refuse a run folder of which a part lies elsewhere or is no file; links among figures are left to the page."""
+    for name in FILES:
+        if os.path.lexists(path / name):
+            _refuse_link(path / name, (path / name).lstat().st_mode, stat.S_ISREG)
+    for name in FOLDERS:
+        if os.path.lexists(path / name):
+            _refuse_link(path / name, (path / name).lstat().st_mode, stat.S_ISDIR)
+            _refuse_links_below(path / name)
+
+
+def _refuse_links_below(folder: Path) -> None:
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        for name in _names_in(place):
+            path = place / name
+            try:
+                mode = path.lstat().st_mode
+            except FileNotFoundError:  # a run that trains meanwhile writes and deletes
+                continue
+            if place.name == "figures" and name != "captions.json" and not stat.S_ISDIR(mode):
+                continue
+            _refuse_link(path, mode, lambda mode: stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+            if stat.S_ISDIR(mode):
+                waiting.append(path)
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
+def _refuse_link(path: Path, mode: int, right: Any) -> None:
+    if stat.S_ISLNK(mode):
+        raise UserError(
+            f"{path}: it is a link to {os.readlink(path)}, and a run folder holds its own files; "
+            "copy what it leads to here if you know it, or delete the link"
+        )
+    if not right(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "no file (a pipe or a device)"
+        raise UserError(f"{path}: it is {kind}, which a run folder does not hold there; delete it")
+
+
+def is_plain_name(name: str) -> bool:
+    r"""Whether a text is the name of a file and not a way to somewhere else.
+
+    Example:
+        >>> [is_plain_name(name) for name in ("samples", "../secret", "/etc/passwd", "..", "", "a\\0b")]
+        [True, False, False, False, False, False]
+    """
+    return name not in ("", ".", "..") and not any(letter in name for letter in "/\\\0") and len(name) <= 200
 
 
 def create(path: Path, files: Mapping[str, Any]) -> RunFolder:
@@ -285,27 +389,155 @@ def read_json(path: Path, default: Any = None) -> Any:
         default: what to return if the file is not there; None makes that an error.
 
     Raises:
-        UserError: if it is not there or broken.
+        UserError: if it is not there, is damaged, or holds what jaxgen does not write: numbers that are not finite or
+            have no end, text that is no Unicode, many levels.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise UserError(f"{path}: it is no file; delete it, and restore the file from a copy")
+        if path.stat().st_size > MOST_JSON:
+            raise UserError(
+                f"{path}: it is larger than {MOST_JSON >> 20} MiB, and so not of jaxgen; restore it from a copy"
+            )
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text, parse_constant=_refuse_constant, parse_int=_bounded_int, parse_float=_finite_float)
+        if not _shallow(value):
+            raise ValueError(f"more than {MOST_DEPTH} levels")
+        if re.search(r"\\u[dD][89a-fA-F]", text):
+            json.dumps(value, ensure_ascii=False).encode()
     except FileNotFoundError:
         if default is not None:
             return default
         raise UserError(f"{path}: there is no such file; is {path.parent} a whole run folder?") from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise UserError(f"{path}: it is not valid JSON (too many levels); restore it from a copy") from None
+    except UnicodeEncodeError:
+        raise UserError(f"{path}: it is not valid JSON (text that is no Unicode); restore it from a copy") from None
+    except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: it is not valid JSON ({error}); restore it from a copy") from error
     except OSError as error:
         raise UserError(f"{path}: it cannot be read ({explain(error)})") from error
+    return value
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _bounded_int(text: str) -> int:
+    if len(text) > 20:
+        raise ValueError(f"a whole number of {len(text)} digits")
+    return int(text)
+
+
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:30]} is too large")
+    return value
+
+
+def _shallow(value: Any) -> bool:
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return True
+    return False
+
+
+Shape = type | list | dict
+"""What an entry must be: a type; ``[shape]``, a list of such; ``{str: shape}``, an object of such."""
+
+
+def read_object(path: Path, shapes: Mapping[str, Shape] | None = None, default: dict[str, Any] | None = None) -> dict:
+    """Read a JSON file that holds an object, with entries of the kinds that jaxgen writes.
+
+    Args:
+        path: the file.
+        shapes: what entries must be where they are there: ``dict``, ``list``, ``str``, ``float`` (any number),
+            ``[shape]`` for a list of such and ``{str: shape}`` for an object of such.
+        default: what to return if the file is not there; None makes that an error.
+
+    Returns:
+        The object.
+
+    Raises:
+        UserError: if it is not there, damaged, or of another kind; the message names the file and the entry.
+
+    Example:
+        >>> read_object(Path("no/such.json"), {"figures": [dict]}, default={})
+        {}
+    """
+    value = read_json(path, default)
+    wrong = "" if isinstance(value, dict) else f"it holds {_kind(value)}, not an object"
+    if not wrong:
+        found = (_misfit(value[name], shape, name) for name, shape in (shapes or {}).items() if name in value)
+        wrong = next(filter(None, found), "")
+    if wrong:
+        raise UserError(f"{path}: {wrong}; restore it from a copy, or make the run again")
+    return value
+
+
+CONFIG: Mapping[str, Shape] = {
+    "config": dict, "changed": [str], "experiment": str, "summary": str, "baseline": str, "command": str,
+}  # fmt: skip
+CAPTIONS: Mapping[str, Shape] = {
+    "figures": [dict], "headline": str, "describe": {str: dict}, "order": {str: [str]},
+}  # fmt: skip
+TIMINGS: Mapping[str, Shape] = {
+    "stages": {str: {str: float}}, "measured": {str: dict}, "total_seconds": float, "sessions": float,
+}  # fmt: skip
+"""The entries of the files that a page is made from."""
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else SAID[type(value)]
+
+
+def _misfit(value: Any, shape: Shape, name: str) -> str:
+    """What is wrong with an entry, in words; empty if nothing is."""
+    kind: Any = list if isinstance(shape, list) else dict if isinstance(shape, dict) else shape
+    fits = isinstance(value, int | float) and not isinstance(value, bool) if kind is float else isinstance(value, kind)
+    if not fits:
+        return f"its entry {name!r} is {_kind(value)}, not {SAID[kind]}"
+    if isinstance(shape, list):
+        inner = ((entry, shape[0], f"{name}[{i}]") for i, entry in enumerate(value))
+    elif isinstance(shape, dict):
+        inner = ((entry, shape[str], f"{name}.{key}") for key, entry in value.items())
+    else:
+        return ""
+    return next(filter(None, (_misfit(*one) for one in inner)), "")
+
+
+MOST_LOG = 64 * 2**20
+"""Bytes of a log that are read whole; of a longer one every other line, every third, and so on."""
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of ``log.jsonl``; a last line that was cut short by a kill is left out."""
-    rows = []
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
-                row = json.loads(line)
-                if isinstance(row, dict):
+    """The lines of ``log.jsonl`` but for those that are none, such as a last one cut short by a kill."""
+    rows: list[dict[str, Any]] = []
+    if not path.is_file():
+        return rows
+    every = 1 + path.stat().st_size // MOST_LOG
+    with path.open(encoding="utf-8", errors="replace") as file:
+        number = 0
+        while line := file.readline(100_000):
+            number += 1
+            if number % every:
+                continue
+            with contextlib.suppress(ValueError, RecursionError):
+                row = json.loads(line, parse_int=_bounded_int)
+                if (
+                    isinstance(row, dict)
+                    and isinstance(row.get("step", 0), int | float)
+                    and isinstance(row.get("warning", ""), str)
+                ):
                     rows.append(row)
     return rows

@@ -1,5 +1,6 @@
 """What all tests share: the CPU, compiled programs kept between runs of the tests, and a toy experiment."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import jax
 import pytest
 
-from jaxgen import caching
+from jaxgen import caching, consent
 
 caching.enable()
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
@@ -29,3 +30,10 @@ def toy_run(toy_file, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("toy") / "run"
     assert main(["run", str(toy_file), "--preset", "smoke", "--workdir", str(workdir)]) == 0
     return workdir
+
+
+@pytest.fixture(autouse=True)
+def _code_of_the_tests(request):
+    """Runs of the toy experiment name a file of these tests, which may be executed."""
+    with consent.given(code=True) if "toy_run" in request.fixturenames else contextlib.nullcontext():
+        yield

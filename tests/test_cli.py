@@ -14,8 +14,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jaxgen import runs
+from jaxgen import cli, runner, runs
 from jaxgen.cli import main
+from jaxgen.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 
@@ -242,7 +243,7 @@ def test_an_unexpected_error_is_one_line_with_the_traceback_in_a_file(command, t
     one_line(code, err, "RuntimeError: kaput", "error.txt", expected=1)
     assert "kaput" in (tmp_path / "run" / "error.txt").read_text()
     shutil.copy(toy_file, broken)
-    assert command("run", tmp_path / "run")[0] == 0
+    assert command("run", tmp_path / "run", "--trust-code")[0] == 0
     assert not (tmp_path / "run" / "error.txt").exists()
 
 
@@ -397,3 +398,56 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(command,
         assert (disk / "run" / "metrics.json").read_bytes() == (toy_run / "metrics.json").read_bytes()
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, OSError, KeyError, UserError])
+def test_what_any_error_says_is_escaped(monkeypatch, capsys, tmp_path, kind):
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+
+    def broken(context):
+        raise kind("a\u202eb\x1b[2J\x07")
+
+    assert cli._guard(broken) != 0
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert not set("\u202e\x1b\x07") & set(error)
+
+
+@pytest.mark.parametrize("name", ["two_moons", "flow_sdf"])
+def test_a_folder_called_like_an_experiment_does_not_hide_it(command, copied, tmp_path, monkeypatch, name):
+    copied.rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = command("run", name, "--help")
+    assert code == 0
+    assert "--preset NAME" in out
+    code, out, _ = command("run", f"./{name}")
+    assert code == 0
+    assert f"{name} is finished" in out
+    assert runner.resume(runs.RunFolder(Path(name))).startswith(f"jaxgen run ./{name}")
+
+
+@pytest.mark.parametrize("odd", ["\u202egnp", "\x1b[2J", "\u2066x\u2069", "\x07", "\u200b"])
+def test_what_would_steer_the_terminal_is_escaped(command, copied, odd):
+    (copied / "report.html").unlink()
+    captions = json.loads((copied / "figures" / "captions.json").read_text())
+    (copied / "figures" / "captions.json").write_text(json.dumps({**captions, "headline": f"a{odd}b"}))
+    code, out, _ = command("run", copied)
+    assert code == 0
+    assert odd not in out
+    assert "a\\" in out
+    for argv in (["sample", f"no{odd}where"], ["run", f"no{odd}where"], ["eval", copied, "--data", f"no{odd}where"]):
+        code, out, err = command(*argv)
+        assert code == 2
+        assert odd not in out + err
+        assert "no\\" in err
+
+
+def test_a_table_of_many_methods_fits_the_terminal(command, copied, monkeypatch):
+    many = {f"a method called {i}": {f"metric {k}": 0.5 + i / 10 for k in range(9)} for i in range(9)}
+    (copied / "metrics.json").write_text(json.dumps(many))
+    monkeypatch.setenv("COLUMNS", "60")
+    code, out, _ = command("run", copied)
+    assert code == 0
+    table = out[out.index("method ") : out.index("report:")]
+    assert max(map(len, table.splitlines())) <= 60
+    assert table.count("a method called 8") > 1

@@ -1,12 +1,16 @@
 """The pages: what is in them, and how a real browser shows them."""
 
+import base64
 import html.parser
 import json
+import os
 import re
 import shutil
 import subprocess
+import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jaxgen import report, runs
@@ -22,6 +26,9 @@ PROBE = """<script>addEventListener('load', () => {
     width: innerWidth, scroll: document.documentElement.scrollWidth, title: document.title,
     images: [...document.images].map(i => i.complete && i.naturalWidth > 0),
     charts: [...document.querySelectorAll('svg')].map(s => s.getBoundingClientRect().width > 50),
+    scrolled: [...document.querySelectorAll('.scroll')].map(e => e.scrollWidth - e.clientWidth).filter(w => w > 1),
+    heads: [...document.querySelectorAll('.wide thead th')].filter(e => e.getBoundingClientRect().width > 0).length,
+    names: [...document.querySelectorAll('.wide .of')].filter(e => e.getBoundingClientRect().width > 0).length,
     wide: wide.map(e => e.tagName + ' ' + e.className), heading: document.querySelector('h1').innerText,
     small: [...document.querySelectorAll('p, td, th, figcaption, pre')]
       .filter(e => parseFloat(getComputedStyle(e).fontSize) < 12).length};
@@ -182,6 +189,289 @@ def test_a_chart_of_a_long_noisy_curve_is_small_and_goes_logarithmic():
     assert "nan" not in line_chart({"loss": [(0, float("nan")), (1, 1.0), (2, 1.0)]}, "flat")
 
 
+# What is said at the top
+
+
+def set_json(path, **entries):
+    found = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**found, **entries}))
+
+
+def before_results(text):
+    return text[text.index("<body>") : text.index("Results")]
+
+
+def test_a_smoke_run_says_at_the_top_that_it_only_shows_that_the_parts_work(copied, other, capsys):
+    set_json(other / "config.json", preset="small")
+    words = "this only shows that the parts work"
+    assert words in before_results(report.page(runs.open_run(copied)))
+    assert words not in report.page(runs.open_run(other))
+    both = before_results(report.compare([runs.open_run(copied), runs.open_run(other)]))
+    assert f"{copied.name}: {words}" in both
+    assert words not in report.compare([runs.open_run(other)])
+    assert main(["run", str(copied)]) == 0
+    assert "only shows that the parts work" in capsys.readouterr().out
+
+
+def test_a_page_with_images_says_so_and_no_images_leaves_them_out(copied, other, tmp_path):
+    page, both = copied / "report.html", tmp_path / "both.html"
+    for argv, path in (([str(copied)], page), ([str(copied), str(other), "--out", str(both)], both)):
+        assert main(["report", *argv]) == 0
+        text = path.read_text(encoding="utf-8")
+        assert "This page shows images of the data" in before_results(text)
+        assert "--no-images" in before_results(text)
+        assert main(["report", *argv, "--no-images"]) == 0
+        text = path.read_text(encoding="utf-8")
+        assert "<img" not in text
+        assert "base64" not in text
+        assert "This page shows images" not in text
+        assert "left out of this page (--no-images)" in before_results(text)
+        parsed(text)
+
+
+def test_a_run_can_end_with_a_page_without_images(copied, toy_file):
+    (copied / "report.html").unlink()
+    argv = ["run", str(toy_file), "--preset", "smoke", "--workdir", str(copied), "--no-images"]
+    assert main(argv) == 0
+    assert "<img" not in (copied / "report.html").read_text()
+    (copied / "metrics.json").unlink()
+    assert main(argv) == 0
+    assert "<img" not in (copied / "report.html").read_text()
+    assert (copied / "figures" / "examples.png").is_file()
+
+
+def test_a_page_without_figures_says_nothing_of_images(copied):
+    (copied / "figures" / "examples.png").unlink()
+    assert "This page shows images" not in report.page(runs.open_run(copied))
+
+
+# What a page may hold
+
+
+@pytest.mark.parametrize(
+    "name", ["../../secret", "SECRET", "link", "dangling", "..", "", "figures/../../../secret", "pipe", "a\0b", 3, None]
+)
+def test_a_page_holds_figures_of_the_run_alone(copied, tmp_path, name):
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"VICTIM")
+    (copied / "figures" / "link.png").symlink_to(secret)
+    (copied / "figures" / "dangling.png").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(copied / "figures" / "pipe.png")
+    name = str(secret.with_suffix("")) if name == "SECRET" else name
+    set_json(copied / "figures" / "captions.json", figures=[{"name": name, "caption": "x"}])
+    folder = runs.open_run(copied)
+    for text in (report.page(folder), report.compare([folder, folder])):
+        parsed(text)
+        assert base64.b64encode(b"VICTIM").decode() not in text
+        assert "<img" not in text
+    assert "left out" in report.page(folder) or "is missing" in report.page(folder)
+
+
+@pytest.mark.parametrize("name", ["figures", "metrics.json", "log.jsonl", "report.html", "figures/captions.json"])
+def test_report_refuses_a_run_with_links_and_writes_nowhere_else(copied, tmp_path, capsys, name):
+    elsewhere = tmp_path / "elsewhere"
+    (copied / name).rename(elsewhere)
+    before = elsewhere.read_bytes() if elsewhere.is_file() else sorted(elsewhere.iterdir())
+    (copied / name).symlink_to(elsewhere)
+    assert main(["report", str(copied)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "it is a link" in error
+    assert before == (elsewhere.read_bytes() if elsewhere.is_file() else sorted(elsewhere.iterdir()))
+
+
+FILES = ("config", "data", "environment", "timings", "metrics", "figures/captions")
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", '""', "null", "3", "[" * 50_000, '{"a": NaN}', '{"a": ' + "9" * 400 + "}", '{"a": "\\ud800"}'],
+)
+def test_report_of_a_run_with_damaged_json_is_one_line(copied, capsys, file, content):
+    (copied / f"{file}.json").write_text(content)
+    for argv in ([str(copied)], [str(copied), str(copied), "--out", str(copied.parent / "both.html")]):
+        assert main(["report", *argv]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert f"{file}.json" in error
+        assert "restore it from a copy" in error
+
+
+@pytest.mark.parametrize(
+    ("file", "entries"),
+    [
+        ("config", {"config": [1]}),
+        ("config", {"experiment": {"a": 1}}),
+        ("config", {"changed": [3]}),
+        ("timings", {"stages": [1]}),
+        ("timings", {"measured": {"a": 3}}),
+        ("figures/captions", {"figures": {"a": 1}}),
+        ("figures/captions", {"describe": {"accuracy": "x"}}),
+        ("figures/captions", {"order": {"methods": [{}]}}),
+        ("figures/captions", {"headline": 3}),
+    ],
+)
+def test_report_of_a_run_with_entries_of_another_kind_is_one_line(copied, capsys, file, entries):
+    set_json(copied / f"{file}.json", **entries)
+    assert main(["report", str(copied)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{file}.json: its entry {next(iter(entries))!r}"[:-1] in error
+
+
+@pytest.mark.parametrize(
+    ("file", "entries"),
+    [
+        ("metrics", {"logistic": {"accuracy": [1, [2, {"a": 3}]], "deep": {"a": {"b": None}}}, "x": [[]], "y": "text"}),
+        ("metrics", {"logistic": {"accuracy": 99999999999999999999}, "constant": {"accuracy": True}}),
+        ("data", {"train": "many", "name": {"a": 1}, "licence": [1, [2]]}),
+        ("environment", {"versions": [1], "device": {"a": 1}}),
+        ("figures/captions", {"describe": {"accuracy": {"better": ["x"], "label": [1], "help": {}}}}),
+        ("timings", {"total_seconds": 1e300, "other": [1]}),
+    ],
+)
+def test_odd_entries_do_not_break_a_page(copied, file, entries):
+    set_json(copied / f"{file}.json", **entries)
+    parsed(report.page(runs.open_run(copied)))
+
+
+def test_characters_that_hide_others_are_escaped(copied):
+    odd = "a\u202egnp.exe\u2066\x1b[2J\x00\u200b\u061c\u2028end"
+    set_json(copied / "config.json", experiment=odd, summary=odd)
+    set_json(copied / "figures" / "captions.json", headline=odd, figures=[{"name": "examples", "caption": odd}])
+    set_json(copied / "metrics.json", **{odd: {odd: 1}})
+    with (copied / "log.jsonl").open("a") as log:
+        log.write(json.dumps({"stage": odd, "step": 1, odd: 1.0, "warning": odd}) + "\n")
+    folder = runs.open_run(copied)
+    for text in (report.page(folder), report.compare([folder, folder])):
+        assert not [letter for letter in text if unicodedata.category(letter) in ("Cc", "Cf", "Cs") and letter != "\n"]
+        assert "\\u202e" in text
+        parsed(text)
+
+
+def test_a_page_names_no_path_of_this_machine(copied, other, tmp_path, monkeypatch):
+    home = tmp_path / "home" / "jane doe"
+    home.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    run = copied.rename(home / "my run")
+    set_json(
+        run / "config.json",
+        command=f"jaxgen run '{home}/my exp.py' --data '{home}/scans'",
+        config={"data": f"{home}/scans", "kspace": f"{home}/k.npz", "learning_rate": 0.1},
+    )
+    set_json(run / "data.json", origin=f"folder {home}/scans", name=f"{home}/scans")
+    set_json(run / "environment.json", command_line=f"jaxgen run --data '{home}/scans'")
+    set_json(run / "figures/captions.json", headline=f"read from {tmp_path}/home/x.png, see https://a.org/b")
+    with (run / "log.jsonl").open("a") as log:
+        log.write(json.dumps({"stage": "s", "step": 1, "warning": f"{tmp_path}/x/y.png: it is dark"}) + "\n")
+    folder = runs.open_run(run)
+    for text in (report.page(folder), report.compare([folder, runs.open_run(other)])):
+        for private in (str(tmp_path), str(home), "jane", str(Path(__file__).parent)):
+            assert private not in text
+        assert "https://a.org/b" in text
+        assert "my run" in text
+    assert "y.png: it is dark" in report.page(folder)
+
+
+def test_environment_and_data_hold_no_path_of_this_machine(monkeypatch, tmp_path):
+    from jaxgen import runner
+
+    argv = [f"{tmp_path}/bin/jaxgen", "run", f"{tmp_path}/my exp.py", f"--data={tmp_path}/scans", "../../jane/x", "~/y"]
+    monkeypatch.setattr("sys.argv", argv)
+    said = json.dumps(runner.environment())
+    assert str(tmp_path) not in said
+    assert "jane" not in said
+    assert "jaxgen run 'my exp.py' --data=scans x y" in said
+
+
+def test_runs_of_one_name_are_told_apart_without_their_folders(copied, tmp_path):
+    a, b = tmp_path / "a" / "try", tmp_path / "b" / "try"
+    for path in (a, b):
+        shutil.copytree(copied, path)
+    text = report.compare([runs.open_run(a), runs.open_run(b)])
+    assert "<b>1</b>a/try" in text
+    text = report.compare([runs.open_run(a), runs.open_run(a)])
+    assert "<b>1</b>try (1)" in text
+    assert "<b>2</b>try (2)" in text
+
+
+# What is compared
+
+
+OTHER_DATA = {
+    "another name": {"name": "other"},
+    "another folder": {"origin": "folder other"},
+    "other images": {"names": "00000000"},
+    "other pixels": {"content": "00000000"},
+    "more images": {"test": 9},
+}
+
+
+@pytest.mark.parametrize("entries", OTHER_DATA.values(), ids=OTHER_DATA)
+def test_a_best_value_is_marked_among_runs_on_the_same_data_alone(copied, other, tmp_path, entries):
+    third = Path(shutil.copytree(other, tmp_path / "third"))
+    set_json(third / "data.json", **entries)
+    metrics = json.loads((third / "metrics.json").read_text())
+    metrics["logistic"]["accuracy"] = 0.999
+    (third / "metrics.json").write_text(json.dumps(metrics))
+    text = report.compare([runs.open_run(path) for path in (copied, other, third)])
+    assert "<td class='best'><span>0.9900</span></td>" in text
+    assert "<td>0.9990</td>" in text
+    assert "not all on the same data" in text
+    text = report.compare([runs.open_run(path) for path in (copied, third)])
+    assert "class='best'" not in text
+    text = report.compare([runs.open_run(path) for path in (copied, other)])
+    assert "not all on the same data" not in text
+
+
+def test_other_pixels_under_the_same_names_are_other_data():
+    from jaxgen import runner
+    from jaxgen.data.source import ArraySource, Splits
+
+    def about(value):
+        parts = (ArraySource({"image": np.full((4, 3, 3, 1), value, np.uint8)}) for _ in range(3))
+        return runner._about_data(Splits(*parts, name="a", origin="file /home/jane/a.npz"))
+
+    assert about(1) == about(1)
+    assert about(1)["content"] != about(2)["content"]
+    assert about(1)["origin"] == "file a.npz"
+
+
+def test_runs_that_do_not_say_their_data_are_not_compared(copied, other):
+    for path in (copied, other):
+        (path / "data.json").unlink()
+    text = report.compare([runs.open_run(path) for path in (copied, other)])
+    assert "class='best'" not in text
+
+
+# Wide tables
+
+
+METHODS = [f"method {i} with quite a long name" for i in range(9)]
+MANY = {name: {f"metric_{k}": 0.123 * (i + k) for k in range(9)} for i, name in enumerate(METHODS)} | {"images": 8}
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120, 400])
+def test_a_table_fits_the_terminal_and_loses_nothing(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for metrics in (MANY, {name: MANY[name] for name in METHODS[:4]}):
+        said = report.table(metrics)
+        assert max(map(len, said.splitlines())) <= columns
+        for name, values in metrics.items():
+            for value in values.values() if isinstance(values, dict) else ():
+                assert f"{value:.4f}" in said
+            if isinstance(values, dict) and columns >= 80:
+                assert name in said
+
+
+def test_a_table_that_fits_is_one_table(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    assert len(report.table(MANY).splitlines()) == 11
+    monkeypatch.setenv("COLUMNS", "80")
+    assert report.table(MANY).count("\nmethod ") > 1
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_shows_the_pages_whole(copied, other, tmp_path, width):
@@ -198,3 +488,21 @@ def test_a_browser_shows_the_pages_whole(copied, other, tmp_path, width):
         assert all(said["charts"])
         assert said["heading"] == heading
         assert said["title"]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.parametrize("width", [1280, 390, 320])
+def test_a_wide_table_fits_a_phone(copied, other, tmp_path, width):
+    """Wider than the page it may be scrolled on a desk; on a phone it is a list."""
+    for path in (copied, other):
+        (path / "metrics.json").write_text(json.dumps(MANY))
+    out = tmp_path / "both.html"
+    assert main(["report", str(copied), str(other), "--out", str(out)]) == 0
+    assert main(["report", str(copied)]) == 0
+    for page in (copied / "report.html", out):
+        said = browse(page, width, tmp_path)
+        assert said["scroll"] <= width
+        assert said["wide"] == []
+        phone = width <= 600
+        assert not phone or said["scrolled"] == []
+        assert (said["heads"] == 0, said["names"] > 0) == (phone, phone), "heads above the columns, or before each cell"

@@ -2,6 +2,7 @@
 
 import difflib
 import io
+import shlex
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import PIL.Image
 
+from jaxgen import consent
 from jaxgen.data import checks, groups
 from jaxgen.data.labels import split_by_class
 from jaxgen.data.options import Options
@@ -236,7 +238,10 @@ def load_tfds(spec: str, options: Options) -> Splits:
     try:
         builder = tfds.builder(spec, file_format="array_record")
         if not builder.is_prepared():
+            _refuse_download(spec)
             builder.download_and_prepare()
+    except UserError:
+        raise
     except Exception as error:  # network, checksums, manual downloads, and whatever a builder needs
         reason = f"{type(error).__name__}: {error}".split("\n")[0][:160]
         raise UserError(
@@ -259,6 +264,15 @@ def load_tfds(spec: str, options: Options) -> Splits:
         licence=info.redistribution_info.license or "not stated",
         label_names=next(iter(given.values())).label_names,
     )
+
+
+def _refuse_download(spec: str) -> None:
+    if not consent.may_download(spec):
+        again = consent.command_with("--download", f"jaxgen run NAME --data {shlex.quote(spec)}")
+        raise UserError(
+            f"--data {spec}: it is not on this disk, and nobody typed it here, so that it is not downloaded; "
+            f"to download it, type: {again}"
+        )
 
 
 def _require_foreground(given: dict[str, TfdsSource], options: Options, spec: str) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+from pathlib import Path
 
 import h5py
 import jax
@@ -12,8 +13,10 @@ import pytest
 
 from experiments import _mri as mri
 from experiments import mri_reconstruction as experiment
+from jaxgen.apply import apply_image
 from jaxgen.cli import main
 from jaxgen.data import phantoms
+from jaxgen.data.image import Image
 from jaxgen.errors import UserError
 from jaxgen.imaging.coils import calibration_size, combine_coils, low_resolution_coils, simulated_coils
 from jaxgen.imaging.fourier import centred_fft2, centred_ifft2
@@ -96,6 +99,33 @@ def test_k_space_of_a_person_comes_with_its_range_and_its_noise():
     assert 0.8 < received.scale / brightest < 1.25
     assert received.noise * received.scale == pytest.approx(spread, rel=0.15)
     assert mri.receive(clean.astype(np.complex64)).noise < 0.01 * received.noise
+
+
+@pytest.mark.parametrize(
+    ("left", "words"), [(0.06, ""), (0.1, ""), (0.3, "30%"), (1.0, "100%"), (np.nan, "an unknown part"), (np.inf, "an")]
+)
+@pytest.mark.parametrize("slices", [1, 3])
+def test_k_space_that_a_reconstruction_does_not_fit_is_warned_of(monkeypatch, capsys, left, words, slices):
+    class Ways:
+        def __init__(self, *args):
+            pass
+
+        def draw(self, method, key, scan, setting, repeats):
+            return np.zeros((repeats, 1, 18, 16, 2), np.float32), np.full((repeats, 1), left)
+
+    monkeypatch.setattr(experiment, "Reconstructors", Ways)
+    function = experiment.EXPERIMENT.apply(experiment.SMOKE, {"chosen": {}}, {})
+    whole = scan_of(18, 16, 4)
+    array = whole if slices == 1 else np.stack([whole] * slices, axis=2)
+    image = Image(array, None, {})
+    results = apply_image(function, jax.random.key(0), image, 2, Path("mine.npz"))
+    assert np.ravel(results["left_of_kspace"]).shape == (slices,)
+    said = capsys.readouterr().err
+    assert said.count("jaxgen: warning: mine.npz: ") == bool(words)
+    assert said.count("\n") == bool(words)
+    assert words in said
+    assert ("left_of_kspace" in said) == bool(words)
+    assert ("warning" in results) == bool(words)
 
 
 def test_k_space_brought_along_is_judged_against_all_of_it(tmp_path):
