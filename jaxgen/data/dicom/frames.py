@@ -49,7 +49,10 @@ def frame_count(dataset: Any, path: Path) -> int:
     Raises:
         UserError: if that is no number of frames.
     """
-    count = int(value(dataset, "NumberOfFrames") or 1)
+    try:
+        count = int(value(dataset, "NumberOfFrames") or 1)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: NumberOfFrames cannot be read ({error}); correct this tag, or empty it") from error
     if count < 1:
         raise UserError(f"{path}: NumberOfFrames is {count}; correct this tag, or copy the file again")
     if count > 1 and count > min(path.stat().st_size, MAX_FRAMES):

@@ -26,6 +26,8 @@ NUMBERS = {
 }
 """Tags of numbers, and how many each has."""
 
+_ORDER = ("InstanceNumber", "InStackPositionNumber", "SliceLocation")
+
 # A volume has one value of each of these, wherever its slices lie.
 STRONG = (
     "StackID",
@@ -178,7 +180,7 @@ def collect(dataset: Any, path: Path, keywords: tuple[str, ...] | None = None) -
         keywords: which; None for all that are known here.
 
     Raises:
-        UserError: for a number that is none, or not as many numbers as a tag has.
+        UserError: for a number of the rescale or of the geometry that is none, or not as many numbers as a tag has.
     """
     found = {}
     for keyword in (*_PLAIN, *NUMBERS, *STRONG, *WEAK) if keywords is None else keywords:
@@ -187,6 +189,8 @@ def collect(dataset: Any, path: Path, keywords: tuple[str, ...] | None = None) -
             if held is not None:
                 found[keyword] = _numbers(held, NUMBERS[keyword]) if keyword in NUMBERS else _plain(held)
         except (ValueError, TypeError, OverflowError) as error:
+            if keyword not in NUMBERS or keyword in _ORDER:
+                continue  # neither values nor places hang on it
             raise UserError(f"{path}: {keyword} cannot be read ({error}); correct this tag, or empty it") from error
     return found
 

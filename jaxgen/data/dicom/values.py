@@ -19,6 +19,8 @@ from jaxgen.data.dicom.tags import Slice, Tags, pydicom, value
 from jaxgen.errors import UserError
 
 _DISPLAY_UNITS = ("", "US", "OD")  # unspecified, optical density: numbers for the eye
+_DECOMPRESS = "decompress it, for example with `gdcmconv --raw`"
+_MORE_DECODERS = f"if the file is whole, pip install 'pylibjpeg[all]', or {_DECOMPRESS}"
 _UNIT_MODALITIES = ("CT", "PT", "RTDOSE")
 
 
@@ -50,16 +52,22 @@ def _stored(dataset: Any, path: Path) -> np.ndarray:
     if not any(keyword in dataset for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise UserError(f"{path}: DICOM without its pixels; copy it again from where it came, or take it out")
     _complete(dataset, path)
-    _need_decoder(dataset, path)
+    syntax = _need_decoder(dataset, path)
     if "PixelData" not in dataset:
         return dataset.pixel_array
     allocated, bits, high = (int(dataset[k].value) for k in ("BitsAllocated", "BitsStored", "HighBit"))
     if not 1 <= bits <= allocated or not bits - 1 <= high < allocated:
         raise UserError(f"{path}: BitsStored {bits} and HighBit {high} of {allocated} bits; correct these tags")
-    if high != bits - 1 and not dataset.file_meta.TransferSyntaxUID.is_compressed:
+    if high != bits - 1 and not syntax.is_compressed:
         dataset.pixel_array_options(correct_unused_bits=False)
         return (dataset.pixel_array << (allocated - 1 - high)) >> (allocated - bits)
-    return dataset.pixel_array
+    try:
+        return dataset.pixel_array
+    except RuntimeError as error:  # what each decoder had to say
+        if not syntax.is_compressed:
+            raise
+        reason = " ".join(str(error).split())[-120:]
+        raise UserError(f"{path}: cannot be decoded from {syntax.name} (... {reason}); {_MORE_DECODERS}") from error
 
 
 def _complete(dataset: Any, path: Path) -> None:
@@ -83,7 +91,8 @@ def _complete(dataset: Any, path: Path) -> None:
         dataset.HighBit = dataset.BitsStored - 1
 
 
-def _need_decoder(dataset: Any, path: Path) -> None:
+def _need_decoder(dataset: Any, path: Path) -> Any:
+    """The transfer syntax, for which there is a decoder."""
     pydicom()
     from pydicom.pixels import get_decoder
 
@@ -91,17 +100,14 @@ def _need_decoder(dataset: Any, path: Path) -> None:
     if not syntax:
         raise UserError(f"{path}: DICOM without a TransferSyntaxUID; save it again with any DICOM tool")
     if not syntax.is_private and not syntax.is_compressed:
-        return
-    advice = "decompress it, for example with `gdcmconv --raw`"
+        return syntax
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
-        raise UserError(f"{path}: compressed as {syntax.name}, which is not read; {advice}") from error
+        raise UserError(f"{path}: compressed as {syntax.name}, which is not read; {_DECOMPRESS}") from error
     if not decoder.is_available:
-        raise UserError(
-            f"{path}: compressed as {syntax.name}, and no decoder for it is installed; "
-            f"pip install 'pylibjpeg[all]', or {advice}"
-        )
+        raise UserError(f"{path}: compressed as {syntax.name}, and no decoder for it is installed; {_MORE_DECODERS}")
+    return syntax
 
 
 def _frame_values(stored: np.ndarray, dataset: Any, tags: Tags, path: Path) -> np.ndarray:
