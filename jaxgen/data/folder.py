@@ -15,6 +15,7 @@ DICOM series are folders in images/, or in the folder of a class.
 """
 
 import csv
+import math
 import os
 import threading
 import unicodedata
@@ -89,6 +90,8 @@ class FolderSource:
         self._cache = _Cache(CACHE_BYTES)
         with ThreadPoolExecutor(_threads()) as pool:
             headers = list(pool.map(lambda pair: _check_pair(pair, options), self._pairs))
+        values = max((math.prod(head.shape) * head.channels for head in headers), default=1)
+        self._workers = max(1, min(_threads(), CHECK_BYTES // (4 * values)))  # what they decode fits into memory
         masked = any(pair.mask for pair in self._pairs)
         self._colour = _check_alike(self._pairs, headers, may_mix=not masked)
         self._axes = [axial_axis(head.affine) for head in headers]
@@ -129,7 +132,7 @@ class FolderSource:
         Raises:
             UserError: for the first file that cannot be read or whose values make no sense.
         """
-        with ThreadPoolExecutor(_threads()) as pool:
+        with ThreadPoolExecutor(self._workers) as pool:
             found = list(pool.map(self._check_one, range(len(self._pairs))))
         for i, (_, value) in enumerate(found):
             self._check_value(i, value)

@@ -14,6 +14,8 @@ array (other names)                         shape
 ``names`` (name, image_id)                  [n]
 ==========================================  ==================================================================
 
+Channels come last: images as PyTorch has them, ``[n, c, *spatial]``, are refused with the fix.
+
 Or a part of its own for each split: ``train_images``, ``train_labels``, ``val_images``, ``test_images`` and so on. A
 split that is missing is taken from train. Without splits or patients, classes have equal shares in all splits.
 """

@@ -76,8 +76,7 @@ def _open(path: Path, kind: str) -> PIL.ImageFile.ImageFile:
         picture.close()
         raise UserError(f"{path}: an animation of {picture.n_frames} pictures; save them as separate files")
     width, height = picture.size
-    colour = picture.mode in (*_COLOUR, "P", "LA")
-    limits.check_size(path, width * height * (4 if colour else 2 if picture.mode in _DEEP else 1))
+    limits.check_size(path, 4 * width * height)  # as colour in Pillow, as float32 wherever it is used
     return picture
 
 
