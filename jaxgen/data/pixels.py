@@ -56,6 +56,8 @@ def mask(path: Path, kind: str) -> np.ndarray:
         orientation = orientation or _exif(picture, kind)
         array = values(picture)
         mode = picture.mode
+    if kind == "jpeg":
+        _check_labels(array, path)
     if mode in _COLOUR:
         if (array[..., :3] != array[..., :1]).any():
             raise UserError(f"{path}: mask in colour; save one channel with whole numbers, 0 for background")
@@ -65,6 +67,18 @@ def mask(path: Path, kind: str) -> np.ndarray:
     elif mode == "L" and bits in (2, 4):
         array = array // np.uint8(255 // (2**bits - 1))  # Pillow stretches them
     return upright(array, orientation)
+
+
+def _check_labels(array: np.ndarray, path: Path) -> None:
+    """Refuse a JPEG of more than two values as a mask."""
+    seen = np.zeros(256, bool)
+    for row in array:  # all at once the indices would take eight times the memory
+        seen[row] = True
+    if seen.sum() > 2:
+        raise UserError(
+            f"{path}: mask with {seen.sum()} values in a JPEG, whose compression changes labels and smears edges; export "
+            "the mask as PNG from where it was drawn"
+        )
 
 
 def _open(path: Path, kind: str) -> PIL.ImageFile.ImageFile:

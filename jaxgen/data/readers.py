@@ -155,11 +155,6 @@ def read_mask(path: str | PathLike[str]) -> np.ndarray:
             raise UserError(f"{path}: files of fastMRI hold no masks; save yours as NIfTI or npy")
         else:
             array = tiff.mask(path) if kind == "tiff" else pixels.mask(path, kind)
-            if kind == "jpeg" and len(values := np.unique(array)) > 2:
-                raise UserError(
-                    f"{path}: mask with {len(values)} values in a JPEG, whose compression changes labels and smears "
-                    "their edges; export the mask as PNG from where it was drawn"
-                )
         return checks.mask_values(array, path)
 
 
