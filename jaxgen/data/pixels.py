@@ -76,8 +76,8 @@ def _check_labels(array: np.ndarray, path: Path) -> None:
         seen[row] = True
     if seen.sum() > 2:
         raise UserError(
-            f"{path}: mask with {seen.sum()} values in a JPEG, whose compression changes labels and smears edges; export "
-            "the mask as PNG from where it was drawn"
+            f"{path}: mask with {seen.sum()} values in a JPEG, whose compression changes labels and smears edges; "
+            "export the mask as PNG from where it was drawn"
         )
 
 
