@@ -313,3 +313,16 @@ def test_large_images_are_decoded_one_after_another(tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "CHECK_BYTES", 6 * 99 * 99 + 2000)
     load(tmp_path, wants=("image",))
     assert most[0] == 1
+
+
+def test_a_header_of_an_array_is_not_read_before_its_length_is_checked(tmp_path):
+    import tracemalloc
+
+    path = NPZ_BOMBS["header"](tmp_path / "a.npz")
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=r"a header of \d+ bytes"):
+            load(path, wants=("image",))
+        assert tracemalloc.get_traced_memory()[1] < 4 * MIB
+    finally:
+        tracemalloc.stop()
