@@ -1,4 +1,7 @@
-"""Files of the fastMRI data set (.h5) through h5py (extra `mri`): k-space, and the images of full measurements."""
+"""Files of the fastMRI data set (.h5) through h5py (extra `mri`): k-space, and the images of full measurements.
+
+Links, external storage and virtual data sets are refused: a file must not pull other files from the disk.
+"""
 
 import math
 import zlib

@@ -21,6 +21,7 @@ what is shared stays together. Two files of one name in train/ and test/ are two
 not decoded for this: there, only files that are equal byte by byte count as one image.
 """
 
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -70,6 +71,8 @@ class FolderSource:
         self._cache = _Cache(CACHE_BYTES)
         with ThreadPoolExecutor(_threads()) as pool:
             headers = list(pool.map(lambda pair: _check_pair(pair, options), self._pairs))
+        values = max((math.prod(head.shape) * head.channels for head in headers), default=1)
+        self._workers = max(1, min(_threads(), CHECK_BYTES // (4 * values)))  # what they decode fits into memory
         masked = any(pair.mask for pair in self._pairs)
         self._colour = _check_alike(self._pairs, headers, may_mix=not masked)
         self._axes = [axial_axis(head.affine) for head in headers]
@@ -119,7 +122,7 @@ class FolderSource:
         Raises:
             UserError: for the first file that cannot be read or whose values make no sense.
         """
-        with ThreadPoolExecutor(_threads()) as pool:
+        with ThreadPoolExecutor(self._workers) as pool:
             found = list(pool.map(self._check_one, range(len(self._pairs))))
         for i, (_, value, _) in enumerate(found):
             self._check_value(i, value)

@@ -1,6 +1,7 @@
 """NIfTI through nibabel."""
 
 import gzip
+import logging
 import math
 import struct
 from pathlib import Path
@@ -13,6 +14,8 @@ from nibabel.orientations import io_orientation
 from jaxgen.data import limits
 from jaxgen.data.image import Header, Image
 from jaxgen.errors import UserError
+
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it cannot put right in a header it raises
 
 
 def open_file(path: Path):

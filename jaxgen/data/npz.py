@@ -16,6 +16,8 @@ case_id, ...)
 ``rater_names`` (raters)                    [raters], the name of each rater in ``masks``
 ==========================================  ==================================================================
 
+Channels come last: images as PyTorch has them, ``[n, c, *spatial]``, are refused with the fix.
+
 Or a part of its own for each split: ``train_images``, ``train_labels``, ``val_images``, ``test_images`` and so on. A
 split that is missing is taken from train. Without splits or patients, classes have equal shares in all splits.
 

@@ -56,6 +56,8 @@ def mask(path: Path, kind: str) -> np.ndarray:
         orientation = orientation or _exif(picture, kind)
         array = values(picture)
         mode = picture.mode
+    if kind == "jpeg":
+        _check_labels(array, path)
     if mode in _COLOUR:
         if (array[..., :3] != array[..., :1]).any():
             raise UserError(f"{path}: mask in colour; save one channel with whole numbers, 0 for background")
@@ -67,6 +69,18 @@ def mask(path: Path, kind: str) -> np.ndarray:
     return upright(array, orientation)
 
 
+def _check_labels(array: np.ndarray, path: Path) -> None:
+    """Refuse a JPEG of more than two values as a mask."""
+    seen = np.zeros(256, bool)
+    for row in array:  # all at once the indices would take eight times the memory
+        seen[row] = True
+    if seen.sum() > 2:
+        raise UserError(
+            f"{path}: mask with {seen.sum()} values in a JPEG, whose compression changes labels and smears edges; "
+            "export the mask as PNG from where it was drawn"
+        )
+
+
 def _open(path: Path, kind: str) -> PIL.ImageFile.ImageFile:
     picture: Any = _OPEN[kind](path)
     if picture.mode not in (*_GREY, *_COLOUR, *_DEEP, "P"):
@@ -76,8 +90,7 @@ def _open(path: Path, kind: str) -> PIL.ImageFile.ImageFile:
         picture.close()
         raise UserError(f"{path}: an animation of {picture.n_frames} pictures; save them as separate files")
     width, height = picture.size
-    colour = picture.mode in (*_COLOUR, "P", "LA")
-    limits.check_size(path, width * height * (4 if colour else 2 if picture.mode in _DEEP else 1))
+    limits.check_size(path, 4 * width * height)  # as colour in Pillow, as float32 wherever it is used
     return picture
 
 

@@ -4,15 +4,17 @@
 format              suffixes                    array
 ==================  ==========================  =============================================
 PNG, JPEG, BMP      .png .jpg .jpeg .bmp        [height, width, c]
-TIFF                .tif .tiff                  [height, width, c]; pages are a third axis
+TIFF                .tif .tiff                  [height, width, c]; pages are a third axis, or channels
 NIfTI               .nii .nii.gz                [x, y, z, c], or [x, y, c] for one slice
 DICOM               .dcm or none, or a folder   [rows, columns, c]; [columns, rows, slices, c]
 fastMRI             .h5                         [h, w, slices, 1], images of full measurements
 NumPy               .npy                        2-D grey; a last axis of 1 to 4 is channels
 ==================  ==========================  =============================================
 
-Alpha is dropped, a palette becomes grey or RGB (in a mask its indices are the labels), 16 bits stay 16 bits, DICOM is
-rescaled (Hounsfield units for CT) and MONOCHROME1 without a unit inverted. Nothing is ever unpickled.
+Alpha is dropped, a palette becomes grey or RGB (in a mask its indices are the labels), 16 bits stay 16 bits, fewer than
+8 bits of grey are stretched to 8 in an image and kept in a mask, and the orientation noted in EXIF is applied. DICOM is
+rescaled (Hounsfield units for CT) and MONOCHROME1 without a unit inverted. Nothing is ever unpickled, no other file is
+ever opened, and what a file announces is checked before it is decoded (`jaxgen.data.limits`).
 """
 
 import unicodedata
@@ -157,11 +159,6 @@ def read_mask(path: str | PathLike[str]) -> np.ndarray:
             raise UserError(f"{path}: files of fastMRI hold no masks; save yours as NIfTI or npy")
         else:
             array = tiff.mask(path) if kind == "tiff" else pixels.mask(path, kind)
-            if kind == "jpeg" and len(values := np.unique(array)) > 2:
-                raise UserError(
-                    f"{path}: mask with {len(values)} values in a JPEG, whose compression changes labels and smears "
-                    "their edges; export the mask as PNG from where it was drawn"
-                )
         return checks.mask_values(array, path)
 
 

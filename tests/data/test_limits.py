@@ -280,3 +280,49 @@ def test_the_flag(tmp_path, capsys):
     assert os.environ[limits.VARIABLE] == "1"
     assert cli.main(["compare", *names, "--max-file-mib", "0"]) == 2
     assert "--max-file-mib must be from 1" in capsys.readouterr().err
+
+
+def test_large_images_are_decoded_one_after_another(tmp_path, monkeypatch):
+    """All at once they would need as many times the memory."""
+    import threading
+    import time
+
+    from jaxgen.data import folder
+
+    now, most, lock = [0], [0], threading.Lock()
+
+    def watched(path):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.02)
+        image = read_image(path)
+        with lock:
+            now[0] -= 1
+        return image
+
+    for i in range(6):
+        PIL.Image.fromarray(np.random.default_rng(i).integers(0, 256, (99, 99), dtype=np.uint8)).save(
+            tmp_path / f"{i}.png"
+        )
+    monkeypatch.setattr(folder, "read_image", watched)
+    monkeypatch.setattr(folder, "_threads", lambda: 4)
+    load(tmp_path, wants=("image",))
+    assert most[0] > 1
+    most[0] = 0
+    monkeypatch.setattr(folder, "CHECK_BYTES", 6 * 99 * 99 + 2000)
+    load(tmp_path, wants=("image",))
+    assert most[0] == 1
+
+
+def test_a_header_of_an_array_is_not_read_before_its_length_is_checked(tmp_path):
+    import tracemalloc
+
+    path = NPZ_BOMBS["header"](tmp_path / "a.npz")
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=r"a header of \d+ bytes"):
+            load(path, wants=("image",))
+        assert tracemalloc.get_traced_memory()[1] < 4 * MIB
+    finally:
+        tracemalloc.stop()

@@ -155,14 +155,16 @@ def test_the_first_picture_of_a_camera_file(tmp_path):
 
 
 @pytest.mark.parametrize("foreground", ["binary", "any", 2, None])
-def test_a_mask_that_jpeg_smeared_gets_the_right_advice(tmp_path, foreground):
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_mask_that_jpeg_smeared_gets_the_right_advice(tmp_path, foreground, mode):
     for name in ("images", "masks"):
         (tmp_path / name).mkdir()
     blob = np.zeros((16, 16), np.uint8)
     blob[5:11, 3:12] = 255
+    colours = np.stack([blob, 0 * blob, 0 * blob], -1)
     for i in range(3):
         PIL.Image.fromarray(RNG.integers(0, 256, (16, 16), dtype=np.uint8)).save(tmp_path / f"images/{i}.png")
-        PIL.Image.fromarray(blob).save(tmp_path / f"masks/{i}.jpg", quality=75)
+        PIL.Image.fromarray(blob if mode == "L" else colours).save(tmp_path / f"masks/{i}.jpg", quality=75)
     with pytest.raises(UserError, match=r"masks/0\.jpg: mask with .* values in a JPEG.*PNG") as caught:
         load(tmp_path, foreground=foreground)
     assert "--foreground" not in str(caught.value)

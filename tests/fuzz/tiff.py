@@ -77,7 +77,7 @@ def read(content: bytes) -> np.ndarray | None:
             plain = page.photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)
             if len(file.pages) != 1 or not plain or page.tags.get(274) or page.axes not in ("YX", "YXS"):
                 return None
-            if page.size > 2**22 or page.extrasamples:
+            if page.size > 2**22 or page.extrasamples or np.min(page.bitspersample) < 8:
                 return None
             array = page.asarray()
     except Exception:  # a damaged file may raise anything
