@@ -374,12 +374,13 @@ def _times(ratios: np.ndarray, levels: np.ndarray) -> np.ndarray:
     n = len(ratios)
     finite = np.isfinite(ratios)
     entries = np.arange(1, n + 1)[finite]
-    with np.errstate(divide="ignore"):
+    # Tables that overflow give what is no number, and are refused at the end.
+    with np.errstate(divide="ignore", invalid="ignore"):
         position = np.interp(np.log(levels), np.log(ratios[finite]), entries)
-    position = np.where(levels < ratios[0], levels / ratios[0], position)
-    if not finite[-1]:
-        # 1 / r is straight in the last interval.
-        position = np.where(levels > ratios[-2], n - ratios[-2] / np.maximum(levels, ratios[-2]), position)
+        position = np.where(levels < ratios[0], levels / ratios[0], position)
+        if not finite[-1]:
+            # 1 / r is straight in the last interval.
+            position = np.where(levels > ratios[-2], n - ratios[-2] / np.maximum(levels, ratios[-2]), position)
     return position / n
 
 

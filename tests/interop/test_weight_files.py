@@ -318,7 +318,7 @@ def test_members_that_do_not_hold_what_they_announce(tmp_path):
         path.write_bytes(content)
         return path
 
-    with pytest.raises(UserError, match="password"):
+    with pytest.raises(UserError, match="it asks for a password"):
         read(changed(8, b"\x01\x00"))
     with pytest.raises(UserError, match="announces 1073741824 bytes"):
         read(changed(24, struct.pack("<I", 2**30)))
@@ -355,7 +355,7 @@ def safetensors(path, header, data=b"", length=None):
 F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 HEADERS = {
     "endless": ({"a": F32}, b"\0" * 8, 2**60),
-    "longer than allowed": (b" " * (8 * 2**20 + 1), b"", None),
+    "longer than allowed": (json.dumps({"a": F32}).encode() + b" " * 2**23, b"\0" * 8, None),
     "nested": (b"[" * 100_000, b"", None),
     "nested inside": (b'{"a":' * 50_000, b"", None),
     "huge": ({"a": F32 | {"shape": [2**40, 2**40]}}, b"\0" * 8, None),
