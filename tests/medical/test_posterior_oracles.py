@@ -268,6 +268,23 @@ def test_score_mri_leaves_the_measurements_at_their_share_of_the_state(name, cor
 
 
 @pytest.mark.parametrize("name", SHRINKING)
+def test_the_projection_mixes_in_measurements_as_noisy_as_the_state(name):
+    """What the denoiser sees of the measured part is ``alpha y + N(0, sigma^2)``: the law above hardly feels alpha."""
+    path, n, seen = SHRINKING[name], 4000, []
+
+    def denoise(x, t):
+        seen.append(x)
+        return 0.3 * x
+
+    step = reconstruction.projection(ddim(path), path, OPERATOR, measured(n), corrections=0)
+    grid = grids.uniform(path, 5)
+    step.step(denoise, keys_of(n), step.init(jnp.zeros((n, D)), grid), grid[3], grid[4])
+    part, sigma = np.asarray(seen[0] @ A.T, np.float64), float(path.sigma(grid[3]))
+    assert np.abs(part.mean(0) - float(path.alpha(grid[3])) * Y).max() < 5 * sigma / np.sqrt(n)
+    np.testing.assert_allclose(part.std(0), sigma, rtol=5 / np.sqrt(2 * n))
+
+
+@pytest.mark.parametrize("name", SHRINKING)
 def test_the_last_projection_puts_in_the_share_of_the_data_end(name):
     path = SHRINKING[name]
     grid = grids.uniform(path, 5)
