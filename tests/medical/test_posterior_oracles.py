@@ -227,7 +227,7 @@ def test_linear_methods_have_the_law_of_their_published_recursions(name):
 
 @pytest.mark.parametrize("strength", [1.0, 0.3])
 def test_score_mri_has_the_law_of_its_recursion_where_alpha_is_below_1(strength):
-    """On the path that it was published for alpha is 1, and a forgotten one would not show."""
+    """Its last steps decide most of the law; what stands at each time is held by the test below."""
     mean, covariance = _law(_score_mri_law(strength))
     x = drawn(score_mri, "long", CHAINS, strength)
     free = np.linalg.svd(A)[2][M:]
@@ -246,7 +246,10 @@ SHRINKING = {
 @pytest.mark.parametrize("name", SHRINKING)
 @pytest.mark.parametrize("corrections", [0, 1, 2])
 def test_score_mri_leaves_the_measurements_at_their_share_of_the_state(name, corrections):
-    """``A x = alpha y`` after each correction, as the denoiser sees it, and after the predictor, at any time."""
+    """``A x = alpha y`` after each correction, as the denoiser sees it, and after the predictor, at any time.
+
+    On the path that it was published for alpha is 1, and a forgotten one would not show.
+    """
     path = SHRINKING[name]
     grid = grids.uniform(path, 5)
     seen = []
@@ -265,6 +268,35 @@ def test_score_mri_leaves_the_measurements_at_their_share_of_the_state(name, cor
             np.testing.assert_allclose(state.x @ A.T, path.alpha(s) * measured(4), atol=2e-5)
             if corrections:  # the last evaluation is at a corrected state
                 np.testing.assert_allclose(seen[-1][0] @ A.T, path.alpha(t) * measured(4), atol=2e-5)
+
+
+@pytest.mark.parametrize("name", SHRINKING)
+def test_the_projection_mixes_in_measurements_as_noisy_as_the_state(name):
+    """What the denoiser sees of the measured part is ``alpha y + N(0, sigma^2)``: the law above hardly feels alpha."""
+    path, n, seen = SHRINKING[name], 4000, []
+
+    def denoise(x, t):
+        seen.append(x)
+        return 0.3 * x
+
+    step = reconstruction.projection(ddim(path), path, OPERATOR, measured(n), corrections=0)
+    grid = grids.uniform(path, 5)
+    step.step(denoise, keys_of(n), step.init(jnp.zeros((n, D)), grid), grid[3], grid[4])
+    part, sigma = np.asarray(seen[0] @ A.T, np.float64), float(path.sigma(grid[3]))
+    assert np.abs(part.mean(0) - float(path.alpha(grid[3])) * Y).max() < 5 * sigma / np.sqrt(n)
+    np.testing.assert_allclose(part.std(0), sigma, rtol=5 / np.sqrt(2 * n))
+
+
+@pytest.mark.parametrize("name", SHRINKING)
+def test_diffpir_weighs_the_prediction_by_the_signal_to_noise_ratio(name):
+    """``A x0 = (y + rho A x0_hat) / (1 + rho)`` with ``rho = weight noise^2 alpha^2 / sigma^2``."""
+    path, noise, weight = SHRINKING[name], 0.3, 2.0
+    x = jax.random.normal(jax.random.key(0), (4, D))
+    near = reconstruction.diffpir(lambda x, t: 0.5 * x, OPERATOR, measured(4), path, noise=noise, weight=weight)
+    for t in (0.3, 0.6):
+        rho = weight * (noise * float(path.alpha(t)) / float(path.sigma(t))) ** 2
+        want = (Y + rho * np.asarray(0.5 * x @ A.T, np.float64)) / (1 + rho)
+        np.testing.assert_allclose(near(x, jnp.float32(t)) @ A.T, want, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", SHRINKING)
