@@ -277,6 +277,26 @@ def test_home_data_that_are_gone_are_asked_for(tmp_path):
     assert "the run's own data are needed" in refusal(str(tmp_path / "gone.npz"), other)
 
 
+@pytest.mark.parametrize("n", [1, 3])
+def test_too_few_images_for_a_set_are_one_line(tmp_path, n):
+    home, other = save(tmp_path / "home.npz", 30), save(tmp_path / "other.npz", n)
+    known = {"value_range": [[0.0], [255.0]], "channels": 1, "classes": []}
+    config = dataclasses.replace(gan.SMOKE, data=home)
+    used, splits, _ = other_data.load_for_evaluation(gan.EXPERIMENT, config, config, known, other)
+    with pytest.raises(UserError, match=f"{n} images are too few"):
+        fidelity.Real(used, known, splits, None)
+
+
+def test_other_data_without_a_lesion_are_one_line(tmp_path):
+    home = save(tmp_path / "home.npz", 30, masks=masks(30, range(0, 30, 2)))
+    other = save(tmp_path / "other.npz", 3, masks=masks(3, range(3)))
+    known = {"value_range": [[0.0], [255.0]], "channels": 1, "classes": []}
+    config = dataclasses.replace(anomaly_diffusion.SMOKE, data=home)
+    used, splits, _ = other_data.load_for_evaluation(anomaly_diffusion.EXPERIMENT, config, config, known, other)
+    with pytest.raises(UserError, match="none of its test images has a lesion"):
+        judging.bench(used, known, splits)
+
+
 # The command
 
 

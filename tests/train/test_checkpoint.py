@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import types
 
 import jax
 import jax.numpy as jnp
@@ -229,3 +230,53 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="could not be written"):
         Checkpointer(tmp_path / "file" / "checkpoints")
+
+
+def test_reads_that_nobody_waits_for_say_nothing(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: said.append(found.exc_value))
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: said.append(error))
+    save(tmp_path, 1)
+    values_of(tmp_path, 1)[0].write_bytes(b"")
+    for _ in range(3):
+        with pytest.raises(UserError):
+            load_params(tmp_path)
+    late, other = RuntimeError("Event loop is closed"), RuntimeError("of somebody else")
+    for error in (late, other):
+        sys.excepthook(RuntimeError, error, None)
+        sys.unraisablehook(types.SimpleNamespace(exc_value=error, object=None))
+    assert said == [other, other]
+
+
+MANY = """
+import sys, jax, jax.numpy as jnp, numpy as np
+from jaxgen.errors import UserError
+from jaxgen.train import Checkpointer, TrainState, load_params
+
+params = {f"layer_{i}": {"w": jax.random.normal(jax.random.key(i), (3, 3, 8, 8)), "b": jnp.ones(8)} for i in range(20)}
+with Checkpointer(sys.argv[1]) as checkpointer:
+    checkpointer.save(TrainState(jnp.int32(1), params, params, {}, jax.random.key(0)), position=1)
+from pathlib import Path
+files = [p for p in Path(sys.argv[1], "1", "ema").rglob("*") if p.is_file() and p.parent.name == "d"]
+largest = max(files, key=lambda p: p.stat().st_size)
+whole = largest.read_bytes()
+for seed in range(6):
+    damaged = bytearray(whole)
+    for place in np.random.default_rng(seed).integers(len(whole), size=20 * seed + 1):
+        damaged[place] ^= 0x40
+    largest.write_bytes(damaged)
+    try:
+        load_params(sys.argv[1])
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_flipped_bytes_among_many_arrays_are_one_line_each(tmp_path):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    argv = [sys.executable, "-c", MANY, str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment, check=True)
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert len(lines) >= 4
+    assert all("this checkpoint cannot be read" in line and "copy it again" in line for line in lines)
