@@ -505,8 +505,8 @@ def _eval(argv: list[str], context: _Context) -> int:
     return 0
 
 
-_COMPARE_EPILOG = """REAL and GENERATED are folders of images (or of folders of them, one a class), runs or
-their samples/, patterns such as 'a/*.png', or .npz or .npy files (an array called images, samples, volumes or arr_0,
+_COMPARE_EPILOG = """REAL and GENERATED are folders of images (or of folders of them, one a class), runs or their
+samples/, patterns such as 'a/*.png', or .npz or .npy files (an array called images, samples, volumes or arr_0,
 [n, height, width, channels]). The same number of images is taken of each, since the Frechet distance falls with it.
 The range of values is that of the numbers' type, once for a set: 0 to 255 for 8 bits, -1 to 1 for samples of jaxgen
 and for floats that fill it. For all others --range says it, and what --range says holds for both sets.

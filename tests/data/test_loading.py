@@ -582,9 +582,9 @@ def test_slices_are_advised_where_they_help(tmp_path):
 def test_npy_with_channels_first_is_refused_with_the_fix(tmp_path, shape):
     array = RNG.normal(size=shape)
     for i in range(3):
-        np.save(tmp_path / f"{i}.npy", array)
+        np.save(tmp_path / f"{i}.npy", array + i)
     with pytest.raises(UserError, match=r"0\.npy: array of size .*np\.moveaxis\(array, 0, -1\)"):
         load(tmp_path, wants=("image",))
     for i in range(3):
-        np.save(tmp_path / f"{i}.npy", np.moveaxis(array, 0, -1))
+        np.save(tmp_path / f"{i}.npy", np.moveaxis(array + i, 0, -1))
     assert load(tmp_path, wants=("image",)).train[0]["image"].shape == (*shape[1:], shape[0])
