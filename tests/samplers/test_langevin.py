@@ -14,6 +14,7 @@ from jaxgen.samplers import (
     reverse_diffusion,
     sample,
 )
+from jaxgen.samplers.langevin import langevin_step
 
 X, X0 = jnp.array([[0.5, -1.0, 0.1], [2.0, 0.0, 0.4]]), jnp.array([[1.0, 0.5, 0.0], [-0.3, 0.2, 0.7]])
 KEY = jax.random.key(0)
@@ -99,3 +100,14 @@ def test_one_copy_of_the_network_and_the_last_step_lands_on_x0(make):
     np.testing.assert_allclose(end, X0, atol=1e-6)
     assert traced == [()]
     assert sorted(called) == ([1.0] * 4 + [5.0] * 4 if make is not annealed_langevin else [1.0] * 4)
+
+
+@pytest.mark.parametrize("path", [paths.cosine(), paths.rectified(), paths.variance_preserving()])
+def test_a_langevin_step_follows_the_score_where_alpha_is_below_1(path):
+    """``x + e score + sqrt(2 e) z``, the score ``(alpha x0 - x) / sigma^2``; alpha is 1 in the formulas of EDM."""
+    t, snr, z = jnp.float32(0.4), 0.3, jax.random.normal(KEY, X.shape)
+    alpha, sigma = float(path.alpha(t)), float(path.sigma(t))
+    score = (alpha * np.asarray(X0) - np.asarray(X)) / sigma**2
+    size = 2 * (snr * np.linalg.norm(z) * sigma / np.linalg.norm(sigma * score)) ** 2
+    want = np.asarray(X) + size * score + np.sqrt(2 * size) * np.asarray(z)
+    np.testing.assert_allclose(langevin_step(path, X, X0, z, t, snr, jnp.linalg.norm), want, rtol=1e-5, atol=1e-6)
