@@ -24,6 +24,7 @@ from jaxgen.data.arrays import npz_headers, read_npz
 from jaxgen.data.checks import FOREGROUND, absent_foreground, apply_foreground, name_foreground, parse_foreground
 from jaxgen.data.images import fit_shape, resize
 from jaxgen.data.phantoms import Lesion, brain2d
+from jaxgen.data.source import identity
 from jaxgen.errors import UserError
 from jaxgen.experiment import StageSpec
 from jaxgen.families import denoising_autoencoder_model, gaussian_likelihood, vae_model
@@ -212,12 +213,19 @@ def measure_data(config: AnomalyConfig, splits: Splits) -> dict[str, Any]:
     """
     if config.data == PHANTOM:
         return {"value_range": [[0.0], [1.0]], "channels": 1, "classes": []}
+    home = identity(splits.train)
     example = splits.train[0]["image"]
     low, high = (np.array(bound) for bound in measure_range(splits.train))
     high = high + HEADROOM * (high - low)
     if example.dtype == np.uint8:
         high = np.minimum(high, 255.0)
-    return {"value_range": [low.tolist(), high.tolist()], "channels": int(example.shape[-1]), "classes": []}
+    measured = {"value_range": [low.tolist(), high.tolist()], "channels": int(example.shape[-1])}
+    return {**measured, "classes": [], "home": home}
+
+
+def is_home(constants: Mapping[str, Any], splits: Splits) -> bool:
+    """Whether a run was trained on these training images: its baselines may be fitted to no others."""
+    return isinstance(splits.train, Drawn) or constants.get("home") == identity(splits.train)
 
 
 def prepared(config: AnomalyConfig, constants: Mapping[str, Any], source: Source, most: int | None = None) -> dict:

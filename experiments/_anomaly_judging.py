@@ -30,7 +30,7 @@ class Bench(NamedTuple):
     """What methods are judged on; all images ``[n, h, w, c]`` in [-1, 1].
 
     Attributes:
-        train: healthy images for the baselines.
+        train: healthy images for the baselines; none if the run was trained on others.
         validation: healthy images.
         chosen_on: validation images with artificial anomalies, and their masks.
         lesions: by the name of a set: images and masks of lesions.
@@ -48,8 +48,10 @@ class Bench(NamedTuple):
 
 def bench(config: AnomalyConfig, constants: Mapping[str, Any], splits: Splits) -> Bench:
     """The images of an evaluation."""
-    train = shared.prepared(config, constants, splits.train, MOST_TRAIN)["image"]
     validation = shared.prepared(config, constants, splits.validation, config.chosen_on)["image"]
+    train = validation[:0]
+    if shared.is_home(constants, splits):
+        train = shared.prepared(config, constants, splits.train, MOST_TRAIN)["image"]
     artificial = _artificial(config, validation)
     if config.data == shared.PHANTOM:
         drawn = {kind: shared.phantoms(config, config.lesions, 3, lesion) for kind, lesion in LESIONS.items()}
@@ -87,7 +89,16 @@ def _artificial(config: AnomalyConfig, validation: np.ndarray) -> tuple[np.ndarr
 
 
 def baselines(config: AnomalyConfig, train: np.ndarray) -> dict[str, Method]:
-    """What every method must beat."""
+    """What every method must beat.
+
+    Raises:
+        UserError: without training images.
+    """
+    if not len(train):
+        raise UserError(
+            "the baselines are fitted to the images that the run was trained on, and these are others; "
+            "evaluate other data with `jaxgen eval RUN --data OTHER`"
+        )
     residual = shared.RESIDUALS[config.residual]
     brightness = (lambda x: -anomaly.intensity(x)) if config.residual == "darker" else anomaly.intensity
     detectors = {"intensity": brightness, "z-scores": anomaly.z_map(train, residual=residual)}

@@ -25,6 +25,7 @@ import jaxgen
 from jaxgen import consent, evaluation_page, local_paths, other_data, report, runs
 from jaxgen.config import RunConfig, choose_preset, diff, flag, from_dict, nearest, to_dict
 from jaxgen.data.pipeline import Feed
+from jaxgen.data.source import identity
 from jaxgen.discovery import names
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, find, is_file, stages_of
@@ -301,6 +302,7 @@ def evaluate(path: Path, data: str | None, out: Path | None, say: Say = print, *
         about, home = _about_data(splits), splits.name
         where = f"{other_data.count(splits.test)} of {splits.name}, the test set"
         note = ""
+    constants.setdefault("home", identity(splits.train))  # runs of before did not keep it
     target = out or folder.path / "evaluations" / _label(config.data or "own")
     with new_folder(target, "--out"):
         say(f"evaluating {where}")

@@ -127,12 +127,22 @@ def join(names: Sequence[str], known: Sequence[Identity]) -> list[str]:
 
     Returns:
         For each example the name of its group, the first by the alphabet of those that became one; so examples that
-        nothing binds keep their own, and the order of examples does not matter.
+        nothing binds keep their own, and the order of examples does not matter. Equal pixels bind only where this
+        leaves the three groups that a split needs: a set of one image again and again has nothing to keep apart.
 
     Example:
-        >>> join(["a", "b", "c", "d"], identities(["p", "q", "p", "r"], [], [None, "x", "x", None]))
-        ['a', 'a', 'a', 'd']
+        >>> join(list("abcde"), identities(["p", "q", "p", "r", "s"], [], [None, "x", "x", None, None]))
+        ['a', 'a', 'a', 'd', 'e']
+        >>> join(["a", "b", "c"], identities(None, [], ["x", "x", "x"]))
+        ['a', 'b', 'c']
     """
+    found = _join(names, known)
+    if len(set(found)) >= 3:
+        return found
+    return _join(names, [identity for identity in known if identity.what != "pixels"])
+
+
+def _join(names: Sequence[str], known: Sequence[Identity]) -> list[str]:
     parent = list(range(len(names)))
 
     def root(i: int) -> int:

@@ -312,10 +312,10 @@ def test_texts():
 
 
 def test_groups_that_share_something_become_one_whatever_their_order():
-    known = identities(list("ppqqr"), [], [None, "x", "x", None, None])
-    assert join(list("abcde"), known) == list("aaaae")
-    turned = identities(list("rqqpp"), [], [None, None, "x", "x", None])
-    assert join(list("edcba"), turned) == list("eaaaa")
+    known = identities(list("ppqqrs"), [], [None, "x", "x", None, None, None])
+    assert join(list("abcdef"), known) == list("aaaaef")
+    turned = identities(list("srqqpp"), [], [None, None, None, "x", "x", None])
+    assert join(list("fedcba"), turned) == list("feaaaa")
 
 
 def test_groups_of_mixed_classes_are_split_by_group():
@@ -323,3 +323,9 @@ def test_groups_of_mixed_classes_are_split_by_group():
     parts = split_by_class(groups, labels, ["a", "b"], seed=0, where="x", wanted=True)
     held = [{groups[i] for i in part} for part in parts.values()]
     assert sum(map(len, held)) == 9
+
+
+def test_a_set_of_one_image_again_and_again_can_be_split():
+    known = identities(None, [], ["x", "x", "x", "x"])
+    assert join(list("abcd"), known) == list("abcd")
+    assert join(list("abcde"), identities(None, [], ["x", "x", "y", "z", "z"])) == list("aacdd")
