@@ -5,7 +5,6 @@ on disk where that is more: real scans compress less than that, and large files 
 the environment variable ``JAXGEN_MAX_FILE_MIB``) raises the 256 MiB.
 """
 
-import gzip
 import os
 import stat
 import zlib
@@ -74,21 +73,6 @@ def check_size(path: str | PathLike[str], announced: int, what: str = "") -> Non
             f"{where} announces {needed} MiB of data, more than the {most // 2**20} MiB that a file of its size on "
             f"disk may decode to; if that is right, give --max-file-mib {needed} or set {VARIABLE}"
         )
-
-
-def check_gzip(path: Path) -> None:
-    """Refuse a gzip file that unpacks to more than it may; it is unpacked piece by piece and nothing is kept.
-
-    Raises:
-        UserError: as `check_size`.
-    """
-    most, total = most_bytes(path), 0
-    with gzip.open(path) as file:
-        while piece := file.read(_CHUNK):
-            total += len(piece)
-            if total > most:
-                break
-    check_size(path, total)
 
 
 def check_deflated(path: Path, file: BinaryIO, wbits: int = -zlib.MAX_WBITS) -> None:
