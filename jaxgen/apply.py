@@ -97,7 +97,7 @@ def apply_run(
             except Exception as error:
                 failed.append(_line(error, path))
                 done = {"error": failed[-1]}
-            summary[_key(path)] = done
+            summary[_key(path, stems)] = done
     finally:
         runs.write_json(out / "summary.json", summary)
     _print_lines("failed", failed, len(failed))
@@ -123,9 +123,12 @@ def _utf8(stem: str, path: Path) -> str:
     return stem
 
 
-def _key(path: Path) -> str:
-    """The name of an image in the summary, which is UTF-8."""
-    return path.name.encode("utf-8", "backslashreplace").decode()
+def _key(path: Path, stems: Mapping[Path, str]) -> str:
+    """The name of an image in the summary, which is UTF-8; as its results are named where several files share it."""
+    name = path.name
+    if sum(other.name == name for other in stems) > 1:
+        name = stems[path] + name.removeprefix(readers.stem(path))
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _line(error: Exception, path: Path) -> str:

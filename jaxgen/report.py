@@ -600,7 +600,7 @@ def _details(run: _Run) -> str:
     changed = [key.replace("_", " ") for key in run.about.get("changed", [])]
     groups = {
         "Configuration": _pairs(config, changed),
-        "Data": _pairs({key: _value(value) for key, value in run.data.items()}),
+        "Data": _pairs({key: _value(value) for key, value in run.data.items() if key != "test_patients"}),
         "Environment": _pairs({key: _value(value) for key, value in _flat(run.environment).items()}),
     }
     return "".join(

@@ -6,6 +6,7 @@ import datetime
 import functools
 import io
 import json
+import math
 import os
 import platform
 import shlex
@@ -125,6 +126,8 @@ def train(
             _same_data(folder, data)
             say(f"going on with {path}")
         constants = runs.read_object(folder.constants)
+        if resuming:
+            _as_measured(folder.constants, constants, experiment.measure(config, splits))
         clock = _Clock(folder, began, loaded, config.batch_size)
         trained = _train_stages(experiment, config, constants, splits, folder, clock, quiet or not chief)
         if not chief:
@@ -199,6 +202,28 @@ def _as_trained_with(path: Path, saved: Mapping[str, Any], measured: Mapping[str
             raise UserError(
                 f"{path}: {name!r} is not what the run was trained with; restore the file from a copy of the run"
             )
+
+
+def _as_measured(path: Path, saved: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
+    """Refuse constants of an unfinished run that are not those of its data."""
+    wanted = runs.plain(measured)
+    for name in [*wanted, *saved]:
+        if name not in saved or name not in wanted or not _near(saved[name], wanted[name]):
+            raise UserError(
+                f"{path}: {name!r} is not what was measured on the run's data when it began; restore the file from a "
+                "copy, or start a new run in another --workdir"
+            )
+
+
+def _near(a: Any, b: Any) -> bool:
+    """Whether two values of JSON are equal, numbers up to what another machine may round."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_near(a[name], b[name]) for name in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_near, a, b))
+    if isinstance(a, bool) or isinstance(b, bool) or not (isinstance(a, int | float) and isinstance(b, int | float)):
+        return a == b
+    return math.isclose(a, b, rel_tol=1e-3, abs_tol=1e-6)
 
 
 def open_config(path: Path | str) -> tuple[runs.RunFolder, Experiment, str, RunConfig]:

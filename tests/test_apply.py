@@ -196,3 +196,14 @@ def test_a_dicom_seg_that_cannot_be_made_is_the_failure_of_its_file(toy_run, ima
     assert "a.dcm: DICOM SEG cannot be made for it (AttributeError" in failed
     assert "leave --dicom-seg out" in failed
     assert "files" in summary["b.dcm"]
+
+
+@pytest.mark.parametrize("folders", [("a", "b"), ("a/c", "b/c"), ("", "b")])
+def test_images_of_one_name_in_several_folders_each_have_an_entry(toy_run, tmp_path, folders):
+    for k, folder in enumerate(folders):
+        write(tmp_path / "in" / folder / "im.dcm", np.full((8, 8), k, np.uint16), SeriesInstanceUID=f"1.{k}")
+    assert apply_run(toy_run, [str(tmp_path / "in")], tmp_path / "out", quiet=True) == []
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    written = {name for entry in summary.values() for name in entry["files"]}
+    assert len(summary) == 2
+    assert written == {path.name for path in (tmp_path / "out").iterdir()} - {"summary.json"}

@@ -28,7 +28,16 @@ CONSTANTS = [
     "{",
     "\xff",
 ]
-CHOSEN = ["[]", "5", '{"threshold": []}', '{"threshold": null}', '{"a": {"b": {"c": 1}}}', '{"a": true}', DEEP, "{,}"]
+CHOSEN = [
+    "[]",
+    "5",
+    '{"threshold": []}',
+    '{"threshold": {"a": []}}',
+    '{"a": {"b": {"c": 1}}}',
+    '{"a": true}',
+    DEEP,
+    "{,}",
+]
 
 
 @pytest.fixture
@@ -60,6 +69,30 @@ def test_constants_that_are_not_those_of_the_training(commands, copied, capsys, 
     (copied / "constants.json").write_text(text, encoding="latin-1")
     for argv in commands:
         refused(argv, capsys, "constants.json")
+
+
+@pytest.mark.parametrize("checkpoints", [True, False])
+@pytest.mark.parametrize("text", [*CONSTANTS, '{"top": 3.0, "more": 1}'])
+def test_an_unfinished_run_does_not_go_on_with_other_constants(copied, capsys, text, checkpoints):
+    (copied / "metrics.json").unlink()
+    if not checkpoints:
+        shutil.rmtree(copied / "checkpoints")
+    (copied / "constants.json").write_text(text, encoding="latin-1")
+    refused(["run", str(copied)], capsys, "constants.json")
+
+
+def test_an_unfinished_run_goes_on_with_its_own_constants(copied, capsys):
+    (copied / "metrics.json").unlink()
+    assert main(["run", str(copied)]) == 0
+    assert (copied / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("source", [{"a": 1}, [1], 7, True, "x.py\0", "folder", "x.txt"])
+def test_a_source_that_is_no_python_file(commands, copied, capsys, source):
+    about = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps(about | {"source": source}))
+    for argv in [*commands, ["run", str(copied)]]:
+        refused(argv, capsys, "config.json: its source")
 
 
 @pytest.mark.parametrize("text", CHOSEN)
@@ -131,7 +164,7 @@ def flip(file, seed):
 def test_flipped_bytes_of_checkpoints_are_one_line_without_tracebacks(copied, tmp_path, seed):
     for file in data_files(copied):
         flip(file, seed)
-    argv = [sys.executable, "-m", "jaxgen", "sample", str(copied), "--out", str(tmp_path / "out")]
+    argv = [sys.executable, "-m", "jaxgen", "sample", str(copied), "--trust-code", "--out", str(tmp_path / "out")]
     done = subprocess.run(argv, capture_output=True, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr

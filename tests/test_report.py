@@ -506,3 +506,16 @@ def test_a_wide_table_fits_a_phone(copied, other, tmp_path, width):
         phone = width <= 600
         assert not phone or said["scrolled"] == []
         assert (said["heads"] == 0, said["names"] > 0) == (phone, phone), "heads above the columns, or before each cell"
+
+
+@pytest.mark.parametrize("images", [True, False])
+@pytest.mark.parametrize("patients", [["ID-77"], ["ID-77", "ID-78"], ["ID-77 <b>"]])
+def test_no_page_shows_the_ids_of_test_patients(toy_run, tmp_path, patients, images):
+    shutil.copytree(toy_run, tmp_path / "run")
+    about = json.loads((tmp_path / "run" / "data.json").read_text())
+    about |= {"test_patients": patients, "patients": {"test": len(patients), "train": 4}}
+    (tmp_path / "run" / "data.json").write_text(json.dumps(about))
+    folder = runs.open_run(tmp_path / "run")
+    assert "ID-7" not in report.page(folder, images=images)
+    assert "patients" in report.page(folder, images=images)
+    assert "ID-7" not in report.compare([folder, folder], images=images)

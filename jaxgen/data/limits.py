@@ -8,6 +8,7 @@ the environment variable ``JAXGEN_MAX_FILE_MIB``) raises the 256 MiB.
 import os
 import stat
 import zlib
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
@@ -42,10 +43,7 @@ def most_bytes(path: str | PathLike[str]) -> int:
     Raises:
         UserError: if the environment variable is no whole number from 1.
     """
-    text = os.environ.get(VARIABLE) or str(DEFAULT_MIB)
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) < 2**43:
-        raise UserError(f"{VARIABLE}={text}: not a whole number of MiB from 1; set it anew, or unset it")
-    return max(int(text) * 2**20, RATIO * _on_disk(path))
+    return max(_limit(), RATIO * _on_disk(path))
 
 
 def check_size(path: str | PathLike[str], announced: int, what: str = "") -> None:
@@ -65,14 +63,34 @@ def check_size(path: str | PathLike[str], announced: int, what: str = "") -> Non
         ...
         jaxgen.errors.UserError: ...limits.py: announces 1048576 MiB of data, ...
     """
-    most = most_bytes(path)
+    _check(f"{path}: {what}" if what else f"{path}:", announced, most_bytes(path), "a file of its size")
+
+
+def _check(where: str, announced: int, most: int, what: str) -> None:
     if announced > most:
-        where = f"{path}: {what}" if what else f"{path}:"
         needed = -(-announced // 2**20)
         raise UserError(
-            f"{where} announces {needed} MiB of data, more than the {most // 2**20} MiB that a file of its size on "
-            f"disk may decode to; if that is right, give --max-file-mib {needed} or set {VARIABLE}"
+            f"{where} announces {needed} MiB of data, more than the {most // 2**20} MiB that {what} on disk "
+            f"may decode to; if that is right, give --max-file-mib {needed} or set {VARIABLE}"
         )
+
+
+def check_files(path: str | PathLike[str], files: Iterable[str | PathLike[str]], announced: int) -> None:
+    """Refuse files that together announce more bytes than they may decode to.
+
+    Args:
+        path: what they make up, for the message.
+        files: on disk; each counts once.
+        announced: bytes after decoding.
+
+    Raises:
+        UserError: as `check_size`.
+
+    Example:
+        >>> check_files("scans", [__file__], 2**20)
+    """
+    held = sum(_on_disk(file) for file in dict.fromkeys(files))
+    _check(f"{path}:", announced, max(_limit(), RATIO * held), "files of their size")
 
 
 def check_deflated(path: Path, file: BinaryIO, wbits: int = -zlib.MAX_WBITS) -> None:
@@ -108,6 +126,13 @@ def require_file(path: str | PathLike[str]) -> None:
             raise UserError(f"{path}: a {name}, not a file; take it out or name a file")
     if stat.S_ISBLK(mode):
         raise UserError(f"{path}: a device, not a file; take it out or name a file")
+
+
+def _limit() -> int:
+    text = os.environ.get(VARIABLE) or str(DEFAULT_MIB)
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) < 2**43:
+        raise UserError(f"{VARIABLE}={text}: not a whole number of MiB from 1; set it anew, or unset it")
+    return int(text) * 2**20
 
 
 def _on_disk(path: str | PathLike[str]) -> int:

@@ -53,6 +53,7 @@ _NAMES = {
     "label_names": ("label_names", "class_names"),
     "rater_names": ("rater_names", "raters"),
 }
+_MOST_CHANNELS = 16
 _TEXTS = ("split", "patient", "names", "image_id")
 _SPLIT_NAMES = {
     "train": "train",
@@ -271,6 +272,8 @@ def _shapes(data: Example, where: dict[str, str], options: Options) -> tuple[Exa
     flat = images.ndim > 4 or options.spatial != 3  # a last axis of 1 is a channel, of a mask too
     if other is not None and entry is not None and flat and images.shape[-1] == 1 and other.shape == images.shape:
         other = data[entry] = other[..., 0]
+    if other is not None and entry is not None and other.shape[-1] == 1 != images.shape[-1] and other.ndim > 3:
+        other = data[entry] = other[..., 0] if other.shape[:-1] in (images.shape, images.shape[:-1]) else other
     raters = False
     if other is not None and entry is not None:
         plain, with_channels = images.shape[1:], images.shape[1:-1]
@@ -289,6 +292,11 @@ def _shapes(data: Example, where: dict[str, str], options: Options) -> tuple[Exa
             )
     elif options.spatial is not None and not options.slices:
         channels = images.ndim == 5 or images.ndim == options.spatial + 2
+        if other is None and options.spatial == 2 and images.ndim == 4 and images.shape[-1] > _MOST_CHANNELS:
+            raise UserError(
+                f"{where['image']} has size {images.shape}, volumes or images of {images.shape[-1]} channels, of which "
+                f"at most {_MOST_CHANNELS} are read; add --slices to take volumes slice by slice"
+            )
     else:
         channels = images.ndim == 5 or (images.ndim == 4 and images.shape[-1] <= 4)
     images = images if channels else images[..., None]
@@ -302,7 +310,8 @@ def _shapes(data: Example, where: dict[str, str], options: Options) -> tuple[Exa
         )
     if options.spatial is not None and rank != options.spatial and not (rank == 3 and options.slices and wanted == 2):
         fix = "add --slices to take volumes slice by slice" if rank == 3 else "give volumes"
-        fix = "save [n, height, width], or [n, height, width, channels]" if thin or images.shape[3:4] == (1,) else fix
+        if thin or (rank == 3 and images.shape[3] == 1):
+            fix = "save [n, height, width], or [n, height, width, channels]"
         raise UserError(
             f"{where['image']} has {rank} spatial axes {images.shape[1:-1]}, but {wanted} are wanted; {fix}"
         )
@@ -316,6 +325,8 @@ def _require_channels_last(data: Example, where: dict[str, str], options: Option
     first = channels_first(shape) or any(mask == shape[1:] != shape[:-1] for mask in masks)
     if len(shape) == 3 and options.spatial == 2 and not options.slices and not masks:
         first = first or shape[0] < shape[1] == shape[2]  # or it were as many channels as columns
+    if len(shape) == 3 and options.slices and all(mask[-3:] == shape for mask in masks):
+        first = first or 2 * shape[0] <= shape[1] == shape[2]  # square slices, a few of them, first
     if len(shape) == 4 and shape[0] <= 16 < shape[3]:
         first = first or shape[0] < min(shape[1:])
     if not first:
@@ -461,7 +472,8 @@ def _split(
         parts = draw(np.arange(len(names)))
     else:
         held = {s: np.flatnonzero(given == s) for s in SHARES if (given == s).any()}
-        groups.refuse_shared(held, known, shown, str(path), patients)
+        fix = "or join all parts as `images` (`labels`, ...), without a split: jaxgen then draws one that shares none"
+        groups.refuse_shared(held, known, shown, str(path), patients, *([] if "split" in joined else [fix]))
         parts = complete(held, draw)
     if wanted and classes is not None:
         require_trained(classes, parts, label_names, str(path))

@@ -175,12 +175,12 @@ def _describe(page: Any) -> str:
 
 def _axes(tiff: Any, pages: list, path: Path) -> tuple[tuple[int, ...], str, Any]:
     """Sizes and letters of the axes over pages, and the series where one page stands for several planes."""
-    noted = tiff.is_imagej or tiff.is_ome or tiff.is_shaped
+    noted = tiff.is_imagej or tiff.is_ome or (tiff.is_shaped and not _written_page_by_page(tiff, pages))
     if not noted:
         return ((len(pages),), "I", None) if len(pages) > 1 else ((), "", None)
     series = tiff.series
     if len(series) != 1:
-        raise UserError(f"{path}: {len(series)} images of several sizes; save them as separate files")
+        raise UserError(f"{path}: {len(series)} images or stacks in one file; save them as separate files")
     if series[0].kind not in ("imagej", "ome", "shaped") and (tiff.is_ome or len(pages) > 1):
         raise UserError(f"{path}: the notes on its axes do not fit its pages, or name other files; export a plain TIFF")
     inside = dict(zip(series[0].axes, series[0].shape, strict=True))
@@ -205,6 +205,12 @@ def _axes(tiff: Any, pages: list, path: Path) -> tuple[tuple[int, ...], str, Any
         if needed > path.stat().st_size:
             raise ValueError(f"{path.stat().st_size} of {needed} bytes")
     return planes, axes, virtual
+
+
+def _written_page_by_page(tiff: Any, pages: list) -> bool:
+    """Whether tifffile was given the pages one by one: it then notes each as an image of its own."""
+    series = tiff.series
+    return len(series) == len(pages) > 1 and all(tuple(one.shape) == tuple(pages[0].shape) for one in series)
 
 
 def _samples(page: Any, path: Path) -> int:

@@ -51,11 +51,17 @@ def check(path: Path, size: int, most: int) -> None:
         >>> check(Path("net.pth"), 5 * 2**20, 2**20)
         Traceback (most recent call last):
         ...
-        jaxgen.errors.UserError: net.pth: needs 5 MiB and the limit is 1; raise JAXGEN_MAX_FILE_MIB (or max_bytes)
+        jaxgen.errors.UserError: net.pth: needs 5 MiB and the limit is 1; if that is right, give \
+--max-file-mib 5 or set JAXGEN_MAX_FILE_MIB (in code: max_bytes)
     """
     if size > most:
-        needed = str(-(-size // _MIB)) if size < 2**63 else "more than 2^43"
-        raise UserError(f"{path}: needs {needed} MiB and the limit is {most // _MIB}; raise {VARIABLE} (or max_bytes)")
+        if size >= 2**63:
+            raise UserError(f"{path}: needs more than 2^43 MiB, which no file of weights does; copy it again")
+        needed = -(-size // _MIB)
+        raise UserError(
+            f"{path}: needs {needed} MiB and the limit is {most // _MIB}; if that is right, give --max-file-mib "
+            f"{needed} or set {VARIABLE} (in code: max_bytes)"
+        )
 
 
 def open_regular(path: Path, most: int) -> BinaryIO:

@@ -1,14 +1,19 @@
 """Means and covariances of features that come in parts: batch by batch, device by device, or from a file."""
 
+import math
+import stat
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib import format as npy_format
 from numpy.typing import ArrayLike
 
 from jaxgen.errors import UserError
+
+_MOST_BYTES = 256 * 2**20
 
 
 class Statistics(NamedTuple):
@@ -136,6 +141,7 @@ def load_statistics(path: str | Path) -> Statistics:
         Statistics(mean=array([1.]), covariance=array([[2.]]), number=2)
     """
     try:
+        _check_size(Path(path))
         with np.load(path, allow_pickle=False) as held:
             mean, covariance = (np.asarray(held[name], np.float64) for name in ("mu", "sigma"))
             number = int(held["number"]) if "number" in held else 0
@@ -144,3 +150,24 @@ def load_statistics(path: str | Path) -> Statistics:
     if mean.ndim != 1 or covariance.shape != (len(mean),) * 2 or not np.isfinite(covariance).all():
         raise UserError(f"{path}: 'mu' {mean.shape} and 'sigma' {covariance.shape} are no mean and covariance")
     return Statistics(mean, covariance, number)
+
+
+def _check_size(path: Path) -> None:
+    """Refuse what is no file, and arrays that unpack or announce more than a mean and a covariance do."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise UserError(f"{path}: no file; name a file of statistics")
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.filename not in ("mu.npy", "sigma.npy", "number.npy"):
+                continue
+            if info.file_size > _MOST_BYTES:
+                raise UserError(
+                    f"{path}: {info.filename} announces {info.file_size >> 20} MiB, more than the "
+                    f"{_MOST_BYTES >> 20} MiB that statistics may have; make the file again"
+                )
+            with archive.open(info) as file:
+                version = npy_format.read_magic(file)
+                read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+                shape, _, dtype = read(file)
+            if math.prod(shape) * dtype.itemsize > info.file_size:
+                raise ValueError(f"{info.filename} of {info.file_size} bytes announces {shape} of {dtype}")

@@ -30,6 +30,8 @@ def series(folder, heights, first=0, prefix="s", **tags):
         ((0, 1, 2, 3, 8, 13, 18), "mm apart: a slice is missing, or several scans are mixed"),
         ((*range(40), 41), r"2 mm from s39.dcm to s40.dcm where most of its 41 slices are 1 mm"),
         ((*range(11), *(10 + 1.04 * k for k in range(1, 11))), "mm apart"),  # adds up, though each step is near
+        ((0, 0.3, 0.8, 1.1), "0.5 mm from s1.dcm to s2.dcm"),
+        ((0, 0.1, 0.3, 0.4), "mm apart"),
         ((0, 0.001, 0.003, 0.004), "mm apart"),  # of a microscope, where a step is a micrometre
     ],
 )
@@ -101,6 +103,35 @@ def test_two_acquisitions_that_nothing_tells_apart(tmp_path, jitter):
         read_image(tmp_path / "s")
 
 
+@pytest.mark.parametrize("step", [0.625, 1.25, 2.33, 3.75])
+def test_places_rounded_to_a_tenth_of_a_millimetre_are_even(tmp_path, step):
+    series(tmp_path / "s", [round(i * step - 7, 1) for i in range(30)])
+    assert along(tmp_path / "s") == list(range(30))
+    assert np.isclose(read_image(tmp_path / "s").affine[2, 2], step, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("group", "creator", "element", "kind", "pair"),
+    [
+        (0x0019, "SIEMENS MR HEADER", 0x0C, "IS", (0, 800)),
+        (0x0043, "GEMS_PARM_01", 0x39, "IS", ([1000000000, 8, 0, 0], [1000000800, 8, 0, 0])),
+        (0x0043, "GEMS_PARM_01", 0x39, "IS", ([0, 8, 0, 0], [800, 8, 0, 0])),
+        (0x2001, "Philips Imaging DD 001", 0x03, "FL", (0.0, 800.0)),
+    ],
+)
+def test_b_values_in_private_tags_tell_volumes_apart(tmp_path, group, creator, element, kind, pair):
+    for k, value in enumerate(pair):
+        for i, z in enumerate((0, 2, 4)):
+            path = placed(tmp_path / "s" / f"{'ab'[k]}{i}.dcm", z, 10 * k + i, InstanceNumber=3 * k + i + 1)
+            data = pydicom.dcmread(path)
+            data.private_block(group, creator, create=True).add_new(element, kind, value)
+            data.save_as(path)
+    with pytest.raises(UserError, match=r"DiffusionBValue 800 is not that of a0.dcm \(0\)"):
+        read_image(tmp_path / "s")
+    assert along(tmp_path / "s#1") == [0, 1, 2]
+    assert along(tmp_path / "s#2") == [10, 11, 12]
+
+
 @pytest.mark.parametrize(
     ("tag", "pair"),
     [
@@ -112,6 +143,7 @@ def test_two_acquisitions_that_nothing_tells_apart(tmp_path, jitter):
         ("ContrastBolusAgent", (None, "some")),
         ("ImageType", (["ORIGINAL", "PRIMARY", "M"], ["ORIGINAL", "PRIMARY", "P"])),
         ("TriggerTime", (0.0, 350.0)),
+        ("SequenceName", ("*ep_b0", "*ep_b800t")),
     ],
 )
 def test_acquisitions_are_told_apart_by_tags(tmp_path, tag, pair):
@@ -277,3 +309,37 @@ def test_training_reads_series_as_apply_does(tmp_path):
     series(tmp_path / "images" / "case2", (6, 10), prefix="t")
     with pytest.raises(UserError, match="SeriesInstanceUID"):
         load(tmp_path, wants=("image",), spatial=3)
+
+
+@pytest.mark.parametrize("number", ["0", "3", "01", "-1", "two", ""])
+def test_the_number_of_a_volume_that_is_not_there(tmp_path, number):
+    series(tmp_path / "s", (0, 2, 4), SeriesInstanceUID="1.1")
+    series(tmp_path / "s", (0, 2, 4), 10, "t", SeriesInstanceUID="1.2")
+    for read in (read_image, read_header):
+        with pytest.raises(UserError, match="holds 2 volumes or images" if number == "3" else "no such file"):
+            read(f"{tmp_path / 's'}#{number}")
+
+
+def test_a_folder_whose_own_name_has_a_number(tmp_path):
+    series(tmp_path / "scan#2", (0, 2, 4))
+    assert along(tmp_path / "scan#2") == [0, 1, 2]
+    assert along(tmp_path / "scan#2#1") == [0, 1, 2]
+    series(tmp_path / "scan", (0, 2, 4), 10)
+    assert along(tmp_path / "scan#2") == [0, 1, 2]  # what is there by its name goes first
+    assert along(tmp_path / "scan#1") == [10, 11, 12]
+
+
+def test_a_series_of_many_small_files_has_a_limit_as_a_whole(tmp_path, monkeypatch):
+    for i in range(40):
+        path = placed(tmp_path / "s" / f"{i}.dcm", 2 * i)
+        data = pydicom.dcmread(path)
+        data.Rows = data.Columns = 256
+        data.PixelData = np.full((256, 256), i, np.uint16).tobytes()
+        data.compress(pydicom.uid.RLELossless)
+        data.save_as(path)
+    monkeypatch.setenv("JAXGEN_MAX_FILE_MIB", "1")
+    monkeypatch.setattr("jaxgen.data.limits.RATIO", 1)
+    with pytest.raises(UserError, match=rf"{tmp_path / 's'}: announces 10 MiB .* --max-file-mib 10"):
+        read_image(tmp_path / "s")
+    monkeypatch.setenv("JAXGEN_MAX_FILE_MIB", "10")
+    assert along(tmp_path / "s") == list(range(40))

@@ -588,3 +588,46 @@ def test_npy_with_channels_first_is_refused_with_the_fix(tmp_path, shape):
     for i in range(3):
         np.save(tmp_path / f"{i}.npy", np.moveaxis(array + i, 0, -1))
     assert load(tmp_path, wants=("image",)).train[0]["image"].shape == (*shape[1:], shape[0])
+
+
+@pytest.mark.parametrize("shape", [(10, 8, 8, 28), (10, 28, 28, 28), (10, 40, 24, 20), (10, 155, 24, 24)])
+def test_npz_volumes_are_not_taken_for_many_channels(tmp_path, shape):
+    path = save_npz(tmp_path, images=np.random.default_rng(0).integers(0, 255, shape, np.uint8))
+    with pytest.raises(UserError, match=rf"{shape[-1]} channels, of which at most 16 are read; add --slices"):
+        load(path, wants=("image",), spatial=2)
+    assert load(path, wants=("image",), spatial=2, slices=True).train[0]["image"].shape == (*shape[1:3], 1)
+    assert load(path, wants=("image",), spatial=3).train[0]["image"].shape == (*shape[1:], 1)
+
+
+@pytest.mark.parametrize("shape", [(10, 5, 32, 32), (10, 16, 32, 32), (10, 10, 20, 20)])
+@pytest.mark.parametrize("masked", [True, False])
+def test_npz_slices_first_are_not_cut_across(tmp_path, shape, masked):
+    images = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    path = save_npz(tmp_path, images=images, **({"masks": images % 2} if masked else {}))
+    with pytest.raises(UserError, match=r"slices first\); save it with them last: np.moveaxis\(images, 1, -1\)"):
+        load(path, wants=("image",), optional=("mask",), spatial=2, slices=True)
+    assert load(path, wants=("image",), spatial=3).train[0]["image"].shape == (*shape[1:], 1)
+
+
+@pytest.mark.parametrize("shape", [(10, 8, 9), (10, 8, 9, 5), (10, 8, 9, 3)])
+def test_npz_masks_with_a_last_axis_of_one(tmp_path, shape):
+    images = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    masks = images[..., :1] if images.ndim == 4 and shape[-1] < 5 else images[..., None]
+    spatial = 3 if shape[-1] == 5 else 2
+    splits = load(save_npz(tmp_path, images=images, masks=masks % 2), foreground="any", spatial=spatial)
+    i = int(splits.train.names[0])
+    assert np.array_equal(splits.train[0]["mask"], masks[i, ..., 0] % 2)
+
+
+@pytest.mark.parametrize("shape", [(10, 8, 9), (10, 28, 28), (10, 3, 64)])
+def test_npz_pictures_where_volumes_are_wanted(tmp_path, shape):
+    images = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    with pytest.raises(UserError, match=r"has 2 spatial axes .*, but 3 are wanted; give volumes"):
+        load(save_npz(tmp_path, images=images), wants=("image",), spatial=3)
+
+
+def test_npz_parts_that_share_an_image_can_be_joined(tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (10, 8, 8), np.uint8)
+    path = save_npz(tmp_path, train_images=images, test_images=images[3:5])
+    with pytest.raises(UserError, match=r"2 images are in several splits; .* join all parts as `images`"):
+        load(path, wants=("image",))

@@ -292,3 +292,24 @@ def test_other_files_that_ome_names_are_not_opened(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"a\.ome\.tif: the notes on its axes .*other files"):
         read_image(tmp_path / "a.ome.tif")
     assert set(opened) == {"a.ome.tif"}
+
+
+@pytest.mark.parametrize("extra", [{}, {"compression": "zlib"}, {"tile": (16, 16)}, {"photometric": "rgb"}])
+def test_pages_written_one_by_one_are_a_stack(tmp_path, extra):
+    pages = random(np.uint8, 3, 32, 32, 3) if "photometric" in extra else random(np.uint8, 3, 32, 32)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for page in pages:
+            file.write(page, **extra)
+    wanted = np.moveaxis(pages, 0, 2)
+    wanted = wanted if wanted.ndim == 4 else wanted[..., None]
+    assert np.array_equal(image_of(tmp_path / "a.tif"), wanted)
+    if wanted.shape[-1] == 1:
+        assert np.array_equal(mask_of(tmp_path / "a.tif"), wanted[..., 0])
+
+
+def test_several_stacks_in_a_file_are_refused(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for stack in random(np.uint8, 2, 5, 12, 17):
+            file.write(stack, photometric="minisblack")
+    with pytest.raises(UserError, match="2 images or stacks in one file; save them as separate files"):
+        read_image(tmp_path / "a.tif")

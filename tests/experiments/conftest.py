@@ -10,7 +10,7 @@ import pytest
 from jaxgen import experiment
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def smoke_in_the_precision_of_full():
     """Whatever these tests run of a `smoke` preset they run in the precision of the experiment's `full`."""
     changed = {}

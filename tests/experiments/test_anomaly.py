@@ -303,7 +303,7 @@ def evaluated(experiment, config, constants, trained, splits, key):
     if experiment is anomaly_latent:
         healer = anomaly_latent._Healer(config, constants, trained)
         healthy = anomaly_latent._calibrated(config, constants, healer, splits, jax.random.key(config.seed))
-        return anomaly_latent._methods(config, healer, key, healthy)["latent healing"]
+        return anomaly_latent._methods(config, healer, *jax.random.split(key), healthy)["latent healing"]
     if experiment is anomaly_gan:
         return shared.by_residual(config, anomaly_gan._restorer(config, constants, trained))
     if experiment is anomaly_counterfactual:
@@ -340,7 +340,7 @@ def test_unlikely_codes_are_counted_from_no_divergence():
         def divergence(self, key, x):
             return np.stack([np.broadcast_to(x.mean((1, 2, 3))[:, None, None], (len(x), 4, 4))] * 2)
 
-    method = anomaly_latent._methods(anomaly_latent.SMOKE, Healer(), None, healthy)["likelihood of the code"]
+    method = anomaly_latent._methods(anomaly_latent.SMOKE, Healer(), None, None, healthy)["likelihood of the code"]
     x = np.zeros((1, 16, 16, 1), np.float32)
     np.testing.assert_allclose(method(x)[0], 0, atol=1e-6)
     many = method(np.concatenate([x + 3, x, x + 1]))[0]

@@ -30,7 +30,7 @@ def test_every_stage_takes_a_training_step_in_the_precision_of_full(name, data):
     """By shape alone: what does not fit in bfloat16, such as a complex image of it, shows before anything compiles."""
     found = experiment.find(name)
     config = found.presets["smoke"]
-    if not config.data:
+    if not config.data and name != "two_moons":  # which takes none
         config = dataclasses.replace(config, data=str(data))
     splits = found.load(config)
     constants = found.measure(config, splits)

@@ -1,4 +1,6 @@
 import itertools
+import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -58,6 +60,23 @@ def test_bad_files_are_named(tmp_path):
     np.savez(tmp_path / "pickled.npz", mu=np.array([print], object), sigma=np.eye(1))
     with pytest.raises(UserError, match=r"pickled\.npz"):
         load_statistics(tmp_path / "pickled.npz")
+
+
+def test_files_that_unpack_or_announce_too_much(tmp_path):
+    for name, size in (("mu", 2**26), ("sigma", 2**26)):
+        np.savez_compressed(tmp_path / "a.npz", **{"mu": np.zeros(2), "sigma": np.eye(2)} | {name: np.zeros(size)})
+        with pytest.raises(UserError, match=rf"a\.npz: {name}\.npy announces 512 MiB"):
+            load_statistics(tmp_path / "a.npz")
+    np.save(tmp_path / "b.npy", np.zeros(2))
+    head = (tmp_path / "b.npy").read_bytes().replace(b"(2,), }          ", b"(99999999999,), }", 1)
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as file:
+        file.writestr("mu.npy", head)
+        file.write(tmp_path / "b.npy", "sigma.npy")
+    with pytest.raises(UserError, match=r"mu\.npy of 144 bytes announces \(99999999999,\)"):
+        load_statistics(tmp_path / "b.npz")
+    os.mkfifo(tmp_path / "c.npz")
+    with pytest.raises(UserError, match=r"c\.npz: no file"):
+        load_statistics(tmp_path / "c.npz")
 
 
 def test_bad_features():

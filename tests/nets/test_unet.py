@@ -117,7 +117,7 @@ def test_both_forms_of_the_operations_agree_also_in_bfloat16(rank):
             outs[form] = net.apply(params, *given)
             half = net.apply(cast, *given)
             assert half.dtype == jnp.float32
-            np.testing.assert_array_equal(half, half.astype(jnp.bfloat16))  # float32 at the door alone
+            assert np.abs(half - outs[form]).max() > 1e-4 * np.abs(outs[form]).max()  # it computed in less
             assert np.abs(half - outs[form]).max() < 0.1 * np.abs(outs[form]).max()
     np.testing.assert_allclose(outs["cpu"], outs["accelerator"], rtol=1e-3, atol=1e-4)
 

@@ -90,7 +90,7 @@ def test_both_forms_agree_also_in_bfloat16():
         half = apply(jax.tree.map(lambda p: p.astype(jnp.bfloat16), params), x, T, **given)
     np.testing.assert_allclose(accelerated, out, rtol=1e-3, atol=1e-4)
     assert half.dtype == jnp.float32
-    np.testing.assert_array_equal(half, half.astype(jnp.bfloat16))  # float32 at the door alone
+    assert np.abs(half - out).max() > 1e-4 * np.abs(out).max()  # it computed in less
     assert np.abs(half - out).max() < 0.15 * np.abs(out).max()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgen.data import checks
+from jaxgen.data import checks, limits
 from jaxgen.data.dicom.files import Found, find, is_dicom
 from jaxgen.data.dicom.frames import frame_count, slices
 from jaxgen.data.dicom.geometry import affine
@@ -87,6 +87,9 @@ def series_header(path: Path) -> Header:
 def series(path: Path) -> Image:
     """A volume [columns, rows, slices, c] with its affine; `path` as in `series_files`."""
     found = _volume(path).slices
+    rows, columns = _size(found[0])
+    announced = 4 * rows * columns * _channels(found[0]) * len(found)
+    limits.check_files(path, [s.path for s in found], announced)
     read: dict[tuple[Path, int | None], np.ndarray] = {}
     for file in dict.fromkeys(s.path for s in found):
         frames = [s for s in found if s.path == file]

@@ -2,7 +2,8 @@
 
 A place is the distance of a slice along the normal of its plane. Tolerances: direction cosines may differ by 1e-3,
 pixel sizes by one part in a thousand, and steps between slices by 5 %, with no slice farther than 10 % of a step from
-where an even stack would have it.
+where an even stack would have it. Places that are rounded to a tenth of a millimetre may differ by that much, though by
+no more than a quarter of a step.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ COSINES = 1e-3
 _SIZES = 1e-3
 _STEP = 0.05
 _PLACE = 0.1
+_ROUNDED = 0.101
 _ALIKE = (
     "SeriesInstanceUID",
     "StudyInstanceUID",
@@ -118,7 +120,8 @@ def unevenness(slices: Sequence[Slice], along: np.ndarray) -> str | None:
     even = points[0] + np.linspace(0, 1, len(points))[:, None] * (points[-1] - points[0])
     away = np.linalg.norm(points - even, axis=1)
     worst = int(np.abs(steps - usual).argmax())
-    if abs(steps[worst] - usual) <= _STEP * usual and away.max() <= _PLACE * usual:
+    rounded = min(_ROUNDED, usual / 4)
+    if abs(steps[worst] - usual) <= max(_STEP * usual, rounded) and away.max() <= max(_PLACE * usual, rounded):
         return None
     return (
         f"{steps[worst]:.4g} mm from {slices[worst].name} to {slices[worst + 1].name} where most of its "

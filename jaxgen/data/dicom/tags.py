@@ -50,6 +50,7 @@ WEAK = (
     "DiffusionDirectionality",
     "InversionTime",
     "InversionTimes",
+    "SequenceName",
     "FlipAngle",
     "RepetitionTime",
     "ImageType",
@@ -61,6 +62,12 @@ WEAK = (
     "SeriesDescription",
     "AcquisitionTime",
     "FrameAcquisitionDateTime",
+)
+# Where makers put the b-value before there was a tag for it: group, name of the block, element.
+_PRIVATE_B = (
+    (0x0019, "SIEMENS MR HEADER", 0x0C),
+    (0x0043, "GEMS_PARM_01", 0x39),
+    (0x2001, "Philips Imaging DD 001", 0x03),
 )
 _PLAIN = (
     "SOPClassUID",
@@ -192,7 +199,21 @@ def collect(dataset: Any, path: Path, keywords: tuple[str, ...] | None = None) -
             if keyword not in NUMBERS or keyword in _ORDER:
                 continue  # neither values nor places hang on it
             raise UserError(f"{path}: {keyword} cannot be read ({error}); correct this tag, or empty it") from error
+    if keywords is None and "DiffusionBValue" not in found and (b := _private_b_value(dataset)) is not None:
+        found["DiffusionBValue"] = b
     return found
+
+
+def _private_b_value(dataset: Any) -> Any:
+    """What a maker's own tag says of the b-value, to tell volumes apart; None where there is none."""
+    for group, creator, element in _PRIVATE_B:
+        try:
+            held = dataset.private_block(group, creator)[element].value
+            first = held[0] if not isinstance(held, str | bytes) and hasattr(held, "__len__") else held
+            return float(first) % 1e6  # of GE's, which may add 10^9 to it
+        except (KeyError, ValueError, TypeError, IndexError):  # no such block, or in a form of its own
+            continue
+    return None
 
 
 def _numbers(held: Any, count: int) -> Any:
