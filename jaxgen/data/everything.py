@@ -13,7 +13,7 @@ P = ParamSpec("P")
 
 
 class Everything(str):
-    """A value of ``--data`` that asks for every example of the data as the test set, however they are split (see `knows_everything`).
+    """A value of ``--data`` that asks for every example of the data as the test set; see `knows_everything`.
 
     Example:
         >>> Everything("other.npz") == "other.npz"
