@@ -169,7 +169,8 @@ def make_watch(config: GANConfig, constants, trained, model: Model) -> Watch:
         keys = jax.random.split(key, config.watch_images)
         features, label, apart = seen(images.in_chunks(lambda keys: draw(params, keys), len(keys), config.chunk, keys))
         known, usual = real[0]
-        numbers = {"coverage": float(density_coverage(known, features)[1])}
+        lost = not np.isfinite(features).all()  # a generator that diverged covers nothing that is known
+        numbers = {"coverage": float("nan") if lost else float(density_coverage(known, features)[1])}
         if apart is not None and usual is not None:
             numbers["variety"] = apart / max(usual, 1e-12)
         if classes:

@@ -45,7 +45,8 @@ class Real:
         held_out = np.concatenate([part["image"] for part in parts])
         self.count = min(most_of(config.data, config.samples) or len(held_out), len(held_out))
         if self.count < LEAST:
-            raise UserError(f"--data {config.data}: {self.count} images are too few for a set; {LEAST} are the least")
+            few = "1 image is" if self.count == 1 else f"{self.count} images are"
+            raise UserError(f"--data {config.data}: {few} too few for a set; {LEAST} are the least")
         self.held_out = held_out[: self.count]
         has_labels = bool(constants["classes"]) and all("label" in part for part in parts)
         self.label = np.concatenate([part["label"] for part in parts])[: self.count] if has_labels else None

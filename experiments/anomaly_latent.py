@@ -34,6 +34,7 @@ from jaxgen.families.latent_autoencoder import decode, encode
 from jaxgen.medical import anomaly
 from jaxgen.metrics import auroc
 from jaxgen.nets import decoder, encoder
+from jaxgen.runner import EVALUATE, key_of
 from jaxgen.samplers import ddim, denoiser, grids
 from jaxgen.train import Stage
 from jaxgen.types import Net
@@ -199,13 +200,18 @@ DESCRIBE = {
 }
 
 
+def _keys(key: jax.Array) -> jax.Array:
+    """Of an evaluation: to calibrate, to flag and to heal."""
+    return jax.random.split(key, 3)
+
+
 def _evaluate(config: LatentConfig, constants, trained, splits, key) -> Evaluation:
     bench = judging.bench(config, constants, splits)
     methods = judging.baselines(config, bench.train)
     simple = tuple(methods)
     methods |= shared.learned(config, constants, trained)
     healer = _Healer(config, constants, trained)
-    calibration_key, flag_key, heal_key = jax.random.split(key, 3)
+    calibration_key, flag_key, heal_key = _keys(key)
     healthy = _calibrated(config, constants, healer, splits, calibration_key)
     methods |= _methods(config, healer, flag_key, heal_key, healthy)
     metrics: dict[str, Any]
@@ -219,9 +225,9 @@ def _evaluate(config: LatentConfig, constants, trained, splits, key) -> Evaluati
 
 
 def _apply(config: LatentConfig, constants, trained):
-    """The validation images of the run's data say what is usual."""
-    healer, key = _Healer(config, constants, trained), jax.random.key(config.seed)
-    healthy = _calibrated(config, constants, healer, shared.load_data(config), key)
+    """The validation images of the run's data say what is usual, with the noise that the run's evaluation drew."""
+    healer, key = _Healer(config, constants, trained), key_of(config, EVALUATE)
+    healthy = _calibrated(config, constants, healer, shared.load_data(config), _keys(key)[0])
 
     def heal(key, x):
         flag_key, heal_key = jax.random.split(key)

@@ -491,6 +491,7 @@ def _eval(argv: list[str], context: _Context) -> int:
     parser.add_argument("--slices", action="store_true", default=None, help="take volumes of D slice by slice")
     parser.add_argument("--foreground", metavar="F", help="what counts in the masks of D: binary, any, or a label")
     parser.add_argument("--out", metavar="DIR", help="where the results go [default: RUN/evaluations/...]")
+    parser.add_argument("--no-images", action="store_true", help="a page without images of the data, to send around")
     _add_consent_flags(parser)
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
     _add_file_limit(parser)
@@ -501,7 +502,7 @@ def _eval(argv: list[str], context: _Context) -> int:
     from jaxgen import runner
 
     out, reading = Path(given.out) if given.out else None, {"slices": given.slices, "foreground": given.foreground}
-    runner.evaluate(Path(given.run), given.data, out, context.say, **reading)
+    runner.evaluate(Path(given.run), given.data, out, context.say, images=not given.no_images, **reading)
     return 0
 
 

@@ -24,7 +24,7 @@ class _Evaluated(report._Run):
         self.baseline = str(about.get("baseline", ""))
 
 
-def write(run: runs.RunFolder, folder: Path, note: str, facts: Mapping[str, Any]) -> Path:
+def write(run: runs.RunFolder, folder: Path, note: str, facts: Mapping[str, Any], *, images: bool = True) -> Path:
     """Build the page of an evaluation and write ``report.html``.
 
     Args:
@@ -32,6 +32,7 @@ def write(run: runs.RunFolder, folder: Path, note: str, facts: Mapping[str, Any]
         folder: the folder of the evaluation, with its numbers and figures in it.
         note: what was evaluated, in one sentence.
         facts: short facts for the top of the page, by name.
+        images: put the figures in; they may show patients.
 
     Returns:
         The path of the page.
@@ -42,8 +43,10 @@ def write(run: runs.RunFolder, folder: Path, note: str, facts: Mapping[str, Any]
         f"<header><h1>{report._e(found.name)}, evaluated</h1><p class='soft'>{report._e(note)}</p>{headline}"
         + report._chips(facts)
         + "</header>",
+        report._smoke([found.name] if found.smoke else []),
+        "" if images else report._without_images(len(report._entries(found))),
         report._section("Results", report._metric_table(found)),
-        report._section("Figures", "".join(report._figures(found))),
+        report._section("Figures", "".join(report._figures(found)) if images else ""),
         report._section("Time", report._timings(found.timings)),
     ]
     page = runs.RunFolder(folder).report

@@ -293,10 +293,13 @@ def reference_of(folder: runs.RunFolder) -> str:
     return str(about.get("source") or about.get("experiment"))
 
 
-def evaluate(path: Path, data: str | None, out: Path | None, say: Say = print, **reading: Any) -> Path:
+def evaluate(
+    path: Path, data: str | None, out: Path | None, say: Say = print, *, images: bool = True, **reading: Any
+) -> Path:
     """Evaluate a trained run on its own test set, or on all of other data.
 
-    On other data every example counts, whichever way they are split; baselines are fitted to the run's own training
+    On other data every example counts, whichever way they are split (of data that are computed, their test set);
+    baselines are fitted to the run's own training
     data and settings chosen on its own validation data, as for its own test set.
 
     Args:
@@ -304,6 +307,7 @@ def evaluate(path: Path, data: str | None, out: Path | None, say: Say = print, *
         data: the data, as the flag ``--data`` takes it; None for the run's own.
         out: where ``metrics.json``, the figures and the page go; None for a folder inside the run folder.
         say: called with each line for the user.
+        images: put the figures into the page; they may show patients.
         **reading: other ways to read the files of `data`, fields of the configuration such as ``slices``.
 
     Returns:
@@ -320,7 +324,8 @@ def evaluate(path: Path, data: str | None, out: Path | None, say: Say = print, *
     if other is not None:
         config, splits, home = other_data.load_for_evaluation(experiment, config, reread, constants, other)
         about = {**_about_data(splits), "train": 0, "validation": 0, "baselines": home}
-        where = f"{other_data.count(splits.test)} of {splits.name}, all of them"
+        part = "its test set" if splits.origin == "computed" else "all of them"
+        where = f"{other_data.count(splits.test)} of {splits.name}, {part}"
         note = f"evaluated {where}; baselines fitted on {home}, settings chosen there"
     else:
         splits = experiment.load(config)
@@ -338,7 +343,7 @@ def evaluate(path: Path, data: str | None, out: Path | None, say: Say = print, *
             runs.write_json(target / "timings.json", {"measured": evaluation.timings})
         runs.write_json(target / "data.json", about)
         facts = {"data": splits.name, "examples": len(splits.test), "run": folder.path.name, "trained on": home}
-        evaluation_page.write(folder, target, note or f"evaluated {where}", facts)
+        evaluation_page.write(folder, target, note or f"evaluated {where}", facts, images=images)
     if note:
         say(note)
     for line in _lines(evaluation.headline, evaluation.metrics, target / "figures" / "captions.json", experiment):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import jax
 import nibabel
@@ -90,7 +91,8 @@ def test_a_folder_counts_whole_however_it_is_split(tmp_path, places):
 
 def test_shipped_computed_and_sliced_data_count_whole(tmp_path):
     assert len(load(Everything("nuclei_dsb2018")).test) == 334
-    assert len(load(Everything("brain_phantom/16"), wants=("image",)).test) == 2000 + 256 + 512
+    computed = load("brain_phantom/16", wants=("image",))  # of the computed the test set: it may be the run's subjects
+    assert len(load(Everything("brain_phantom/16"), wants=("image",)).test) == len(computed.test) == 512
     np.savez(tmp_path / "v.npz", volumes=RNG.integers(0, 9, (2, 8, 8, 5, 1)).astype(np.uint8))
     assert len(load(Everything(tmp_path / "v.npz"), wants=("image",), slices=True).test) == 10
 
@@ -206,6 +208,25 @@ def test_phantoms_stay_prepared_beside_files(tmp_path):
     assert len(bench.lesions["lesions"][0]) == 9
 
 
+@pytest.mark.parametrize("spec", ["ct_phantom/16", "ct_phantom/24", "brain_phantom/16"])
+def test_of_computed_data_the_test_set_is_evaluated(spec):
+    plain, whole = load(spec), load(Everything(spec))
+    assert [len(part) for part in whole[:3]] == [len(part) for part in plain[:3]]
+
+
+def test_the_line_of_an_evaluation_says_which_part_it_is(monkeypatch, tmp_path):
+    said = []
+    plain = load("ct_phantom/16")
+    for origin, words in (("computed", "its test set"), ("a.npz", "all of them"), ("a folder", "all of them")):
+        splits = plain._replace(origin=origin)
+        trained = (SimpleNamespace(path=tmp_path), gan.EXPERIMENT, gan.SMOKE, {}, {})
+        monkeypatch.setattr(runner, "open_trained", lambda path, trained=trained: trained)
+        monkeypatch.setattr(other_data, "load_for_evaluation", lambda *a, s=splits: (gan.SMOKE, s, "home"))
+        with pytest.raises((UserError, KeyError)):
+            runner.evaluate(tmp_path, "other", tmp_path / "out", said.append)
+        assert said[-1] == f"evaluating 512 images of ct_phantom, {words}"
+
+
 # What does not fit
 
 
@@ -283,7 +304,7 @@ def test_too_few_images_for_a_set_are_one_line(tmp_path, n):
     known = {"value_range": [[0.0], [255.0]], "channels": 1, "classes": []}
     config = dataclasses.replace(gan.SMOKE, data=home)
     used, splits, _ = other_data.load_for_evaluation(gan.EXPERIMENT, config, config, known, other)
-    with pytest.raises(UserError, match=f"{n} images are too few"):
+    with pytest.raises(UserError, match="1 image is too few" if n == 1 else "3 images are too few"):
         fidelity.Real(used, known, splits, None)
 
 

@@ -519,3 +519,17 @@ def test_no_page_shows_the_ids_of_test_patients(toy_run, tmp_path, patients, ima
     assert "ID-7" not in report.page(folder, images=images)
     assert "patients" in report.page(folder, images=images)
     assert "ID-7" not in report.compare([folder, folder], images=images)
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_the_page_of_an_evaluation_says_what_the_page_of_a_run_says(copied, images, tmp_path):
+    argv = ["eval", str(copied), "--out", str(tmp_path / "out"), *([] if images else ["--no-images"])]
+    words = "this only shows that the parts work"
+    assert main(argv) == 0
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert words in before_results(text)
+    assert ("<img" in text) == ("This page shows images" in before_results(text)) == images
+    assert ("left out of this page (--no-images)" in before_results(text)) == (not images)
+    set_json(copied / "config.json", preset="small")
+    assert main(argv) == 0
+    assert words not in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ P = ParamSpec("P")
 
 
 class Everything(str):
-    """A value of ``--data`` that asks for every example of the data as the test set, however they are split.
+    """A value of ``--data`` that asks for every example of the data as the test set; see `knows_everything`.
 
     Example:
         >>> Everything("other.npz") == "other.npz"
@@ -89,12 +89,16 @@ def all_in_test(splits: Splits) -> Splits:
 
 
 def knows_everything(load: Callable[P, Splits]) -> Callable[P, Splits]:
-    """Let a loader answer `Everything`, its first argument, by `all_in_test`."""
+    """Let a loader answer `Everything`, its first argument, by `all_in_test`.
+
+    What is computed has no end, and its training subjects may be the run's at another size: there the test set counts.
+    """
 
     @functools.wraps(load)
     def loaded(*args: P.args, **kwargs: P.kwargs) -> Splits:
         splits = load(*args, **kwargs)
-        return all_in_test(splits) if args and isinstance(args[0], Everything) else splits
+        asked = bool(args) and isinstance(args[0], Everything)
+        return all_in_test(splits) if asked and splits.origin != "computed" else splits
 
     return loaded
 

@@ -15,7 +15,7 @@ def check_hounsfield(source: Source, where: str, *, most: int = 50) -> None:
     that no body has, and no error anywhere else.
 
     Args:
-        source: images ``[*spatial, c]`` with raw values.
+        source: images ``[*spatial, c]`` with raw values; of none there is nothing to say.
         where: the data, for the message.
         most: look at this many images at most, evenly spaced.
 
@@ -30,6 +30,8 @@ def check_hounsfield(source: Source, where: str, *, most: int = 50) -> None:
         ...
         jaxgen.errors.UserError: ct.npz: values from 0 to 255 are no Hounsfield units (air -1000, water 0); ...
     """
+    if not len(source):
+        return
     chosen = np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).round().astype(int))
     found = [(float(image.min()), float(image.max())) for image in (source[int(i)]["image"] for i in chosen)]
     low, high = min(low for low, _ in found), max(high for _, high in found)

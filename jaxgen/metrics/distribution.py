@@ -15,12 +15,17 @@ from jaxgen.types import Array
 
 
 def _pairs(a: Array, b: Array) -> tuple[Array, Array]:
-    """Pixels in both masks, and the sum of the two masks' pixels, for every pair: ``[n, m]`` each."""
+    """Pixels in both masks, and the sum of the two masks' pixels, for every pair: ``[n, m]`` each.
+
+    The sum is NaN where a mask holds NaN or infinity.
+    """
     if a.shape[1:] != b.shape[1:]:
         raise ValueError(f"masks differ in shape: {a.shape[1:]} and {b.shape[1:]}")
-    flat = [(jnp.asarray(m) != 0).reshape(m.shape[0], -1).astype(jnp.float32) for m in (a, b)]
+    masks = [jnp.asarray(m).reshape(m.shape[0], -1) for m in (a, b)]
+    flat = [(m != 0).astype(jnp.float32) for m in masks]
+    sizes = [jnp.where(jnp.isfinite(m).all(1), x.sum(1), jnp.nan) for m, x in zip(masks, flat, strict=True)]
     both = jnp.matmul(flat[0], flat[1].T, precision=lax.Precision.HIGHEST)
-    return both, flat[0].sum(1)[:, None] + flat[1].sum(1)[None]
+    return both, sizes[0][:, None] + sizes[1][None]
 
 
 def pairwise_iou(a: Array, b: Array) -> Array:
@@ -31,7 +36,7 @@ def pairwise_iou(a: Array, b: Array) -> Array:
         b: ``[m, *spatial]``.
 
     Returns:
-        float32 ``[n, m]``; pixel counts are exact up to 2^24 pixels a mask.
+        float32 ``[n, m]``; pixel counts are exact up to 2^24 pixels a mask. NaN where a mask holds NaN or infinity.
 
     Raises:
         ValueError: if the spatial shapes differ.
@@ -43,7 +48,7 @@ def pairwise_iou(a: Array, b: Array) -> Array:
     """
     both, sizes = _pairs(a, b)
     union = sizes - both
-    return jnp.where(union > 0, both / jnp.maximum(union, 1), 1.0)
+    return jnp.where(union == 0, 1.0, both / jnp.maximum(union, 1))
 
 
 def generalized_energy_distance(
@@ -123,7 +128,7 @@ def maximum_dice_matching(samples: Array, references: Array) -> Array:
         0.75
     """
     both, sizes = _pairs(samples, references)
-    score = jnp.where(sizes > 0, 2 * both / jnp.maximum(sizes, 1), 1.0)
+    score = jnp.where(sizes == 0, 1.0, 2 * both / jnp.maximum(sizes, 1))
     return jnp.mean(jnp.max(score, axis=0))
 
 
@@ -152,6 +157,8 @@ def matched_iou(samples: Array, references: Array) -> float:
         (1.0, 0.5)
     """
     score = np.asarray(pairwise_iou(samples, references), np.float64)
+    if np.isnan(score).any():
+        return math.nan
     common = math.lcm(*score.shape)
     score = np.repeat(np.repeat(score, common // score.shape[0], axis=0), common // score.shape[1], axis=1)
     return float(score[linear_sum_assignment(score, maximize=True)].mean())

@@ -6,9 +6,9 @@ from jaxgen.types import Array
 
 
 def _counts(prediction: Array, target: Array, pooled: bool) -> tuple[Array, Array]:
-    """Pixels in both masks, and the sum of the two masks' pixels; NaN where a mask holds NaN."""
+    """Pixels in both masks, and the sum of the two masks' pixels; NaN where a mask holds NaN or infinity."""
     prediction, target = jnp.asarray(prediction), jnp.asarray(target)
-    unknown = [jnp.isnan(x) for x in (prediction, target) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    unknown = [~jnp.isfinite(x) for x in (prediction, target) if jnp.issubdtype(x.dtype, jnp.inexact)]
     prediction, target = prediction != 0, target != 0
     if prediction.shape != target.shape:
         raise ValueError(f"masks differ in shape: {prediction.shape} and {target.shape}")
@@ -36,7 +36,7 @@ def dice(prediction: Array, target: Array, *, pooled: bool = False) -> Array:
         pooled: count the pixels of the whole batch together (the "micro" mean) and return one number.
 
     Returns:
-        float32 ``[b]`` in [0, 1], or a scalar if pooled; NaN where a mask holds NaN.
+        float32 ``[b]`` in [0, 1], or a scalar if pooled; NaN where a mask holds NaN or infinity.
 
     Raises:
         ValueError: if the shapes differ.
@@ -62,7 +62,7 @@ def iou(prediction: Array, target: Array, *, pooled: bool = False) -> Array:
         pooled: count the pixels of the whole batch together and return one number.
 
     Returns:
-        float32 ``[b]`` in [0, 1], or a scalar if pooled.
+        float32 ``[b]`` in [0, 1], or a scalar if pooled; NaN where a mask holds NaN or infinity.
 
     Raises:
         ValueError: if the shapes differ.

@@ -31,6 +31,8 @@ def _radii(x: np.ndarray, k: int) -> np.ndarray:
 
 def _both(real: ArrayLike, samples: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(real, np.float64), np.asarray(samples, np.float64)
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("features hold NaN or infinity")
     centre = a.mean(0)  # distances do not change, and lose fewer digits
     return a - centre, b - centre
 
@@ -49,7 +51,7 @@ def precision_recall(real: ArrayLike, samples: ArrayLike, k: int = 3) -> tuple[f
         ``(precision, recall)``, each in [0, 1].
 
     Raises:
-        ValueError: if a set has no more than k examples.
+        ValueError: if a set has no more than k examples, or holds NaN or infinity.
 
     Reference:
         Kynkaanniemi et al. 2019, "Improved precision and recall metric for assessing generative models", arXiv
@@ -87,7 +89,7 @@ def density_coverage(real: ArrayLike, samples: ArrayLike, k: int = 5) -> tuple[f
         ``(density, coverage)``.
 
     Raises:
-        ValueError: if there are no more than k real examples.
+        ValueError: if there are no more than k real examples, or a set holds NaN or infinity.
 
     Reference:
         Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models", arXiv 2002.09797, section

@@ -40,12 +40,16 @@ def _surface_distances(a: np.ndarray, b: np.ndarray, spacing: Spacing) -> tuple[
     )
 
 
+def _check_known(*masks: np.ndarray) -> None:
+    if any(x.dtype.kind not in "biu" and not np.isfinite(x).all() for x in masks):
+        raise ValueError("a mask holds NaN or infinity: the model that gave it diverged")
+
+
 def _each(
     prediction, target, spacing: Spacing, reduce: Callable[[np.ndarray, np.ndarray], float], one_empty: float
 ) -> np.ndarray:
     prediction, target = np.asarray(prediction), np.asarray(target)
-    if any(x.dtype.kind == "f" and np.isnan(x).any() for x in (prediction, target)):
-        raise ValueError("a mask holds NaN: the model that gave it diverged")
+    _check_known(prediction, target)
     prediction, target = prediction != 0, target != 0
     if prediction.shape != target.shape:
         raise ValueError(f"masks differ in shape: {prediction.shape} and {target.shape}")
@@ -75,7 +79,7 @@ def hausdorff95(prediction, target, *, spacing: Spacing = 1.0, percentile: float
         a penalty in their place (`image_diagonal`), as `jaxgen.medical.segmentation_scores.score_masks` does.
 
     Raises:
-        ValueError: if the shapes differ, or a mask holds NaN.
+        ValueError: if the shapes differ, or a mask holds NaN or infinity.
 
     Reference:
         Huttenlocher, Klanderman and Rucklidge, "Comparing Images Using the Hausdorff Distance", 1993.
@@ -105,7 +109,7 @@ def average_surface_distance(prediction, target, *, spacing: Spacing = 1.0) -> n
         `hausdorff95` for their mean.
 
     Raises:
-        ValueError: if the shapes differ, or a mask holds NaN.
+        ValueError: if the shapes differ, or a mask holds NaN or infinity.
 
     Example:
         >>> import numpy as np
@@ -183,12 +187,17 @@ def component_count(mask, *, connectivity: int = 1) -> np.ndarray:
     Returns:
         int64 ``[b]``.
 
+    Raises:
+        ValueError: if a mask holds NaN or infinity.
+
     Example:
         >>> import numpy as np
         >>> component_count(np.array([[1, 0, 1], [0, 1, 1]])).tolist()
         [2, 1]
     """
-    mask = np.asarray(mask) != 0
+    mask = np.asarray(mask)
+    _check_known(mask)
+    mask = mask != 0
     structure = ndimage.generate_binary_structure(mask.ndim - 1, connectivity)
     return np.asarray([ndimage.label(one, structure)[1] for one in mask], np.int64)
 
@@ -203,6 +212,9 @@ def component_count_error(prediction, target, *, connectivity: int = 1) -> np.nd
 
     Returns:
         int64 ``[b]``.
+
+    Raises:
+        ValueError: if a mask holds NaN or infinity.
 
     Example:
         >>> import numpy as np

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import ct_reconstruction
-from jaxgen.data import ArraySource
+from jaxgen.data import ArraySource, Everything
 from jaxgen.data.hounsfield import check_hounsfield
 from jaxgen.errors import UserError
 
@@ -41,3 +41,14 @@ def test_hounsfield_units_are_taken(tmp_path, dtype):
 def test_a_blank_slice_among_others_is_no_reason(tmp_path):
     blank = np.concatenate([HU, np.full((1, 16, 16), -1000)])
     check_hounsfield(ArraySource({"image": blank[..., None]}), "ct")
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_other_scans_that_are_all_evaluated_are_checked_too(tmp_path, n):
+    np.savez(tmp_path / "hu.npz", hu=np.resize(HU, (n, 16, 16)))
+    np.savez(tmp_path / "grey.npz", images=NOT_HU["8 bits"][:n])
+    config, load = ct_reconstruction.SMOKE, ct_reconstruction.EXPERIMENT.load
+    splits = load(dataclasses.replace(config, data=Everything(tmp_path / "hu.npz")))
+    assert [len(part) for part in splits[:3]] == [0, 0, n]
+    with pytest.raises(UserError, match="no Hounsfield units"):
+        load(dataclasses.replace(config, data=Everything(tmp_path / "grey.npz")))

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from experiments import _anomaly_judging as judging
 from experiments import _anomaly_levels as levels
 from experiments import _denoisers as denoisers
 from experiments import anomaly_counterfactual, anomaly_diffusion, anomaly_gan, anomaly_latent, anomaly_patch
+from jaxgen import runner
 from jaxgen.cli import main
 from jaxgen.errors import UserError
 from jaxgen.medical import anomaly
@@ -374,3 +376,29 @@ def test_a_method_that_diverged_has_no_numbers_and_is_named(bad, residual):
     x, mask = bench.chosen_on
     found = judging.tuned(config, lambda x, setting: restore(x) if setting < 2 else 0 * x, (1, 2, 3), (x, mask))
     assert found.setting == 2, "NaN is never the best"
+
+
+@pytest.mark.parametrize("seed", [0, 1, 7])
+def test_apply_calibrates_its_gate_as_the_evaluation_does(monkeypatch, seed):
+    class CalibratedError(Exception):
+        pass
+
+    def calibrated(*given):
+        raise CalibratedError(jax.random.key_data(given[-1]).tolist())
+
+    monkeypatch.setattr(anomaly_latent, "_calibrated", calibrated)
+    for name in ("_Healer", "_methods"):
+        monkeypatch.setattr(anomaly_latent, name, lambda *given: {})
+    monkeypatch.setattr(anomaly_latent.judging, "bench", lambda *given: SimpleNamespace(train=None))
+    monkeypatch.setattr(anomaly_latent.judging, "baselines", lambda *given: {})
+    monkeypatch.setattr(anomaly_latent.shared, "load_data", lambda config: None)
+    config, keys = dataclasses.replace(anomaly_latent.SMOKE, seed=seed), []
+    key = runner.key_of(config, runner.EVALUATE)
+    for call in (
+        lambda: anomaly_latent.EXPERIMENT.evaluate(config, {}, {}, None, key),
+        lambda: anomaly_latent.EXPERIMENT.apply(config, {}, {}),
+    ):
+        with pytest.raises(CalibratedError) as caught:
+            call()
+        keys.append(caught.value.args)
+    assert keys[0] == keys[1]

@@ -105,3 +105,50 @@ def test_masks():
     for function in (segmentation.hausdorff95, segmentation.average_surface_distance):
         with pytest.raises(ValueError, match="NaN"):
             function(mask, np.ones_like(mask))
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("function", [metrics.precision_recall, metrics.density_coverage])
+def test_manifolds(function, bad):
+    assert np.isfinite(function(A, B)).all()
+    for index in ((3,), (3, 2), slice(None)):
+        for pair in ((spoiled(A, bad, index), B), (A, spoiled(B, bad, index))):
+            with pytest.raises(ValueError, match="NaN or infinity"):
+                function(*pair)
+
+
+MASKS = (RNG.random((3, 8, 8)) > 0.5).astype(np.float32)
+OF_SETS = {
+    "iou of pairs": lambda a, b: metrics.pairwise_iou(jnp.asarray(a), jnp.asarray(b))[:, 1],
+    "energy": lambda a, b: metrics.generalized_energy_distance(a, b),
+    "energy, unbiased": lambda a, b: metrics.generalized_energy_distance(a, b, unbiased=True),
+    "energy, weighted": lambda a, b: metrics.generalized_energy_distance(a, b, reference_weights=np.ones(3) / 3),
+    "best dice": metrics.maximum_dice_matching,
+    "matched iou": metrics.matched_iou,
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("name", list(OF_SETS))
+def test_sets_of_masks(name, bad):
+    function, other = OF_SETS[name], MASKS[::-1].copy()
+    assert np.isfinite(numbers(function(MASKS, other))).all()
+    assert np.isnan(numbers(function(MASKS, spoiled(other, bad, (1, 2, 2))))).all()
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("index", [(1, 2, 2), (1,)])
+def test_masks_with_infinity(bad, index):
+    mask = spoiled(MASKS, bad, index)
+    for function in (metrics.dice, metrics.iou):
+        assert np.isnan(function(mask, MASKS)).tolist() == [False, True, False]
+        assert np.isnan(function(MASKS, mask, pooled=True))
+    for distance in (
+        segmentation.hausdorff95,
+        segmentation.average_surface_distance,
+        segmentation.component_count_error,
+    ):
+        with pytest.raises(ValueError, match="NaN or infinity"):
+            distance(mask, MASKS)
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        segmentation.surface_dice(MASKS, mask, 1.0)
