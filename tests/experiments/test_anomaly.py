@@ -304,7 +304,8 @@ def evaluated(experiment, config, constants, trained, splits, key):
     """The method of `jaxgen apply`, as an evaluation has it."""
     if experiment is anomaly_latent:
         healer = anomaly_latent._Healer(config, constants, trained)
-        healthy = anomaly_latent._calibrated(config, constants, healer, splits, jax.random.key(config.seed))
+        calibration_key = anomaly_latent._keys(runner.key_of(config, runner.EVALUATE))[0]
+        healthy = anomaly_latent._calibrated(config, constants, healer, splits, calibration_key)
         return anomaly_latent._methods(config, healer, *jax.random.split(key), healthy)["latent healing"]
     if experiment is anomaly_gan:
         return shared.by_residual(config, anomaly_gan._restorer(config, constants, trained))
