@@ -228,3 +228,11 @@ def test_other_encodings(tmp_path, syntax):
         table, stored = lut(-3, [10, 20, 30, 40, 500], vr="SS"), array
     path = write(tmp_path / "a.dcm", stored, getattr(pydicom.uid, syntax), **table)
     assert read_image(path).array[..., 0].tolist() == [[10, 10, 20], [40, 500, 500]]
+
+
+@pytest.mark.parametrize(("frames", "said"), [(2, None), (3, None), (3, 2)])
+def test_pixels_of_more_frames_than_are_said_are_one_line(tmp_path, frames, said):
+    many = np.concatenate([STORED] * frames)
+    tags = {"Rows": len(STORED)} | ({} if said is None else {"NumberOfFrames": said})
+    with pytest.raises(UserError, match=rf"{frames} frames of pixels where {said or 1} are said"):
+        values(tmp_path / "a.dcm", many, **tags)

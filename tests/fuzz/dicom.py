@@ -68,7 +68,8 @@ def read(content: bytes) -> np.ndarray | None:
         file = pydicom.dcmread(io.BytesIO(content))
         plain = file.get("PhotometricInterpretation") == "MONOCHROME2" and file.get("SamplesPerPixel") == 1
         one = (file.get("NumberOfFrames") or 1) == 1 and file.Rows * file.Columns < 2**22
-        if not plain or not one or "ModalityLUTSequence" in file or "SharedFunctionalGroupsSequence" in file:
+        half = ("RescaleSlope" in file) != ("RescaleIntercept" in file)  # the standard has both or none
+        if not plain or half or not one or "ModalityLUTSequence" in file or "SharedFunctionalGroupsSequence" in file:
             return None
         return np.asarray(apply_modality_lut(file.pixel_array, file), np.float64)[..., None]
     except Exception:  # a damaged file may raise anything
