@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -135,6 +136,8 @@ def _add_download_flag(parser: Any) -> None:
 def _guard(command: Callable[[_Context], int]) -> int:
     """Run a command and turn what goes wrong into one line and an exit code."""
     context = _Context()
+    # what readers warn of on the way is said by our own lines, or does not matter
+    warnings.filterwarnings("ignore", module=r"(pydicom|PIL|nibabel|tifffile)\b")
     limit = os.environ.get(_LIMIT)
     before = _on_sigterm(_raise_stopped)
     try:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import PIL.Image
@@ -105,6 +107,19 @@ def test_a_summary_that_is_none_is_one_line_before_the_work(toy_run, images, tmp
     with pytest.raises(UserError, match=r"summary.json"):
         run(toy_run, images, tmp_path)
     assert (tmp_path / "out" / "summary.json").read_text() == text
+
+
+def test_what_a_reader_warns_of_is_not_printed(toy_run, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pixels = np.arange(128, dtype=np.uint16).reshape(16, 8)
+    write(folder / "two.dcm", pixels, Rows=8)  # pydicom logs and warns of the second frame
+    write(folder / "one.dcm", pixels[:8])
+    words = ["apply", str(toy_run), str(folder), "--out", str(tmp_path / "out"), "--trust-code"]
+    done = subprocess.run([sys.executable, "-m", "jaxgen", *words], capture_output=True, text=True)
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if not line.startswith(("1/2", "2/2"))]
+    assert lines == [f"jaxgen: failed: {folder / 'two.dcm'}: 2 frames of pixels where NumberOfFrames is 1; correct it"]
 
 
 @pytest.mark.parametrize("name", ["a\x1b[31m", "\u202egnp", "a\nb", "a\x9b", "\u2066x", "a\x07"])

@@ -234,5 +234,5 @@ def test_other_encodings(tmp_path, syntax):
 def test_pixels_of_more_frames_than_are_said_are_one_line(tmp_path, frames, said):
     many = np.concatenate([STORED] * frames)
     tags = {"Rows": len(STORED)} | ({} if said is None else {"NumberOfFrames": said})
-    with pytest.raises(UserError, match=rf"{frames} frames of pixels where {said or 1} are said"):
+    with pytest.raises(UserError, match=rf"{frames} frames of pixels where NumberOfFrames is {said or 1};"):
         values(tmp_path / "a.dcm", many, **tags)

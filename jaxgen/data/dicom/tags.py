@@ -1,5 +1,6 @@
 """Open a DICOM file and take what is needed from its tags; a tag that is there but empty counts as absent."""
 
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -118,6 +119,7 @@ def pydicom() -> Any:
         import pydicom
     except ImportError as error:
         raise UserError("DICOM files need pydicom; install it with: pip install 'jaxgen[dicom]'") from error
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # what matters of it is said by our own lines
     return pydicom
 
 

@@ -46,7 +46,7 @@ def values(dataset: Any, frames: Sequence[Slice], path: Path) -> list[np.ndarray
         raise UserError(f"{path}: {len(stored)} frames of pixels where {last + 1} are said; copy it again")
     said = max(last + 1, int(value(dataset, "NumberOfFrames") or 1))
     if len(stored) > said:
-        raise UserError(f"{path}: {len(stored)} frames of pixels where {said} are said; correct NumberOfFrames")
+        raise UserError(f"{path}: {len(stored)} frames of pixels where NumberOfFrames is {said}; correct it")
     return [_frame_values(stored[frame.frame or 0], dataset, frame.tags, path) for frame in frames]
 
 
