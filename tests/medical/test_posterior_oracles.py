@@ -227,7 +227,7 @@ def test_linear_methods_have_the_law_of_their_published_recursions(name):
 
 @pytest.mark.parametrize("strength", [1.0, 0.3])
 def test_score_mri_has_the_law_of_its_recursion_where_alpha_is_below_1(strength):
-    """Its last steps decide most of the law; what stands at each time is held by the test below."""
+    """Its last steps decide most of the distribution; what stands at each time is held by the test below."""
     mean, covariance = _law(_score_mri_law(strength))
     x = drawn(score_mri, "long", CHAINS, strength)
     free = np.linalg.svd(A)[2][M:]
@@ -272,7 +272,7 @@ def test_score_mri_leaves_the_measurements_at_their_share_of_the_state(name, cor
 
 @pytest.mark.parametrize("name", SHRINKING)
 def test_the_projection_mixes_in_measurements_as_noisy_as_the_state(name):
-    """What the denoiser sees of the measured part is ``alpha y + N(0, sigma^2)``: the law above hardly feels alpha."""
+    """What the denoiser sees of the measured part is ``alpha y + N(0, sigma^2)``: the distribution above hardly feels alpha."""
     path, n, seen = SHRINKING[name], 4000, []
 
     def denoise(x, t):
