@@ -272,7 +272,7 @@ def test_score_mri_leaves_the_measurements_at_their_share_of_the_state(name, cor
 
 @pytest.mark.parametrize("name", SHRINKING)
 def test_the_projection_mixes_in_measurements_as_noisy_as_the_state(name):
-    """What the denoiser sees of the measured part is ``alpha y + N(0, sigma^2)``: the distribution above hardly feels alpha."""
+    """What the denoiser sees of the measured part is ``alpha y + N(0, sigma^2)``; the test above hardly feels alpha."""
     path, n, seen = SHRINKING[name], 4000, []
 
     def denoise(x, t):
