@@ -135,7 +135,8 @@ def train(
         clock.save()
         say("evaluating")
         evaluating = time.perf_counter()
-        evaluation = experiment.evaluate(config, constants, trained, splits, key_of(config, EVALUATE))
+        known = _with_home(constants, splits)
+        evaluation = experiment.evaluate(config, known, trained, splits, key_of(config, EVALUATE))
         save_evaluation(evaluation, folder.path)
         clock.save(evaluate_seconds=time.perf_counter() - evaluating, measured=evaluation.timings)
         runs.write_json(folder.chosen, evaluation.chosen)
@@ -204,10 +205,20 @@ def _as_trained_with(path: Path, saved: Mapping[str, Any], measured: Mapping[str
             )
 
 
+_HOME = "home"
+"""The constant that says which training images a run has; runs of before did not keep it."""
+
+
+def _with_home(constants: Mapping[str, Any], splits: Any) -> dict[str, Any]:
+    return {_HOME: identity(splits.train), **constants}
+
+
 def _as_measured(path: Path, saved: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
     """Refuse constants of an unfinished run that are not those of its data."""
     wanted = runs.plain(measured)
     for name in [*wanted, *saved]:
+        if name == _HOME and name not in saved:
+            continue
         if name not in saved or name not in wanted or not _near(saved[name], wanted[name]):
             raise UserError(
                 f"{path}: {name!r} is not what was measured on the run's data when it began; restore the file from a "
@@ -299,8 +310,8 @@ def evaluate(
     """Evaluate a trained run on its own test set, or on all of other data.
 
     On other data every example counts, whichever way they are split (of data that are computed, their test set);
-    baselines are fitted to the run's own training
-    data and settings chosen on its own validation data, as for its own test set.
+    baselines are fitted to the run's own training data and settings chosen on its own validation data, as for its own
+    test set.
 
     Args:
         path: the run folder.
@@ -332,7 +343,7 @@ def evaluate(
         about, home = _about_data(splits), splits.name
         where = f"{other_data.count(splits.test)} of {splits.name}, the test set"
         note = ""
-    constants.setdefault("home", identity(splits.train))  # runs of before did not keep it
+    constants = _with_home(constants, splits)
     target = out or folder.path / "evaluations" / _label(config.data or "own")
     with new_folder(target, "--out"):
         say(f"evaluating {where}")

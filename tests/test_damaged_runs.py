@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from jaxgen import runner
 from jaxgen.cli import main
 from jaxgen.errors import UserError
 from jaxgen.experiment import chosen_number
@@ -178,3 +179,11 @@ def test_a_damaged_last_checkpoint_says_why_the_run_is_behind(commands, copied, 
             file.write_bytes(b"")
     for argv in commands:
         refused(argv, capsys, "checkpoints/logistic/20: this checkpoint cannot be read")
+
+
+def test_an_unfinished_run_of_before_need_not_say_which_training_images_it_has(tmp_path):
+    now = {"value_range": [[0.0], [255.0]], "home": "28 examples, 8a7d91bc"}
+    runner._as_measured(tmp_path / "constants.json", {"value_range": [[0.0], [255.0]]}, now)
+    for saved in ({}, {"home": now["home"]}, {**now, "home": "35 examples, 00000000"}, {"value_range": [[0.0], [1.0]]}):
+        with pytest.raises(UserError, match=r"constants\.json"):
+            runner._as_measured(tmp_path / "constants.json", saved, now)

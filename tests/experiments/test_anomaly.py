@@ -403,3 +403,22 @@ def test_apply_calibrates_its_gate_as_the_evaluation_does(monkeypatch, seed):
             call()
         keys.append(caught.value.args)
     assert keys[0] == keys[1]
+
+
+def test_baselines_are_fitted_to_the_images_that_the_constants_name_and_to_no_others(tmp_path):
+    rng = np.random.default_rng(0)
+    images, masks = rng.integers(0, 255, (40, 64, 64)).astype(np.uint8), np.zeros((40, 64, 64), np.uint8)
+    masks[::2, 20:30, 20:30] = 1
+    for name, count in (("home", 40), ("other", 30)):
+        np.savez(tmp_path / f"{name}.npz", images=images[:count], masks=masks[:count])
+    home, other = (
+        dataclasses.replace(anomaly_diffusion.SMOKE, data=str(tmp_path / f"{name}.npz")) for name in ("home", "other")
+    )
+    splits = {config.data: anomaly_diffusion.EXPERIMENT.load(config) for config in (home, other)}
+    known = anomaly_diffusion.EXPERIMENT.measure(home, splits[home.data])
+    assert len(judging.bench(home, known, splits[home.data]).train) == len(splits[home.data].train)
+    for constants in (known, {name: value for name, value in known.items() if name != "home"}):
+        bench = judging.bench(other, constants, splits[other.data])
+        assert len(bench.train) == 0
+        with pytest.raises(UserError, match="jaxgen eval RUN --data OTHER"):
+            judging.baselines(other, bench.train)

@@ -10,24 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxgen.data.dicom.tags import ORIENTATION, POSITION, Slice, Tags
+from jaxgen.data.dicom.tags import ALIKE, ORIENTATION, POSITION, Slice, Tags
 
 COSINES = 1e-3
 _SIZES = 1e-3
 _STEP = 0.05
 _PLACE = 0.1
 _ROUNDED = 0.101
-_ALIKE = (
-    "SeriesInstanceUID",
-    "StudyInstanceUID",
-    "FrameOfReferenceUID",
-    "ConcatenationUID",
-    "Modality",
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-)
 _PRESENT = (POSITION, ORIENTATION, "PixelSpacing", "RescaleIntercept", "RescaleSlope")
 
 
@@ -63,7 +52,7 @@ def difference(a: Tags, b: Tags) -> str | None:
         >>> difference({"Rows": 4.0, "PixelSpacing": (0.5, 0.5)}, {"Rows": 4.0, "PixelSpacing": (0.9, 0.9)})
         'PixelSpacing'
     """
-    for tag in _ALIKE:
+    for tag in ALIKE:
         if a.get(tag) != b.get(tag):
             return tag
     for tag in _PRESENT:

@@ -70,9 +70,7 @@ _PRIVATE_B = (
     (0x0043, "GEMS_PARM_01", 0x39),
     (0x2001, "Philips Imaging DD 001", 0x03),
 )
-_PLAIN = (
-    "SOPClassUID",
-    "SOPInstanceUID",
+ALIKE = (
     "SeriesInstanceUID",
     "StudyInstanceUID",
     "FrameOfReferenceUID",
@@ -82,8 +80,9 @@ _PLAIN = (
     "Columns",
     "SamplesPerPixel",
     "PhotometricInterpretation",
-    "RescaleType",
 )
+"""Tags that all slices of a volume have alike."""
+_PLAIN = ("SOPClassUID", "SOPInstanceUID", *ALIKE, "RescaleType")
 
 
 class NoImageError(UserError):
