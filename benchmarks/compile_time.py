@@ -19,7 +19,7 @@ def first_step(stage: str, quick: bool, log: common.Log) -> None:
     import jax
 
     from benchmarks import workload
-    from jaxgen import caching
+    from jaxgen.app import caching
 
     caching.enable()
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -48,7 +48,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
 
     from benchmarks import workload
     from experiments import flow_sdf
-    from jaxgen import caching
+    from jaxgen.app import caching
     from jaxgen.data import load
     from jaxgen.data.pipeline import Feed
     from jaxgen.data.source import ArraySource

@@ -23,7 +23,7 @@ def main() -> None:
     import jax
 
     from benchmarks import workload
-    from jaxgen import caching
+    from jaxgen.app import caching
 
     caching.enable()
     log = common.Log("trace", arguments)

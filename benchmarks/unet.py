@@ -282,7 +282,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
     torch = common.peer()
     torch.set_num_threads(arguments.threads)
     from benchmarks import workload
-    from jaxgen import caching
+    from jaxgen.app import caching
 
     caching.enable()
     config = workload.small(quick=arguments.quick)

@@ -16,11 +16,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from experiments import _images as images
-from experiments import _judging as judging
-from experiments import _picture_grids as pictures
-from experiments import _reconstruction as reconstruction
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
@@ -29,6 +25,10 @@ from jaxgen.families.adversarial_autoencoder import Prior
 from jaxgen.medical.anomaly import principal_components
 from jaxgen.metrics import maximum_mean_discrepancy
 from jaxgen.nets import mlp
+from jaxgen.tasks import autoencoding as reconstruction
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks import images
+from jaxgen.tasks import sample_quality as judging
 from jaxgen.train import Stage
 from jaxgen.types import Model
 

@@ -23,14 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import _anomaly as shared
-from experiments import _anomaly_judging as judging
-from experiments import _anomaly_levels as levels
-from experiments import _denoisers as denoisers
-from experiments import _images as images
-from experiments._unet import network
 from jaxgen import draws
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import ArraySource, Everything, Splits
 from jaxgen.data.phantoms import LESIONS
@@ -41,6 +35,11 @@ from jaxgen.guidance import classifier as guided_by_classifier
 from jaxgen.medical import anomaly
 from jaxgen.nets import classifier
 from jaxgen.samplers import clip, denoiser
+from jaxgen.tasks import denoisers, images
+from jaxgen.tasks.anomaly import data as shared
+from jaxgen.tasks.anomaly import evaluation as judging
+from jaxgen.tasks.anomaly import levels
+from jaxgen.tasks.networks import network
 from jaxgen.train import Stage
 from jaxgen.types import NoiseLaw
 

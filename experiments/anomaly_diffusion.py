@@ -22,16 +22,8 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from experiments import _anomaly as shared
-from experiments import _anomaly_judging as judging
-from experiments import _anomaly_levels as levels
-from experiments import _denoisers as denoisers
-from experiments import _images as images
-from experiments import _picture_grids as pictures
-from experiments._best import highest
-from experiments._unet import network
 from jaxgen import draws
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data.phantoms import LESIONS
 from jaxgen.errors import UserError
@@ -39,6 +31,13 @@ from jaxgen.experiment import Evaluation, Experiment, Figure, StageSpec
 from jaxgen.medical import anomaly
 from jaxgen.metrics import average_precision
 from jaxgen.samplers import ddim, denoiser
+from jaxgen.tasks import denoisers, images
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks.anomaly import data as shared
+from jaxgen.tasks.anomaly import evaluation as judging
+from jaxgen.tasks.anomaly import levels
+from jaxgen.tasks.best import highest
+from jaxgen.tasks.networks import network
 from jaxgen.train import Stage
 from jaxgen.types import Key, NoiseLaw
 

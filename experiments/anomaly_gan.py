@@ -20,11 +20,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from experiments import _adversarial as players
-from experiments import _anomaly as shared
-from experiments import _anomaly_judging as judging
-from experiments import _images as images
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
@@ -33,6 +29,10 @@ from jaxgen.losses import adversarial
 from jaxgen.medical import anomaly
 from jaxgen.metrics import auroc
 from jaxgen.nets import dcgan_discriminator, dcgan_generator, encoder
+from jaxgen.tasks import gan as players
+from jaxgen.tasks import images
+from jaxgen.tasks.anomaly import data as shared
+from jaxgen.tasks.anomaly import evaluation as judging
 from jaxgen.train import Stage
 from jaxgen.types import Array, Net
 

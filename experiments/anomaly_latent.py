@@ -20,12 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _anomaly as shared
-from experiments import _anomaly_judging as judging
-from experiments import _denoisers as denoisers
-from experiments import _images as images
-from experiments._unet import network
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
+from jaxgen.app.runner import EVALUATE, key_of
 from jaxgen.config import option
 from jaxgen.data import Splits
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
@@ -34,8 +30,11 @@ from jaxgen.families.latent_autoencoder import decode, encode
 from jaxgen.medical import anomaly
 from jaxgen.metrics import auroc
 from jaxgen.nets import decoder, encoder
-from jaxgen.runner import EVALUATE, key_of
 from jaxgen.samplers import ddim, denoiser, grids
+from jaxgen.tasks import denoisers, images
+from jaxgen.tasks.anomaly import data as shared
+from jaxgen.tasks.anomaly import evaluation as judging
+from jaxgen.tasks.networks import network
 from jaxgen.train import Stage
 from jaxgen.types import Net
 

@@ -10,12 +10,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from experiments import _images as images
-from experiments import _reconstruction as reconstruction
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.experiment import Evaluation, Experiment, StageSpec
 from jaxgen.families import autoencoder_model
 from jaxgen.medical.anomaly import principal_components
+from jaxgen.tasks import autoencoding as reconstruction
+from jaxgen.tasks import images
 from jaxgen.train import Stage
 
 

@@ -19,9 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
-from experiments._images import in_chunks
 from jaxgen import couplings
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.config import RunConfig, option
 from jaxgen.data import ArraySource, Splits
 from jaxgen.data.planar import PlanarSet, planar_set
@@ -34,6 +33,7 @@ from jaxgen.paths import rectified
 from jaxgen.samplers import euler, from_velocity, grids, sample
 from jaxgen.samplers.continuous_flow import log_prob
 from jaxgen.samplers.ode import solve_ode
+from jaxgen.tasks.images import in_chunks
 from jaxgen.train import Stage, make_optimizer
 from jaxgen.types import Model, Params
 

@@ -14,14 +14,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import _adversarial as adversarial
-from experiments import _images as images
-from experiments import _judging as judging
-from experiments import _picture_grids as pictures
 from experiments import gan
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.data import Splits
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks import gan as adversarial
+from jaxgen.tasks import images
+from jaxgen.tasks import sample_quality as judging
 from jaxgen.train import Stage
 
 

@@ -15,16 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _denoisers as denoisers
-from experiments import _images as images
-from experiments import _judging as judging
-from experiments import _picture_grids as pictures
-from experiments._samplers import SAMPLERS, SamplerName
 from jaxgen import draws
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Experiment, Figure, StageSpec
 from jaxgen.samplers import grids, sample
+from jaxgen.samplers.catalogue import SAMPLERS, SamplerName
+from jaxgen.tasks import denoisers, images
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks import sample_quality as judging
 from jaxgen.train import Stage
 
 

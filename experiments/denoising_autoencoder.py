@@ -22,13 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from experiments import _images as images
-from experiments import _picture_grids as pictures
-from experiments import _reconstruction as reconstruction
-from experiments._best import lowest
-from experiments._unet import UNetConfig, network
 from jaxgen import draws
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import ArraySource, Splits, measure_range, most_of, resized
 from jaxgen.data.phantoms import LESIONS, brain2d
@@ -37,6 +32,11 @@ from jaxgen.families import denoising_autoencoder_model
 from jaxgen.imaging.augment import random_flip
 from jaxgen.imaging.noise import coarse_noise, mask_blocks, simplex_noise
 from jaxgen.medical import anomaly
+from jaxgen.tasks import autoencoding as reconstruction
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks import images
+from jaxgen.tasks.best import lowest
+from jaxgen.tasks.networks import UNetConfig, network
 from jaxgen.train import Stage
 from jaxgen.types import Array, Key
 

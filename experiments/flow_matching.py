@@ -15,13 +15,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from experiments import _dequantised as dequantised
-from experiments import _images as images
-from experiments import _judging as judging
-from experiments import _picture_grids as pictures
-from experiments._unet import UNetConfig, network
 from jaxgen import couplings
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.families import flow_matching_model, mean_flow_model, reflow_model
@@ -30,6 +25,11 @@ from jaxgen.metrics import straightness
 from jaxgen.nets import interval
 from jaxgen.paths import rectified
 from jaxgen.samplers import euler, from_velocity, grids, heun, midpoint, runge_kutta4, sample
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks import images
+from jaxgen.tasks import likelihood as dequantised
+from jaxgen.tasks import sample_quality as judging
+from jaxgen.tasks.networks import UNetConfig, network
 from jaxgen.train import Stage
 from jaxgen.types import Model
 

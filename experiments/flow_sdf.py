@@ -16,8 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _segmentation_figures as figures
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.config import RunConfig, option
 from jaxgen.data import Splits, load, most_of
 from jaxgen.data.checks import FOREGROUND, parse_foreground
@@ -35,6 +34,7 @@ from jaxgen.metrics.overlap import dice
 from jaxgen.nets import rrdb_encoder, unet
 from jaxgen.paths import Path, rectified
 from jaxgen.samplers import euler, grids, heun, runge_kutta4
+from jaxgen.tasks import segmentation_figures as figures
 from jaxgen.train import Stage, make_optimizer
 from jaxgen.types import Net
 

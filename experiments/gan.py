@@ -17,12 +17,12 @@ from typing import Any
 
 import jax
 
-from experiments import _adversarial as adversarial
-from experiments import _images as images
-from experiments import _judging as judging
-from experiments import _picture_grids as pictures
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.experiment import Evaluation, Experiment, StageSpec
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks import gan as adversarial
+from jaxgen.tasks import images
+from jaxgen.tasks import sample_quality as judging
 
 
 def _evaluate(config: adversarial.GANConfig, constants: Mapping[str, Any], trained, splits, key) -> Evaluation:

@@ -15,20 +15,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _denoisers as denoisers
-from experiments import _images as images
-from experiments import _judging as judging
-from experiments import _picture_grids as pictures
-from experiments._best import highest
-from experiments._samplers import SAMPLERS, SamplerName
 from jaxgen import draws
 from jaxgen import guidance as steering
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.families import classifier_model
 from jaxgen.nets import classifier
 from jaxgen.samplers import clip, grids, sample
+from jaxgen.samplers.catalogue import SAMPLERS, SamplerName
+from jaxgen.tasks import denoisers, images
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks import sample_quality as judging
+from jaxgen.tasks.best import highest
 from jaxgen.train import Stage
 
 Scales = tuple[float, ...]

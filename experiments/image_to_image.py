@@ -15,19 +15,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _denoisers as denoisers
-from experiments import _images as images
-from experiments import _judging as judging
-from experiments import _picture_grids as pictures
 from jaxgen import draws
 from jaxgen import guidance as steering
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import most_of
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.imaging.inpainting import harmonic_fill
 from jaxgen.metrics import nearest_neighbours
 from jaxgen.samplers import ddim, editing, grids, sample
+from jaxgen.tasks import denoisers, images
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks import sample_quality as judging
 from jaxgen.train import Stage
 
 FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -20,13 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _images as images
-from experiments import _mri as mri
-from experiments import _picture_grids as pictures
-from experiments._best import highest
-from experiments._unet import UNetConfig, network
 from jaxgen import draws
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import most_of
 from jaxgen.data.kspace import read_kspace
@@ -40,6 +35,11 @@ from jaxgen.imaging.sampling_masks import equispaced_mask, random_mask
 from jaxgen.medical import kspace_cold_diffusion as cold
 from jaxgen.medical.reconstruction.total_variation import total_variation
 from jaxgen.metrics import psnr, ssim
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks import images
+from jaxgen.tasks.best import highest
+from jaxgen.tasks.networks import UNetConfig, network
+from jaxgen.tasks.reconstruction import mri
 from jaxgen.train import Stage
 from jaxgen.types import Array, Key, Params
 

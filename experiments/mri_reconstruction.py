@@ -25,15 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _denoisers as denoisers
-from experiments import _images as images
-from experiments import _mri as mri
-from experiments import _picture_grids as pictures
-from experiments import _posterior as posterior
-from experiments._best import highest
-from experiments._posterior import Sampler
 from jaxgen import draws
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import checks, most_of
 from jaxgen.data.arrays import read_npz
@@ -50,6 +43,11 @@ from jaxgen.medical.reconstruction.total_variation import total_variation
 from jaxgen.metrics import psnr, ssim
 from jaxgen.paths import Path
 from jaxgen.samplers import grids, reverse_diffusion, sample
+from jaxgen.tasks import denoisers, images
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks.best import highest
+from jaxgen.tasks.reconstruction import mri, posterior
+from jaxgen.tasks.reconstruction.posterior import Sampler
 from jaxgen.types import Array, Denoise
 
 MethodName = Literal["ddnm", "diffpir", "dps", "score_mri"]

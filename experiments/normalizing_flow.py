@@ -19,12 +19,8 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from scipy import ndimage
 
-from experiments import _dequantised as dequantised
-from experiments import _images as images
-from experiments import _judging as judging
-from experiments import _picture_grids as pictures
+from jaxgen.app.cli import run_module
 from jaxgen.bijections import affine, chain, coupling, masks
-from jaxgen.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import Everything, Source, most_of
 from jaxgen.errors import UserError
@@ -39,6 +35,10 @@ from jaxgen.medical.likelihood_anomaly import (
 from jaxgen.metrics import auroc
 from jaxgen.metrics.likelihood import dequantise
 from jaxgen.nets import conditioner
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks import images
+from jaxgen.tasks import likelihood as dequantised
+from jaxgen.tasks import sample_quality as judging
 from jaxgen.train import Stage
 from jaxgen.types import Model
 

@@ -16,8 +16,8 @@ import numpy as np
 import scipy.stats
 from matplotlib.figure import Figure as Canvas
 
+from jaxgen.app.cli import run_module
 from jaxgen.bijections import Bijection, rational_quadratic
-from jaxgen.cli import run_module
 from jaxgen.config import RunConfig, option
 from jaxgen.data import ArraySource, Splits
 from jaxgen.data.planar import planar_set

@@ -15,16 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _denoisers as denoisers
-from experiments import _dequantised as dequantised
-from experiments import _images as images
-from experiments import _judging as judging
-from experiments import _picture_grids as pictures
-from experiments._best import lowest
-from experiments._samplers import SAMPLERS
-from experiments._unet import network
 from jaxgen import draws
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.config import nearest, option
 from jaxgen.data import Subset, resized
 from jaxgen.errors import UserError
@@ -35,7 +27,14 @@ from jaxgen.losses import variational
 from jaxgen.metrics.likelihood import dequantise
 from jaxgen.preconditioning import precondition
 from jaxgen.samplers import clip, denoiser, grids, likelihood, sample
+from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.samplers.probability_flow import probability_flow
+from jaxgen.tasks import denoisers, images
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks import likelihood as dequantised
+from jaxgen.tasks import sample_quality as judging
+from jaxgen.tasks.best import lowest
+from jaxgen.tasks.networks import network
 from jaxgen.train import Stage
 from jaxgen.types import Denoise, Net, Params
 

@@ -22,18 +22,18 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import t as student_t
 
-from experiments import _dequantised as dequantised
-from experiments import _images as images
-from experiments import _judging as judging
-from experiments import _picture_grids as pictures
-from experiments._best import lowest
-from experiments._trilemma_families import FAMILIES, Point, fitting_width, parameters
-from experiments._trilemma_figures import against, triangle
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
 from jaxgen.flops import count_flops
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks import images
+from jaxgen.tasks import likelihood as dequantised
+from jaxgen.tasks import sample_quality as judging
+from jaxgen.tasks.best import lowest
+from jaxgen.tasks.families import FAMILIES, Point, fitting_width, parameters
+from jaxgen.tasks.trilemma_figures import against, triangle
 from jaxgen.train import Stage, init_state, make_train_step
 from jaxgen.types import Model
 

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from jaxgen import couplings
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.config import RunConfig, option
 from jaxgen.data import ArraySource, Splits
 from jaxgen.errors import UserError

@@ -18,13 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import _dequantised as dequantised
-from experiments import _images as images
-from experiments import _judging as judging
-from experiments import _picture_grids as pictures
-from experiments import _reconstruction as reconstruction
 from jaxgen import draws
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import most_of
 from jaxgen.experiment import Evaluation, Experiment, Metric, StageSpec
@@ -33,6 +28,11 @@ from jaxgen.families.vae import Likelihood, posterior
 from jaxgen.imaging.augment import random_flip
 from jaxgen.medical.anomaly import principal_components
 from jaxgen.metrics import dequantise
+from jaxgen.tasks import autoencoding as reconstruction
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks import images
+from jaxgen.tasks import likelihood as dequantised
+from jaxgen.tasks import sample_quality as judging
 from jaxgen.train import Stage
 from jaxgen.types import Model
 

@@ -13,6 +13,6 @@ def _forget_working_directory() -> None:
 
 if __name__ == "__main__":
     _forget_working_directory()
-    from jaxgen.cli import main
+    from jaxgen.app.cli import main
 
     raise SystemExit(main())

@@ -10,7 +10,8 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import jax
 import pytest
 
-from jaxgen import caching, consent
+from jaxgen import consent
+from jaxgen.app import caching
 
 caching.enable()
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
@@ -25,7 +26,7 @@ def toy_file() -> Path:
 @pytest.fixture(scope="session")
 def toy_run(toy_file, tmp_path_factory) -> Path:
     """The run folder of a finished toy run; tests must not change it."""
-    from jaxgen.cli import main
+    from jaxgen.app.cli import main
 
     workdir = tmp_path_factory.mktemp("toy") / "run"
     assert main(["run", str(toy_file), "--preset", "smoke", "--workdir", str(workdir)]) == 0

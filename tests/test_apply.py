@@ -9,8 +9,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jaxgen import apply
-from jaxgen.apply import apply_run
+from jaxgen.app import apply
+from jaxgen.app.apply import apply_run
 from jaxgen.data import writers
 from jaxgen.errors import UserError, printable
 from tests.data.dicom_files import enhanced, flat, groups, placed, pydicom, write

@@ -10,7 +10,7 @@ FILES = sorted([*(ROOT / "jaxgen").rglob("*.py"), *(ROOT / "experiments").rglob(
 
 # From the bottom up. A floor is a list of modules that may also import each other.
 FLOORS = [
-    ["jaxgen.errors", "jaxgen.flops", "jaxgen.memory_pages", "jaxgen.types"],
+    ["jaxgen.errors", "jaxgen.flops", "jaxgen.types"],
     ["jaxgen.consent", "jaxgen.discovery", "jaxgen.local_paths"],
     ["jaxgen.config", "jaxgen.draws", "jaxgen.schedules"],
     ["jaxgen.paths"],
@@ -28,13 +28,15 @@ FLOORS = [
     ["jaxgen.data"],
     ["jaxgen.train"],
     ["jaxgen.experiment"],
-    ["jaxgen.runs", "jaxgen.charts", "jaxgen.report", "jaxgen.caching"],
-    ["jaxgen.evaluation_page", "jaxgen.other_data", "jaxgen.sample_files", "jaxgen.sample_request"],
-    ["jaxgen.runner"],
-    ["jaxgen.inputs"],
-    ["jaxgen.apply", "jaxgen.info"],
-    ["jaxgen.compare"],
-    ["jaxgen.cli"],
+    ["jaxgen.tasks"],
+    ["jaxgen.app.memory_pages"],
+    ["jaxgen.app.runs", "jaxgen.app.charts", "jaxgen.app.report", "jaxgen.app.caching"],
+    ["jaxgen.app.evaluation_page", "jaxgen.app.other_data", "jaxgen.app.sample_files", "jaxgen.app.sample_request"],
+    ["jaxgen.app.runner"],
+    ["jaxgen.app.inputs"],
+    ["jaxgen.app.apply", "jaxgen.app.info"],
+    ["jaxgen.app.compare"],
+    ["jaxgen.app.cli"],
     ["experiments"],
 ]
 DOORS = {
@@ -93,7 +95,7 @@ def test_a_module_imports_only_what_lies_below_it(path):
 
 def test_the_check_sees_an_arrow_that_points_up_and_a_wrong_door():
     assert list(violations("jaxgen.paths", {"jaxgen.samplers.driver"}))
-    assert list(violations("jaxgen.losses.matching", {"jaxgen.cli"}))
+    assert list(violations("jaxgen.losses.matching", {"jaxgen.app.cli"}))
     assert list(violations("jaxgen.families.vae", {"flax.linen"}))
     assert list(violations("jaxgen.samplers.driver", {"diffrax"}))
     assert not list(violations("jaxgen.nets.unet", {"flax.linen", "jaxgen.types.Net", "jaxgen.imaging"}))
@@ -103,7 +105,7 @@ def test_the_command_line_starts_without_jax():
     import subprocess
     import sys
 
-    code = "import sys, jaxgen.cli; print([m for m in ('jax', 'numpy', 'matplotlib', 'flax') if m in sys.modules])"
+    code = "import sys, jaxgen.app.cli; print([m for m in ('jax', 'numpy', 'matplotlib', 'flax') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

@@ -14,8 +14,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jaxgen import cli, runner, runs
-from jaxgen.cli import main
+from jaxgen.app import cli, runner, runs
+from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 
 ROOT = Path(__file__).parent.parent

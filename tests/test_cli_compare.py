@@ -8,8 +8,8 @@ import pytest
 from safetensors.numpy import save_file
 from scipy import ndimage
 
-from jaxgen import compare
-from jaxgen.cli import main
+from jaxgen.app import compare
+from jaxgen.app.cli import main
 from jaxgen.metrics import frechet_distance
 from jaxgen.metrics.features import pixels
 

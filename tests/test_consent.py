@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jaxgen import consent, runner
-from jaxgen.cli import main
+from jaxgen import consent
+from jaxgen.app import runner
+from jaxgen.app.cli import main
 from jaxgen.data import load
 from jaxgen.errors import UserError
 

@@ -10,8 +10,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jaxgen import runner
-from jaxgen.cli import main
+from jaxgen.app import runner
+from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 from jaxgen.experiment import chosen_number
 

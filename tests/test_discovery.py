@@ -25,7 +25,7 @@ def test_the_card_of_every_experiment_says_what_the_experiment_says():
 
 
 def test_list_imports_no_experiment_and_no_heavy_library(tmp_path):
-    code = "import sys; from jaxgen.cli import main; main(['list']); print(sorted(sys.modules))"
+    code = "import sys; from jaxgen.app.cli import main; main(['list']); print(sorted(sys.modules))"
     out = run(cwd=tmp_path, code=code).stdout
     listed, _, modules = out.rpartition("[")
     assert all(name in listed for name in discovery.names())
@@ -34,7 +34,8 @@ def test_list_imports_no_experiment_and_no_heavy_library(tmp_path):
 
 
 def test_a_configuration_that_only_asks_what_it_can_draw_builds_no_network(monkeypatch):
-    from experiments import _trilemma_families, trilemma
+    from experiments import trilemma
+    from jaxgen.tasks import families as _trilemma_families
 
     def refused(*args, **options):
         raise AssertionError("a network was built")

@@ -7,9 +7,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from jaxgen.app.inputs import find_all, find_inputs
 from jaxgen.data import load, read_image
 from jaxgen.errors import UserError
-from jaxgen.inputs import find_all, find_inputs
 from tests.data.dicom_files import enhanced, flat, groups, placed, write
 
 RNG = np.random.default_rng(0)

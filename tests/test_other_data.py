@@ -11,16 +11,16 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from experiments import _anomaly_judging as judging
-from experiments import _dequantised as dequantised
-from experiments import _judging as fidelity
-from experiments import _reconstruction as reconstruction
 from experiments import anomaly_diffusion, denoising_autoencoder, flow_sdf, gan, vae
 from jaxgen import experiment as experiments
-from jaxgen import other_data, runner
-from jaxgen.cli import main
+from jaxgen.app import other_data, runner
+from jaxgen.app.cli import main
 from jaxgen.data import Everything, load
 from jaxgen.errors import UserError
+from jaxgen.tasks import autoencoding as reconstruction
+from jaxgen.tasks import likelihood as dequantised
+from jaxgen.tasks import sample_quality as fidelity
+from jaxgen.tasks.anomaly import evaluation as judging
 
 RNG = np.random.default_rng(0)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxgen import report, runs
-from jaxgen.charts import line_chart
-from jaxgen.cli import main
+from jaxgen.app import report, runs
+from jaxgen.app.charts import line_chart
+from jaxgen.app.cli import main
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 PROBE = """<script>addEventListener('load', () => {
@@ -375,7 +375,7 @@ def test_a_page_names_no_path_of_this_machine(copied, other, tmp_path, monkeypat
 
 
 def test_environment_and_data_hold_no_path_of_this_machine(monkeypatch, tmp_path):
-    from jaxgen import runner
+    from jaxgen.app import runner
 
     argv = [f"{tmp_path}/bin/jaxgen", "run", f"{tmp_path}/my exp.py", f"--data={tmp_path}/scans", "../../jane/x", "~/y"]
     monkeypatch.setattr("sys.argv", argv)
@@ -426,7 +426,7 @@ def test_a_best_value_is_marked_among_runs_on_the_same_data_alone(copied, other,
 
 
 def test_other_pixels_under_the_same_names_are_other_data():
-    from jaxgen import runner
+    from jaxgen.app import runner
     from jaxgen.data.source import ArraySource, Splits
 
     def about(value):

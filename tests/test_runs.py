@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxgen import runs
+from jaxgen.app import runs
 from jaxgen.errors import UserError
 
 

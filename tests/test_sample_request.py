@@ -9,13 +9,13 @@ import PIL.Image
 import pytest
 
 from experiments import conditional_gan, ddpm, flow_matching, guidance, normalizing_flow, sampler_speed, vae
-from jaxgen import runner
-from jaxgen.cli import main
+from jaxgen.app import runner
+from jaxgen.app.cli import main
+from jaxgen.app.runs import RunFolder
+from jaxgen.app.sample_files import plain_name, remove_samples, write_samples
+from jaxgen.app.sample_request import Request, apply_request, class_numbers
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation
-from jaxgen.runs import RunFolder
-from jaxgen.sample_files import plain_name, remove_samples, write_samples
-from jaxgen.sample_request import Request, apply_request, class_numbers
 
 CLASSES = {"classes": ["dark", "bright", "no tumour, old"], "chosen": {}}
 

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure as Canvas
 
-from jaxgen.cli import run_module
+from jaxgen.app.cli import run_module
 from jaxgen.config import RunConfig, option
 from jaxgen.data import load
 from jaxgen.data.source import ArraySource, Splits

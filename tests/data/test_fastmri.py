@@ -7,12 +7,12 @@ import h5py
 import numpy as np
 import pytest
 
-from experiments import _images as images
 from experiments import ddpm
 from jaxgen.data import read_image, read_mask
 from jaxgen.data.kspace import read_kspace
 from jaxgen.data.readers import read_header
 from jaxgen.errors import UserError
+from jaxgen.tasks import images
 
 RNG = np.random.default_rng(0)
 

@@ -15,8 +15,8 @@ import PIL.Image
 import pytest
 import tifffile
 
-from jaxgen import cli
-from jaxgen.compare import load as load_set
+from jaxgen.app import cli
+from jaxgen.app.compare import load as load_set
 from jaxgen.data import arrays, limits, load, tiff
 from jaxgen.data.kspace import read_kspace
 from jaxgen.data.readers import read_header, read_image, read_mask

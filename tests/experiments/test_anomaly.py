@@ -12,15 +12,15 @@ import PIL.Image
 import pytest
 from scipy import ndimage
 
-from experiments import _anomaly as shared
-from experiments import _anomaly_judging as judging
-from experiments import _anomaly_levels as levels
-from experiments import _denoisers as denoisers
 from experiments import anomaly_counterfactual, anomaly_diffusion, anomaly_gan, anomaly_latent, anomaly_patch
-from jaxgen import runner
-from jaxgen.cli import main
+from jaxgen.app import runner
+from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 from jaxgen.medical import anomaly
+from jaxgen.tasks import denoisers
+from jaxgen.tasks.anomaly import data as shared
+from jaxgen.tasks.anomaly import evaluation as judging
+from jaxgen.tasks.anomaly import levels
 
 OURS = {
     "anomaly_diffusion": ("coarse8 diffusion", "coarse autoencoder", "vae"),

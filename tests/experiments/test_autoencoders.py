@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import adversarial_autoencoder, autoencoder, denoising_autoencoder, vae
-from jaxgen.cli import main
+from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 from jaxgen.medical.anomaly import principal_components
 

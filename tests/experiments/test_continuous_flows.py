@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from experiments import cnf, flow_matching
-from experiments._unet import network
-from jaxgen.cli import main
+from jaxgen.app.cli import main
 from jaxgen.data.planar import planar_set
+from jaxgen.tasks.networks import network
 
 
 def _numbers(run):

@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import _ct as ct
 from experiments import ct_reconstruction
-from jaxgen import runner
-from jaxgen.cli import main
+from jaxgen.app import runner
+from jaxgen.app.cli import main
 from jaxgen.data import phantoms
 from jaxgen.errors import UserError
 from jaxgen.imaging.fan_beam import fan_beam_operator
 from jaxgen.imaging.hounsfield import WATER
 from jaxgen.imaging.projection import Geometry
 from jaxgen.imaging.radon import radon_operator
+from jaxgen.tasks.reconstruction import ct
 
 
 @pytest.fixture(scope="module")

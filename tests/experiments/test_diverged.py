@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import _exact_mixture as exact
-from experiments import _judging as judging
-from experiments import _posterior as posterior
 from experiments import flow_sdf, image_to_image, sampler_speed, trilemma
-from experiments._best import highest, lowest
-from jaxgen.cli import main
+from jaxgen.app.cli import main
+from jaxgen.tasks import exact_mixture as exact
+from jaxgen.tasks import sample_quality as judging
+from jaxgen.tasks.best import highest, lowest
+from jaxgen.tasks.reconstruction import posterior
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(-1, 1, (24, 4, 4, 1)).astype(np.float32)

@@ -11,11 +11,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from experiments import _segmentation_figures as figures
 from experiments import flow_sdf
-from jaxgen.cli import main
+from jaxgen.app.cli import main
+from jaxgen.app.runner import _about_data
 from jaxgen.data.source import ArraySource, Splits
-from jaxgen.runner import _about_data
+from jaxgen.tasks import segmentation_figures as figures
 
 PRESETS = flow_sdf.EXPERIMENT.presets
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import _adversarial as adversarial
-from experiments import _images as images
 from experiments import conditional_gan, gan
-from jaxgen.cli import main
+from jaxgen.app.cli import main
 from jaxgen.errors import UserError
+from jaxgen.tasks import gan as adversarial
+from jaxgen.tasks import images
 from jaxgen.types import Model
 
 MODULES = {"gan": gan, "conditional_gan": conditional_gan}

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments import _dequantised as dequantised
-from experiments import _images as images
 from experiments import ddpm, guidance, image_to_image, score_sde
-from experiments._unet import network
-from jaxgen.cli import main
+from jaxgen.app.cli import main
 from jaxgen.errors import UserError
+from jaxgen.tasks import images
+from jaxgen.tasks import likelihood as dequantised
+from jaxgen.tasks.networks import network
 
 NAMES = ("ddpm", "guidance", "image_to_image", "score_sde")
 

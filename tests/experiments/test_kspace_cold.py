@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import _mri as mri
 from experiments import kspace_cold_diffusion as experiment
-from jaxgen.cli import main
+from jaxgen.app.cli import main
 from jaxgen.errors import UserError
+from jaxgen.tasks.reconstruction import mri
 from tests.experiments.traces import check_training_step
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import normalizing_flow, planar_flow
-from jaxgen.cli import main
+from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 
 

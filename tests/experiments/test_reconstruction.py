@@ -11,16 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import _mri as mri
 from experiments import mri_reconstruction as experiment
-from jaxgen.apply import apply_image
-from jaxgen.cli import main
+from jaxgen.app.apply import apply_image
+from jaxgen.app.cli import main
 from jaxgen.data import phantoms
 from jaxgen.data.image import Image
 from jaxgen.errors import UserError
 from jaxgen.imaging.coils import calibration_size, combine_coils, low_resolution_coils, simulated_coils
 from jaxgen.imaging.fourier import centred_fft2, centred_ifft2
 from jaxgen.imaging.sampling_masks import random_mask
+from jaxgen.tasks.reconstruction import mri
 from tests.experiments.traces import check_training_step
 
 

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import _exact_mixture as exact
 from experiments import sampler_speed
-from experiments._samplers import SAMPLERS, SamplerName
-from experiments._unet import network
 from jaxgen import mixtures, paths
-from jaxgen.cli import main
+from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 from jaxgen.samplers import grids, sample
+from jaxgen.samplers.catalogue import SAMPLERS, SamplerName
+from jaxgen.tasks import exact_mixture as exact
+from jaxgen.tasks.networks import network
 
 VP = paths.variance_preserving()
 

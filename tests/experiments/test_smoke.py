@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxgen import experiment
-from jaxgen.cli import main
+from jaxgen.app.cli import main
 from jaxgen.train import init_state, make_train_step
 
 

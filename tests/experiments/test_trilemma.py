@@ -5,14 +5,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import _trilemma_families as families
-from experiments import _trilemma_figures as figures
 from experiments import trilemma
 from jaxgen.divergence import draw_probes
 from jaxgen.errors import UserError
 from jaxgen.experiment import stages_of
 from jaxgen.flops import count_flops
 from jaxgen.samplers import continuous_flow
+from jaxgen.tasks import families
+from jaxgen.tasks import trilemma_figures as figures
 
 SHAPE = (16, 16, 1)
 
@@ -114,7 +114,7 @@ def test_flags_that_do_not_fit_are_refused(changes, message):
 
 
 def run(config, tmp_path):
-    from jaxgen import runner, runs
+    from jaxgen.app import runner, runs
 
     folder = runner.train(trilemma.EXPERIMENT, "smoke", config, tmp_path / "run", quiet=True, say=lambda line: None)
     assert folder.finished()

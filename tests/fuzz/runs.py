@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxgen import cli, runner
+from jaxgen.app import cli, runner
 from tests.fuzz.damage import damage
 
 _JSON = (

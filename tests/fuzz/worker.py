@@ -116,7 +116,7 @@ def _mask_differs(path: Path, truth: np.ndarray | None) -> str:
 
 def check_run(kind: str, rng: np.random.Generator, run: Path, folder: Path, true: list[np.ndarray]) -> str:
     """Damage a copy of a run, and open it as the commands do; what went wrong, or nothing."""
-    from jaxgen import cli
+    from jaxgen.app import cli
     from tests.fuzz import runs
 
     copy = folder / "copy"

@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import PIL.Image
 
-from jaxgen import runs
+from jaxgen.app import runs
 
 _OURS = re.compile(r"[A-Za-z0-9_-]+_\d{3,}(_[A-Za-z0-9_-]*)?\.(png|nii\.gz)")
 _LONGEST = 40

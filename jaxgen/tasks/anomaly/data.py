@@ -16,8 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _images as images
-from experiments._unet import UNetConfig, network
 from jaxgen.config import option
 from jaxgen.data import ArraySource, Everything, Source, Splits, Subset, checks, measure_range
 from jaxgen.data.arrays import npz_headers, read_npz
@@ -33,6 +31,8 @@ from jaxgen.imaging.augment import random_flip
 from jaxgen.imaging.noise import coarse_noise
 from jaxgen.medical import anomaly
 from jaxgen.nets import decoder, encoder
+from jaxgen.tasks import images
+from jaxgen.tasks.networks import UNetConfig, network
 from jaxgen.train import Stage
 from jaxgen.types import Net
 

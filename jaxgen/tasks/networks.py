@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from experiments import _images as images
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.nets import unet
+from jaxgen.tasks import images
 from jaxgen.types import Net
 
 Widths = tuple[int, ...]

@@ -23,15 +23,16 @@ import jax
 import numpy as np
 
 import jaxgen
-from jaxgen import consent, evaluation_page, local_paths, other_data, report, runs
+from jaxgen import consent, local_paths
+from jaxgen.app import evaluation_page, other_data, report, runs
+from jaxgen.app.sample_files import plain_name, remove_samples, write_samples
+from jaxgen.app.sample_request import Request, apply_request
 from jaxgen.config import RunConfig, choose_preset, diff, flag, from_dict, nearest, to_dict
 from jaxgen.data.pipeline import Feed
 from jaxgen.data.source import identity
 from jaxgen.discovery import names
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, find, is_file, stages_of
-from jaxgen.sample_files import plain_name, remove_samples, write_samples
-from jaxgen.sample_request import Request, apply_request
 from jaxgen.train import Reporter, load_params, train_stage
 
 EVALUATE, SAMPLE, APPLY = 1, 2, 3

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxgen import runs
-from jaxgen.apply import find_inputs
+from jaxgen.app import runs
+from jaxgen.app.apply import find_inputs
 from jaxgen.data import readers
 from jaxgen.data.arrays import channels_first, check_arrays
 from jaxgen.data.images import convert_channels, resize

@@ -9,8 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _images as images
-from experiments import _judging as judging
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.families import gan_model
@@ -24,6 +22,8 @@ from jaxgen.nets import (
     residual_generator,
     spectral_norm,
 )
+from jaxgen.tasks import images
+from jaxgen.tasks import sample_quality as judging
 from jaxgen.train import Stage, Watch, critic_wins, falls, stays_low
 from jaxgen.types import Model, Net
 

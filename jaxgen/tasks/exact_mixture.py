@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments._samplers import SAMPLERS
 from jaxgen import mixtures
 from jaxgen.metrics.wasserstein import wasserstein_along
 from jaxgen.mixtures import Mixture
 from jaxgen.paths import Path
 from jaxgen.samplers import grids, runge_kutta4, sample
+from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.types import Array
 
 DIRECTIONS = 128

@@ -10,14 +10,14 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure as Canvas
 
-from experiments import _images as images
-from experiments import _picture_grids as pictures
 from jaxgen.config import option
 from jaxgen.data import Splits, most_of
 from jaxgen.errors import UserError
 from jaxgen.experiment import Figure, Metric
 from jaxgen.metrics import psnr, ssim
 from jaxgen.nets import decoder, encoder
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks import images
 from jaxgen.types import Array, Net
 
 Widths = tuple[int, ...]

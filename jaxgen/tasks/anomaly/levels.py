@@ -9,14 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _anomaly as shared
-from experiments import _anomaly_judging as judging
-from experiments import _denoisers as denoisers
-from experiments import _images as images
-from experiments import _picture_grids as pictures
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Figure, Metric, chosen_number
+from jaxgen.tasks import denoisers, images
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks.anomaly import data as shared
+from jaxgen.tasks.anomaly import evaluation as judging
 from jaxgen.types import Key, Params
 
 Restore = Callable[[Key, np.ndarray, float], np.ndarray]

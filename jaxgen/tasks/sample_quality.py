@@ -6,8 +6,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _images as images
-from experiments import _picture_grids as pictures
 from jaxgen.data import Everything, Splits, most_of
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Figure, Metric
@@ -20,6 +18,8 @@ from jaxgen.metrics import (
     nearest_neighbours,
     precision_recall,
 )
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks import images
 from jaxgen.types import Array
 
 MOST_TRAIN = 5000

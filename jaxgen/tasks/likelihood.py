@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _images as images
-from experiments import _judging as judging
 from jaxgen import draws
 from jaxgen.data import Source, Splits, most_of
 from jaxgen.imaging.augment import random_flip
 from jaxgen.metrics.likelihood import bits_per_dimension, dequantise
+from jaxgen.tasks import images
+from jaxgen.tasks import sample_quality as judging
 
 
 def prepare(config: images.ImageConfig):

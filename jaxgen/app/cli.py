@@ -16,9 +16,9 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from jaxgen import __version__
+from jaxgen.app.memory_pages import more_memory_pages
 from jaxgen.config import Parser, RunConfig, add_options, choose_preset, nearest, override
 from jaxgen.errors import UserError, printable
-from jaxgen.memory_pages import more_memory_pages
 
 _HELP = f"""usage: jaxgen COMMAND ...
 
@@ -232,7 +232,7 @@ def _command(argv: list[str], context: _Context, process: bool) -> int:
 
 
 def _prepare_jax(use_cache: bool) -> None:
-    from jaxgen import caching
+    from jaxgen.app import caching
 
     if use_cache:
         caching.enable()
@@ -270,7 +270,7 @@ def _run(argv: list[str], context: _Context, experiment: Any = None, reference: 
         context.say(_RUN_USAGE.rstrip())
         return 0 if argv else 2
     name, rest = _take_name(argv) if named else (reference, argv)
-    from jaxgen import runs
+    from jaxgen.app import runs
 
     if named and runs.is_argument(name):
         return _resume(name, rest, context)
@@ -329,7 +329,7 @@ def _take_name(argv: list[str]) -> tuple[str, list[str]]:
 
 
 def _resume(path: str, rest: list[str], context: _Context) -> int:
-    from jaxgen import runner
+    from jaxgen.app import runner
 
     parser = Parser(prog=f"jaxgen run {path}", description="Go on with a run as it was configured.")
     _add_consent_flags(parser)
@@ -345,7 +345,7 @@ def _train(experiment: Any, preset: str, config: RunConfig, given: Any, referenc
         raise UserError("--workdir needs the path of a folder, got an empty text")
     _join(given)
     _prepare_jax(not given.no_cache)
-    from jaxgen import runner
+    from jaxgen.app import runner
 
     def started(folder: Any) -> None:
         context.folder = folder.path
@@ -435,7 +435,7 @@ def _apply(argv: list[str], context: _Context) -> int:
     given = parser.parse(argv)
     _not_empty(given.out, "--out")
     _prepare_jax(not given.no_cache)
-    from jaxgen import apply
+    from jaxgen.app import apply
 
     failed = apply.apply_run(
         Path(given.run),
@@ -471,8 +471,8 @@ def _sample(argv: list[str], context: _Context) -> int:
     given = parser.parse(argv)
     _not_empty(given.out, "--out")
     _prepare_jax(not given.no_cache)
-    from jaxgen import runner
-    from jaxgen.sample_request import Request
+    from jaxgen.app import runner
+    from jaxgen.app.sample_request import Request
 
     label = tuple(given.label) if given.label else None
     request = Request(label, given.guidance, given.sampler, given.steps)
@@ -502,7 +502,7 @@ def _eval(argv: list[str], context: _Context) -> int:
     _not_empty(given.out, "--out")
     _not_empty(given.data, "--data")
     _prepare_jax(not given.no_cache)
-    from jaxgen import runner
+    from jaxgen.app import runner
 
     out, reading = Path(given.out) if given.out else None, {"slices": given.slices, "foreground": given.foreground}
     runner.evaluate(Path(given.run), given.data, out, context.say, images=not given.no_images, **reading)
@@ -562,7 +562,7 @@ def _compare(argv: list[str], context: _Context) -> int:
     if given.range is not None and not given.range[0] < given.range[1]:
         raise UserError(f"--range: black must be below white, got {given.range[0]:g} and {given.range[1]:g}")
     _prepare_jax(not given.no_cache)
-    from jaxgen import compare
+    from jaxgen.app import compare
 
     compare.compare(
         given.real,
@@ -588,7 +588,7 @@ def _report(argv: list[str], context: _Context) -> int:
     parser.add_argument("--no-images", action="store_true", help="a page without images of the data, to send around")
     given = parser.parse(argv)
     _not_empty(given.out, "--out")
-    from jaxgen import report, runs
+    from jaxgen.app import report, runs
 
     folders = [runs.open_run(path) for path in given.run]
     if len(folders) == 1 and given.out is None:
@@ -611,7 +611,7 @@ def _report(argv: list[str], context: _Context) -> int:
 
 def _info(argv: list[str], context: _Context) -> int:
     Parser(prog="jaxgen info", description="Versions, devices, memory and caches.").parse(argv)
-    from jaxgen import info
+    from jaxgen.app import info
 
     for line in info.lines():
         context.say(line)

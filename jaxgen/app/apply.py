@@ -14,13 +14,13 @@ import numpy as np
 import PIL.Image
 from tqdm import tqdm
 
-from jaxgen import runner, runs
+from jaxgen.app import runner, runs
+from jaxgen.app.inputs import find_all, find_inputs
 from jaxgen.data import readers
 from jaxgen.data.image import Image
 from jaxgen.data.nifti import axial_axis
 from jaxgen.data.writers import write_atomically, write_dicom_seg, write_mask, write_nifti
 from jaxgen.errors import UserError, printable
-from jaxgen.inputs import find_all, find_inputs
 
 __all__ = ["OUTPUTS", "apply_image", "apply_run", "find_inputs", "write_results"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import jax
 
 import jaxgen
-from jaxgen import caching
+from jaxgen.app import caching
+from jaxgen.app.runner import versions
 from jaxgen.discovery import names
-from jaxgen.runner import versions
 
 
 def lines() -> list[str]:

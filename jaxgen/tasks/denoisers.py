@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from experiments._unet import UNetConfig, network
 from jaxgen import draws, paths, schedules
 from jaxgen.config import option
 from jaxgen.families import diffusion_model
 from jaxgen.losses import weights
 from jaxgen.paths import Path
 from jaxgen.samplers import clip, ddim, denoiser, grids
+from jaxgen.tasks.networks import UNetConfig, network
 from jaxgen.types import Array, Denoise, Key, Model, Params, Step
 
 TABLE = 1000

@@ -11,8 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments._adversarial import augmentation
-from experiments._samplers import SAMPLERS
 from jaxgen import paths
 from jaxgen.families import (
     cnf_model,
@@ -27,6 +25,8 @@ from jaxgen.families import (
 from jaxgen.flops import count_flops
 from jaxgen.nets import dcgan_discriminator, dcgan_generator, decoder, encoder, unet
 from jaxgen.samplers import euler, grids
+from jaxgen.samplers.catalogue import SAMPLERS
+from jaxgen.tasks.gan import augmentation
 from jaxgen.types import Model, Net
 
 Shape = tuple[int, int, int]

@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxgen import local_paths, runs
-from jaxgen.charts import line_chart, number
+from jaxgen import local_paths
+from jaxgen.app import runs
+from jaxgen.app.charts import line_chart, number
 from jaxgen.errors import printable
 
 _LOWER_IS_BETTER = (
@@ -273,7 +274,7 @@ def _section(title: str, content: str) -> str:
 
 
 def _style() -> str:
-    return importlib.resources.files("jaxgen").joinpath("report.css").read_text(encoding="utf-8")
+    return importlib.resources.files("jaxgen.app").joinpath("report.css").read_text(encoding="utf-8")
 
 
 def _document(title: str, body: Iterable[str]) -> str:

@@ -9,9 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _denoisers as denoisers
-from experiments import _images as images
-from experiments import _judging as judging
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Metric, StageSpec, chosen_number
 from jaxgen.imaging.operators import LinearOperator, pseudo_inverse
@@ -19,6 +16,8 @@ from jaxgen.medical.reconstruction import ddnm, diffpir, dps, renewal
 from jaxgen.metrics import interval_coverage, interval_widening
 from jaxgen.paths import Path
 from jaxgen.samplers import ddim, grids, sample
+from jaxgen.tasks import denoisers, images
+from jaxgen.tasks import sample_quality as judging
 from jaxgen.train import Stage
 from jaxgen.types import Denoise, Step
 

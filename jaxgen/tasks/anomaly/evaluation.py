@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
-from experiments import _anomaly as shared
-from experiments import _picture_grids as pictures
-from experiments._anomaly import AnomalyConfig, Found, Method
-from experiments._best import highest
-from experiments._judging import diverged
 from jaxgen.data import Splits
 from jaxgen.data.phantoms import LESIONS
 from jaxgen.errors import UserError
 from jaxgen.experiment import Figure, Metric
 from jaxgen.medical import anomaly
 from jaxgen.metrics import auroc, average_precision
+from jaxgen.tasks import figures as pictures
+from jaxgen.tasks.anomaly import data as shared
+from jaxgen.tasks.anomaly.data import AnomalyConfig, Found, Method
+from jaxgen.tasks.best import highest
+from jaxgen.tasks.sample_quality import diverged
 
 COMPONENTS = (32, 128)
 MOST_TRAIN = 2000

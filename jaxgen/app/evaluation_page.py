@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxgen import report, runs
+from jaxgen.app import report, runs
 
 
 class _Evaluated(report._Run):

@@ -4,7 +4,7 @@ import glob
 from collections.abc import Iterable
 from pathlib import Path
 
-from jaxgen import runs
+from jaxgen.app import runs
 from jaxgen.data import dicom, readers
 from jaxgen.data.dicom import Found, Volume
 from jaxgen.errors import UserError, printable

@@ -1,0 +1,1 @@
+"""The application: the command line, the runner, run folders and pages, apart from the library that others import."""

@@ -1,0 +1,1 @@
+"""Reconstruction: images from incomplete measurements."""
