@@ -47,7 +47,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
     import numpy as np
 
     from benchmarks import workload
-    from experiments import flow_sdf
+    from experiments.segmentation import flow_sdf
     from jaxgen.app import caching
     from jaxgen.data import load
     from jaxgen.data.pipeline import Feed

@@ -181,7 +181,7 @@ def compile_full(arguments: argparse.Namespace, log: common.Log) -> None:
     import jax
     import jax.numpy as jnp
 
-    from experiments import ddpm
+    from experiments.generation import ddpm
     from jaxgen.train import init_state, make_train_step
 
     preset = "smoke" if arguments.quick else "full"

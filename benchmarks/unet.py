@@ -138,7 +138,7 @@ def check(config: Any, stage: str, module: Any) -> dict[str, float]:
 
     from benchmarks import torch_unet as peer
     from benchmarks import workload
-    from experiments import flow_sdf
+    from experiments.segmentation import flow_sdf
     from jaxgen.losses import likelihood
     from jaxgen.losses.matching import flow_matching
     from jaxgen.paths import rectified
@@ -242,7 +242,7 @@ def our_side(config: Any, stage: str, image: Any) -> tuple[Side, Any]:
     import numpy as np
 
     from benchmarks import workload
-    from experiments import flow_sdf
+    from experiments.segmentation import flow_sdf
 
     made = workload.trainer(config, stage)
     params = jax.tree.map(np.asarray, made.state.params["net"])

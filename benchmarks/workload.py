@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import ddpm, flow_sdf
+from experiments.generation import ddpm
+from experiments.segmentation import flow_sdf
 from jaxgen.train import Stage, init_state, make_train_step
 from jaxgen.train.state import run_once
 from jaxgen.types import Batch

@@ -37,7 +37,7 @@ def folder() -> Path:
     """The folder of the package ``experiments`` beside this one, whatever else is called so.
 
     Example:
-        >>> (folder() / "flow_sdf.py").is_file()
+        >>> (folder() / "segmentation" / "flow_sdf.py").is_file()
         True
     """
     return Path(__file__).resolve().parent.parent / PACKAGE
@@ -50,7 +50,28 @@ def names() -> list[str]:
         >>> "flow_sdf" in names()
         True
     """
-    return sorted(file.stem for file in folder().glob("[!_]*.py"))
+    return sorted(_files())
+
+
+def _files() -> dict[str, Path]:
+    """The file of each experiment: a folder for each task holds its experiments."""
+    return {file.stem: file for file in folder().glob("[!_]*/[!_]*.py")}
+
+
+def group(name: str) -> str:
+    """The folder that an experiment is in, which names its task.
+
+    Args:
+        name: one of `names`.
+
+    Returns:
+        The folder's name.
+
+    Example:
+        >>> group("flow_sdf")
+        'segmentation'
+    """
+    return _files()[name].parent.name
 
 
 def card(name: str) -> Card | None:
@@ -67,8 +88,8 @@ def card(name: str) -> Card | None:
         ('smoke', 'small', 'full')
     """
     try:
-        tree = ast.parse((folder() / f"{name}.py").read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, ValueError):
+        tree = ast.parse(_files()[name].read_text(encoding="utf-8"))
+    except (KeyError, OSError, SyntaxError, ValueError):
         return None
     for node in reversed(tree.body):
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
@@ -106,8 +127,8 @@ def load(name: str) -> ModuleType:
         UserError: if another module took its place before.
     """
     share_name()
-    module = importlib.import_module(f"{PACKAGE}.{name}")
-    if Path(str(module.__file__)).resolve() != folder() / f"{name}.py":
+    module = importlib.import_module(f"{PACKAGE}.{group(name)}.{name}")
+    if Path(str(module.__file__)).resolve() != _files()[name].resolve():
         raise UserError(f"{module.__file__}: it hides the experiment {name!r} that comes with jaxgen; rename this file")
     return module
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure as MatplotlibFigure
 
@@ -18,6 +19,10 @@ from jaxgen import discovery
 from jaxgen.config import RunConfig, nearest
 from jaxgen.discovery import names
 from jaxgen.errors import UserError
+from jaxgen.facts import Facts
+
+EVALUATE, SAMPLE, APPLY = 1, 2, 3
+"""What is folded into the run's seed for the random numbers of each command."""
 
 
 class Figure(NamedTuple):
@@ -46,6 +51,26 @@ class Metric(NamedTuple):
     help: str = ""
 
 
+class Run(NamedTuple):
+    """A run, as every function of an experiment is handed it.
+
+    Attributes:
+        config: the configuration.
+        facts: what was measured on the run's training data, a `jaxgen.facts.Facts`.
+        params: the averaged parameters of each trained stage, by its name; a stage is built with those before it.
+        splits: the data, ``jaxgen.data.Splits``; None while a stage is built and in `apply`, and read late in `sample`.
+        key: one PRNG key for all random numbers of an evaluation or of samples; None elsewhere.
+        chosen: settings that the run's evaluation chose on validation data (`Evaluation.chosen`), empty before.
+    """
+
+    config: Any
+    facts: Any
+    params: Mapping[str, Any] = {}
+    splits: Any = None
+    key: Any = None
+    chosen: Mapping[str, Any] = {}
+
+
 class Evaluation(NamedTuple):
     """What evaluating (or sampling from) a trained experiment gives.
 
@@ -62,7 +87,7 @@ class Evaluation(NamedTuple):
         timings: what was timed, ``{row: {column: number}}``; the runner saves it in ``timings.json``, out of the
             metrics, and the report shows it as a table.
         chosen: settings chosen on validation data, a dict that JSON can hold. The runner saves those of a run's own
-            evaluation in ``chosen.json``; `sample` and `apply` find them in ``constants["chosen"]``.
+            evaluation in ``chosen.json``; `sample` and `apply` find them in `Run.chosen`.
     """
 
     metrics: Mapping[str, Any]
@@ -95,14 +120,15 @@ class StageSpec(NamedTuple):
 
     Attributes:
         name: its name, and that of its folder of checkpoints.
-        build: ``build(config, constants, trained) -> jaxgen.train.Stage``; `trained` holds the averaged parameters of
-            the earlier stages by name.
+        build: ``build(run) -> jaxgen.train.Stage``; ``run.params`` holds the earlier stages.
         wanted: ``wanted(config)``, whether a configuration trains this stage at all; None for always.
+        formerly: its name in runs of before, if that was another: runs keep that folder and those random numbers.
     """
 
     name: str
-    build: Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any]
+    build: Callable[..., Any]
     wanted: Callable[[Any], bool] | None = None
+    formerly: str = ""
 
 
 class Experiment(NamedTuple):
@@ -114,20 +140,20 @@ class Experiment(NamedTuple):
         data: one line on the data it trains on by default.
         presets: configurations by name; ``small`` is the default, ``smoke`` the one for a quick check.
         load: ``load(config) -> jaxgen.data.Splits``.
-        measure: ``measure(config, splits) -> constants``: what sampling needs to know about the data (value ranges,
-            scale factors, channels), as a dict that JSON can hold; measured once and saved with the run.
         stages: the stages in order.
-        evaluate: ``evaluate(config, constants, trained, splits, key) -> Evaluation``.
-        sample: ``sample(config, constants, trained, splits, key, n, **keywords) -> Evaluation``; the data are only read
-            if it looks at them.
-        apply: ``apply(config, constants, trained) -> f`` with ``f(key, image) -> {name: array}``: raw image
-            ``[*spatial, c]`` in, arrays ``[*spatial]`` out, ``mask`` among them; ``warning``, a text, is
-            printed with the name of the file. None where it makes no sense.
+        evaluate: ``evaluate(run) -> Evaluation``.
+        measure: ``measure(config, splits) -> facts``: what sampling needs to know about the data (value ranges, scale
+            factors, channels), a `jaxgen.facts.Facts`; measured once and saved with the run. None for nothing.
+        facts: the class of what `measure` gives, to read it back.
+        sample: ``sample(run, n, **keywords) -> Evaluation``; the data are only read if it looks at them.
+        apply: ``apply(run) -> f`` with ``f(key, image) -> {name: array}``: a `jaxgen.data.image.Image` of raw values
+            ``[*spatial, c]`` with its metadata in, arrays ``[*spatial]`` out, ``mask`` among them; ``warning``, a text,
+            is printed with the name of the file. None where it makes no sense.
         reader: how ``jaxgen apply`` reads its files; None for images (`jaxgen.data.readers`).
         spatial_dims: spatial rank of one example; ``jaxgen apply`` hands volumes to a 2-D experiment slice by slice.
         baseline: the method in ``metrics`` that the others are compared with, or an empty string.
-        examples: ``examples(config, constants, splits) -> Source`` of what the feed hands to training, all of one
-            size; None for ``splits.train`` itself.
+        examples: ``examples(run) -> Source`` of what the feed hands to training, all of one size; None for
+            ``run.splits.train`` itself.
         sample_flags: the flags of ``jaxgen sample`` that it takes ("label", "guidance", "sampler", "steps"), and the
             field of the configuration that each replaces; None where `sample` takes a keyword of that name, of which
             ``label`` is numbers of classes ``[n]``.
@@ -138,23 +164,37 @@ class Experiment(NamedTuple):
     data: str
     presets: Mapping[str, RunConfig]
     load: Callable[[Any], Any]
-    measure: Callable[[Any, Any], dict[str, Any]]
     stages: Sequence[StageSpec]
-    evaluate: Callable[..., Evaluation]
+    evaluate: Callable[[Run], Evaluation]
+    measure: Callable[[Any, Any], Facts] | None = None
+    facts: type[Facts] = Facts
     sample: Callable[..., Evaluation] | None = None
-    apply: Callable[..., Callable[..., Mapping[str, np.ndarray]]] | None = None
+    apply: Callable[[Run], Callable[..., Mapping[str, np.ndarray]]] | None = None
     reader: Reader | None = None
     spatial_dims: int = 2
     baseline: str = ""
-    examples: Callable[[Any, Mapping[str, Any], Any], Any] | None = None
+    examples: Callable[[Run], Any] | None = None
     sample_flags: Mapping[str, str | None] = {}
 
 
-def chosen_number(constants: Mapping[str, Any], *names: str, default: float) -> float:
+def key_of(config: RunConfig, purpose: int) -> jax.Array:
+    """The key for the random numbers of one command.
+
+    Args:
+        config: the configuration, for its seed.
+        purpose: `EVALUATE`, `SAMPLE` or `APPLY`.
+
+    Returns:
+        A typed PRNG key.
+    """
+    return jax.random.fold_in(jax.random.key(config.seed), purpose)
+
+
+def chosen_number(run: Run, *names: str, default: float) -> float:
     """A setting that the run's evaluation chose on validation data.
 
     Args:
-        constants: as the runner hands them to `sample` and `apply`.
+        run: the run.
         *names: where it stands in the settings: its name, after that of its method if those have several.
         default: for a run that has not been evaluated.
 
@@ -165,10 +205,10 @@ def chosen_number(constants: Mapping[str, Any], *names: str, default: float) -> 
         UserError: if what stands there is no number.
 
     Example:
-        >>> chosen_number({"chosen": {"ddim": {"level": 0.5}}}, "ddim", "level", default=0.2)
+        >>> chosen_number(Run(None, None, chosen={"ddim": {"level": 0.5}}), "ddim", "level", default=0.2)
         0.5
     """
-    value: Any = constants.get("chosen", {})
+    value: Any = run.chosen
     for name in names:
         if isinstance(value, Mapping) and name not in value:
             return default
@@ -185,7 +225,7 @@ def stages_of(experiment: Experiment, config: Any) -> list[StageSpec]:
 
     Example:
         >>> two = (StageSpec("first", print), StageSpec("second", print, lambda config: config["both"]))
-        >>> experiment = Experiment("x", "", "", {}, print, print, two, print)
+        >>> experiment = Experiment("x", "", "", {}, print, two, print)
         >>> [stage.name for stage in stages_of(experiment, {"both": False})]
         ['first']
     """

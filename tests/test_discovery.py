@@ -29,12 +29,21 @@ def test_list_imports_no_experiment_and_no_heavy_library(tmp_path):
     out = run(cwd=tmp_path, code=code).stdout
     listed, _, modules = out.rpartition("[")
     assert all(name in listed for name in discovery.names())
-    heavy = ("jax", "numpy", "flax", "optax", "matplotlib", "experiments", "experiments.flow_sdf", "jaxgen.experiment")
+    heavy = (
+        "jax",
+        "numpy",
+        "flax",
+        "optax",
+        "matplotlib",
+        "experiments",
+        "experiments.segmentation.flow_sdf",
+        "jaxgen.experiment",
+    )
     assert not [name for name in heavy if f"'{name}'" in modules]
 
 
 def test_a_configuration_that_only_asks_what_it_can_draw_builds_no_network(monkeypatch):
-    from experiments import trilemma
+    from experiments.studies import trilemma
     from jaxgen.tasks import families as _trilemma_families
 
     def refused(*args, **options):
@@ -48,7 +57,10 @@ def test_a_configuration_that_only_asks_what_it_can_draw_builds_no_network(monke
 HIDING = {
     "a package": {"experiments/__init__.py": "raise SystemExit('hidden')"},
     "a folder": {"experiments/notes.txt": ""},
-    "a package with files of the same names": {"experiments/__init__.py": "", "experiments/two_moons.py": "X = 1"},
+    "a package with files of the same names": {
+        "experiments/__init__.py": "",
+        "experiments/first/two_moons.py": "X = 1",
+    },
     "a module": {"experiments.py": "raise SystemExit('hidden')"},
     "a module called like a library": {"flax.py": "raise SystemExit('hidden')", "optax/__init__.py": "1 / 0"},
     "modules called like ours": {"report.py": "1 / 0", "errors.py": "1 / 0", "config.py": "1 / 0"},
@@ -85,7 +97,7 @@ def test_a_users_file_imports_both_its_own_folder_and_ours(tmp_path):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "mine.py").write_text("NAME = 'two_moons'")
     (tmp_path / "my.py").write_text(
-        "from experiments.mine import NAME\nfrom experiments.two_moons import EXPERIMENT\nassert NAME == 'two_moons'\n"
+        "from experiments.mine import NAME\nfrom experiments.first.two_moons import EXPERIMENT\nassert NAME == 'two_moons'\n"
     )
     out = run("run", "my.py", "--help", cwd=tmp_path)
     assert out.returncode == 0, out.stderr

@@ -26,17 +26,17 @@ def test_a_users_file_is_loaded(toy_file):
         ("def f(:", "line 1: invalid syntax"),
         ("EXPERIMENT = 3", "it defines no EXPERIMENT"),
         (
-            "from jaxgen.experiment import *\nn = None\nEXPERIMENT = Experiment('a', 'b', 'c', {}, n, n, (), n)",
+            "from jaxgen.experiment import *\nn = None\nEXPERIMENT = Experiment('a', 'b', 'c', {}, n, (), n)",
             "has no presets",
         ),
         (
             "from jaxgen.experiment import *\nn = None\ns = StageSpec('a', n)\n"
-            "EXPERIMENT = Experiment('a', 'b', 'c', {'small': n}, n, n, (s, s), n)",
+            "EXPERIMENT = Experiment('a', 'b', 'c', {'small': n}, n, (s, s), n)",
             "two stages have the same name",
         ),
         (
             "from jaxgen.experiment import *\nn = None\ns = StageSpec('../a', n)\n"
-            "EXPERIMENT = Experiment('a', 'b', 'c', {'small': n}, n, n, (s,), n)",
+            "EXPERIMENT = Experiment('a', 'b', 'c', {'small': n}, n, (s,), n)",
             "cannot name a folder",
         ),
     ],

@@ -11,7 +11,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from experiments import anomaly_diffusion, denoising_autoencoder, flow_sdf, gan, vae
+from experiments.anomaly import anomaly_diffusion, denoising_autoencoder
+from experiments.generation import gan, vae
+from experiments.segmentation import flow_sdf
 from jaxgen import experiment as experiments
 from jaxgen.app import other_data, runner
 from jaxgen.app.cli import main

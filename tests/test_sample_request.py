@@ -8,7 +8,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from experiments import conditional_gan, ddpm, flow_matching, guidance, normalizing_flow, sampler_speed, vae
+from experiments.generation import conditional_gan, ddpm, flow_matching, guidance, normalizing_flow, vae
+from experiments.studies import sampler_speed
 from jaxgen.app import runner
 from jaxgen.app.cli import main
 from jaxgen.app.runs import RunFolder

@@ -13,6 +13,7 @@ from jaxgen.config import RunConfig, option
 from jaxgen.data import load
 from jaxgen.data.source import ArraySource, Splits
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, StageSpec
+from jaxgen.facts import Facts
 from jaxgen.train import Stage
 from jaxgen.types import Model, Objective
 
@@ -36,13 +37,18 @@ def load_data(config):
     return Splits(*parts, name="bright squares", origin="made up", licence="CC0-1.0")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Brightest(Facts):
+    top: float
+
+
 def measure(config, splits):
-    return {"top": float(max(splits.train[i]["image"].max() for i in range(len(splits.train))))}
+    return Brightest(top=float(max(splits.train[i]["image"].max() for i in range(len(splits.train)))))
 
 
-def model(constants, sees_image, start):
+def model(facts, sees_image, start):
     def logits(net, image):
-        x = image[..., 0].astype(jnp.float32) / constants["top"]
+        x = image[..., 0].astype(jnp.float32) / facts.top
         return net["bias"] + (net["scale"] * x if sees_image else jnp.zeros_like(x))
 
     def init(key, batch):
@@ -56,40 +62,40 @@ def model(constants, sees_image, start):
 
 
 def stage(name, sees_image):
-    def build(config, constants, trained):
-        start = trained["constant"]["net"]["bias"] if sees_image else 0.0
+    def build(run):
+        start = run.params["constant"]["net"]["bias"] if sees_image else 0.0
         return Stage(
             name=name,
-            model=model(constants, sees_image, start)[0],
-            optimizers={"net": optax.adam(config.learning_rate)},
-            steps=config.steps,
+            model=model(run.facts, sees_image, start)[0],
+            optimizers={"net": optax.adam(run.config.learning_rate)},
+            steps=run.config.steps,
         )
 
     return StageSpec(name, build)
 
 
-def probability(params, constants, image):
+def probability(params, facts, image):
     net = jax.tree.map(float, params["net"])
-    x = image.astype(np.float32).mean(axis=-1) / constants["top"]
+    x = image.astype(np.float32).mean(axis=-1) / facts.top
     return 1 / (1 + np.exp(-net["bias"] - net["scale"] * x))
 
 
-def apply(config, constants, trained):
+def apply(run):
     def segment(key, image):
-        p = probability(trained["logistic"], constants, image)
-        threshold = constants["chosen"].get("threshold", 0.0)
+        p = probability(run.params["logistic"], run.facts, image.array)
+        threshold = run.chosen.get("threshold", 0.0)
         draws = np.random.default_rng(np.asarray(jax.random.key_data(key))).random((4, *p.shape)) < p
         return {"mask": p > threshold, "probability": p, "uncertainty": draws.var(axis=0), "area": (p > 0.5).mean()}
 
     return segment
 
 
-def evaluate(config, constants, trained, splits, key):
-    test = [splits.test[i] for i in range(len(splits.test))]
+def evaluate(run):
+    test = [run.splits.test[i] for i in range(len(run.splits.test))]
     metrics = {}
     for name in ("logistic", "constant"):
-        params = trained[name] if name == "logistic" else {"net": {**trained[name]["net"], "scale": 0.0}}
-        right = [((probability(params, constants, e["image"]) > 0.5) == (e["mask"] > 0)).mean() for e in test]
+        params = run.params[name] if name == "logistic" else {"net": {**run.params[name]["net"], "scale": 0.0}}
+        right = [((probability(params, run.facts, e["image"]) > 0.5) == (e["mask"] > 0)).mean() for e in test]
         metrics[name] = {"accuracy": float(np.mean(right)), "error": float(1 - np.mean(right))}
     canvas = Canvas(figsize=(7, 2.4))
     for axes, e in zip(canvas.subplots(1, 4), test, strict=False):
@@ -101,8 +107,8 @@ def evaluate(config, constants, trained, splits, key):
     return Evaluation(metrics, figures, headline, describe, timings=timings, chosen={"threshold": 0.5})
 
 
-def sample(config, constants, trained, splits, key, n):
-    draws = np.asarray(jax.random.bernoulli(key, 0.3, (n, config.side, config.side)))
+def sample(run, n):
+    draws = np.asarray(jax.random.bernoulli(run.key, 0.3, (n, run.config.side, run.config.side)))
     canvas = Canvas(figsize=(3, 3))
     canvas.subplots().imshow(draws[0])
     figures = {"samples": Figure(canvas, "One sample.")}
@@ -120,6 +126,7 @@ EXPERIMENT = Experiment(
     },
     load=load_data,
     measure=measure,
+    facts=Brightest,
     stages=(stage("constant", False), stage("logistic", True)),
     evaluate=evaluate,
     sample=sample,

@@ -21,6 +21,7 @@ from jaxgen.data.image import Image
 from jaxgen.data.nifti import axial_axis
 from jaxgen.data.writers import write_atomically, write_dicom_seg, write_mask, write_nifti
 from jaxgen.errors import UserError, printable
+from jaxgen.experiment import APPLY
 
 __all__ = ["OUTPUTS", "apply_image", "apply_run", "find_inputs", "write_results"]
 
@@ -66,7 +67,7 @@ def apply_run(
     """
     if dicom_seg and find_spec("highdicom") is None:
         raise UserError("--dicom-seg needs highdicom: pip install 'jaxgen[dicom]', or leave the flag out for NIfTI")
-    _, experiment, config, constants, trained = runner.open_trained(run)
+    _, experiment, opened = runner.open_trained(run)
     if experiment.apply is None:
         raise UserError(f"{run}: the experiment {experiment.name} cannot be applied to images; try `jaxgen sample`")
     suffixes = () if experiment.reader is None else experiment.reader.suffixes
@@ -75,9 +76,9 @@ def apply_run(
     files = list(stems)
     _refuse_clashes(stems, out, overwrite)
     summary = _earlier(out / "summary.json")
-    function = experiment.apply(config, constants, trained)
+    function = experiment.apply(opened)
     runner.make_folder(out, "--out")
-    root = jax.random.fold_in(jax.random.key(config.seed if seed is None else seed), runner.APPLY)
+    root = jax.random.fold_in(jax.random.key(opened.config.seed if seed is None else seed), APPLY)
     summary |= {name: {"left_out": why} for name, why in left_out.items()}
     failed: list[str] = []
     shown = not quiet and sys.stderr.isatty()
@@ -180,7 +181,7 @@ def apply_image(
     """Apply a function of one example to an image, a volume slice by slice where the function takes slices.
 
     Args:
-        function: ``f(key, array [*spatial, c]) -> {name: array}``.
+        function: ``f(key, image) -> {name: array}``, of an `Image` with the metadata of the whole.
         key: the key for the image; slice i is given ``fold_in(key, i)``.
         image: what was read.
         spatial_dims: the spatial rank that the function takes.
@@ -195,14 +196,15 @@ def apply_image(
     """
     rank = image.array.ndim - 1
     if rank == spatial_dims:
-        return _warned(path, {name: np.asarray(value) for name, value in function(key, image.array).items()})
+        return _warned(path, {name: np.asarray(value) for name, value in function(key, image).items()})
     if rank < spatial_dims or rank != 3:
         raise UserError(f"{path}: it has {rank} spatial dimensions, and this run takes {spatial_dims}")
     axis = axial_axis(image.affine)
     slices: dict[str, list[np.ndarray]] = {}
     count = image.array.shape[axis]
     for i in tqdm(range(count), unit="slice", disable=not shown, leave=False, file=sys.stderr):
-        for name, value in function(jax.random.fold_in(key, i), np.take(image.array, i, axis)).items():
+        one = image._replace(array=np.take(image.array, i, axis))
+        for name, value in function(jax.random.fold_in(key, i), one).items():
             slices.setdefault(name, []).append(np.asarray(value))
     stacked = {
         name: np.stack(values, axis=axis if values[0].ndim == spatial_dims else 0) for name, values in slices.items()

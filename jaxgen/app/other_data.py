@@ -5,7 +5,6 @@ and baselines go to the other place on equal terms.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from jaxgen.data import Everything, Source, Splits, measure_range
 from jaxgen.data.everything import all_in_test, with_classes_of
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment
+from jaxgen.facts import Facts
 
 MOST_MEASURED = 100
 """Images of the other data whose range of values is compared with that of the run."""
@@ -58,7 +58,7 @@ def read_as(experiment: Experiment, config: RunConfig, **reading: Any) -> RunCon
 
 
 def load_for_evaluation(
-    experiment: Experiment, home_config: RunConfig, config: RunConfig, constants: Mapping[str, Any], data: str
+    experiment: Experiment, home_config: RunConfig, config: RunConfig, facts: Facts, data: str
 ) -> tuple[RunConfig, Splits, str]:
     """The run's own data with all of the other data as the test set.
 
@@ -66,7 +66,7 @@ def load_for_evaluation(
         experiment: the experiment.
         home_config: the configuration of the run.
         config: the same, or with other ways to read the other files.
-        constants: what was measured on the run's own data.
+        facts: what was measured on the run's own data.
         data: the other data, as ``--data`` names them.
 
     Returns:
@@ -90,10 +90,10 @@ def load_for_evaluation(
     if not len(other.test):
         raise UserError(f"--data {data}: it holds no example to evaluate; add some")
     _check_kind(other.test, home.train, data)
-    _check_range(other.test, constants.get("value_range"), data)
+    _check_range(other.test, getattr(facts, "value_range", None), data)
     test, names = other.test, home.label_names
     if other.label_names:
-        classes = tuple(constants.get("classes") or ())
+        classes = tuple(getattr(facts, "classes", ()))
         names = classes or (*home.label_names, *(n for n in other.label_names if n not in home.label_names))
         test = with_classes_of(test, other.label_names, names, f"--data {data}")
     about = other._replace(train=home.train, validation=home.validation, test=test, label_names=names)

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -32,26 +32,11 @@ from jaxgen.data.pipeline import Feed
 from jaxgen.data.source import identity
 from jaxgen.discovery import names
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Experiment, find, is_file, stages_of
+from jaxgen.experiment import EVALUATE, SAMPLE, Evaluation, Experiment, Run, StageSpec, find, is_file, key_of, stages_of
+from jaxgen.facts import Facts
 from jaxgen.train import Reporter, load_params, train_stage
 
-EVALUATE, SAMPLE, APPLY = 1, 2, 3
-"""What is folded into the run's seed for the random numbers of each command."""
-
 Say = Callable[[str], None]
-
-
-def key_of(config: RunConfig, purpose: int) -> jax.Array:
-    """The key for the random numbers of one command.
-
-    Args:
-        config: the configuration, for its seed.
-        purpose: `EVALUATE`, `SAMPLE` or `APPLY`.
-
-    Returns:
-        A typed PRNG key.
-    """
-    return jax.random.fold_in(jax.random.key(config.seed), purpose)
 
 
 def train(
@@ -114,7 +99,7 @@ def train(
         }
         files = {
             "config.json": about,
-            "constants.json": experiment.measure(config, splits),
+            "constants.json": measured(experiment, config, splits).to_json(),
             "data.json": data,
             "environment.json": environment(),
         }
@@ -128,16 +113,17 @@ def train(
             say(f"going on with {path}")
         constants = runs.read_object(folder.constants)
         if resuming:
-            _as_measured(folder.constants, constants, experiment.measure(config, splits))
+            now = measured(experiment, config, splits).to_json()
+            _as_measured(folder.constants, experiment.facts.current_names(constants), now)
         clock = _Clock(folder, began, loaded, config.batch_size)
-        trained = _train_stages(experiment, config, constants, splits, folder, clock, quiet or not chief)
+        run = Run(config, _facts(experiment, folder.constants, constants), {}, splits)
+        run = _train_stages(experiment, run, constants, folder, clock, quiet or not chief)
         if not chief:
             return folder
         clock.save()
         say("evaluating")
         evaluating = time.perf_counter()
-        known = _with_home(constants, splits)
-        evaluation = experiment.evaluate(config, known, trained, splits, key_of(config, EVALUATE))
+        evaluation = experiment.evaluate(_at_home(run._replace(key=key_of(config, EVALUATE))))
         save_evaluation(evaluation, folder.path)
         clock.save(evaluate_seconds=time.perf_counter() - evaluating, measured=evaluation.timings)
         runs.write_json(folder.chosen, evaluation.chosen)
@@ -150,38 +136,69 @@ def train(
     return folder
 
 
-def open_trained(path: Path | str) -> tuple[runs.RunFolder, Experiment, RunConfig, dict[str, Any], dict[str, Any]]:
-    """A finished run with its experiment, configuration, constants and trained parameters.
+class Opened(NamedTuple):
+    """A finished run with what it was made from.
+
+    Attributes:
+        folder: the run folder.
+        experiment: its experiment.
+        run: configuration, facts, trained parameters, and what the run's evaluation chose, if it has been evaluated.
+    """
+
+    folder: runs.RunFolder
+    experiment: Experiment
+    run: Run
+
+
+def open_trained(path: Path | str) -> Opened:
+    """A finished run with its experiment, configuration, facts and trained parameters.
 
     Args:
         path: the run folder.
 
     Returns:
-        The folder, the experiment, the configuration, the constants (with what the run's evaluation chose, if it has
-        been evaluated, as ``"chosen"``), and the parameters by stage.
+        What was opened.
 
     Raises:
         UserError: if there is no run, its experiment is gone, or its training is not finished.
     """
     folder, experiment, _, config = open_config(path)
-    measured = runs.read_object(folder.constants)
-    constants = {**measured, "chosen": _chosen(folder.chosen)}
-    trained: dict[str, Any] = {}
+    constants = runs.read_object(folder.constants)
+    params: dict[str, Any] = {}
+    run = Run(config, _facts(experiment, folder.constants, constants), params, chosen=_chosen(folder.chosen))
     for spec in stages_of(experiment, config):
-        if not folder.checkpoints(spec.name).is_dir():
+        if not folder.checkpoints(_folder_of(spec, folder)).is_dir():
             raise UserError(f"{path}: its stage {spec.name!r} is not trained yet; go on with `{resume(folder)}`")
         damaged: list[str] = []
-        saved = load_params(folder.checkpoints(spec.name), warn=damaged.append)
-        _as_trained_with(folder.constants, saved.constants, measured)
-        steps = spec.build(config, constants, trained).steps
+        saved = load_params(folder.checkpoints(_folder_of(spec, folder)), warn=damaged.append)
+        _as_trained_with(folder.constants, saved.constants, constants)
+        steps = spec.build(run).steps
         if saved.step < steps:
             why = "".join(f" ({line.partition('; ')[0]})" for line in damaged[:1])
             raise UserError(
                 f"{path}: its stage {spec.name!r} is at step {saved.step} of {steps}{why}; "
                 f"go on with `{resume(folder)}`"
             )
-        trained[spec.name] = saved.params
-    return folder, experiment, config, constants, trained
+        params[spec.name] = saved.params
+    return Opened(folder, experiment, run)
+
+
+def measured(experiment: Experiment, config: RunConfig, splits: Any) -> Facts:
+    """The facts about the data of a run that begins."""
+    return experiment.facts() if experiment.measure is None else experiment.measure(config, splits)
+
+
+def _facts(experiment: Experiment, path: Path, constants: Mapping[str, Any]) -> Facts:
+    """The facts of a run folder."""
+    try:
+        return experiment.facts.from_json(constants)
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).removeprefix('constants.json: ')}") from error
+
+
+def _folder_of(spec: StageSpec, folder: runs.RunFolder) -> str:
+    """The name of a stage's folder: a run of before has that of before."""
+    return spec.formerly if spec.formerly and folder.checkpoints(spec.formerly).is_dir() else spec.name
 
 
 def _chosen(path: Path) -> dict[str, Any]:
@@ -207,11 +224,14 @@ def _as_trained_with(path: Path, saved: Mapping[str, Any], measured: Mapping[str
 
 
 _HOME = "home"
-"""The constant that says which training images a run has; runs of before did not keep it."""
+"""The fact that says which training images a run has; runs of before did not keep it."""
 
 
-def _with_home(constants: Mapping[str, Any], splits: Any) -> dict[str, Any]:
-    return {_HOME: identity(splits.train), **constants}
+def _at_home(run: Run) -> Run:
+    """A run whose facts say which training images it has."""
+    if run.facts.home:
+        return run
+    return run._replace(facts=dataclasses.replace(run.facts, home=identity(run.splits.train)))
 
 
 def _as_measured(path: Path, saved: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
@@ -328,13 +348,14 @@ def evaluate(
     Raises:
         UserError: if the run is not trained or the data are wrong.
     """
-    folder, experiment, config, constants, trained = open_trained(path)
+    folder, experiment, run = open_trained(path)
+    config = run.config
     reread = other_data.read_as(experiment, config, **reading)
     other = data if data is not None and other_data.is_other(config, data) else None
     if other is None and reread != config:
         raise UserError("--slices and --foreground say how the files of other data are read; name those with --data")
     if other is not None:
-        config, splits, home = other_data.load_for_evaluation(experiment, config, reread, constants, other)
+        config, splits, home = other_data.load_for_evaluation(experiment, config, reread, run.facts, other)
         about = {**_about_data(splits), "train": 0, "validation": 0, "baselines": home}
         part = "its test set" if splits.origin == "computed" else "all of them"
         where = f"{other_data.count(splits.test)} of {splits.name}, {part}"
@@ -344,11 +365,11 @@ def evaluate(
         about, home = _about_data(splits), splits.name
         where = f"{other_data.count(splits.test)} of {splits.name}, the test set"
         note = ""
-    constants = _with_home(constants, splits)
+    run = _at_home(run._replace(config=config, splits=splits, key=key_of(config, EVALUATE)))
     target = out or folder.path / "evaluations" / _label(config.data or "own")
     with new_folder(target, "--out"):
         say(f"evaluating {where}")
-        evaluation = experiment.evaluate(config, constants, trained, splits, key_of(config, EVALUATE))
+        evaluation = experiment.evaluate(run)
         save_evaluation(evaluation, target)
         runs.write_json(target / "metrics.json", evaluation.metrics)
         if evaluation.timings:
@@ -398,15 +419,15 @@ def sample(
     Raises:
         UserError: if the run is not trained, or the experiment cannot sample or not as asked.
     """
-    folder, experiment, config, constants, trained = open_trained(path)
+    folder, experiment, run = open_trained(path)
     if experiment.sample is None:
         raise UserError(f"{path}: the experiment {experiment.name} has nothing to sample; try `jaxgen eval`")
-    asked, keywords = apply_request(request, experiment, config, constants, n)
+    asked, keywords = apply_request(request, experiment, run, n)
     target = out or folder.path / "samples"
-    key = key_of(config if seed is None else dataclasses.replace(config, seed=seed), SAMPLE)
+    key = key_of(run.config if seed is None else dataclasses.replace(run.config, seed=seed), SAMPLE)
     with new_folder(target, "--out"):
-        splits = _Later(lambda: experiment.load(config))
-        evaluation = experiment.sample(asked, constants, trained, splits, key, n, **keywords)
+        splits = _Later(lambda: experiment.load(run.config))
+        evaluation = experiment.sample(run._replace(config=asked, splits=splits, key=key), n, **keywords)
         save_evaluation(evaluation, target)
         if out is None:
             remove_samples(target)
@@ -423,7 +444,7 @@ def sample(
                 spatial=experiment.spatial_dims,
                 label=arrays.get("label"),
                 label_names=arrays.get("label_names", ()),
-                value_range=constants.get("value_range"),
+                value_range=getattr(run.facts, "value_range", None),
             )
             for name in evaluation.images
         )
@@ -594,16 +615,15 @@ def save_evaluation(evaluation: Evaluation, path: Path) -> None:
 
 def _train_stages(
     experiment: Experiment,
-    config: RunConfig,
+    run: Run,
     constants: Mapping[str, Any],
-    splits: Any,
     folder: runs.RunFolder,
     clock: "_Clock",
     quiet: bool,
-) -> dict[str, Any]:
-    trained: dict[str, Any] = {}
+) -> Run:
+    config, splits, params = run.config, run.splits, dict(run.params)
     reporter = Reporter(folder.path if jax.process_index() == 0 else None, quiet=quiet)
-    examples = splits.train if experiment.examples is None else experiment.examples(config, constants, splits)
+    examples = splits.train if experiment.examples is None else experiment.examples(run)
     feed = Feed(
         examples,
         config.batch_size,
@@ -613,11 +633,11 @@ def _train_stages(
         workers=config.workers,
     )
     for spec in stages_of(experiment, config):
-        stage = spec.build(config, constants, trained)
+        stage = spec.build(run._replace(params=params, splits=None))._replace(formerly=spec.formerly)
         result = train_stage(stage, feed, config, folder.path, constants, reporter)
         clock.stage(spec.name, result.timings)
-        trained[spec.name] = _local(result.params)
-    return trained
+        params[spec.name] = _local(result.params)
+    return run._replace(params=params)
 
 
 def _local(tree: Any) -> Any:

@@ -1,14 +1,14 @@
 """What ``jaxgen sample`` is asked for: labels, guidance, sampler and steps, where an experiment has them."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxgen.config import RunConfig, flag, nearest
 from jaxgen.errors import UserError
-from jaxgen.experiment import Experiment
+from jaxgen.experiment import Experiment, Run
 
 
 class Request(NamedTuple):
@@ -27,16 +27,13 @@ class Request(NamedTuple):
     steps: int | None = None
 
 
-def apply_request(
-    request: Request, experiment: Experiment, config: RunConfig, constants: Mapping[str, Any], n: int
-) -> tuple[RunConfig, dict[str, Any]]:
+def apply_request(request: Request, experiment: Experiment, run: Run, n: int) -> tuple[RunConfig, dict[str, Any]]:
     """Put what is asked for into the configuration, or into keywords of ``experiment.sample``.
 
     Args:
         request: what is asked for.
         experiment: the experiment; its `sample_flags` say what it takes.
-        config: the configuration of the run.
-        constants: of the run, for the names of its classes.
+        run: the run, for its configuration and the names of its classes.
         n: how many samples are drawn.
 
     Returns:
@@ -45,7 +42,7 @@ def apply_request(
     Raises:
         UserError: if the experiment does not take what is asked for, or the value does not fit.
     """
-    keywords: dict[str, Any] = {}
+    config, keywords = run.config, dict[str, Any]()
     for name, value in request._asdict().items():
         if value is None:
             continue
@@ -54,7 +51,7 @@ def apply_request(
             raise UserError(f"{flag(name)}: samples of {experiment.name} have no such choice; they know {known}")
         field = experiment.sample_flags[name]
         if name == "label":
-            numbers = class_numbers(value, constants.get("classes") or ())
+            numbers = class_numbers(value, getattr(run.facts, "classes", ()))
             keywords["label"] = np.resize(np.asarray(numbers, np.int32), n)
         elif field is None:
             keywords[name] = value

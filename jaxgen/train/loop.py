@@ -154,14 +154,17 @@ def train_stage(
     try:
         with (
             catch_signals(reporter.message) as stop,
-            Checkpointer(
-                Path(folder) / "checkpoints" / stage.name, config.keep_checkpoints, reporter.message
-            ) as checkpointer,
+            Checkpointer(_checkpoints(Path(folder), stage), config.keep_checkpoints, reporter.message) as checkpointer,
         ):
             run = _Run(stage, feed, config, constants or {}, reporter, parallel, checkpointer, stop)
             return run.train(resident_bytes)
     finally:
         reporter.finish()
+
+
+def _checkpoints(folder: Path, stage: Stage) -> Path:
+    former = folder / "checkpoints" / stage.stream
+    return former if former.is_dir() else folder / "checkpoints" / stage.name
 
 
 class _Run:
@@ -230,7 +233,7 @@ class _Run:
         if stage.watch is not None and stage.watch.examples:
             self.watched = self.first_examples(stage.watch.examples, arrays)
         self.feed.seek(0)
-        seed, stream = self.config.seed, zlib.crc32(stage.name.encode())
+        seed, stream = self.config.seed, zlib.crc32(stage.stream.encode())
 
         def init(batch: Any) -> TrainState:
             key, prepare_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), stream))
@@ -271,7 +274,7 @@ class _Run:
         if self.step < self.stage.steps and not self.due(self.config.log_every * watch.every):
             return {}
         params = jax.tree.map(lambda x: x.addressable_data(0), self.parallel.collect(state).ema)
-        stream = zlib.crc32(f"{self.stage.name} watch".encode())
+        stream = zlib.crc32(f"{self.stage.stream} watch".encode())
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.config.seed), stream), self.step)
         return {name: float(value) for name, value in watch.measure(params, key, self.watched).items()}
 

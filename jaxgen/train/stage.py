@@ -19,6 +19,8 @@ class Stage(NamedTuple):
         optimizers: one for each group of parameters that an objective trains.
         steps: how many steps to train.
         prepare: ``prepare(key [b], batch) -> batch``, scaling and augmentation on the device; None for neither.
+        formerly: its name in runs of before, if that was another: it keeps that folder if it is there, and its random
+            numbers.
         watch: what to measure and look out for at lines of the log; None for nothing.
     """
 
@@ -28,6 +30,12 @@ class Stage(NamedTuple):
     steps: int
     prepare: Prepare | None = None
     watch: Watch | None = None
+    formerly: str = ""
+
+    @property
+    def stream(self) -> str:
+        """The name that its random numbers come from."""
+        return self.formerly or self.name
 
 
 class Trained(NamedTuple):

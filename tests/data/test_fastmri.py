@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from experiments import ddpm
+from experiments.generation import ddpm
 from jaxgen.data import read_image, read_mask
 from jaxgen.data.kspace import read_kspace
 from jaxgen.data.readers import read_header

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from experiments import ct_reconstruction
+from experiments.reconstruction import ct_reconstruction
 from jaxgen.data import ArraySource, Everything
 from jaxgen.data.hounsfield import check_hounsfield
 from jaxgen.errors import UserError

@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 from scipy import ndimage
 
-from experiments import anomaly_counterfactual, anomaly_diffusion, anomaly_gan, anomaly_latent, anomaly_patch
+from experiments.anomaly import anomaly_counterfactual, anomaly_diffusion, anomaly_gan, anomaly_latent, anomaly_patch
 from jaxgen.app import runner
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError

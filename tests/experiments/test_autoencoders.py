@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import adversarial_autoencoder, autoencoder, denoising_autoencoder, vae
+from experiments.anomaly import denoising_autoencoder
+from experiments.generation import adversarial_autoencoder, autoencoder, vae
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 from jaxgen.medical.anomaly import principal_components

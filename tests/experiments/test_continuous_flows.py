@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import cnf, flow_matching
+from experiments.generation import flow_matching
+from experiments.points import cnf
 from jaxgen.app.cli import main
 from jaxgen.data.planar import planar_set
 from jaxgen.tasks.networks import network

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import ct_reconstruction
+from experiments.reconstruction import ct_reconstruction
 from jaxgen.app import runner
 from jaxgen.app.cli import main
 from jaxgen.data import phantoms

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import flow_sdf, image_to_image, sampler_speed, trilemma
+from experiments.generation import image_to_image
+from experiments.segmentation import flow_sdf
+from experiments.studies import sampler_speed, trilemma
 from jaxgen.app.cli import main
 from jaxgen.tasks import exact_mixture as exact
 from jaxgen.tasks import sample_quality as judging

@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from experiments import flow_sdf
+from experiments.segmentation import flow_sdf
 from jaxgen.app.cli import main
 from jaxgen.app.runner import _about_data
 from jaxgen.data.source import ArraySource, Splits

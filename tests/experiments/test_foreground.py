@@ -6,7 +6,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from experiments import anomaly_counterfactual, anomaly_diffusion, anomaly_gan, anomaly_latent, anomaly_patch, flow_sdf
+from experiments.anomaly import anomaly_counterfactual, anomaly_diffusion, anomaly_gan, anomaly_latent, anomaly_patch
+from experiments.segmentation import flow_sdf
 from jaxgen.app.cli import main
 from jaxgen.config import Parser, add_options, from_dict, override, to_dict
 from jaxgen.errors import UserError

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import conditional_gan, gan
+from experiments.generation import conditional_gan, gan
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 from jaxgen.tasks import gan as adversarial

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments import ddpm, guidance, image_to_image, score_sde
+from experiments.generation import ddpm, guidance, image_to_image, score_sde
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 from jaxgen.tasks import images

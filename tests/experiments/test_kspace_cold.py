@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import kspace_cold_diffusion as experiment
+from experiments.reconstruction import kspace_cold_diffusion as experiment
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 from jaxgen.tasks.reconstruction import mri

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import normalizing_flow, planar_flow
+from experiments.generation import normalizing_flow
+from experiments.points import planar_flow
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 

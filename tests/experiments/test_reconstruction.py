@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import mri_reconstruction as experiment
+from experiments.reconstruction import mri_reconstruction as experiment
 from jaxgen.app.apply import apply_image
 from jaxgen.app.cli import main
 from jaxgen.data import phantoms

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import sampler_speed
+from experiments.studies import sampler_speed
 from jaxgen import mixtures, paths
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import trilemma
+from experiments.studies import trilemma
 from jaxgen.divergence import draw_probes
 from jaxgen.errors import UserError
 from jaxgen.experiment import stages_of

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxgen.config import option
 from jaxgen.errors import UserError
-from jaxgen.experiment import Figure, Metric, chosen_number
+from jaxgen.experiment import Figure, Metric, Run, chosen_number
 from jaxgen.tasks import denoisers, images
 from jaxgen.tasks import figures as pictures
 from jaxgen.tasks.anomaly import data as shared
@@ -100,7 +100,7 @@ DESCRIBE = {
 
 def applied(config: LevelsConfig, constants: Mapping[str, Any], name: str, restore: Restore):
     """`jaxgen apply`, at the level chosen for this restorer; before there is one, at the middle one."""
-    level = chosen_number(constants, name, default=middle(config.levels))
+    level = chosen_number(Run(None, None, chosen=constants.get("chosen", {})), name, default=middle(config.levels))
 
     def score(key, x):
         return shared.by_residual(config, lambda x: restore(key, x, level))(x)

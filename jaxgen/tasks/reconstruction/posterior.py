@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.config import option
-from jaxgen.experiment import Evaluation, Metric, StageSpec, chosen_number
+from jaxgen.experiment import Evaluation, Metric, Run, StageSpec, chosen_number
 from jaxgen.imaging.operators import LinearOperator, pseudo_inverse
 from jaxgen.medical.reconstruction import ddnm, diffpir, dps, renewal
 from jaxgen.metrics import interval_coverage, interval_widening
@@ -132,7 +132,7 @@ def kept_widening(constants: Mapping[str, Any], group: str, method: str) -> floa
     name, row = WIDENING.format(method), constants["chosen"].get(group)
     if isinstance(row, Mapping) and name in row and row[name] is None:
         return float("nan")
-    return chosen_number(constants, group, name, default=1.0)
+    return chosen_number(Run(None, None, chosen=constants.get("chosen", {})), group, name, default=1.0)
 
 
 def uncertainty(drawn: np.ndarray, truth: np.ndarray, seen: np.ndarray, widening: float) -> dict[str, float]:

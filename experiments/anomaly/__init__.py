@@ -1,0 +1,1 @@
+"""Anomalies: where a model of healthy images disagrees."""

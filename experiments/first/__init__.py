@@ -1,0 +1,1 @@
+"""The smallest whole experiment, to read and to copy."""

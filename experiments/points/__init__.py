@@ -1,0 +1,1 @@
+"""Densities of points in the plane, whose truth is known."""
