@@ -35,6 +35,7 @@ def option(
     lt: float | None = None,
     choices: Sequence[Any] | None = None,
     group: str = "",
+    formerly: str = "",
 ) -> Any:
     """A field of a configuration: its default, its help text and the values it may take.
 
@@ -47,6 +48,7 @@ def option(
         lt: the value must be less than this.
         choices: the allowed values; an annotation ``Literal[...]`` says the same.
         group: the heading under which ``--help`` lists the flag.
+        formerly: the field's name in the version before: its flag still works, and runs of before still open.
 
     Returns:
         A `dataclasses.field`.
@@ -70,6 +72,7 @@ def option(
             "bounds": {name: bound for name, bound in bounds.items() if bound is not None},
             "choices": None if choices is None else tuple(choices),
             "group": group,
+            "formerly": formerly,
         },
     )
 
@@ -165,10 +168,12 @@ def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
         True
     """
     names = [field.name for field in dataclasses.fields(cls)]
+    before = {old: field.name for field in dataclasses.fields(cls) if (old := field.metadata.get("formerly"))}
+    values = {before.get(name, name): value for name, value in values.items()}
     for name in values:
         if name not in names:
             raise UserError(f"config.json: no field is called {name!r}{nearest(name, names)}")
-    return cls(**dict(values))
+    return cls(**values)
 
 
 def diff(a: RunConfig, b: RunConfig) -> dict[str, tuple[Any, Any]]:
@@ -296,6 +301,10 @@ def add_options(parser: argparse.ArgumentParser, config: RunConfig, title: str =
         text = field.metadata.get("help", "").replace("%", "%%")
         default = _show(getattr(config, field.name)).replace("%", "%%")
         text += f" [{_allowed(field, hints[field.name])}default: {default}]"
+        if old := field.metadata.get("formerly"):  # without help and default, argparse lists nothing of it
+            former = parser.add_argument_group()
+            kind = {"action": _OnOff} if hints[field.name] is bool else {"type": _reader(hints[field.name], flag(old))}
+            former.add_argument(flag(old), dest=field.name, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **kind)
         if hints[field.name] is bool:
             group.add_argument(flag(field.name), dest=field.name, action=_OnOff, default=argparse.SUPPRESS, help=text)
             continue

@@ -97,7 +97,8 @@ def test_a_users_file_imports_both_its_own_folder_and_ours(tmp_path):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "mine.py").write_text("NAME = 'two_moons'")
     (tmp_path / "my.py").write_text(
-        "from experiments.mine import NAME\nfrom experiments.first.two_moons import EXPERIMENT\nassert NAME == 'two_moons'\n"
+        "from experiments.mine import NAME\nfrom experiments.first.two_moons import EXPERIMENT\n"
+        "assert NAME == 'two_moons'\n"
     )
     out = run("run", "my.py", "--help", cwd=tmp_path)
     assert out.returncode == 0, out.stderr

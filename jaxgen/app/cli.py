@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_module(experiment: Any, argv: Sequence[str] | None = None) -> int:
-    """Run an experiment file as a program: ``python -m experiments.segmentation.flow_sdf`` or ``python my_experiment.py``.
+    """Run an experiment file as a program: ``python -m experiments.first.two_moons`` or ``python my_experiment.py``.
 
     Args:
         experiment: the `jaxgen.experiment.Experiment` of the file.
