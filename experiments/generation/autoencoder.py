@@ -15,7 +15,8 @@ from jaxgen.experiment import Evaluation, StageSpec
 from jaxgen.families import autoencoder_model
 from jaxgen.medical.anomaly import principal_components
 from jaxgen.tasks import autoencoding as reconstruction
-from jaxgen.tasks import before, images
+from jaxgen.tasks import before
+from jaxgen.tasks.old import images
 from jaxgen.train import Stage
 
 

@@ -18,10 +18,11 @@ from experiments.generation import gan
 from jaxgen.app.cli import run_module
 from jaxgen.data import Splits
 from jaxgen.experiment import Evaluation, Metric, StageSpec
-from jaxgen.tasks import before, images
+from jaxgen.tasks import before
 from jaxgen.tasks import figures as pictures
 from jaxgen.tasks import gan as adversarial
-from jaxgen.tasks import sample_quality as judging
+from jaxgen.tasks.old import images
+from jaxgen.tasks.old import sample_quality as judging
 from jaxgen.train import Stage
 
 

@@ -19,10 +19,11 @@ import jax
 
 from jaxgen.app.cli import run_module
 from jaxgen.experiment import Evaluation, StageSpec
-from jaxgen.tasks import before, images
+from jaxgen.tasks import before
 from jaxgen.tasks import figures as pictures
 from jaxgen.tasks import gan as adversarial
-from jaxgen.tasks import sample_quality as judging
+from jaxgen.tasks.old import images
+from jaxgen.tasks.old import sample_quality as judging
 
 
 def _evaluate(config: adversarial.GANConfig, constants: Mapping[str, Any], trained, splits, key) -> Evaluation:

@@ -34,7 +34,7 @@ from jaxgen.samplers import euler, from_velocity, grids, sample
 from jaxgen.samplers.continuous_flow import log_prob
 from jaxgen.samplers.ode import solve_ode
 from jaxgen.tasks import before
-from jaxgen.tasks.images import in_chunks
+from jaxgen.tasks.old.images import in_chunks
 from jaxgen.train import Stage, make_optimizer
 from jaxgen.types import Model, Params
 

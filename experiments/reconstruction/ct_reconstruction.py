@@ -41,10 +41,11 @@ from jaxgen.medical.reconstruction.total_variation import total_variation
 from jaxgen.metrics import psnr, ssim
 from jaxgen.paths import Path
 from jaxgen.samplers import grids, reverse_diffusion, sample
-from jaxgen.tasks import before, denoisers, images
+from jaxgen.tasks import before
 from jaxgen.tasks import figures as pictures
-from jaxgen.tasks import sample_quality as judging
 from jaxgen.tasks.best import highest
+from jaxgen.tasks.old import denoisers, images
+from jaxgen.tasks.old import sample_quality as judging
 from jaxgen.tasks.reconstruction import ct, posterior
 from jaxgen.tasks.reconstruction.posterior import Sampler
 from jaxgen.types import Array

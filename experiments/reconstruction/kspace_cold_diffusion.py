@@ -35,10 +35,11 @@ from jaxgen.imaging.sampling_masks import equispaced_mask, random_mask
 from jaxgen.medical import kspace_cold_diffusion as cold
 from jaxgen.medical.reconstruction.total_variation import total_variation
 from jaxgen.metrics import psnr, ssim
-from jaxgen.tasks import before, images
+from jaxgen.tasks import before
 from jaxgen.tasks import figures as pictures
 from jaxgen.tasks.best import highest
-from jaxgen.tasks.networks import UNetConfig, network
+from jaxgen.tasks.old import images
+from jaxgen.tasks.old.networks import UNetConfig, network
 from jaxgen.tasks.reconstruction import mri
 from jaxgen.train import Stage
 from jaxgen.types import Array, Key, Params

@@ -25,10 +25,11 @@ from jaxgen.metrics import frechet_distance
 from jaxgen.paths import Path
 from jaxgen.samplers import grids, sample
 from jaxgen.samplers.catalogue import SAMPLERS, SamplerName
-from jaxgen.tasks import before, denoisers, images
+from jaxgen.tasks import before
 from jaxgen.tasks import exact_mixture as exact
 from jaxgen.tasks import figures as pictures
-from jaxgen.tasks import sample_quality as judging
+from jaxgen.tasks.old import denoisers, images
+from jaxgen.tasks.old import sample_quality as judging
 from jaxgen.train import Stage
 
 GRIDS = {

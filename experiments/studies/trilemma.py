@@ -27,12 +27,13 @@ from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Metric, StageSpec
 from jaxgen.flops import count_flops
-from jaxgen.tasks import before, images
+from jaxgen.tasks import before
 from jaxgen.tasks import figures as pictures
-from jaxgen.tasks import likelihood as dequantised
-from jaxgen.tasks import sample_quality as judging
 from jaxgen.tasks.best import lowest
 from jaxgen.tasks.families import FAMILIES, Point, fitting_width, parameters
+from jaxgen.tasks.old import images
+from jaxgen.tasks.old import likelihood as dequantised
+from jaxgen.tasks.old import sample_quality as judging
 from jaxgen.tasks.trilemma_figures import against, triangle
 from jaxgen.train import Stage, init_state, make_train_step
 from jaxgen.types import Model

@@ -22,8 +22,8 @@ from jaxgen.nets import (
     residual_generator,
     spectral_norm,
 )
-from jaxgen.tasks import images
-from jaxgen.tasks import sample_quality as judging
+from jaxgen.tasks.old import images
+from jaxgen.tasks.old import sample_quality as judging
 from jaxgen.train import Stage, Watch, critic_wins, falls, stays_low
 from jaxgen.types import Model, Net
 

@@ -12,7 +12,7 @@ from experiments.generation import flow_matching
 from experiments.points import cnf
 from jaxgen.app.cli import main
 from jaxgen.data.planar import planar_set
-from jaxgen.tasks.networks import network
+from jaxgen.tasks.old.networks import network
 
 
 def _numbers(run):

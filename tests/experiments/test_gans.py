@@ -12,7 +12,7 @@ from experiments.generation import conditional_gan, gan
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 from jaxgen.tasks import gan as adversarial
-from jaxgen.tasks import images
+from jaxgen.tasks.old import images
 from jaxgen.types import Model
 
 MODULES = {"gan": gan, "conditional_gan": conditional_gan}

@@ -13,9 +13,9 @@ import scipy.stats
 from experiments.generation import ddpm, guidance, image_to_image, score_sde
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
-from jaxgen.tasks import images
-from jaxgen.tasks import likelihood as dequantised
-from jaxgen.tasks.networks import network
+from jaxgen.tasks.old import images
+from jaxgen.tasks.old import likelihood as dequantised
+from jaxgen.tasks.old.networks import network
 
 NAMES = ("ddpm", "guidance", "image_to_image", "score_sde")
 

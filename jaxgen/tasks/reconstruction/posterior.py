@@ -16,8 +16,8 @@ from jaxgen.medical.reconstruction import ddnm, diffpir, dps, renewal
 from jaxgen.metrics import interval_coverage, interval_widening
 from jaxgen.paths import Path
 from jaxgen.samplers import ddim, grids, sample
-from jaxgen.tasks import denoisers, images
-from jaxgen.tasks import sample_quality as judging
+from jaxgen.tasks.old import denoisers, images
+from jaxgen.tasks.old import sample_quality as judging
 from jaxgen.train import Stage
 from jaxgen.types import Denoise, Step
 
