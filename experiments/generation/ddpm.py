@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import draws
+from jaxgen import baselines, draws
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Figure, StageSpec
@@ -72,7 +72,7 @@ def _evaluate(config: DDPMConfig, constants, trained, splits, key) -> Evaluation
     drawn = _draw(config, constants, trained, key, real.count)
     sets = {
         "ddpm": drawn,
-        "gaussian": images.gaussian_images(real.train, real.count, config.seed),
+        "gaussian": baselines.gaussian_images(real.train, real.count, config.seed),
         "held-out images": real.held_out,
     }
     metrics: dict[str, Any] = {name: judging.score(real, judge, x) for name, x in sets.items()}

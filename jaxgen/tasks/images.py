@@ -203,11 +203,3 @@ class Judge:
 def within_classes(features: np.ndarray, label: np.ndarray) -> float | None:
     """How far apart two images of a class are in the judge's features; None where no class has two."""
     return within_class_distance(features, label) if np.bincount(label).max() > 1 else None
-
-
-def gaussian_images(train: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """The baseline: images drawn from a normal law with the mean and the covariance of the training images."""
-    flat = train.reshape(len(train), -1).astype(np.float64)
-    mean = flat.mean(0)
-    weights_ = np.random.default_rng(seed).standard_normal((n, len(flat))) / np.sqrt(max(1, len(flat) - 1))
-    return np.clip(mean + weights_ @ (flat - mean), -1, 1).reshape(n, *train.shape[1:]).astype(np.float32)
