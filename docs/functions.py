@@ -8,7 +8,7 @@ PAGE = Path(__file__).with_suffix(".md")
 LIBRARY = Path(__file__).resolve().parent.parent / "jaxgen"
 HEAD = """# Public names
 
-Every public function and record of `jaxgen`, by module, with the first line of its docstring; `help(name)` shows the rest.
+Every public function and record of `jaxgen` by module, with the first line of its docstring; `help(name)` has the rest.
 Written by `python docs/functions.py`. The losses have [a page of their own](losses.md) with formulas and examples.
 
 Conventions: channels last, `[b, *spatial, c]`; a path knows which end of its time is data; `key` is explicit; densities
