@@ -1,8 +1,9 @@
 """Normalizing flows in the plane compared with zuko's and normflows', with the same weights.
 
 ``python -m benchmarks.flows``: RealNVP with 16 affine couplings (zuko), and a spline flow with 8 couplings of 8 bins
-(normflows): the same couplings, perceptrons (SiLU, widths 64 and 64), base and Adam. Log-likelihoods, samples and the loss
-after one training step must agree before anything is timed. Ratios are the peer's time over ours: above 1, jaxgen is faster.
+(normflows): the same couplings, perceptrons (SiLU, widths 64 and 64), base and Adam. Log-likelihoods, samples and the
+loss after one training step must agree before anything is timed. Ratios are the peer's time over ours: above 1, jaxgen
+is faster.
 """
 
 import argparse
