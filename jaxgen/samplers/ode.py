@@ -80,12 +80,14 @@ def finished(solution: diffrax.Solution, times: Array | None = None) -> Any:
         UserError: outside of `jax.jit` and other transformations, where the solver failed.
     """
     end = jax.tree.map(lambda a: a[0], solution.ys)
-    done = solution.result == diffrax.RESULTS.successful
+    done: Any = solution.result == diffrax.RESULTS.successful
     if times is not None:
         steps = jnp.diff(times)
         done &= jnp.all(steps > 0) | jnp.all(steps < 0)
     if isinstance(done, jax.core.Tracer):
-        return jax.tree.map(lambda a: jnp.where(done, a, jnp.nan), end)
+        # Not `jnp.where`: XLA would fuse it with what comes next, and round that otherwise.
+        lost = lambda state: jax.tree.map(lambda a: jnp.full_like(a, jnp.nan), state)  # noqa: E731
+        return jax.lax.cond(done, lambda state: state, lost, end)
     if not done:
         raise UserError(
             f"the solver did not reach the end in {MAX_STEPS} steps: loosen rtol and atol, or give steps"
