@@ -32,7 +32,7 @@ from jaxgen.nets import mlp
 from jaxgen.paths import rectified
 from jaxgen.samplers import euler, from_velocity, grids, sample
 from jaxgen.samplers.continuous_flow import log_prob
-from jaxgen.samplers.ode import solve_ode
+from jaxgen.samplers.ode import solve_ode_counted
 from jaxgen.tasks import before
 from jaxgen.tasks.old.images import in_chunks
 from jaxgen.train import Stage, make_optimizer
@@ -136,7 +136,7 @@ class _Functions:
         self.fine = grids.uniform(path, 100)
 
         def draw(params, noise):
-            return solve_ode(net.apply, params, noise, 0.0, 1.0, statistics=True, **tolerances)
+            return solve_ode_counted(net.apply, params, noise, 0.0, 1.0, **tolerances)
 
         def density(params, x):
             return log_prob(lambda x, t: net.apply(params, x, t), None, x, **tolerances)
