@@ -31,6 +31,26 @@ DHARIWAL_64: dict[str, Any] = {
 }
 """The network for 64 pixels of Dhariwal & Nichol 2021, "Diffusion models beat GANs on image synthesis", table 4."""
 
+SONG_32: dict[str, Any] = {
+    "size": 32,
+    "channels": (128, 256, 256, 256),
+    "blocks": 4,
+    "attention": (1,),
+    "head_width": 256,
+    "dropout": 0.1,
+    "residual_resampling": True,
+    "adaptive": False,
+    "patch": 1,
+}
+"""DDPM++ for 32 pixels of Song et al. 2021, "Score-based generative modeling through SDEs"."""
+SONG_TRAINING: dict[str, Any] = {
+    "steps": 1_300_000,
+    "batch_size": 128,
+    "learning_rate": 2e-4,
+    "warmup_steps": 5000,
+}
+"""How they train it."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UNetConfig(ImageConfig):
