@@ -211,7 +211,7 @@ class Comparison:
         return NAN if diverged(samples) else float(np.mean(self.extract.classes(samples) == label))
 
     def of_classes(self, label: np.ndarray) -> dict[str, dict[str, float]]:
-        """Accuracy and diversity of each set: of samples of the classes ``[n]``, and of held-out images of their own."""
+        """Accuracy and diversity of each set: of samples of the classes ``[n]``, and of held-out images."""
         found = {}
         for name, samples in self.sets.items():
             known = self.real.label if name == "held-out images" else label
@@ -279,7 +279,7 @@ _grid, _rows = figures.grid, figures.rows  # `figures` is an argument of `evalua
 def fidelity_against_diversity(
     metrics: Mapping[str, Mapping[str, float]], scales: Mapping[str, Sequence[float]]
 ) -> Figure:
-    """Accuracy against diversity (`Comparison.of_classes`) of sets called ``"method scale"``, and of held-out images."""
+    """Accuracy against diversity (`Comparison.of_classes`) of sets called ``"method scale"`` and of held-out images."""
     sets = {method: [metrics[f"{method} {scale:g}"] for scale in of_one] for method, of_one in scales.items()}
     sets["held-out images"] = [metrics["held-out images"]]
     return figures.curves(
