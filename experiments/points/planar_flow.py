@@ -62,7 +62,7 @@ def evaluate(run: Run) -> Evaluation:
     compiled = jax.jit(density)
 
     def log_prob(x: np.ndarray) -> np.ndarray:
-        return np.asarray(compiled(run.params["flow"], None, x.astype(np.float32)), np.float64)
+        return np.asarray(compiled(run.params["flow"], None, x))
 
     ours = points.score(known, fresh, log_prob(fresh))
     gaussian = scipy.stats.multivariate_normal(run.facts.mean, run.facts.covariance)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
@@ -12,13 +13,14 @@ from jaxgen.data import ArraySource, Source, Splits
 from jaxgen.data.planar import PLANAR, PlanarSet, planar_set
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run, StageSpec
 from jaxgen.facts import Facts
+from jaxgen.metrics.energy import energy_distance
 from jaxgen.tasks import presets
 from jaxgen.tasks.images import optimizer
 from jaxgen.train import Stage
 from jaxgen.types import Key, Model
 
 LogDensity = Callable[[np.ndarray], np.ndarray]
-SHOWN = 4000
+SHOWN, CELLS = 4000, 120
 
 SMALL: presets.Changes = {"checkpoint_every": 1000, "log_every": 100}
 SMOKE: presets.Changes = {
@@ -38,7 +40,7 @@ class PointsConfig(RunConfig):
 
     data: str = option("moons", f"points: {', '.join(PLANAR)}", group="data")
     points: int = option(200_000, "training points", ge=64, le=10**8, group="data")
-    test_points: int = option(20_000, "points to evaluate on", ge=2, le=10**7, group="evaluation")
+    test_points: int = option(20_000, "points to evaluate on", ge=2, le=10**7, group="evaluation", formerly="fresh")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,9 @@ def stage(name: str, model: Callable[[Run], Model], *, steps: str = "steps") -> 
     return StageSpec(name, build)
 
 
-def score(known: PlanarSet, x: np.ndarray, log_prob: np.ndarray, gap: str = "gap") -> dict[str, float]:
+def score(
+    known: PlanarSet, x: np.ndarray, log_prob: np.ndarray, drawn: np.ndarray | None = None, *, gap: str = "gap"
+) -> dict[str, float]:
     """How likely fresh points are under a model, compared with their own distribution.
 
     ``gap = mean(log p(x) - log q(x))`` estimates the Kullback-Leibler divergence from the distribution p to the model
@@ -106,10 +110,12 @@ def score(known: PlanarSet, x: np.ndarray, log_prob: np.ndarray, gap: str = "gap
         known: the distribution p of the points.
         x: fresh points ``[n, 2]``.
         log_prob: ``log q(x) [n]`` in nats.
+        drawn: points ``[m, 2]`` drawn from the model, or None.
         gap: the metric's name.
 
     Returns:
-        ``nats``, the mean negative log-likelihood, `gap`, and ``{gap}_error``, its standard error.
+        ``nats``, the mean negative log-likelihood, `gap`, and ``{gap}_error``, its standard error; with `drawn`
+        ``energy_distance`` too, squared and unbiased.
 
     Example:
         >>> known = planar_set("moons")
@@ -117,12 +123,16 @@ def score(known: PlanarSet, x: np.ndarray, log_prob: np.ndarray, gap: str = "gap
         >>> score(known, x, known.log_prob(x) - 0.5)["gap"]
         0.5
     """
+    log_prob = np.asarray(log_prob, np.float64)
     lost = known.log_prob(x) - log_prob
-    return {
+    found = {
         "nats": float(-log_prob.mean()),
         gap: float(lost.mean()),
         f"{gap}_error": float(lost.std(ddof=1) / np.sqrt(len(lost))),
     }
+    if drawn is not None:
+        found["energy_distance"] = float(energy_distance(jnp.asarray(drawn), jnp.asarray(x)))
+    return found
 
 
 def describe(gap: str = "gap") -> dict[str, Metric]:
@@ -131,7 +141,15 @@ def describe(gap: str = "gap") -> dict[str, Metric]:
         "nats": Metric("Negative log-likelihood", "lower", "mean over fresh points, nats; the entropy at best"),
         gap: Metric("Above the entropy", "lower", "divergence from the true density, estimated on fresh points, nats"),
         f"{gap}_error": Metric("its standard error", "", "over fresh points"),
+        "energy_distance": Metric("Energy distance", "lower", "squared, unbiased, of samples to fresh points"),
     }
+
+
+def gaussian_log_prob(facts: PointFacts, x: np.ndarray) -> np.ndarray:
+    """The log-density ``[n]`` of points under the Gaussian fitted to the training points."""
+    covariance, off = np.array(facts.covariance), x - np.array(facts.mean)
+    square = np.einsum("ni,ij,nj->n", off, np.linalg.inv(covariance), off)
+    return -0.5 * (square + np.linalg.slogdet(covariance)[1]) - np.log(2 * np.pi)
 
 
 def gaussian_points(run: Run, n: int) -> np.ndarray:
@@ -146,33 +164,40 @@ def panels(
     *,
     densities: Mapping[str, LogDensity] = {},
     sets: Mapping[str, np.ndarray] = {},
-    cells: int = 150,
+    ways: Mapping[str, np.ndarray] = {},
 ) -> Figure:
-    """Densities and points in the plane, side by side.
+    """Densities, points and trajectories in the plane, side by side.
 
     Args:
-        known: the true distribution, whose density sets the scale of colours.
+        known: the true distribution, whose density sets the scale of colours and whose extent that of points.
         caption: what to see.
-        densities: log-densities ``points [n, 2] -> [n]`` by name, after the true one; none for no densities at all.
+        densities: log-densities ``points [n, 2] -> [n]`` by name; the true one is drawn before them.
         sets: points ``[n, 2]`` by name.
-        cells: of a density along one side.
+        ways: trajectories from noise to points ``[steps + 1, n, 2]`` by name.
     """
     extent = known.extent
     bounds = (-extent, extent)
-    line = np.linspace(*bounds, cells)
+    line = np.linspace(*bounds, CELLS, dtype=np.float32)
     mesh = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
     fields = {"true density": known.log_prob, **densities} if densities else {}
-    canvas = Canvas(figsize=(2.8 * (len(fields) + len(sets)), 3), layout="constrained")
-    axes = iter(canvas.subplots(1, len(fields) + len(sets), squeeze=False)[0])
+    count = len(fields) + len(sets) + len(ways)
+    canvas = Canvas(figsize=(2.8 * count, 3), layout="constrained")
+    axes = iter(canvas.subplots(1, count, squeeze=False)[0])
     top = float(np.exp(known.log_prob(mesh)).max())
     for name, log_prob in fields.items():
-        panel, picture = next(axes), np.exp(log_prob(mesh)).reshape(cells, cells)
+        panel, picture = next(axes), np.exp(log_prob(mesh)).reshape(CELLS, CELLS)
         panel.imshow(picture, origin="lower", extent=bounds * 2, cmap="magma", vmin=0, vmax=top)
         panel.set(title=name, xticks=[], yticks=[])
     for name, points in sets.items():
         panel = next(axes)
         panel.scatter(*points[:SHOWN].T, s=1, alpha=0.4)
         panel.set(title=name, xlim=bounds, ylim=bounds, aspect="equal", xticks=[], yticks=[])
+    for name, way in ways.items():
+        panel, way = next(axes), way[:, :150]
+        panel.plot(way[..., 0], way[..., 1], color="#3b7dd8", linewidth=0.4, alpha=0.6)
+        panel.scatter(*way[0].T, s=3, color="gray", zorder=2)
+        panel.scatter(*way[-1].T, s=3, color="#e4572e", zorder=2)
+        panel.set(title=name, aspect="equal", xticks=[], yticks=[])
     return Figure(canvas, caption)
 
 
