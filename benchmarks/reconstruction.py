@@ -83,7 +83,7 @@ def our_samplers(problem: Problem, steps: dict[str, int]) -> dict[str, Callable]
     from jaxgen import draws
     from jaxgen.imaging.mri import mri_operator
     from jaxgen.medical import reconstruction
-    from jaxgen.samplers import clip, ddpm, denoiser, grids, sample
+    from jaxgen.samplers import clip, ddpm, denoiser, grids, renewal, sample
 
     path, operator = problem.path, mri_operator(jnp.asarray(problem.mask), channels=2)
 
@@ -98,7 +98,7 @@ def our_samplers(problem: Problem, steps: dict[str, int]) -> dict[str, Callable]
                 step = reconstruction.dps(step, operator, y, 1.0)
             elif name == "DiffPIR":
                 denoise = reconstruction.diffpir(denoise, operator, y, path, noise=NOISE)
-                step = reconstruction.renewal(path, 0.1)
+                step = renewal(path, 0.1)
             else:
                 step = reconstruction.ddnm_plus(path, operator, y, noise=NOISE)
             noise = draws.normal(noise_keys, (len(keys), *problem.x.shape[1:]))

@@ -42,7 +42,7 @@ from jaxgen.tasks.anomaly import levels
 from jaxgen.tasks.old import denoisers, images
 from jaxgen.tasks.old.networks import network
 from jaxgen.train import Stage
-from jaxgen.types import NoiseLaw
+from jaxgen.types import NoiseDistribution
 
 HEALTHY, ILL, NULL = 0, 1, 2
 APPLIED = "classifier-free guidance"
@@ -139,8 +139,8 @@ def _examples(config: CounterfactualConfig, constants, splits: Splits) -> ArrayS
     return ArraySource({"image": arrays["image"], "label": arrays["label"]})
 
 
-def _law(config: CounterfactualConfig) -> NoiseLaw:
-    return anomaly.coarse_law(config.cells) if config.noise == "coarse" else draws.normal
+def _law(config: CounterfactualConfig) -> NoiseDistribution:
+    return anomaly.make_coarse_noise(config.cells) if config.noise == "coarse" else draws.normal
 
 
 def _noisy_network(config: CounterfactualConfig):

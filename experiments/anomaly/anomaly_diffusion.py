@@ -40,7 +40,7 @@ from jaxgen.tasks.best import highest
 from jaxgen.tasks.old import denoisers, images
 from jaxgen.tasks.old.networks import network
 from jaxgen.train import Stage
-from jaxgen.types import Key, NoiseLaw
+from jaxgen.types import Key, NoiseDistribution
 
 Law = Literal["white", "simplex", "coarse32", "coarse16", "coarse8", "coarse4"]
 LAWS: tuple[Law, ...] = ("white", "simplex", "coarse32", "coarse16", "coarse8", "coarse4")
@@ -72,12 +72,12 @@ class DiffusionConfig(levels.LevelsConfig):
         levels.check_levels(self.levels, self.highest)
 
 
-def _law(config: DiffusionConfig, name: str) -> NoiseLaw:
+def _law(config: DiffusionConfig, name: str) -> NoiseDistribution:
     if name == "white":
         return draws.normal
     if name == "simplex":
-        return anomaly.simplex_law(config.wavelength, deviation=config.noise_deviation)
-    return anomaly.coarse_law(min(int(name.removeprefix("coarse")), config.size))
+        return anomaly.make_simplex_noise(config.wavelength, std=config.noise_deviation)
+    return anomaly.make_coarse_noise(min(int(name.removeprefix("coarse")), config.size))
 
 
 def _stage(name: str) -> StageSpec:
@@ -211,7 +211,7 @@ FULL = DiffusionConfig(
     prediction="noise",
     noise=("simplex",),
     wavelength=64.0,
-    noise_deviation=anomaly.SIMPLEX_DEVIATION,
+    noise_deviation=anomaly.SIMPLEX_STD,
     channels=(128, 128, 256, 256, 512, 512),
     blocks=2,
     attention=(4, 5),

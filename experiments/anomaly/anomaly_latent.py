@@ -166,14 +166,14 @@ def _methods(
         _, mask = flagged(x)
         restored = healer.healed(heal_key, x, mask)
         found = residual_of(x, restored)
-        return anomaly.gated_residual(found, mask, deviation=deviation), restored
+        return anomaly.gated_residual(found, mask, std=deviation), restored
 
     def ungated(x):
         restored = healer.healed(heal_key, x, flagged(x)[1])
         return residual_of(x, restored), restored
 
     def unhealed(x):
-        return anomaly.gated_residual(residual(x)[0], flagged(x)[1], deviation=deviation), None
+        return anomaly.gated_residual(residual(x)[0], flagged(x)[1], std=deviation), None
 
     def likelihood(x):
         score = flagged(x)[0] + np.mean(healthy.mean / healthy.deviation)  # counted from no divergence at all

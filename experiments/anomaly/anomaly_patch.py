@@ -34,7 +34,7 @@ from jaxgen.tasks.anomaly import levels
 from jaxgen.tasks.old import denoisers, images
 from jaxgen.tasks.old.networks import network
 from jaxgen.train import Stage
-from jaxgen.types import NoiseLaw
+from jaxgen.types import NoiseDistribution
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,11 +58,11 @@ class PatchConfig(levels.LevelsConfig):
             levels.check_cells(self.cells, self.size)
 
 
-def _law(config: PatchConfig) -> NoiseLaw:
+def _law(config: PatchConfig) -> NoiseDistribution:
     laws = {
         "white": draws.normal,
-        "simplex": anomaly.simplex_law(config.wavelength),
-        "coarse": anomaly.coarse_law(config.cells),
+        "simplex": anomaly.make_simplex_noise(config.wavelength),
+        "coarse": anomaly.make_coarse_noise(config.cells),
     }
     return laws[config.noise]
 

@@ -193,7 +193,7 @@ def _anomalies(config: DenoisingConfig, train: np.ndarray, restorers) -> tuple[d
             shown["lesion"].append(2.0 * mask[j][..., None] - 1)
         for name, detect in detectors.items():
             score = anomaly.clean(detect(x), anomaly.foreground(x, FLOOR))
-            judged = anomaly.judge(score, mask)
+            judged = anomaly.evaluate_detection(score, mask)
             found = {f"ap_{kind}": judged.average_precision, f"dice_{kind}": judged.best_dice}
             metrics[name] = metrics.get(name, {}) | found
             high = float(np.quantile(score[score > 0], 0.999)) if (score > 0).any() else 1.0

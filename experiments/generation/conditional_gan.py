@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from experiments.generation import gan
+from jaxgen import baselines
 from jaxgen.app.cli import run_module
 from jaxgen.data import Splits
 from jaxgen.experiment import Evaluation, Metric, StageSpec
@@ -36,7 +37,7 @@ def _gaussians(config: adversarial.GANConfig, constants, splits: Splits, label: 
     drawn = np.zeros((len(label), *train["image"].shape[1:]), np.float32)
     for k in np.unique(label):
         chosen = label == k
-        drawn[chosen] = images.gaussian_images(train["image"][train["label"] == k], chosen.sum(), config.seed)
+        drawn[chosen] = baselines.gaussian_images(train["image"][train["label"] == k], chosen.sum(), config.seed)
     return drawn
 
 

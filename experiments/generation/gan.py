@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 
+from jaxgen import baselines
 from jaxgen.app.cli import run_module
 from jaxgen.experiment import Evaluation, StageSpec
 from jaxgen.tasks import before
@@ -33,7 +34,7 @@ def _evaluate(config: adversarial.GANConfig, constants: Mapping[str, Any], train
     drawn = adversarial.draw_images(config, constants, trained, keys[:-1], real.count)
     sets = {
         "gan": drawn,
-        "gaussian": images.gaussian_images(real.train, real.count, config.seed),
+        "gaussian": baselines.gaussian_images(real.train, real.count, config.seed),
         "held-out images": real.held_out,
     }
     metrics: dict[str, Any] = {name: judging.score(real, judge, x) for name, x in sets.items()}

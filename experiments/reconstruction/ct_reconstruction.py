@@ -36,7 +36,7 @@ from jaxgen.imaging.augment import random_flip
 from jaxgen.imaging.filtered_backprojection import cosine, filtered_backprojection, hann, ramp, shepp_logan
 from jaxgen.imaging.operators import LinearOperator, pseudo_inverse
 from jaxgen.imaging.projection import Geometry
-from jaxgen.medical.reconstruction import projection
+from jaxgen.medical.reconstruction import measurement_projection
 from jaxgen.medical.reconstruction.total_variation import total_variation
 from jaxgen.metrics import psnr, ssim
 from jaxgen.paths import Path
@@ -86,7 +86,7 @@ class CTConfig(posterior.PosteriorConfig):
 def _projection(config, path: Path, grid, denoise, operator: LinearOperator, y, strength):
     inverse = pseudo_inverse(operator, iterations=config.inner_steps, damping=1e-3)
     options: dict[str, Any] = {"strength": strength, "pseudo_inverse": inverse, "snr": config.snr}
-    return projection(reverse_diffusion(path), path, operator, y, **options), denoise
+    return measurement_projection(reverse_diffusion(path), path, operator, y, **options), denoise
 
 
 SAMPLERS: dict[str, Sampler] = {

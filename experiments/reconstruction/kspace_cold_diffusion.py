@@ -32,7 +32,7 @@ from jaxgen.imaging.coils import root_sum_of_squares
 from jaxgen.imaging.fourier import centred_fft2, centred_ifft2, from_complex, to_complex
 from jaxgen.imaging.mri import mri_operator
 from jaxgen.imaging.sampling_masks import equispaced_mask, random_mask
-from jaxgen.medical import kspace_cold_diffusion as cold
+from jaxgen.medical.reconstruction import kspace_cold_diffusion as cold
 from jaxgen.medical.reconstruction.total_variation import total_variation
 from jaxgen.metrics import psnr, ssim
 from jaxgen.tasks import before

@@ -26,10 +26,11 @@ from jaxgen.experiment import Evaluation, Metric, StageSpec
 from jaxgen.imaging.augment import random_flip, random_quarter_turn
 from jaxgen.imaging.intensity import percentile_range
 from jaxgen.imaging.tiles import extract_tiles, tiling
-from jaxgen.medical import flow_sdf, segmentation_scores
-from jaxgen.medical.conditional import ConditionalNet, conditional_net
-from jaxgen.medical.uncertainty import agreeing_probability, decision_threshold, summarise
-from jaxgen.medical.whole_image import by_tiles
+from jaxgen.medical.segmentation import flow_sdf
+from jaxgen.medical.segmentation import scores as segmentation_scores
+from jaxgen.medical.segmentation.conditional import ConditionalNet, conditional_net
+from jaxgen.medical.segmentation.uncertainty import agreeing_probability, decision_threshold, summarise
+from jaxgen.medical.segmentation.whole_image import by_tiles
 from jaxgen.metrics.overlap import dice
 from jaxgen.nets import rrdb_encoder, unet
 from jaxgen.paths import Path, rectified
@@ -362,9 +363,9 @@ def _metrics(config: FlowSDFConfig, cases: list[dict[str, Any]]) -> dict[str, An
         metrics["flow_sdf_single"]["eikonal_error"] = scores.eikonal_error(first, config.truncation)
     if len(cases[0]["readers"]) > 1:
         readers = [case["readers"] for case in cases]
-        metrics["unet"]["ged"] = scores.score_readers([b[None] for b in baseline], readers)
-        metrics["flow_sdf"]["ged"] = scores.score_readers([case["member_masks"] for case in cases], readers)
-        metrics["flow_sdf_single"]["ged"] = scores.score_readers([case["member_masks"][:1] for case in cases], readers)
+        metrics["unet"]["ged"] = scores.score_raters([b[None] for b in baseline], readers)
+        metrics["flow_sdf"]["ged"] = scores.score_raters([case["member_masks"] for case in cases], readers)
+        metrics["flow_sdf_single"]["ged"] = scores.score_raters([case["member_masks"][:1] for case in cases], readers)
     for name, lost in (("unet", "baseline_diverged"), ("flow_sdf", "diverged"), ("flow_sdf_single", "diverged")):
         share = float(np.mean([case[lost] for case in cases]))
         if share:  # masks of NaN are empty: what is said of them would be of no model

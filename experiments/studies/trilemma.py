@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import t as student_t
 
+from jaxgen import baselines
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.errors import UserError
@@ -210,7 +211,7 @@ def _evaluate(config: TrilemmaConfig, constants, trained, splits, key) -> Evalua
                 "steps": plan["steps"],
             }
             timings[point.label] = drawer.speed(speed_key, config.batches)
-    baseline = [images.gaussian_images(real.train, real.count, config.seed + i) for i in range(config.repeats)]
+    baseline = [baselines.gaussian_images(real.train, real.count, config.seed + i) for i in range(config.repeats)]
     drawn["gaussian"], drawn["held-out images"] = baseline[0], real.held_out
     metrics["gaussian"] = _quality(real, judge, baseline) | _gaussian_bits(config, constants, splits, bits_key)
     metrics["held-out images"] = _quality(real, judge, [real.held_out])

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxgen import draws
 from jaxgen.paths import Path, convert
-from jaxgen.samplers.euler_maruyama import renewal
+from jaxgen.samplers.euler_maruyama import noise_rate
 from jaxgen.samplers.ode import explicit
 from jaxgen.samplers.steps import Sample, ddim
 from jaxgen.types import Array, Denoise, Key, Params
@@ -188,12 +188,12 @@ def reverse_sde(
         x0 = denoise(y.astype(x.dtype), t)
         score = (path.alpha(t) * x0 - y) / path.sigma(t) ** 2
         u = convert(path, y, t, x0, "x0", "velocity")
-        return (u - towards * 0.5 * renewal(path, t, noise) * score).astype(dtype)
+        return (u - towards * 0.5 * noise_rate(path, t, noise) * score).astype(dtype)
 
     pure, held = explicit(drift, x.astype(dtype), grid[0])
     near = solve_sde(
         pure,
-        lambda _, y, t: jnp.sqrt(renewal(path, t, noise)),
+        lambda _, y, t: jnp.sqrt(noise_rate(path, t, noise)),
         held,
         key,
         x.astype(dtype),

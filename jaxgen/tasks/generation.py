@@ -10,6 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen.baselines import gaussian_images
 from jaxgen.config import RunConfig
 from jaxgen.data import Everything, most_of
 from jaxgen.errors import UserError
@@ -240,14 +241,6 @@ class Comparison:
 
 
 _grid, _rows = figures.grid, figures.rows  # `figures` is an argument of `evaluation`
-
-
-def gaussian_images(train: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """The baseline: images drawn from a Gaussian with the mean and the covariance of the training images."""
-    flat = train.reshape(len(train), -1).astype(np.float64)
-    mean = flat.mean(0)
-    weights = np.random.default_rng(seed).standard_normal((n, len(flat))) / np.sqrt(max(1, len(flat) - 1))
-    return np.clip(mean + weights @ (flat - mean), -1, 1).reshape(n, *train.shape[1:]).astype(np.float32)
 
 
 def cut(x: Array) -> Array:

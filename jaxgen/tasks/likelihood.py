@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen import draws
+from jaxgen.baselines import gaussian_log_prob
 from jaxgen.data import Source, most_of
 from jaxgen.experiment import Metric, Run
 from jaxgen.imaging.augment import random_flip
 from jaxgen.metrics.likelihood import bits_per_dimension, dequantise
 from jaxgen.tasks.generation import MOST_TRAIN
 from jaxgen.tasks.images import Batch, ImageConfig, Prepare, real_images
-from jaxgen.tasks.old.likelihood import gaussian_log_prob
 from jaxgen.types import Key
 
 

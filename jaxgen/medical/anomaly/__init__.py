@@ -4,7 +4,6 @@ from jaxgen.medical.anomaly.baselines import (
     Detector,
     Residual,
     intensity,
-    principal_components,
     principal_residual,
     z_map,
 )
@@ -15,7 +14,7 @@ from jaxgen.medical.anomaly.detection import (
     average_precision_gain,
     average_precision_interval,
     case_counts,
-    judge,
+    evaluate_detection,
 )
 from jaxgen.medical.anomaly.gan_inversion import inversion_model, inversion_score
 from jaxgen.medical.anomaly.latent_likelihood import (
@@ -27,11 +26,11 @@ from jaxgen.medical.anomaly.latent_likelihood import (
     unlikely,
 )
 from jaxgen.medical.anomaly.partial_diffusion import (
-    SIMPLEX_DEVIATION,
+    SIMPLEX_STD,
     coarse_covariance,
-    coarse_law,
+    make_coarse_noise,
+    make_simplex_noise,
     partial_diffusion,
-    simplex_law,
 )
 from jaxgen.medical.anomaly.patch_diffusion import box_masks, patch_diffusion, patch_diffusion_model, stitching_weights
 from jaxgen.medical.anomaly.scoring import (
@@ -56,7 +55,7 @@ __all__ = [
     "Healthy",
     "Pair",
     "Residual",
-    "SIMPLEX_DEVIATION",
+    "SIMPLEX_STD",
     "absolute_residual",
     "average_precision_gain",
     "average_precision_interval",
@@ -67,10 +66,11 @@ __all__ = [
     "classifier_free_pair",
     "clean",
     "coarse_covariance",
-    "coarse_law",
+    "make_coarse_noise",
     "dice_threshold",
     "dynamic_normalisation",
     "erode",
+    "evaluate_detection",
     "foreground",
     "gated_residual",
     "heal",
@@ -78,7 +78,6 @@ __all__ = [
     "intensity",
     "inversion_model",
     "inversion_score",
-    "judge",
     "latent_divergence",
     "median_filter",
     "partial_diffusion",
@@ -86,10 +85,9 @@ __all__ = [
     "patch_diffusion",
     "patch_diffusion_model",
     "perceptual_residual",
-    "principal_components",
     "principal_residual",
     "remove_small",
-    "simplex_law",
+    "make_simplex_noise",
     "squared_residual",
     "stitching_weights",
     "translate",

@@ -234,7 +234,7 @@ def _bars(metrics: Mapping[str, Mapping[str, float]], kinds: tuple[str, ...]) ->
 
 
 def _judged(kind: str, score, mask, threshold: float, counts: anomaly.CaseCounts) -> dict[str, float]:
-    judged = anomaly.judge(score, mask, threshold=threshold)
+    judged = anomaly.evaluate_detection(score, mask, threshold=threshold)
     interval = anomaly.average_precision_interval(counts, resamples=RESAMPLES)
     return {
         f"ap_{kind}": judged.average_precision,

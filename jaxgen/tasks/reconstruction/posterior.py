@@ -12,10 +12,10 @@ import numpy as np
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Metric, Run, StageSpec, chosen_number
 from jaxgen.imaging.operators import LinearOperator, pseudo_inverse
-from jaxgen.medical.reconstruction import ddnm, diffpir, dps, renewal
+from jaxgen.medical.reconstruction import ddnm, diffpir, dps
 from jaxgen.metrics import interval_coverage, interval_widening
 from jaxgen.paths import Path
-from jaxgen.samplers import ddim, grids, sample
+from jaxgen.samplers import ddim, grids, renewal, sample
 from jaxgen.tasks.old import denoisers, images
 from jaxgen.tasks.old import sample_quality as judging
 from jaxgen.train import Stage

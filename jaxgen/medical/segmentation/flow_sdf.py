@@ -18,8 +18,9 @@ import jax.numpy as jnp
 
 from jaxgen import draws
 from jaxgen.losses import likelihood
-from jaxgen.losses.matching import flow_matching, uniform_time
-from jaxgen.medical.conditional import ConditionalNet
+from jaxgen.losses.matching import flow_matching
+from jaxgen.losses.times import uniform_time
+from jaxgen.medical.segmentation.conditional import ConditionalNet
 from jaxgen.paths import Path, convert
 from jaxgen.samplers import denoiser, sample
 from jaxgen.types import Array, Batch, Denoise, Info, Key, Model, Net, Objective, Params, Step

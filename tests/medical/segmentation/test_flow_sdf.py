@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxgen.medical import flow_sdf
-from jaxgen.medical.conditional import ConditionalNet, conditional_net
+from jaxgen.medical.segmentation import flow_sdf
+from jaxgen.medical.segmentation.conditional import ConditionalNet, conditional_net
 from jaxgen.nets import unet
 from jaxgen.paths import rectified
 from jaxgen.samplers import euler, grids, sample
