@@ -8,7 +8,14 @@ from jaxgen.medical.anomaly.baselines import (
     principal_residual,
     z_map,
 )
-from jaxgen.medical.anomaly.counterfactual import Pair, classifier_free_pair, dynamic_normalisation, translate
+from jaxgen.medical.anomaly.counterfactual import (
+    Pair,
+    classifier_free_pair,
+    classifier_pair,
+    dynamic_normalisation,
+    label_pair,
+    translate,
+)
 from jaxgen.medical.anomaly.detection import (
     CaseCounts,
     Detection,
@@ -34,6 +41,7 @@ from jaxgen.medical.anomaly.partial_diffusion import (
     simplex_law,
 )
 from jaxgen.medical.anomaly.patch_diffusion import box_masks, patch_diffusion, patch_diffusion_model, stitching_weights
+from jaxgen.medical.anomaly.saliency import saliency
 from jaxgen.medical.anomaly.scoring import (
     absolute_residual,
     brighter_residual,
@@ -65,6 +73,7 @@ __all__ = [
     "calibrate",
     "case_counts",
     "classifier_free_pair",
+    "classifier_pair",
     "clean",
     "coarse_covariance",
     "coarse_law",
@@ -79,6 +88,7 @@ __all__ = [
     "inversion_model",
     "inversion_score",
     "judge",
+    "label_pair",
     "latent_divergence",
     "median_filter",
     "partial_diffusion",
@@ -89,6 +99,7 @@ __all__ = [
     "principal_components",
     "principal_residual",
     "remove_small",
+    "saliency",
     "simplex_law",
     "squared_residual",
     "stitching_weights",
