@@ -25,6 +25,7 @@ from jaxgen.medical.anomaly.detection import (
     judge,
 )
 from jaxgen.medical.anomaly.gan_inversion import inversion_model, inversion_score
+from jaxgen.medical.anomaly.latent_healing import LatentHealing
 from jaxgen.medical.anomaly.latent_likelihood import (
     Healthy,
     calibrate,
@@ -62,6 +63,7 @@ __all__ = [
     "Detection",
     "Detector",
     "Healthy",
+    "LatentHealing",
     "Pair",
     "Residual",
     "SIMPLEX_DEVIATION",
