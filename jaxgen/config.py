@@ -10,7 +10,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NoReturn, TypeVar
 
 from jaxgen.errors import UserError
@@ -33,7 +33,7 @@ def option(
     gt: float | None = None,
     le: float | None = None,
     lt: float | None = None,
-    choices: Sequence[Any] | None = None,
+    choices: Collection[Any] | None = None,
     group: str = "",
     formerly: str = "",
 ) -> Any:
@@ -46,7 +46,8 @@ def option(
         gt: the value must be greater than this.
         le: the value must be at most this.
         lt: the value must be less than this.
-        choices: the allowed values; an annotation ``Literal[...]`` says the same.
+        choices: the allowed values (of each entry of a tuple), or a table whose keys they are; an annotation
+            ``Literal[...]`` says the same.
         group: the heading under which ``--help`` lists the flag.
         formerly: the field's name in the version before: its flag still works, and runs of before still open.
 
@@ -117,6 +118,14 @@ class RunConfig:
     checkpoint_every: int = option(500, "steps between checkpoints", ge=1, group="saving")
     keep_checkpoints: int = option(2, "newest checkpoints to keep in each stage", ge=1, group="saving")
     log_every: int = option(20, "steps between lines of the log", ge=1, group="saving")
+    evaluate_every: int = option(
+        0,
+        "steps between evaluations while training (0: none), each with the averaged parameters so far: metrics and "
+        "a figure of samples in the log, TensorBoard and the page; unless the experiment has its own short preview, "
+        "those of its first method, in its last stage, and each costs as much as the evaluation at the end",
+        ge=0,
+        group="saving",
+    )
 
     def __post_init__(self) -> None:
         """Check every field."""

@@ -21,10 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.app.cli import run_module
-from jaxgen.app.runner import EVALUATE, key_of
 from jaxgen.config import option
 from jaxgen.data import Splits
-from jaxgen.experiment import Evaluation, Metric, StageSpec
+from jaxgen.experiment import EVALUATE, Evaluation, Metric, StageSpec, key_of
 from jaxgen.families import latent_autoencoder_model
 from jaxgen.families.latent_autoencoder import decode, encode
 from jaxgen.medical import anomaly
