@@ -289,6 +289,7 @@ def _run(argv: list[str], context: _Context, experiment: Any = None, reference: 
         description=f"{experiment.summary}\n\nDefaults below are those of the preset {preset!r}.",
         epilog=_RUN_EPILOG.format(prog=prog),
     )
+    add_options(parser, config, title=experiment.name)
     group = parser.add_argument_group("run")
     presets = ", ".join(experiment.presets)
     group.add_argument(
@@ -297,7 +298,6 @@ def _run(argv: list[str], context: _Context, experiment: Any = None, reference: 
     group.add_argument("--workdir", metavar="DIR", help="run folder [default: a new one under runs/]")
     _add_download_flag(group)
     _add_machine_flags(group)
-    add_options(parser, config, title=experiment.name)
     given = parser.parse(rest)
     return _train(experiment, preset, override(config, given), given, name, context)
 

@@ -91,5 +91,5 @@ def damage_checkpoint(rng: np.random.Generator, run: Path, copy: Path) -> str:
 
 def params(run: Path) -> list[np.ndarray]:
     """The trained parameters, through the door that `sample`, `eval` and `apply` use."""
-    *_, trained = opening.open_trained(run)
+    trained = opening.open_trained(run).run.params
     return [np.asarray(leaf) for leaf in jax.tree.leaves(trained)]
