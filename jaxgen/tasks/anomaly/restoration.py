@@ -49,7 +49,7 @@ class RestorationConfig(AnomalyConfig, DiffusionConfig):
         if name == "white":
             return draws.normal
         if name == "simplex":
-            return make_simplex_noise(self.wavelength, deviation=std)
+            return make_simplex_noise(self.wavelength, std=std)
         return make_coarse_noise(min(int(name.removeprefix("coarse") or cells), self.size))
 
 
