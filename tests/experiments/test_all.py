@@ -13,7 +13,6 @@ import shutil
 import signal
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -23,7 +22,7 @@ import PIL.Image
 import pytest
 
 from jaxgen import experiment
-from jaxgen.app import runner, runs
+from jaxgen.app import runner
 from jaxgen.app.cli import main
 from jaxgen.nets import ops
 from jaxgen.train import Interrupted, fingerprint, init_state, make_train_step
@@ -141,11 +140,12 @@ def test_killed_and_resumed_it_has_the_same_bits_and_its_evaluation_the_same_met
     folder = tmp_path / "run"
     stopping = smoke.experiment._replace(evaluate=evaluate)
     real = runner.train_stage
-    with monkeypatch.context() as patched, pytest.raises(Interrupted) as stopped:
-        patched.setattr(runner, "train_stage", train_stage)
+    monkeypatch.setattr(runner, "train_stage", train_stage)
+    with pytest.raises(Interrupted) as stopped:
         runner.train(stopping, "smoke", smoke.config, folder, quiet=True, say=lambda line: None)
     assert seen[-1] == victim
     assert 0 < stopped.value.step < steps[victim]
+    monkeypatch.undo()
     with pytest.raises(Evaluating):
         runner.train(stopping, "smoke", smoke.config, folder, quiet=True, say=lambda line: None)
     resumed = runner.open_trained(folder).run
