@@ -37,11 +37,11 @@ class FlowMatchingConfig(UNetConfig, FlowLikelihoodConfig):
     """The options of an experiment that trains a velocity of images."""
 
     coupling: str = option(
-        "independent", "how noise is paired with images within a batch", choices=tuple(COUPLINGS), group="method"
+        "independent", "how noise is paired with images within a batch", choices=COUPLINGS, group="method"
     )
     regularisation: float = option(0.1, "of the entropic coupling, in squared distance per pixel", gt=0, group="method")
-    time: str = option("uniform", "distribution of the training times", choices=tuple(TIMES), group="method")
-    sampler: str = option("euler", "solver", choices=tuple(FLOW_SOLVERS), group="sampling")
+    time: str = option("uniform", "distribution of the training times", choices=TIMES, group="method")
+    sampler: str = option("euler", "solver", choices=FLOW_SOLVERS, group="sampling")
     sampler_steps: int = option(50, "its steps from noise to image", ge=1, le=10_000, group="sampling")
 
 

@@ -34,7 +34,7 @@ class GuidedConfig(diffusion.DiffusionConfig):
     )
     classifier_steps: int = option(800, "training steps of the noisy classifier", ge=1, group="training")
     classifier_channels: images.Widths = option((32, 64, 96), "its widths", ge=4, group="network")
-    sampler: str = option("dpm_solver_2m", "how images are drawn", choices=tuple(SAMPLERS), group="sampling")
+    sampler: str = option("dpm_solver_2m", "how images are drawn", choices=SAMPLERS, group="sampling")
     sampler_steps: int = option(20, "steps from noise to image", ge=1, le=10_000, group="sampling")
 
 
