@@ -20,6 +20,17 @@ HO_256: dict[str, Any] = {
     "patch": 1,
 }
 """The network for 256 pixels of Ho et al. 2020, "Denoising diffusion probabilistic models", appendix B."""
+HO_TRAINING: dict[str, Any] = {
+    "path": "linear",
+    "prediction": "noise",
+    "steps": 1_200_000,
+    "batch_size": 64,
+    "learning_rate": 2e-5,
+    "warmup_steps": 5000,
+    "schedule": "constant",
+    "optimizer": "adam",
+}
+"""How they train it."""
 DHARIWAL_64: dict[str, Any] = {
     "size": 64,
     "channels": (192, 384, 576, 768),
