@@ -9,7 +9,6 @@ Lipman et al. 2023, arXiv 2210.02747; couplings of Tong et al. 2024, arXiv 2302.
 """
 
 import dataclasses
-import functools
 from typing import Literal
 
 import jax
@@ -73,9 +72,9 @@ def evaluate(run: Run) -> Evaluation:
     draw_key, bits_key, straight_key = jax.random.split(run.key, 3)
     data_key, probe_key, fit_key = jax.random.split(bits_key, 3)
     compared = generation.Comparison(run, lambda n: draw_all(run, draw_key, n))
-    log_prob, solver, few = flow_matching.make_model(run).log_prob, run.config.solver, run.config.few
-    densities = {"flow matching": (functools.partial(log_prob, **solver), probe_key)}
+    densities = {"flow matching": (flow_matching.log_density(run), probe_key)}
     bits = flow_likelihood.compared_bits(run, run.params["flow"], densities, data_key, fit_key)
+    few = run.config.few
     stages = {"flow matching": "flow"} | ({f"{few}, 1": "few_steps"} if few == "reflow" else {})
     straight = flow_matching.departures_from_straight(run, networks.network(run), stages, straight_key)
     one = {name: compared.metrics[f"{name}, 1"]["frechet"] for name in ("Euler", few)}

@@ -36,10 +36,10 @@ def evaluate(run: Run) -> Evaluation:
     scales = {"classifier-free": config.scales, "classifier": config.classifier_scales}
 
     def sweep(n: int) -> dict[str, np.ndarray]:
-        label, drawn = np.arange(n) % len(classes), {}
+        drawn: dict[str, np.ndarray] = {}
         for way, guidance in WAYS.items():
             draw = guided.drawing(run, guidance)
-            drawn |= {f"{way} {scale:g}": draw(run.key, label, scale) for scale in scales[way]}
+            drawn |= {f"{way} {scale:g}": draw(run.key, np.arange(n) % len(classes), scale) for scale in scales[way]}
         return drawn
 
     compared = generation.Comparison(run, sweep, gaussian=False)

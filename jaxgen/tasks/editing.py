@@ -54,16 +54,16 @@ class Editor:
 
     def inpaint(self, key: Key, method: str, known: Images, mask: np.ndarray) -> Images:
         """What the images may be where the mask is 0, by "projection", "replacement" or "RePaint"."""
-        path, shape = self.path, images.image_shape(self.run)
+        path, shape, seen = self.path, images.image_shape(self.run), jnp.asarray(mask)
         step, grid = ddim(path, eta=1.0), grids.uniform(path, self.config.sampler_steps)
         if method == "RePaint":
             grid = grids.repaint(grid, self.config.jump, self.config.resamples)
 
         def fill(denoise: Denoise, keys: Key, known: Array) -> Array:
             if method == "projection":
-                return diffusion.from_noise(path, guidance.inpaint(denoise, known, mask), step, grid, keys, shape)
+                return diffusion.from_noise(path, guidance.inpaint(denoise, known, seen), step, grid, keys, shape)
             wrap = editing.repaint if method == "RePaint" else editing.replacement
-            return diffusion.from_noise(path, denoise, wrap(step, path, known, mask), grid, keys, shape)
+            return diffusion.from_noise(path, denoise, wrap(step, path, known, seen), grid, keys, shape)
 
         return self._apply(fill, key, known)
 

@@ -1,6 +1,7 @@
 """Flow matching of images: couplings and times of training, few equal steps, and how straight trajectories are."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -16,7 +17,7 @@ from jaxgen.paths import rectified
 from jaxgen.samplers import euler, from_velocity, grids, sample
 from jaxgen.samplers.catalogue import FLOW_SOLVERS
 from jaxgen.tasks import figures
-from jaxgen.tasks.flow_likelihood import FlowLikelihoodConfig
+from jaxgen.tasks.flow_likelihood import Density, FlowLikelihoodConfig
 from jaxgen.tasks.images import image_shape
 from jaxgen.tasks.networks import UNetConfig, network
 from jaxgen.types import Array, Key, Model, Net, Params
@@ -62,6 +63,13 @@ def make_model(run: Run) -> Model:
         coupling=make_coupling(run),
         time=TIMES[config.time],
     )
+
+
+def log_density(run: Run) -> Density:
+    """The density of the flow, by the adaptive solver of the configuration."""
+    log_prob = make_model(run).log_prob
+    assert log_prob is not None
+    return functools.partial(log_prob, **run.config.solver)
 
 
 def in_few_steps(run: Run, net: Net, *, mean_flow: bool = False) -> Callable[[Params, Key, int, int], np.ndarray]:

@@ -133,7 +133,8 @@ def measure_spread(config: ImageConfig, splits: Splits) -> SpreadFacts:
     """`measure_images`, and the standard deviation of at most 500 training images."""
     known = measure_images(config, splits)
     chosen = np.unique(np.linspace(0, len(splits.train) - 1, min(500, len(splits.train))).astype(int))
-    values = resized(Subset(splits.train, chosen), config.size, known.value_range).arrays["image"]
+    low, high = known.value_range
+    values = resized(Subset(splits.train, chosen), config.size, (low, high)).arrays["image"]
     return SpreadFacts(**dataclasses.asdict(known), sigma_data=float(values.std()))
 
 
