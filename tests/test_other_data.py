@@ -302,10 +302,10 @@ def test_home_data_that_are_gone_are_asked_for(tmp_path):
 def test_too_few_images_for_a_set_are_one_line(tmp_path, n):
     home, other = save(tmp_path / "home.npz", 30), save(tmp_path / "other.npz", n)
     known = {"value_range": [[0.0], [255.0]], "channels": 1, "classes": []}
-    config = dataclasses.replace(gan.SMOKE, data=home)
+    config = dataclasses.replace(gan.EXPERIMENT.presets["smoke"], data=home)
     used, splits, _ = other_data.load_for_evaluation(gan.EXPERIMENT, config, config, known, other)
     with pytest.raises(UserError, match="1 image is too few" if n == 1 else "3 images are too few"):
-        fidelity.Real(used, known, splits, None)
+        generation.RealImages(Run(used, gan.EXPERIMENT.facts.from_json(known), splits=splits), lambda x: x)
 
 
 def test_other_data_without_a_lesion_are_one_line(tmp_path):
