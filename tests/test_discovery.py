@@ -44,13 +44,13 @@ def test_list_imports_no_experiment_and_no_heavy_library(tmp_path):
 
 def test_a_configuration_that_only_asks_what_it_can_draw_builds_no_network(monkeypatch):
     from experiments.studies import trilemma
-    from jaxgen.tasks import families as _trilemma_families
+    from jaxgen.families import any_width
 
     def refused(*args, **options):
         raise AssertionError("a network was built")
 
     for name in ("unet", "encoder", "decoder", "glow", "dcgan_generator", "cnf_model", "diffusion_model"):
-        monkeypatch.setattr(_trilemma_families, name, refused)
+        monkeypatch.setattr(any_width, name, refused)
     assert trilemma.TrilemmaConfig().families
 
 
