@@ -11,8 +11,8 @@ import pytest
 from experiments.segmentation import flow_sdf
 from experiments.studies import sampler_speed, trilemma
 from jaxgen.app.cli import main
+from jaxgen.metrics import sampler_error as exact
 from jaxgen.tasks import editing, generation
-from jaxgen.tasks import exact_mixture as exact
 from jaxgen.tasks.best import highest, lowest
 from jaxgen.tasks.reconstruction import posterior
 
