@@ -257,7 +257,9 @@ class Comparison:
         merged = joined(self.metrics, metrics, {"images": self.real.count})
         made = {
             "samples": _grid(self.sets[shown][:40], caption),
-            "beside": _rows({name: x[:8] for name, x in self.sets.items()}, "Samples, baseline, and real test images."),
+            "compared": _rows(
+                {name: x[:8] for name, x in self.sets.items()}, "Samples, baseline, and real test images."
+            ),
             "neighbours": self.neighbours(self.sets[shown][:8]),
             **figures,
         }

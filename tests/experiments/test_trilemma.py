@@ -35,9 +35,9 @@ def test_the_full_preset_has_equal_parameters_too():
 
 def test_the_steps_are_what_the_compute_pays_for():
     config = dataclasses.replace(trilemma.EXPERIMENT.presets["smoke"], compute=1.0)
-    plan = trilemma._plan(config, SHAPE, "vae")
+    plan = families.plan(config, SHAPE, "vae")
     assert plan["steps"] == round(1e12 / plan["operations"])
-    half = trilemma._plan(dataclasses.replace(config, batch_size=config.batch_size // 2), SHAPE, "vae")
+    half = families.plan(dataclasses.replace(config, batch_size=config.batch_size // 2), SHAPE, "vae")
     assert half["operations"] == pytest.approx(plan["operations"] / 2, rel=0.01)
 
 
@@ -46,7 +46,7 @@ def test_only_the_gan_is_not_clipped():
 
     def second_update(name, size):
         model = families.FAMILIES[name].model(SHAPE, 8)
-        optimizer = next(iter(trilemma._optimizers(config, name, model, 1000).values()))
+        optimizer = next(iter(families.family_optimizers(config, name, model, 1000).values()))
         params = {"w": jnp.ones(1)}
         state = optimizer.init(params)
         for gradient in (1.0, size):
@@ -96,8 +96,8 @@ def test_standings_run_from_the_worst_to_the_best():
 
 
 def test_only_the_families_asked_for_are_trained():
-    config = dataclasses.replace(trilemma.SMALL, families=("vae", "diffusion"))
-    assert [stage.name for stage in stages_of(trilemma.EXPERIMENT, config)] == ["judge", "vae", "diffusion"]
+    config = dataclasses.replace(trilemma.EXPERIMENT.presets["small"], families=("vae", "diffusion"))
+    assert [stage.name for stage in stages_of(trilemma.EXPERIMENT, config)] == ["features", "vae", "diffusion"]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_only_the_families_asked_for_are_trained():
 )
 def test_flags_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
-        dataclasses.replace(trilemma.SMALL, **changes)
+        dataclasses.replace(trilemma.EXPERIMENT.presets["small"], **changes)
 
 
 def run(config, tmp_path):
