@@ -581,16 +581,27 @@ def _compare(argv: list[str], context: _Context) -> int:
 
 def _report(argv: list[str], context: _Context) -> int:
     parser = Parser(
-        prog="jaxgen report", description="Rebuild the page of a run; with several runs, a page that compares them."
+        prog="jaxgen report",
+        description="Rebuild the page of a run; with several runs, a page that compares them; or print their results.",
     )
     parser.add_argument("run", metavar="RUN", nargs="+", help="run folder")
     parser.add_argument("--out", metavar="FILE", help="the page of a comparison [default: comparison.html]")
     parser.add_argument("--no-images", action="store_true", help="a page without images of the data, to send around")
+    parser.add_argument(
+        "--markdown",
+        action="store_true",
+        help="print the metrics as Markdown tables instead: methods by metrics, runs that differ in the seed together",
+    )
     given = parser.parse(argv)
     _not_empty(given.out, "--out")
-    from jaxgen.app import comparison_page, report, runs
+    from jaxgen.app import comparison_page, markdown, report, runs
 
     folders = [runs.open_run(path) for path in given.run]
+    if given.markdown:
+        if given.out is not None:
+            raise UserError("--out is for pages; --markdown prints to standard output (write it to a file with >)")
+        context.say(markdown.tables(folders))
+        return 0
     if len(folders) == 1 and given.out is None:
         context.say(str(report.write(folders[0], images=not given.no_images)))
         return 0
