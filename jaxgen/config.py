@@ -72,7 +72,7 @@ def option(
         metadata={
             "help": help,
             "bounds": {name: bound for name, bound in bounds.items() if bound is not None},
-            "choices": None if choices is None else tuple(choices),
+            "choices": choices,  # a registry is looked at when a value is checked, so that it may grow
             "group": group,
             "formerly": formerly,
         },
@@ -309,7 +309,7 @@ def add_options(parser: argparse.ArgumentParser, config: RunConfig, title: str =
         group = groups.get(heading) or groups.setdefault(heading, parser.add_argument_group(heading))
         hint, text = hints[field.name], field.metadata.get("help", "")
         text += f" [{_allowed(field, hint)}default: {_show(getattr(config, field.name))}]"
-        kind = {"action": _OnOff} if hint is bool else {"type": _reader(hint, flag(field.name))}
+        kind: dict[str, Any] = {"action": _OnOff} if hint is bool else {"type": _reader(hint, flag(field.name))}
         if old := field.metadata.get("formerly"):  # without help and default, argparse lists nothing of it
             former = {"action": _OnOff} if hint is bool else {"type": _reader(hint, flag(old))}
             parser.add_argument_group().add_argument(
