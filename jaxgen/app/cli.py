@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from jaxgen import __version__
+from jaxgen import __version__, file_limits
 from jaxgen.app.memory_pages import more_memory_pages
 from jaxgen.config import Parser, RunConfig, add_options, choose_preset, nearest, override
 from jaxgen.errors import UserError, printable
@@ -138,10 +138,10 @@ def _guard(command: Callable[[_Context], int]) -> int:
     context = _Context()
     # what readers warn of on the way is said by our own lines, or does not matter
     warnings.filterwarnings("ignore", module=r"(pydicom|PIL|nibabel|tifffile)\b")
-    limit = os.environ.get(_LIMIT)
     before = _on_sigterm(_raise_stopped)
     try:
-        return command(context)
+        with file_limits.restored():
+            return command(context)
     except SystemExit as leave:  # argparse after --help
         return leave.code if isinstance(leave.code, int) else 0
     except UserError as error:
@@ -163,9 +163,6 @@ def _guard(command: Callable[[_Context], int]) -> int:
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
-        if os.environ.get(_LIMIT) != limit:  # --max-file-mib of this command alone
-            os.environ.pop(_LIMIT)
-            os.environ.update({_LIMIT: limit} if limit is not None else {})
 
 
 def _on_sigterm(handler: Any) -> Any:
@@ -377,14 +374,11 @@ def _add_machine_flags(parser: Any) -> None:
     parser.add_argument("--process", type=_whole, metavar="I", help="several processes: which one this is, from 0")
 
 
-_LIMIT = "JAXGEN_MAX_FILE_MIB"
-
-
 def _add_file_limit(parser: Any) -> None:
     """The flag that lets small files decode to more, kept where readers of every thread and process find it."""
 
     def keep(text: str) -> int:
-        os.environ[_LIMIT] = str(found := _positive(text))
+        file_limits.set_limit(found := _positive(text))
         return found
 
     parser.add_argument(
