@@ -251,7 +251,7 @@ class Parser(argparse.ArgumentParser):
         jaxgen.errors.UserError: unknown flag --stepz; did you mean '--steps'? (see x --help)
     """
 
-    def __init__(self, **kwargs: Any):
+    def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", _HelpFormatter)
         super().__init__(allow_abbrev=False, **kwargs)
 
@@ -282,7 +282,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str):
+    def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=32, width=110)
 
 
@@ -363,7 +363,7 @@ def override(config: C, given: argparse.Namespace) -> C:
 
 
 class _OnOff(argparse.BooleanOptionalAction):
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         text = kwargs.get("help")
         super().__init__(*args, **kwargs)
         self.help = text  # BooleanOptionalAction of Python 3.11 appends the default once more

@@ -61,7 +61,7 @@ def test_seeds_share_a_table_of_means_and_ranges(copies):
     assert "| logistic | 0.7500 (0.5000 to 1.0000) | 0.2500 (0.2500 to 0.2500, 2 of 3 seeds) |" in text
     assert "Images: 7.0000 (7 to 7)." in text
     assert "`: mean (range) over 3 seeds, 0, 1, 2; preset `smoke`" in text
-    assert text.count("|---|") == 1
+    assert text.count("| method |") == 1
 
 
 def test_the_command_of_several_seeds_names_none(copies):

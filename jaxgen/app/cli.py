@@ -44,7 +44,7 @@ _PATIENCE = 24 * 3600
 class _Stopped(BaseException):
     """A signal asked the process to end while nothing needed saving."""
 
-    def __init__(self, number: int):
+    def __init__(self, number: int) -> None:
         self.exit_code = 128 + number
 
 

@@ -12,7 +12,7 @@ from jaxgen.app.tables import ordered
 class _Evaluated(Recorded):
     """What an evaluation's folder says, with what the run's folder says of the experiment."""
 
-    def __init__(self, run: runs.RunFolder, folder: Path):
+    def __init__(self, run: runs.RunFolder, folder: Path) -> None:
         here = runs.RunFolder(folder)
         about = runs.read_json(run.config)
         self.folder, self.about, self.log = here, about, []

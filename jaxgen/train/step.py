@@ -12,7 +12,7 @@ import optax
 from jaxgen import draws
 from jaxgen.train.ema import update_ema
 from jaxgen.train.state import TrainState
-from jaxgen.types import Array, Batch, Key, Model, Params
+from jaxgen.types import Array, Batch, Key, Model, Objective, Params
 
 Metrics = dict[str, Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -145,7 +145,9 @@ def make_train_step(
         metrics: Metrics = {}
         for objective, label, key in zip(model.objectives, _labels(model), keys[1:], strict=True):
 
-            def reduced(trained: Params, objective=objective, key=key) -> tuple[Array, Mapping[str, Array]]:
+            def reduced(
+                trained: Params, objective: Objective = objective, key: Key = key
+            ) -> tuple[Array, Mapping[str, Array]]:
                 full = {**params, **trained}
                 if precision == "bfloat16":
                     full = cast_parameters(full, jnp.bfloat16)
