@@ -97,7 +97,7 @@ class RunConfig:
     seed: int = option(
         0, "seed of every random number: initial weights, order of examples, samples", ge=0, lt=2**32, group="data"
     )
-    batch_size: int = option(16, "examples a step, over all devices together", ge=1, group="data")
+    batch_size: int = option(16, "examples per step, over all devices together", ge=1, group="data")
     workers: int = option(0, "threads that decode images ahead of training (0: none)", ge=0, le=256, group="data")
 
     steps: int = option(1000, "training steps of each stage", ge=1, group="training")

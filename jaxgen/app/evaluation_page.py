@@ -1,4 +1,4 @@
-"""The page of one evaluation of a trained run: ``report.html`` beside its figures and numbers."""
+"""The page of one evaluation of a trained run: ``report.html`` next to its figures and numbers."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -86,7 +86,7 @@ def make_train_step(
 
     The objectives are played in order; each takes the gradient of the mean of its values with respect to its own
     groups, as the objectives before it left them, and updates only those. The key of a step is
-    ``fold_in(state.key, state.step)``, split into one key an example, so that neither the number of devices nor a
+    ``fold_in(state.key, state.step)``, split into one key per example, so that neither the number of devices nor a
     restart changes what is drawn.
 
     Args:
