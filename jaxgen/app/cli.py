@@ -30,7 +30,7 @@ Deep generative models for medical imaging, in pure JAX. Version {__version__}.
   jaxgen sample RUN [--n N]          draw samples from a trained run
   jaxgen eval RUN [--data D]         evaluate a trained run, on other data too
   jaxgen compare REAL GENERATED      how alike two sets of images are: Frechet distance and others
-  jaxgen report RUN [RUN ...]        rebuild the page of a run, or compare several
+  jaxgen report RUN [RUN ...]        rebuild the page of a run, or compare several; --markdown for tables
   jaxgen info                        versions, devices, memory, caches
 
 `jaxgen COMMAND --help` says more. For a first look: jaxgen run flow_sdf --preset smoke
