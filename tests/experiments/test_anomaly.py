@@ -13,9 +13,9 @@ import pytest
 from scipy import ndimage
 
 from experiments.anomaly import anomaly_counterfactual, anomaly_diffusion, anomaly_gan, anomaly_latent, anomaly_patch
-from jaxgen.app import runner
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
+from jaxgen.experiment import EVALUATE, key_of
 from jaxgen.medical import anomaly
 from jaxgen.tasks.anomaly import data as shared
 from jaxgen.tasks.anomaly import evaluation as judging
@@ -304,7 +304,7 @@ def evaluated(experiment, config, constants, trained, splits, key):
     """The method of `jaxgen apply`, as an evaluation has it."""
     if experiment is anomaly_latent:
         healer = anomaly_latent._Healer(config, constants, trained)
-        calibration_key = anomaly_latent._keys(runner.key_of(config, runner.EVALUATE))[0]
+        calibration_key = anomaly_latent._keys(key_of(config, EVALUATE))[0]
         healthy = anomaly_latent._calibrated(config, constants, healer, splits, calibration_key)
         return anomaly_latent._methods(config, healer, *jax.random.split(key), healthy)["latent healing"]
     if experiment is anomaly_gan:
@@ -394,7 +394,7 @@ def test_apply_calibrates_its_gate_as_the_evaluation_does(monkeypatch, seed):
     monkeypatch.setattr(anomaly_latent.judging, "baselines", lambda *given: {})
     monkeypatch.setattr(anomaly_latent.shared, "load_data", lambda config: None)
     config, keys = dataclasses.replace(anomaly_latent.SMOKE, seed=seed), []
-    key = runner.key_of(config, runner.EVALUATE)
+    key = key_of(config, EVALUATE)
     for call in (
         lambda: anomaly_latent.EXPERIMENT.evaluate(config, {}, {}, None, key),
         lambda: anomaly_latent.EXPERIMENT.apply(config, {}, {}),

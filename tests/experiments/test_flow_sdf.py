@@ -13,7 +13,7 @@ import pytest
 
 from experiments.segmentation import flow_sdf
 from jaxgen.app.cli import main
-from jaxgen.app.runner import _about_data
+from jaxgen.app.provenance import about_data
 from jaxgen.data.source import ArraySource, Splits
 from jaxgen.figures import segmentation as figures
 
@@ -196,11 +196,11 @@ def test_raters_and_cases_keep_their_names():
 
 def test_what_a_run_says_of_its_data():
     parts = [ArraySource({"image": np.zeros((2, 4, 4, 1))}, patients=patients) for patients in ("aa", "bb", "cd")]
-    about = _about_data(Splits(*parts, label_names=("ill", "well"), rater_names=("Ann", "Bo")))
+    about = about_data(Splits(*parts, label_names=("ill", "well"), rater_names=("Ann", "Bo")))
     assert (about["classes"], about["raters"]) == (["ill", "well"], ["Ann", "Bo"])
     assert (about["patients"], about["test_patients"]) == ({"train": 1, "validation": 1, "test": 2}, ["c", "d"])
     unknown = [ArraySource({"image": np.zeros((2, 4, 4, 1))}) for _ in range(3)]
-    assert not {"classes", "raters", "patients", "test_patients"} & set(_about_data(Splits(*unknown)))
+    assert not {"classes", "raters", "patients", "test_patients"} & set(about_data(Splits(*unknown)))
 
 
 def test_sample_keeps_the_distance_maps(run, tmp_path):
