@@ -5,7 +5,18 @@ A recipe gives its configuration, its stages and its methods (`Method`); `Compar
 
 from jaxgen.tasks.anomaly.data import PHANTOM, AnomalyConfig, load, prepare, prepared
 from jaxgen.tasks.anomaly.evaluation import Comparison
-from jaxgen.tasks.anomaly.methods import FLOOR, RESIDUALS, Found, Method, by_map, by_network, by_residual, in_chunks
+from jaxgen.tasks.anomaly.figures import Gallery
+from jaxgen.tasks.anomaly.methods import (
+    FLOOR,
+    RESIDUALS,
+    Found,
+    Method,
+    by_map,
+    by_network,
+    by_residual,
+    cleaned,
+    in_chunks,
+)
 from jaxgen.tasks.anomaly.task import experiment, stage
 
 __all__ = [
@@ -15,10 +26,12 @@ __all__ = [
     "AnomalyConfig",
     "Comparison",
     "Found",
+    "Gallery",
     "Method",
     "by_map",
     "by_network",
     "by_residual",
+    "cleaned",
     "experiment",
     "in_chunks",
     "load",

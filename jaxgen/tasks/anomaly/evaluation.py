@@ -22,6 +22,8 @@ MOST_TRAIN = 2000
 """Training images that the baselines are fitted to."""
 RESAMPLES = 500
 """Draws of cases that an interval is made of."""
+KINDS = (*LESIONS, "lesions")
+"""The names of sets with lesions: those of phantoms, and that of a user's images."""
 Row = dict[str, float]
 
 
@@ -291,7 +293,7 @@ def twin_psnr(restored: np.ndarray, twin: np.ndarray, mask: np.ndarray) -> float
 def headline(metrics: Mapping[str, Mapping[str, float]], ours: str, simple: Sequence[str]) -> str:
     """A method compared with the best of the baselines, in one sentence."""
     row = metrics[ours]
-    kinds = [name.removeprefix("ap_case_") for name in row if name.startswith("ap_case_")]
+    kinds = [kind for kind in KINDS if f"ap_{kind}" in row]
     if not kinds:
         best = highest({name: metrics[name]["auroc_image"] for name in simple})
         return f"Ill images: AUROC {row['auroc_image']:.3f} by {ours}, {metrics[best]['auroc_image']:.3f} by {best}."
@@ -306,7 +308,7 @@ DESCRIBE = {
     "auroc_score": Metric("AUROC of the score", "higher", "of whole images, by the score that the method has for them"),
     "diverged": Metric("Diverged", "lower", "share of the maps that hold NaN or infinity, if any"),
 }
-for _kind in (*LESIONS, "lesions"):
+for _kind in KINDS:
     DESCRIBE |= {
         f"ap_{_kind}": Metric(f"AP, {_kind}", "higher", "average precision of pixels, all cases together"),
         f"ap_low_{_kind}": Metric(f"AP low, {_kind}", "", "lower end of the 95 % bootstrap interval over cases"),
