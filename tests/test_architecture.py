@@ -14,7 +14,7 @@ FLOORS = [
     ["jaxgen.consent", "jaxgen.discovery", "jaxgen.local_paths"],
     ["jaxgen.config", "jaxgen.draws", "jaxgen.schedules"],
     ["jaxgen.paths"],
-    ["jaxgen.couplings", "jaxgen.divergence", "jaxgen.mixtures", "jaxgen.preconditioning"],
+    ["jaxgen.baselines", "jaxgen.couplings", "jaxgen.divergence", "jaxgen.mixtures", "jaxgen.preconditioning"],
     ["jaxgen.imaging"],
     ["jaxgen.losses"],
     ["jaxgen.guidance"],

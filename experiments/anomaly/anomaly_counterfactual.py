@@ -23,8 +23,8 @@ from jaxgen.medical.anomaly import (
     classifier_free_pair,
     classifier_pair,
     coarse_covariance,
-    coarse_law,
     label_pair,
+    make_coarse_noise,
 )
 from jaxgen.samplers import clip
 from jaxgen.tasks import anomaly, diffusion
@@ -51,7 +51,7 @@ class AnomalyCounterfactualConfig(counterfactual.CounterfactualConfig):
 
 def model(run: Run) -> Model:
     config, time = run.config, diffusion.times_up_to(run.config.highest)
-    noise = coarse_law(config.cells) if config.noise == "coarse" else None
+    noise = make_coarse_noise(config.cells) if config.noise == "coarse" else None
     return diffusion.make_model(run, classes=2, drop_label=config.drop_label, noise=noise, time=time)
 
 

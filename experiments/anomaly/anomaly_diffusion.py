@@ -21,7 +21,7 @@ from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Run, StageSpec
-from jaxgen.medical.anomaly import SIMPLEX_DEVIATION, partial_diffusion
+from jaxgen.medical.anomaly import SIMPLEX_STD, partial_diffusion
 from jaxgen.samplers import ddim, denoiser
 from jaxgen.tasks import anomaly, diffusion, networks
 from jaxgen.tasks.anomaly import restoration, sizes
@@ -99,7 +99,7 @@ EXPERIMENT = anomaly.experiment(
             "adaptive": True,
             "noise": ("simplex",),
             "wavelength": 64.0,
-            "noise_std": SIMPLEX_DEVIATION,
+            "noise_std": SIMPLEX_STD,
             "levels": (0.15, 0.2, 0.25, 0.3, 0.4, 0.5),
             "sampler_steps": 250,
             "vae_steps": 67_200,

@@ -29,7 +29,7 @@ from jaxgen.data.phantoms import LESIONS
 from jaxgen.experiment import Evaluation, Figure, Metric, Run, StageSpec
 from jaxgen.families import denoising_autoencoder_model
 from jaxgen.imaging.noise import coarse_noise, mask_blocks, simplex_noise
-from jaxgen.medical.anomaly import judge
+from jaxgen.medical.anomaly import evaluate_detection
 from jaxgen.tasks import anomaly, autoencoding, images
 from jaxgen.tasks.anomaly import data
 from jaxgen.tasks.anomaly.evaluation import headline
@@ -96,7 +96,7 @@ def find_lesions(run: Run, methods: Sequence[anomaly.Method]) -> tuple[dict[str,
         for method in methods:
             score = anomaly.cleaned(method.run(run.key, part["image"]).score, part["image"])
             gallery.add(method.name, anomaly.Found(score))
-            found = judge(score, part["mask"])
+            found = evaluate_detection(score, part["mask"])
             metrics[method.name] |= {f"ap_{kind}": found.average_precision, f"dice_{kind}": found.best_dice}
     return metrics, gallery.figures()["maps"]
 

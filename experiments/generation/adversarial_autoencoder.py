@@ -16,13 +16,14 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from jaxgen import baselines
 from jaxgen.app.cli import run_module
+from jaxgen.baselines import principal_components
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Metric, StageSpec
 from jaxgen.families import adversarial_autoencoder_model, normal_prior, ring_prior, swiss_roll_prior
 from jaxgen.families.adversarial_autoencoder import Prior
-from jaxgen.medical.anomaly import principal_components
 from jaxgen.metrics import maximum_mean_discrepancy
 from jaxgen.nets import mlp
 from jaxgen.tasks import autoencoding as reconstruction
@@ -99,7 +100,7 @@ def _evaluate(config: AdversarialConfig, constants, trained, splits, key) -> Eva
     restored = {"aae": decode(codes), "pca": principal.reconstruct(held.test)}
     sets = {
         "aae": drawn,
-        "gaussian": images.gaussian_images(real.train, real.count, config.seed),
+        "gaussian": baselines.gaussian_images(real.train, real.count, config.seed),
         "held-out images": real.held_out,
     }
     metrics: dict[str, Any] = {name: judging.score(real, judge, x) for name, x in sets.items()}

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxgen.app.cli import run_module
+from jaxgen.baselines import principal_components
 from jaxgen.experiment import Evaluation, StageSpec
 from jaxgen.families import autoencoder_model
-from jaxgen.medical.anomaly import principal_components
 from jaxgen.tasks import autoencoding as reconstruction
 from jaxgen.tasks import before
 from jaxgen.tasks.old import images

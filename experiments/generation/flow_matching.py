@@ -15,7 +15,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from jaxgen import couplings
+from jaxgen import baselines, couplings
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Metric, StageSpec
@@ -170,7 +170,7 @@ def _evaluate(config: FlowMatchingConfig, constants, trained, splits, key) -> Ev
     for n in FEW:
         sets[f"Euler, {n}"] = by_euler(trained["flow"], draw_key, real.count, n)
         sets[f"{method}, {n}"] = by_few(trained["few_steps"], draw_key, real.count, n)
-    sets["gaussian"] = images.gaussian_images(real.train, real.count, config.seed)
+    sets["gaussian"] = baselines.gaussian_images(real.train, real.count, config.seed)
     sets["held-out images"] = real.held_out
     metrics: dict[str, Any] = {name: judging.score(real, judge, x) for name, x in sets.items()}
     for name, found in _bits(config, constants, trained, splits, bits_key).items():

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import draws
+from jaxgen import baselines, draws
 from jaxgen.app.cli import run_module
 from jaxgen.config import nearest, option
 from jaxgen.data import Subset, resized
@@ -159,7 +159,7 @@ def _evaluate(config: ScoreSDEConfig, constants, trained, splits, key) -> Evalua
         name: _drawing(config, constants, trained, name)(draw_key, real.count)
         for name in (*COMPARED, "probability flow")
     }
-    sets["gaussian"] = images.gaussian_images(real.train, real.count, config.seed)
+    sets["gaussian"] = baselines.gaussian_images(real.train, real.count, config.seed)
     sets["held-out images"] = real.held_out
     metrics: dict[str, Any] = {name: judging.score(real, judge, x) for name, x in sets.items()}
     for name, found in _likelihoods(config, constants, trained, splits, likelihood_key).items():

@@ -18,15 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgen import draws
+from jaxgen import baselines, draws
 from jaxgen.app.cli import run_module
+from jaxgen.baselines import principal_components
 from jaxgen.config import option
 from jaxgen.data import most_of
 from jaxgen.experiment import Evaluation, Metric, StageSpec
 from jaxgen.families import bernoulli_likelihood, gaussian_likelihood, logistic_likelihood, vae_model
 from jaxgen.families.vae import Likelihood, posterior
 from jaxgen.imaging.augment import random_flip
-from jaxgen.medical.anomaly import principal_components
 from jaxgen.metrics import dequantise
 from jaxgen.tasks import autoencoding as reconstruction
 from jaxgen.tasks import before
@@ -152,7 +152,7 @@ def _evaluate(config: VAEConfig, constants, trained, splits, key) -> Evaluation:
     restored = {"vae": decode(codes), "pca": principal.reconstruct(held.test)}
     sets = {
         "vae": drawn,
-        "gaussian": images.gaussian_images(real.train, real.count, config.seed),
+        "gaussian": baselines.gaussian_images(real.train, real.count, config.seed),
         "held-out images": real.held_out,
     }
     metrics: dict[str, Any] = {name: judging.score(real, judge, x) for name, x in sets.items()}

@@ -12,8 +12,8 @@ import pytest
 from experiments.anomaly import denoising_autoencoder
 from experiments.generation import adversarial_autoencoder, autoencoder, vae
 from jaxgen.app.cli import main
+from jaxgen.baselines import principal_components
 from jaxgen.errors import UserError
-from jaxgen.medical.anomaly import principal_components
 
 MODULES = (autoencoder, denoising_autoencoder, vae, adversarial_autoencoder)
 NAMES = [module.EXPERIMENT.name for module in MODULES]

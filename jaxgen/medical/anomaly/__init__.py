@@ -4,7 +4,6 @@ from jaxgen.medical.anomaly.baselines import (
     Detector,
     Residual,
     intensity,
-    principal_components,
     principal_residual,
     z_map,
 )
@@ -22,7 +21,7 @@ from jaxgen.medical.anomaly.detection import (
     average_precision_gain,
     average_precision_interval,
     case_counts,
-    judge,
+    evaluate_detection,
 )
 from jaxgen.medical.anomaly.gan_inversion import inversion_model, inversion_score
 from jaxgen.medical.anomaly.latent_healing import LatentHealing
@@ -35,11 +34,11 @@ from jaxgen.medical.anomaly.latent_likelihood import (
     unlikely,
 )
 from jaxgen.medical.anomaly.partial_diffusion import (
-    SIMPLEX_DEVIATION,
+    SIMPLEX_STD,
     coarse_covariance,
-    coarse_law,
+    make_coarse_noise,
+    make_simplex_noise,
     partial_diffusion,
-    simplex_law,
 )
 from jaxgen.medical.anomaly.patch_diffusion import box_masks, patch_diffusion, patch_diffusion_model, stitching_weights
 from jaxgen.medical.anomaly.saliency import saliency
@@ -66,7 +65,7 @@ __all__ = [
     "LatentHealing",
     "Pair",
     "Residual",
-    "SIMPLEX_DEVIATION",
+    "SIMPLEX_STD",
     "absolute_residual",
     "average_precision_gain",
     "average_precision_interval",
@@ -78,10 +77,11 @@ __all__ = [
     "classifier_pair",
     "clean",
     "coarse_covariance",
-    "coarse_law",
+    "make_coarse_noise",
     "dice_threshold",
     "dynamic_normalisation",
     "erode",
+    "evaluate_detection",
     "foreground",
     "gated_residual",
     "heal",
@@ -89,7 +89,6 @@ __all__ = [
     "intensity",
     "inversion_model",
     "inversion_score",
-    "judge",
     "label_pair",
     "latent_divergence",
     "median_filter",
@@ -98,11 +97,10 @@ __all__ = [
     "patch_diffusion",
     "patch_diffusion_model",
     "perceptual_residual",
-    "principal_components",
     "principal_residual",
     "remove_small",
+    "make_simplex_noise",
     "saliency",
-    "simplex_law",
     "squared_residual",
     "stitching_weights",
     "translate",

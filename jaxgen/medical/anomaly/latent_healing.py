@@ -57,7 +57,7 @@ class LatentHealing(NamedTuple):
         """The method: the residual of the healed image, round the places that were healed."""
         _, mask = self.flagged(x)
         restored = self.restore(x, mask)
-        return gated_residual(self.residual(x, restored), mask, deviation=self.std), restored
+        return gated_residual(self.residual(x, restored), mask, std=self.std), restored
 
     def ungated(self, x: np.ndarray) -> Maps:
         """The residual of the healed image everywhere."""
@@ -66,7 +66,7 @@ class LatentHealing(NamedTuple):
 
     def unhealed(self, x: np.ndarray) -> Maps:
         """The residual of the autoencoder, round the unlikely places of the code."""
-        return gated_residual(self.reconstructed(x)[0], self.flagged(x)[1], deviation=self.std), None
+        return gated_residual(self.reconstructed(x)[0], self.flagged(x)[1], std=self.std), None
 
     def likelihood(self, x: np.ndarray) -> Maps:
         """The divergence of the code itself, enlarged to the image and counted from no divergence at all."""

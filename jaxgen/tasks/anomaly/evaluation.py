@@ -258,7 +258,7 @@ def table(
 
 def lesion_metrics(kind: str, score: np.ndarray, mask: np.ndarray, threshold: float, counts: anomaly.CaseCounts) -> Row:
     """The metrics of maps ``[n, h, w]`` against masks of lesions."""
-    detection = anomaly.judge(score, mask, threshold=threshold)
+    detection = anomaly.evaluate_detection(score, mask, threshold=threshold)
     interval = anomaly.average_precision_interval(counts, resamples=RESAMPLES)
     return {
         f"ap_{kind}": detection.average_precision,

@@ -11,7 +11,7 @@ from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run, StageSpec
 from jaxgen.families import classifier_model
-from jaxgen.medical.anomaly import coarse_law, saliency
+from jaxgen.medical.anomaly import make_coarse_noise, saliency
 from jaxgen.nets import classifier
 from jaxgen.tasks import diffusion, images
 from jaxgen.tasks.anomaly.data import AnomalyConfig, prepare
@@ -60,7 +60,7 @@ def network(config: NoisyClassifierConfig) -> Net:
 def build(run: Run) -> Stage:
     """Train it on noisy images; several batches may make one update."""
     config, path = run.config, diffusion.make_path(run.config)
-    noise = coarse_law(config.cells) if config.noise == "coarse" else draws.normal
+    noise = make_coarse_noise(config.cells) if config.noise == "coarse" else draws.normal
     time = diffusion.times_up_to(config.highest, config.classifier_power)
     settings = dataclasses.replace(config, learning_rate=config.classifier_rate)
     optimizer = images.optimizer(settings, max(1, config.classifier_steps // config.classifier_batches))

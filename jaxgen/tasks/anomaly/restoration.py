@@ -12,7 +12,7 @@ from jaxgen import draws
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Figure, Metric, Run
-from jaxgen.medical.anomaly import coarse_law, foreground, simplex_law
+from jaxgen.medical.anomaly import foreground, make_coarse_noise, make_simplex_noise
 from jaxgen.tasks.anomaly.data import AnomalyConfig
 from jaxgen.tasks.anomaly.evaluation import Comparison
 from jaxgen.tasks.anomaly.methods import FLOOR, Method, by_residual
@@ -21,7 +21,7 @@ from jaxgen.tasks.diffusion import DiffusionConfig
 from jaxgen.tasks.figures import curves
 from jaxgen.tasks.images import in_chunks
 from jaxgen.tasks.networks import UNetConfig
-from jaxgen.types import Array, Key, NoiseLaw, Params
+from jaxgen.types import Array, Key, NoiseDistribution, Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class RestorationConfig(AnomalyConfig, DiffusionConfig):
     )
     repeats: int = option(1, "draws of noise per image, averaged", ge=1, group="sampling")
 
-    def distribution(self, name: str, *, std: float = 1.0, cells: int = 8) -> NoiseLaw:
+    def distribution(self, name: str, *, std: float = 1.0, cells: int = 8) -> NoiseDistribution:
         """Noise by its name: white, simplex, coarse, or coarse16 for coarse noise of 16 nodes along a side.
 
         Args:
@@ -49,8 +49,8 @@ class RestorationConfig(AnomalyConfig, DiffusionConfig):
         if name == "white":
             return draws.normal
         if name == "simplex":
-            return simplex_law(self.wavelength, deviation=std)
-        return coarse_law(min(int(name.removeprefix("coarse") or cells), self.size))
+            return make_simplex_noise(self.wavelength, std=std)
+        return make_coarse_noise(min(int(name.removeprefix("coarse") or cells), self.size))
 
 
 def check_levels(levels: Sequence[float], highest: float) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxgen.imaging.folding import space_to_depth
-from jaxgen.medical.conditional import conditional_net
+from jaxgen.medical.segmentation.conditional import conditional_net
 from jaxgen.nets import ops, unet
 from jaxgen.types import Net
 

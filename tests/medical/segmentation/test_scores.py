@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from jaxgen.medical import segmentation_scores as scores
+from jaxgen.medical.segmentation import scores
 
 RNG = np.random.default_rng(0)
 SIZES = [(7, 9), (8, 8), (12, 5)]
@@ -176,4 +176,4 @@ def test_readers():
         2 * mean_distance(s, r) - mean_distance(s, s) - mean_distance(r, r)
         for s, r in zip(samples, readers, strict=True)
     ]
-    assert scores.score_readers(samples, readers) == pytest.approx(np.mean(want), rel=1e-4)
+    assert scores.score_raters(samples, readers) == pytest.approx(np.mean(want), rel=1e-4)

@@ -20,7 +20,7 @@ from jaxgen.data.phantoms import brain2d
 from jaxgen.imaging.fourier import centred_fft2, centred_ifft2, from_complex, to_complex
 from jaxgen.imaging.operators import LinearOperator, pseudo_inverse
 from jaxgen.medical import reconstruction
-from jaxgen.samplers import ddim, ddpm, dpm_solver_2m, grids, heun, reverse_diffusion, sample, time_travel
+from jaxgen.samplers import ddim, ddpm, dpm_solver_2m, grids, heun, renewal, reverse_diffusion, sample, time_travel
 from tests.samplers.oracles import misfit
 
 D, M, NOISE = 32, 10, 0.02
@@ -82,7 +82,7 @@ def dps(y, scale):
 
 
 def projection(y):
-    return reconstruction.projection(ddpm(PATH), PATH, OPERATOR, y, corrections=0), PRIOR
+    return reconstruction.measurement_projection(ddpm(PATH), PATH, OPERATOR, y, corrections=0), PRIOR
 
 
 def score_mri(y, strength):
@@ -91,7 +91,7 @@ def score_mri(y, strength):
 
 def diffpir(y, share, weight):
     near = reconstruction.diffpir(PRIOR, OPERATOR, y, PATH, noise=NOISE, weight=weight)
-    return reconstruction.renewal(PATH, share), near
+    return renewal(PATH, share), near
 
 
 @functools.cache
@@ -279,7 +279,7 @@ def test_the_projection_mixes_in_measurements_as_noisy_as_the_state(name):
         seen.append(x)
         return 0.3 * x
 
-    step = reconstruction.projection(ddim(path), path, OPERATOR, measured(n), corrections=0)
+    step = reconstruction.measurement_projection(ddim(path), path, OPERATOR, measured(n), corrections=0)
     grid = grids.uniform(path, 5)
     step.step(denoise, keys_of(n), step.init(jnp.zeros((n, D)), grid), grid[3], grid[4])
     part, sigma = np.asarray(seen[0] @ A.T, np.float64), float(path.sigma(grid[3]))
@@ -303,7 +303,7 @@ def test_diffpir_weighs_the_prediction_by_the_signal_to_noise_ratio(name):
 def test_the_last_projection_puts_in_the_share_of_the_data_end(name):
     path = SHRINKING[name]
     grid = grids.uniform(path, 5)
-    step = reconstruction.projection(ddim(path), path, OPERATOR, measured(4), strength=0.5, corrections=0)
+    step = reconstruction.measurement_projection(ddim(path), path, OPERATOR, measured(4), strength=0.5, corrections=0)
     state = step.init(jax.random.normal(jax.random.key(1), (4, D)), grid)
     end = step.step(lambda x, t: 0.3 * x, keys_of(4), state, grid[4], grid[5]).x
     np.testing.assert_allclose(end @ A.T, path.alpha(grid[5]) * measured(4), atol=2e-5)
@@ -311,7 +311,7 @@ def test_the_last_projection_puts_in_the_share_of_the_data_end(name):
 
 def test_corrections_take_away_bias_of_the_projection():
     def corrected(y):
-        return reconstruction.projection(reverse_diffusion(PATH), PATH, OPERATOR, y), PRIOR
+        return reconstruction.measurement_projection(reverse_diffusion(PATH), PATH, OPERATOR, y), PRIOR
 
     plain, ours = (figures(drawn(m, g, n)) for m, g, n in ((projection, "long", CHAINS), (corrected, "long", 200)))
     assert ours[0] < 0.75 * plain[0]
@@ -376,10 +376,10 @@ def method_table(y, noise=NOISE):
             lambda d: reconstruction.pseudo_inverse_guidance(d, OPERATOR, y, PATH, noise=noise, spread=0.5),
         ),
         "diffpir": (
-            reconstruction.renewal(PATH, 0.5),
+            renewal(PATH, 0.5),
             lambda d: reconstruction.diffpir(d, OPERATOR, y, PATH, noise=noise),
         ),
-        "projection": (reconstruction.projection(reverse_diffusion(PATH), PATH, OPERATOR, y), lambda d: d),
+        "projection": (reconstruction.measurement_projection(reverse_diffusion(PATH), PATH, OPERATOR, y), lambda d: d),
         "score_mri": (reconstruction.score_mri(reverse_diffusion(PATH), PATH, OPERATOR, y), lambda d: d),
     }
 
@@ -497,9 +497,9 @@ def columns():
 
 
 IMAGE_METHODS = {
-    "ddnm": lambda d, op, y: (reconstruction.renewal(PATH), reconstruction.ddnm(d, op, y)),
-    "projection": lambda d, op, y: (reconstruction.projection(reverse_diffusion(PATH), PATH, op, y), d),
-    "diffpir": lambda d, op, y: (reconstruction.renewal(PATH), reconstruction.diffpir(d, op, y, PATH, noise=0.0)),
+    "ddnm": lambda d, op, y: (renewal(PATH), reconstruction.ddnm(d, op, y)),
+    "projection": lambda d, op, y: (reconstruction.measurement_projection(reverse_diffusion(PATH), PATH, op, y), d),
+    "diffpir": lambda d, op, y: (renewal(PATH), reconstruction.diffpir(d, op, y, PATH, noise=0.0)),
     "dps": lambda d, op, y: (reconstruction.dps(ddim(PATH, 1.0), op, y, 2.0), d),
 }
 

@@ -48,7 +48,7 @@ def complex_denoiser(denoise: Denoise) -> Denoise:
     return denoise_each
 
 
-def projection(
+def measurement_projection(
     predictor: Step,
     path: Path,
     operator: LinearOperator,
@@ -91,7 +91,7 @@ def projection(
         >>> from jaxgen.paths import rectified
         >>> from jaxgen.samplers import Sample, ddim
         >>> first = LinearOperator(lambda x: x[:, :1], lambda y: jnp.pad(y, ((0, 0), (0, 1))))
-        >>> step = projection(ddim(rectified()), rectified(), first, jnp.array([[5.0]]), corrections=0)
+        >>> step = measurement_projection(ddim(rectified()), rectified(), first, jnp.array([[5.0]]), corrections=0)
         >>> from jax.random import key
         >>> step.step(lambda x, t: 0 * x, key(0), Sample(jnp.ones((1, 2))), jnp.array(0.5), jnp.array(1.0)).x.tolist()
         [[5.0, 0.0]]

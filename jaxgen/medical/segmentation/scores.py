@@ -154,7 +154,7 @@ def eikonal_error(distances: Sequence[np.ndarray], truncate: float, band: float 
     return float(every.mean()) if len(every) else float("nan")
 
 
-def score_readers(samples: Sequence[np.ndarray], readers: Sequence[np.ndarray]) -> float:
+def score_raters(samples: Sequence[np.ndarray], readers: Sequence[np.ndarray]) -> float:
     """Mean squared generalised energy distance between sampled masks and those of several readers.
 
     Args:

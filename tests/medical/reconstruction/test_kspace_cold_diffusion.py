@@ -5,7 +5,7 @@ import pytest
 
 from jaxgen.imaging.fourier import centred_fft2, to_complex
 from jaxgen.imaging.sampling_masks import equispaced_mask, random_mask
-from jaxgen.medical import kspace_cold_diffusion as cold
+from jaxgen.medical.reconstruction import kspace_cold_diffusion as cold
 from jaxgen.nets import unet
 
 B, H, W = 3, 6, 8

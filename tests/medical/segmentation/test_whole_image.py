@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxgen import draws
-from jaxgen.medical.whole_image import by_tiles
+from jaxgen.medical.segmentation.whole_image import by_tiles
 
 SIZES = [(8, 8), (5, 3), (8, 20), (19, 11), (3, 30)]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen.errors import UserError
-from jaxgen.medical.likelihood_anomaly import (
+from jaxgen.medical.anomaly.likelihood import (
     background_corrected_score,
     complexity,
     complexity_corrected_score,

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.medical.uncertainty import agreeing_probability, summarise
+from jaxgen.medical.segmentation.uncertainty import agreeing_probability, summarise
 
 
 @pytest.mark.parametrize(("shape", "rank"), [((4, 5), 2), ((2, 4, 5), 2), ((3, 4, 5), 3)])
