@@ -19,7 +19,7 @@ from jaxgen.tasks.anomaly.methods import FLOOR, Method, by_residual
 from jaxgen.tasks.best import highest
 from jaxgen.tasks.diffusion import DiffusionConfig
 from jaxgen.tasks.figures import curves
-from jaxgen.tasks.images import in_chunks
+from jaxgen.tasks.images import draw_in_chunks
 from jaxgen.tasks.networks import UNetConfig
 from jaxgen.types import Array, Key, NoiseDistribution, Params
 
@@ -95,9 +95,7 @@ def restoring(run: Run, name: str, restore: Callable[..., Array], params: Params
     """
 
     def restored(key: Key, x: np.ndarray, level: float) -> np.ndarray:
-        keys = jax.random.split(key, len(x))
-        chunked = lambda keys, x: restore(params, keys, x, jnp.float32(level))  # noqa: E731
-        return in_chunks(chunked, len(x), run.config.chunk, keys, x)
+        return draw_in_chunks(run, lambda keys, x: restore(params, keys, x, jnp.float32(level)), key, len(x), x)
 
     return Method(name, by_residual(run.config.residual, restored), run.config.levels, short)
 
