@@ -13,38 +13,27 @@ Vincent et al. 2008; Kascenas et al. 2022, "Denoising autoencoders for unsupervi
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import ndimage
 
 from jaxgen import draws
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import Splits, most_of
-from jaxgen.data.phantoms import LESIONS
-from jaxgen.experiment import Evaluation, Figure, Metric, Run, StageSpec
+from jaxgen.experiment import Evaluation, Run, StageSpec
 from jaxgen.families import denoising_autoencoder_model
 from jaxgen.imaging.noise import coarse_noise, mask_blocks, simplex_noise
-from jaxgen.medical.anomaly import evaluate_detection
+from jaxgen.imaging.smoothing import FILTERS, best_width
 from jaxgen.tasks import anomaly, autoencoding, images
 from jaxgen.tasks.anomaly import data
 from jaxgen.tasks.anomaly.evaluation import headline
+from jaxgen.tasks.anomaly.lesions import DESCRIBE, lesions_alone
 from jaxgen.tasks.anomaly.references import baselines
-from jaxgen.tasks.best import lowest
 from jaxgen.tasks.networks import network
 from jaxgen.types import Array, Key, Model
-
-FILTERS: dict[str, tuple[Callable[[np.ndarray, float], np.ndarray], tuple[float, ...]]] = {
-    "gaussian filter": (
-        lambda x, std: ndimage.gaussian_filter(x, (0, std, std, 0)),
-        (0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0),
-    ),
-    "median filter": (lambda x, width: ndimage.median_filter(x, (1, width, width, 1)), (3, 5, 7)),
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,19 +77,6 @@ def stage(name: str) -> StageSpec:
     return anomaly.stage(name, model)
 
 
-def find_lesions(run: Run, methods: Sequence[anomaly.Method]) -> tuple[dict[str, dict[str, float]], Figure]:
-    drawn = {kind: data.phantoms(run.config, run.config.lesions, 3, lesion) for kind, lesion in LESIONS.items()}
-    gallery = anomaly.Gallery({kind: (part["image"], part["mask"]) for kind, part in drawn.items()})
-    metrics: dict[str, dict[str, float]] = {method.name: {} for method in methods}
-    for kind, part in drawn.items():
-        for method in methods:
-            score = anomaly.cleaned(method.run(run.key, part["image"]).score, part["image"])
-            gallery.add(method.name, anomaly.Found(score))
-            found = evaluate_detection(score, part["mask"])
-            metrics[method.name] |= {f"ap_{kind}": found.average_precision, f"dice_{kind}": found.best_dice}
-    return metrics, gallery.figures()["maps"]
-
-
 def evaluate(run: Run) -> Evaluation:
     config, most = run.config, autoencoding.MOST_TRAIN
     train, validation, test = (data.prepared(run, part)["image"] for part in run.splits[:3])
@@ -108,17 +84,13 @@ def evaluate(run: Run) -> Evaluation:
     white = jax.jit(functools.partial(corrupt, config, "white"))
 
     def noisy(x: np.ndarray, number: int) -> np.ndarray:
-        keys = jax.random.split(jax.random.fold_in(run.key, number), len(x))
-        return images.in_chunks(white, len(x), config.chunk, keys, x)
+        return images.draw_in_chunks(run, white, jax.random.fold_in(run.key, number), len(x), x)
 
     noisy_validation, noisy_test = noisy(validation, 0), noisy(test, 1)
-    restored, widths = {"noisy": noisy_test}, {}
-    for name, (smooth, choices) in FILTERS.items():
-        errors = {width: float(np.square(smooth(noisy_validation, width) - validation).mean()) for width in choices}
-        widths[name] = lowest(errors)
-        restored[name] = smooth(noisy_test, widths[name])
-    names = {"denoiser": "white noise", "restorer": f"{config.noise} noise"}
-    nets = {name: anomaly.in_chunks(run, network(run).apply, run.params[stage]["net"]) for stage, name in names.items()}
+    widths = {name: best_width(name, noisy_validation, validation) for name in FILTERS}
+    names = {"white noise": "denoiser", f"{config.noise} noise": "restorer"}
+    nets = {name: anomaly.in_chunks(run, network(run).apply, run.params[stage]["net"]) for name, stage in names.items()}
+    restored = {"noisy": noisy_test} | {name: FILTERS[name](noisy_test, width) for name, width in widths.items()}
     restored |= {name: restore(noisy_test) for name, restore in nets.items()}
     metrics: dict[str, Any] = {name: autoencoding.likeness(x, test) for name, x in restored.items()}
     caption = f"White noise of {config.noise_std:g} of the range, and what each method makes of it."
@@ -126,25 +98,20 @@ def evaluate(run: Run) -> Evaluation:
     best = max(metrics[name]["psnr"] for name in FILTERS)
     said = f"White noise taken away: {metrics['white noise']['psnr']:.2f} dB, by the best filter {best:.2f} dB."
     if config.data == anomaly.PHANTOM:
-        simple = baselines(train)
-        ours = [
-            anomaly.Method(name, anomaly.by_residual("absolute", lambda key, x, f=f: f(x))) for name, f in nets.items()
-        ]
-        found, figures["anomalies"] = find_lesions(run, [*simple, *ours])
+        simple, ours = (
+            baselines(train),
+            [
+                anomaly.Method(name, anomaly.by_residual("absolute", lambda key, x, f=f: f(x)))
+                for name, f in nets.items()
+            ],
+        )
+        found, figures["anomalies"] = lesions_alone(config, [*simple, *ours])
         metrics |= {name: metrics.get(name, {}) | row for name, row in found.items()}
-        said += " " + headline(found, names["restorer"], [method.name for method in simple])
+        said += " " + headline(found, ours[-1].name, [method.name for method in simple])
     metrics |= {"gaussian_deviation": widths["gaussian filter"], "median_width": widths["median filter"]}
-    return Evaluation(metrics | {"images": len(test)}, figures, said, DESCRIBE)
+    return Evaluation(metrics | {"images": len(test)}, figures, said, autoencoding.DESCRIBE | DESCRIBE)
 
 
-DESCRIBE = {
-    **autoencoding.DESCRIBE,
-    **{f"ap_{kind}": Metric(f"AP, {kind}", "higher", "average precision of lesion pixels") for kind in LESIONS},
-    **{
-        f"dice_{kind}": Metric(f"Best Dice, {kind}", "higher", "at the best threshold of the test set")
-        for kind in LESIONS
-    },
-}
 EXPERIMENT = anomaly.experiment(
     name="denoising_autoencoder",
     summary="Noise taken away, and lesions found by a network that learned to repair coarse noise",
