@@ -4,17 +4,16 @@
     jaxgen run anomaly_latent --percentile 95                   # flag more of the code
     jaxgen run anomaly_latent --data brain_tumor_mri_128.npz    # or data with masks, see anomaly_diffusion
 
-A convolutional autoencoder with a slightly regularised code, then a diffusion model of the codes of healthy images.
-The threshold of each place of the code is a percentile of healthy validation images. Compared with the autoencoder's
-own residual, healing without the gate and the gate without healing.
+A convolutional autoencoder, then a diffusion model of the codes of healthy images. The threshold of each place of the
+code is a percentile of healthy validation images. Compared with the parts of the method alone.
 
 Pinaya et al. 2022, "Fast unsupervised brain anomaly detection and segmentation with diffusion models", arXiv
 2206.03461.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +22,10 @@ import numpy as np
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import EVALUATE, Evaluation, Metric, Run, key_of
-from jaxgen.medical.anomaly import Healthy, LatentHealing, calibrate, heal, latent_divergence
+from jaxgen.medical.anomaly import LatentHealing, calibrate, heal, latent_divergence
 from jaxgen.metrics import auroc
 from jaxgen.samplers import ddim, grids
-from jaxgen.tasks import anomaly, diffusion, images, latent
+from jaxgen.tasks import anomaly, diffusion, latent
 from jaxgen.types import Array, Key, Params
 
 Healing = Callable[[Key, Key], LatentHealing]
@@ -47,44 +46,29 @@ class AnomalyLatentConfig(anomaly.AnomalyConfig, latent.LatentConfig):
 
 
 def make_healing(run: Run) -> Healing:
+    """Calibrated on healthy validation images with the noise that the run's evaluation draws."""
     config, path = run.config, diffusion.make_path(run.config)
     first, last, level = (diffusion.time_at(path, share) for share in (config.first, config.last, config.level))
     times, grid = jnp.linspace(first, last, config.times), grids.uniform(path, config.sampler_steps, start=level)
 
-    @jax.jit
     def diverge(params: Params, keys: Key, x: Array) -> Array:
         codes = latent.codes(run, params)
         divergence = latent_divergence(path, codes.denoise, keys, codes.encode(x), times, at_once=2)
         return jnp.moveaxis(divergence, 0, 1)
 
-    @jax.jit
-    def heal_codes(params: Params, keys: Key, x: Array, mask: Array) -> Array:
+    def restore(params: Params, keys: Key, x: Array, mask: Array) -> Array:
         codes = latent.codes(run, params)
         return codes.decode(heal(ddim(path, 1.0), path, codes.denoise, keys, codes.encode(x), mask, grid))
 
+    diverged, healed = (anomaly.draw_in_chunks(run, function, run.params) for function in (diverge, restore))
+
     def divergence(key: Key, x: np.ndarray) -> np.ndarray:
-        found = images.draw_in_chunks(run, functools.partial(diverge, run.params), key, len(x), x)
-        return np.moveaxis(found, 1, 0)
+        return np.moveaxis(diverged(key, x), 1, 0)
 
-    def restore(key: Key, x: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        return images.draw_in_chunks(run, functools.partial(heal_codes, run.params), key, len(x), x, mask)
-
-    healthy = calibrated(run, divergence)
-    residual = anomaly.RESIDUALS[config.residual]
-    return lambda flag_key, heal_key: LatentHealing(
-        functools.partial(divergence, flag_key),
-        functools.partial(restore, heal_key),
-        healthy,
-        residual,
-        config.gate_std,
-    )
-
-
-def calibrated(run: Run, divergence: Callable[[Key, np.ndarray], np.ndarray]) -> Healthy:
-    """What is usual in healthy validation images, with the noise that the run's evaluation draws."""
-    key, splits = jax.random.split(key_of(run.config, EVALUATE), 3)[0], run.splits or anomaly.load(run.config)
+    splits, key = run.splits or anomaly.load(config), jax.random.split(key_of(config, EVALUATE), 3)[0]
     usual = divergence(key, anomaly.prepared(run, splits.validation)["image"])
-    return calibrate(usual, percentile=run.config.percentile)
+    options = calibrate(usual, percentile=config.percentile), anomaly.RESIDUALS[config.residual], config.gate_std
+    return lambda flag_key, heal_key: LatentHealing(partial(divergence, flag_key), partial(healed, heal_key), *options)
 
 
 def methods(

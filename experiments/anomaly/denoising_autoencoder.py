@@ -5,8 +5,7 @@
     jaxgen run denoising_autoencoder --data DATA              # your images: denoising only
 
 Two networks are trained on healthy images: one on white noise, one on coarse noise (or simplex noise, or blocks left
-out). Both are evaluated on white noise, compared with Gaussian and median filters whose width is chosen on validation
-images; and on four kinds of lesions, compared with brightness, a map of z-scores and principal components.
+out). On white noise they are compared with Gaussian and median filters, on lesions with the simple baselines.
 
 Vincent et al. 2008; Kascenas et al. 2022, "Denoising autoencoders for unsupervised anomaly detection in brain MRI".
 """
@@ -28,10 +27,7 @@ from jaxgen.families import denoising_autoencoder_model
 from jaxgen.imaging.noise import coarse_noise, mask_blocks, simplex_noise
 from jaxgen.imaging.smoothing import FILTERS, best_width
 from jaxgen.tasks import anomaly, autoencoding, images
-from jaxgen.tasks.anomaly import data
-from jaxgen.tasks.anomaly.evaluation import headline
-from jaxgen.tasks.anomaly.lesions import DESCRIBE, lesions_alone
-from jaxgen.tasks.anomaly.references import baselines
+from jaxgen.tasks.anomaly import data, lesions
 from jaxgen.tasks.networks import network
 from jaxgen.types import Array, Key, Model
 
@@ -40,12 +36,8 @@ from jaxgen.types import Array, Key, Model
 class DenoisingConfig(data.PhantomConfig):
     """The configuration of `denoising_autoencoder`."""
 
-    noise: str = option(
-        "coarse", "what teaches the second network to repair", choices=("coarse", "simplex", "blocks"), group="method"
-    )
-    noise_std: float = option(
-        0.2, "standard deviation of the noise, as a share of the range", gt=0, group="method", formerly="deviation"
-    )
+    noise: str = option("coarse", "second network's noise", choices=("coarse", "simplex", "blocks"), group="method")
+    noise_std: float = option(0.2, "as a share of the range of values", gt=0, group="method", formerly="deviation")
     cells: int = option(8, "nodes of the coarse noise along one side", ge=1, group="method")
     wavelength: float = option(16.0, "of the first octave of the simplex noise, pixels", gt=0, group="method")
     block: int = option(8, "side of the blocks left out, pixels", ge=1, group="method")
@@ -98,18 +90,11 @@ def evaluate(run: Run) -> Evaluation:
     best = max(metrics[name]["psnr"] for name in FILTERS)
     said = f"White noise taken away: {metrics['white noise']['psnr']:.2f} dB, by the best filter {best:.2f} dB."
     if config.data == anomaly.PHANTOM:
-        simple, ours = (
-            baselines(train),
-            [
-                anomaly.Method(name, anomaly.by_residual("absolute", lambda key, x, f=f: f(x)))
-                for name, f in nets.items()
-            ],
-        )
-        found, figures["anomalies"] = lesions_alone(config, [*simple, *ours])
+        found, figures["anomalies"], sentence = lesions.find(config, train, nets)
         metrics |= {name: metrics.get(name, {}) | row for name, row in found.items()}
-        said += " " + headline(found, ours[-1].name, [method.name for method in simple])
+        said += f" {sentence}"
     metrics |= {"gaussian_deviation": widths["gaussian filter"], "median_width": widths["median filter"]}
-    return Evaluation(metrics | {"images": len(test)}, figures, said, autoencoding.DESCRIBE | DESCRIBE)
+    return Evaluation(metrics | {"images": len(test)}, figures, said, autoencoding.DESCRIBE | lesions.DESCRIBE)
 
 
 EXPERIMENT = anomaly.experiment(

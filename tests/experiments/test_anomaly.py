@@ -189,11 +189,14 @@ def test_apply_calibrates_its_gate_as_the_evaluation_does(monkeypatch, seed):
     def prepared(run, source):
         return {"image": np.zeros((3, 16, 16, 1), np.float32)}
 
-    def divergence(run, function, key, n, *arrays):
-        raise CalibratedError(jax.random.key_data(key).tolist())
+    def drawing(run, function, params):
+        def draw(key, *arrays):
+            raise CalibratedError(jax.random.key_data(key).tolist())
+
+        return draw
 
     monkeypatch.setattr(anomaly_latent.anomaly, "prepared", prepared)
-    monkeypatch.setattr(anomaly_latent.images, "draw_in_chunks", divergence)
+    monkeypatch.setattr(anomaly_latent.anomaly, "draw_in_chunks", drawing)
     config, keys = preset(anomaly_latent, seed=seed), []
     run = Run(config, FACTS, splits=anomaly_latent.EXPERIMENT.load(config))
     evaluation_run = run._replace(key=key_of(config, EVALUATE))

@@ -32,6 +32,7 @@ __all__ = [
     "by_network",
     "by_residual",
     "cleaned",
+    "draw_in_chunks",
     "experiment",
     "in_chunks",
     "load",

@@ -1,25 +1,35 @@
 """Lesions of phantoms found by methods that choose nothing: average precision and the best Dice alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+
+import numpy as np
 
 from jaxgen.data.phantoms import LESIONS
 from jaxgen.experiment import Figure, Metric
 from jaxgen.medical.anomaly import evaluate_detection
 from jaxgen.tasks.anomaly.data import PhantomConfig, phantoms
+from jaxgen.tasks.anomaly.evaluation import headline
 from jaxgen.tasks.anomaly.figures import Gallery
-from jaxgen.tasks.anomaly.methods import Found, Method, cleaned
+from jaxgen.tasks.anomaly.methods import Found, Method, by_residual, cleaned
+from jaxgen.tasks.anomaly.references import baselines
 
 
-def lesions_alone(config: PhantomConfig, methods: Sequence[Method]) -> tuple[dict[str, dict[str, float]], Figure]:
-    """Each method on phantoms with each kind of lesion.
+def find(
+    config: PhantomConfig, train: np.ndarray, restorers: Mapping[str, Callable[[np.ndarray], np.ndarray]]
+) -> tuple[dict[str, dict[str, float]], Figure, str]:
+    """Networks that restore images, and the baselines, on phantoms with each kind of lesion.
 
     Args:
         config: the configuration.
-        methods: without settings, and without random numbers.
+        train: healthy images ``[n, h, w, c]`` that the baselines are fitted to.
+        restorers: ``images -> healthy versions`` by name; the headline is of the last.
 
     Returns:
-        ``ap_...`` and ``dice_...`` of each kind of lesion by method, and the figure of maps.
+        ``ap_...`` and ``dice_...`` of each kind of lesion by method, the figure of maps, and the headline.
     """
+    simple = baselines(train)
+    ours = [Method(name, by_residual("absolute", lambda key, x, f=f: f(x))) for name, f in restorers.items()]
+    methods = (*simple, *ours)
     drawn = {kind: phantoms(config, config.lesions, 3, lesion) for kind, lesion in LESIONS.items()}
     gallery = Gallery({kind: (part["image"], part["mask"]) for kind, part in drawn.items()})
     metrics: dict[str, dict[str, float]] = {method.name: {} for method in methods}
@@ -29,7 +39,7 @@ def lesions_alone(config: PhantomConfig, methods: Sequence[Method]) -> tuple[dic
             gallery.add(method.name, Found(score))
             found = evaluate_detection(score, part["mask"])
             metrics[method.name] |= {f"ap_{kind}": found.average_precision, f"dice_{kind}": found.best_dice}
-    return metrics, gallery.figures()["maps"]
+    return metrics, gallery.figures()["maps"], headline(metrics, ours[-1].name, [method.name for method in simple])
 
 
 DESCRIBE = {

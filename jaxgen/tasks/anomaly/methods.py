@@ -103,6 +103,12 @@ def in_chunks(run: Run, function: Callable[..., Array], params: Params) -> Calla
     return lambda *arrays: images.in_chunks(jitted, len(arrays[0]), run.config.chunk, *arrays)
 
 
+def draw_in_chunks(run: Run, function: Callable[..., Array], params: Params) -> Callable[..., np.ndarray]:
+    """``function(params, keys, *arrays)`` in the same way, as a function of one key and the arrays."""
+    jitted = functools.partial(jax.jit(function), params)
+    return lambda key, *arrays: images.draw_in_chunks(run, jitted, key, len(arrays[0]), *arrays)
+
+
 def cleaned(score: np.ndarray, x: np.ndarray, *, erosion: int = 0, median: int = 3) -> np.ndarray:
     """The map of images x as it is evaluated and as ``jaxgen apply`` writes it: filtered, and 0 in the background.
 
