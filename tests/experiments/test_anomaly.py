@@ -14,6 +14,7 @@ from jaxgen.app.cli import main
 from jaxgen.data.image import Image
 from jaxgen.errors import UserError
 from jaxgen.experiment import EVALUATE, Run, key_of, stages_of
+from jaxgen.medical.anomaly import find
 from jaxgen.tasks.anomaly import data, evaluation, labelled
 from jaxgen.tasks.anomaly.methods import at_chosen
 
@@ -155,7 +156,7 @@ def test_the_map_of_a_network_is_the_same_alone_in_a_set_and_in_apply(name):
     method = at_chosen(run, methods[APPLIED.get(name, next(iter(methods)))])
     x = data.phantoms(config, 1, 3)["image"]
     together = np.concatenate([x, np.full_like(x, 1.0), np.full_like(x, -1.0), 0 * x])
-    one, two = (evaluation.find(config, key, method, images).score[0] for images in (x, together))
+    one, two = (find(evaluation.cleaning(config), key, method, images).score[0] for images in (x, together))
     np.testing.assert_allclose(one, two, atol=1e-5)
     assert (one > 0).any()
     applied = module.EXPERIMENT.apply(run._replace(splits=None))(key, Image((x[0] + 1) / 2, None, {}))["anomaly"]

@@ -16,7 +16,6 @@ from jaxgen.medical import anomaly
 from jaxgen.tasks import diffusion
 from jaxgen.tasks.anomaly import AnomalyConfig, Method, by_map, by_residual, data, evaluation, labelled, sizes
 from jaxgen.tasks.anomaly.application import applied
-from jaxgen.tasks.anomaly.methods import FLOOR, Found
 from jaxgen.tasks.anomaly.references import baselines
 from jaxgen.tasks.anomaly.restoration import RestorationConfig
 from jaxgen.tasks.images import ImageFacts
@@ -89,7 +88,7 @@ def test_a_map_comes_back_in_the_place_of_the_image():
     image[:] = 0.5
     image[10, 40] = 1.0
     config = changed(size=64, median=1)
-    method = Method("bright", lambda key, x: Found(np.where(x[..., 0] > 0.2, 1.0, 0.0), x))
+    method = Method("bright", lambda key, x: anomaly.Found(np.where(x[..., 0] > 0.2, 1.0, 0.0), x))
     found = applied(Run(config, GREY), method)(jax.random.key(0), Image(image, None, {}))
     assert found["anomaly"].shape == (30, 50)
     assert np.unravel_index(found["anomaly"].argmax(), (30, 50)) == (10, 40)
@@ -101,10 +100,10 @@ def test_a_map_comes_back_in_the_place_of_the_image():
 def test_scores_of_images_and_of_twins_by_hand():
     score = np.zeros((2, 20, 20))
     score[1, 0, :4] = (1, 2, 3, 6)
-    assert evaluation.of_image(score).tolist() == [0.0, 3.0]
+    assert anomaly.image_score(score).tolist() == [0.0, 3.0]
     twin, mask = np.zeros((1, 4, 4, 1)), np.zeros((1, 4, 4))
     mask[0, 0] = 1
-    assert evaluation.twin_psnr(twin + 0.2 * mask[..., None], twin, mask) == pytest.approx(20.0)
+    assert anomaly.twin_psnr(twin + 0.2 * mask[..., None], twin, mask) == pytest.approx(20.0)
 
 
 @pytest.mark.parametrize(("residual", "found"), [("absolute", (1, 1)), ("brighter", (1, 0)), ("darker", (0, 1))])
@@ -123,9 +122,11 @@ def test_what_counts_as_an_anomaly(residual, found):
 def test_the_maps_that_are_evaluated_are_clean():
     config = changed(size=32, erosion=1)
     x = data.phantoms(config, 3, 0)["image"]
-    score, restored = evaluation.find(config, None, Method("bright", by_map(anomaly.intensity, lowest=-1.0)), x)
+    score, restored = anomaly.find(
+        evaluation.cleaning(config), None, Method("bright", by_map(anomaly.intensity, lowest=-1.0)), x
+    )
     assert restored is None
-    inside = anomaly.erode(anomaly.foreground(x, FLOOR))
+    inside = anomaly.erode(anomaly.foreground(x, anomaly.FLOOR))
     assert (score[~inside] == 0).all()
     assert (score[inside] > 0).mean() > 0.9
 
@@ -161,7 +162,9 @@ def test_the_map_of_an_image_is_the_same_in_any_set_and_in_apply(residual, erosi
     together = np.concatenate([x, np.full_like(x, 1.0), np.full_like(x, -1.0), 0 * x])
     restored = Method("restored", by_residual(residual, lambda key, x: 0.5 * x))
     for method in (*baselines(train, residual), restored):
-        one, two = (evaluation.find(config, None, method, images).score[0] for images in (x, together))
+        one, two = (
+            anomaly.find(evaluation.cleaning(config), None, method, images).score[0] for images in (x, together)
+        )
         np.testing.assert_array_equal(one, two, err_msg=method.name)
         assert (one >= 0).all(), method.name
         assert (one > 0).any(), method.name
@@ -178,7 +181,7 @@ def test_what_apply_sees_is_what_an_evaluation_sees():
 
     def look(key, x):
         seen.append(x)
-        return Found(x.mean(-1), x)
+        return anomaly.Found(x.mean(-1), x)
 
     applied(run, Method("look", look))(jax.random.key(0), Image(raw, None, {}))
     source = ArraySource({"image": raw[None]})
@@ -199,7 +202,7 @@ def test_a_method_that_diverged_has_no_numbers_and_is_named(bad, residual):
     simple = baselines(bench.train, residual)
     diverged = Method("diverged", by_residual(residual, restore))
     methods, names = {method.name: method for method in (*simple, diverged)}, [method.name for method in simple]
-    metrics, _ = evaluation.table(config, None, bench, methods, names)
+    metrics = anomaly.compare(evaluation.cleaning(config), None, bench, methods, names)
     row = metrics["diverged"]
     measured = [value for key, value in row.items() if key != "diverged"]
     assert not np.isfinite(measured).any(), row

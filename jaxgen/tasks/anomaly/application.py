@@ -8,8 +8,9 @@ from jaxgen.data.image import Image
 from jaxgen.data.images import fit_shape, resize
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run
+from jaxgen.medical.anomaly import Method, cleaned
 from jaxgen.tasks.anomaly.data import PHANTOM
-from jaxgen.tasks.anomaly.methods import Method, at_chosen, cleaned
+from jaxgen.tasks.anomaly.methods import at_chosen
 from jaxgen.types import Key
 
 Apply = Callable[[Key, Image], dict[str, np.ndarray]]

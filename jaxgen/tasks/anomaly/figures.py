@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from jaxgen.experiment import Figure
+from jaxgen.medical.anomaly import Found
 from jaxgen.tasks import figures
-from jaxgen.tasks.anomaly.methods import Found
 
 
 class Gallery:

@@ -6,11 +6,10 @@ import numpy as np
 
 from jaxgen.data.phantoms import LESIONS
 from jaxgen.experiment import Figure, Metric
-from jaxgen.medical.anomaly import evaluate_detection
+from jaxgen.medical.anomaly import Found, Method, by_residual, cleaned, evaluate_detection
 from jaxgen.tasks.anomaly.data import PhantomConfig, phantoms
 from jaxgen.tasks.anomaly.evaluation import headline
 from jaxgen.tasks.anomaly.figures import Gallery
-from jaxgen.tasks.anomaly.methods import Found, Method, by_residual, cleaned
 from jaxgen.tasks.anomaly.references import baselines
 
 
