@@ -113,7 +113,18 @@ def _diverged(score: np.ndarray) -> float:
 
 
 def lesion_metrics(kind: str, score: np.ndarray, mask: np.ndarray, threshold: float, counts: CaseCounts) -> Row:
-    """The metrics of maps ``[n, h, w]`` against masks of lesions."""
+    """How well maps find lesions, with the interval of average precision over cases.
+
+    Args:
+        kind: the name of the set, the last part of the metrics' names.
+        score: maps ``[n, h, w]``.
+        mask: lesions, nonzero, ``[n, h, w]``.
+        threshold: of artificial anomalies, for Dice.
+        counts: of `jaxgen.medical.anomaly.case_counts`.
+
+    Returns:
+        ``ap``, ``ap_low``, ``ap_high``, ``ap_case``, ``best_dice``, ``dice`` and ``auroc``, each with ``_kind``.
+    """
     detection = evaluate_detection(score, mask, threshold=threshold)
     interval = average_precision_interval(counts, resamples=RESAMPLES)
     return {
@@ -128,19 +139,52 @@ def lesion_metrics(kind: str, score: np.ndarray, mask: np.ndarray, threshold: fl
 
 
 def image_metrics(score: np.ndarray, ill: np.ndarray) -> Row:
-    """How well maps ``[n, h, w]`` tell ill images from healthy ones."""
+    """How well maps tell ill images from healthy ones, by `image_score`.
+
+    Args:
+        score: maps ``[n, h, w]``.
+        ill: whether each image is ill, ``[n]``.
+
+    Returns:
+        ``auroc_image`` and ``ap_image``.
+
+    Example:
+        >>> image_metrics(np.array([[[0.1]], [[0.9]]]), np.array([False, True]))
+        {'auroc_image': 1.0, 'ap_image': 1.0}
+    """
     whole = image_score(score)
     return {"auroc_image": float(auroc(whole, ill)), "ap_image": float(average_precision(whole, ill))}
 
 
 def image_score(score: np.ndarray) -> np.ndarray:
-    """One number per image: the mean of the highest hundredth of its map."""
+    """One number per image: the mean of the highest hundredth of its map.
+
+    Args:
+        score: maps ``[n, *spatial]``.
+
+    Returns:
+        ``[n]``.
+
+    Example:
+        >>> image_score(np.arange(200.0).reshape(1, 10, 20)).tolist()
+        [198.5]
+    """
     flat = np.sort(score.reshape(len(score), -1), axis=1)
     return flat[:, -max(1, flat.shape[1] // 100) :].mean(1)
 
 
 def twin_psnr(restored: np.ndarray, twin: np.ndarray, mask: np.ndarray) -> float:
-    """How near the healthy twin a restored image is where the lesion was, dB; the mean over images."""
+    """How near the healthy twin a restored image is where the lesion was, dB: ``mean_n 10 log10(4 / error_n)``.
+
+    Args:
+        restored: images ``[n, h, w, c]`` in [-1, 1].
+        twin: their healthy twins.
+        mask: lesions, nonzero, ``[n, h, w]``, over which the squared error is averaged.
+
+    Example:
+        >>> twin_psnr(np.full((1, 2, 2, 1), 0.2), np.zeros((1, 2, 2, 1)), np.ones((1, 2, 2)))
+        20.0
+    """
     inside = (np.asarray(mask) != 0)[..., None]
     error = (np.square(restored - twin) * inside).sum((1, 2, 3)) / np.maximum(inside.sum((1, 2, 3)), 1)
     return float(np.mean(10 * np.log10(4 / np.maximum(error, 1e-10))))

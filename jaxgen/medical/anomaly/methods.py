@@ -62,7 +62,16 @@ class Method(NamedTuple):
 
 
 def by_map(detect: Detector, *, lowest: float = 0.0) -> Callable[..., Found]:
-    """The run of a method that gives a map alone, counted from `lowest`, the least value that it can have."""
+    """The run of a method that gives a map alone, counted from the least value that it can have.
+
+    Args:
+        detect: ``images [n, h, w, c] -> map [n, h, w]``.
+        lowest: the least value.
+
+    Example:
+        >>> by_map(lambda x: x.mean(-1), lowest=-1.0)(None, np.array([[[[-1.0], [0.5]]]])).score.tolist()
+        [[[0.0, 1.5]]]
+    """
     return lambda key, x: Found(np.maximum(np.asarray(detect(x)) - lowest, 0))
 
 
@@ -72,6 +81,10 @@ def by_residual(residual: str, restore: Callable[..., np.ndarray]) -> Callable[.
     Args:
         residual: what counts as a change, one of `RESIDUALS`.
         restore: ``restore(key, images) -> healthy versions``, with a setting as the third argument if there are any.
+
+    Example:
+        >>> by_residual("brighter", lambda key, x: 0 * x)(None, np.array([[[[-1.0], [0.5]]]])).score.tolist()
+        [[[0.0, 0.5]]]
     """
 
     def run(key: Key, x: np.ndarray, *setting: Any) -> Found:
@@ -92,6 +105,10 @@ def cleaned(score: np.ndarray, x: np.ndarray, *, erosion: int = 0, median: int =
 
     Returns:
         ``[n, h, w]``.
+
+    Example:
+        >>> cleaned(np.array([[[3.0, 4.0]]]), np.array([[[[-1.0], [0.5]]]]), median=1).tolist()
+        [[[0.0, 4.0]]]
     """
     within = erode(foreground(x, FLOOR), erosion)
     return clean(score, within, width=median)

@@ -47,7 +47,7 @@ class NoisyClassifierConfig(AnomalyConfig, diffusion.DiffusionConfig, CoarseNois
         super().__post_init__()
         if self.classifier_batches > self.classifier_steps:
             raise UserError(
-                f"--classifier-steps {self.classifier_steps} with --classifier-batches {self.classifier_batches} each "
+                f"--classifier-steps {self.classifier_steps} of --classifier-batches {self.classifier_batches} each "
                 "are not one update; lower the batches"
             )
 
