@@ -11,11 +11,12 @@ import dataclasses
 
 import numpy as np
 
+from jaxgen import figures
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Figure, Run
 from jaxgen.samplers.catalogue import SAMPLERS
-from jaxgen.tasks import diffusion, features, figures, generation, images, networks
+from jaxgen.tasks import diffusion, features, generation, images, networks
 from jaxgen.types import Key, Model
 
 

@@ -11,10 +11,11 @@ import dataclasses
 
 import numpy as np
 
+from jaxgen import figures
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Run
-from jaxgen.tasks import features, figures, generation, guided, images, networks
+from jaxgen.tasks import features, generation, guided, images, networks
 from jaxgen.tasks.best import highest
 
 Scales = tuple[float, ...]

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
+from jaxgen import figures as draw_figures
 from jaxgen import nets
 from jaxgen.baselines import principal_components
 from jaxgen.config import option
 from jaxgen.data import most_of
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run
 from jaxgen.metrics import psnr, ssim
-from jaxgen.tasks import figures as draw_figures
 from jaxgen.tasks import generation, images, presets
 from jaxgen.tasks.networks import check_levels
 from jaxgen.types import Array, Net, Params

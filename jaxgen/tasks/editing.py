@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import guidance
+from jaxgen import figures, guidance
 from jaxgen.experiment import Figure, Metric, Run
 from jaxgen.imaging.inpainting import harmonic_fill
 from jaxgen.metrics import nearest_neighbours
 from jaxgen.samplers import ddim, editing, grids, sample
-from jaxgen.tasks import diffusion, figures, generation, images
+from jaxgen.tasks import diffusion, generation, images
 from jaxgen.types import Array, Denoise, Key, Params
 
 Images = np.ndarray

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import numpy as np
 
-from jaxgen import couplings
+from jaxgen import couplings, figures
 from jaxgen.config import option
 from jaxgen.experiment import Figure, Metric, Run
 from jaxgen.families import flow_matching_model
@@ -16,7 +16,6 @@ from jaxgen.metrics import straightness
 from jaxgen.paths import rectified
 from jaxgen.samplers import euler, from_velocity, grids, sample
 from jaxgen.samplers.catalogue import FLOW_SOLVERS
-from jaxgen.tasks import figures
 from jaxgen.tasks.flow_likelihood import Density, FlowLikelihoodConfig
 from jaxgen.tasks.images import image_shape
 from jaxgen.tasks.networks import UNetConfig, network

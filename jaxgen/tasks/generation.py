@@ -10,6 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen import figures
 from jaxgen.baselines import gaussian_images
 from jaxgen.config import RunConfig, nearest
 from jaxgen.data import Everything, most_of
@@ -25,7 +26,7 @@ from jaxgen.metrics import (
     precision_recall,
     within_class_distance,
 )
-from jaxgen.tasks import features, figures, images, presets
+from jaxgen.tasks import features, images, presets
 from jaxgen.types import Array, Key
 
 MOST_TRAIN = 5000

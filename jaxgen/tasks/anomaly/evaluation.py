@@ -9,10 +9,10 @@ import numpy as np
 from jaxgen.data.phantoms import LESIONS
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Figure, Metric, Run
+from jaxgen.figures.anomaly import Gallery, bars
 from jaxgen.medical.anomaly import FLOOR, Bench, Clean, Method, cleaned, compare, find, foreground, paste_anomalies
 from jaxgen.metrics import auroc, average_precision
 from jaxgen.tasks.anomaly import data
-from jaxgen.tasks.anomaly.figures import Gallery, bars
 from jaxgen.tasks.anomaly.references import baselines, learned
 from jaxgen.tasks.best import highest
 from jaxgen.types import Key
@@ -135,7 +135,9 @@ class Comparison:
         self.methods = {method.name: method for method in (*simple, *learned(run), *ours)}
         gallery = Gallery(self.bench.lesions, self.bench.twins, self.bench.ill)
         clean = cleaning(run.config)
-        self.metrics = compare(clean, run.key, self.bench, self.methods, self.simple, gallery.add)
+        self.metrics = compare(
+            clean, run.key, self.bench, self.methods, self.simple, lambda name, found: gallery.add(name, *found)
+        )
         self.figures = gallery.figures()
         if self.bench.lesions:
             rows = {name: self.metrics[name] for name in self.methods}

@@ -6,10 +6,10 @@ import numpy as np
 
 from jaxgen.data.phantoms import LESIONS
 from jaxgen.experiment import Figure, Metric
-from jaxgen.medical.anomaly import Found, Method, by_residual, cleaned, evaluate_detection
+from jaxgen.figures.anomaly import Gallery
+from jaxgen.medical.anomaly import Method, by_residual, cleaned, evaluate_detection
 from jaxgen.tasks.anomaly.data import PhantomConfig, phantoms
 from jaxgen.tasks.anomaly.evaluation import headline
-from jaxgen.tasks.anomaly.figures import Gallery
 from jaxgen.tasks.anomaly.references import baselines
 
 
@@ -35,7 +35,7 @@ def find(
     for kind, part in drawn.items():
         for method in methods:
             score = cleaned(method.run(None, part["image"]).score, part["image"])
-            gallery.add(method.name, Found(score))
+            gallery.add(method.name, score)
             found = evaluate_detection(score, part["mask"])
             metrics[method.name] |= {f"ap_{kind}": found.average_precision, f"dice_{kind}": found.best_dice}
     return metrics, gallery.figures()["maps"], headline(metrics, ours[-1].name, [method.name for method in simple])
