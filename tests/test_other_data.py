@@ -23,7 +23,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Run
 from jaxgen.facts import Facts
 from jaxgen.tasks import autoencoding, generation, likelihood
-from jaxgen.tasks.anomaly.evaluation import Bench, make_bench
+from jaxgen.tasks.anomaly import evaluation
 
 RNG = np.random.default_rng(0)
 
@@ -31,11 +31,6 @@ RNG = np.random.default_rng(0)
 def facts(**known):
     """What other data are compared with; fields that a test does not need are left out."""
     return SimpleNamespace(**known)
-
-
-def bench_of(config, known, splits) -> Bench:
-    """The images of an evaluation of an anomaly run."""
-    return make_bench(opening.at_home(Run(config, known, splits=splits)))
 
 
 def save(path, n, *, channels=None, seed=0, low=0, high=255, dtype=np.uint8, size=16, **more):
@@ -141,7 +136,7 @@ def test_limits_on_test_images_do_not_hold_for_other_data(tmp_path):
 
     def of(experiment, **changes):
         config = dataclasses.replace(experiment.presets["smoke"], data=home, **changes)
-        config, splits, _ = other_data.load_for_evaluation(experiment, config, config, facts(**known), other)
+        config, splits, _ = other_data.load_for_evaluation(experiment, config, config, known, other)
         return Run(config, experiment.facts.from_json(known), splits=splits)
 
     run = of(gan.EXPERIMENT, samples=8)
@@ -169,9 +164,9 @@ def test_anomaly_baselines_are_fitted_at_home_and_all_lesions_of_the_other_data_
     config = dataclasses.replace(anomaly_diffusion.EXPERIMENT.presets["smoke"], data=home)
     experiment = anomaly_diffusion.EXPERIMENT
     known = experiment.measure(config, experiment.load(config))
-    own = bench_of(config, known, experiment.load(config))
+    own = evaluation.make_bench(Run(config, known, splits=experiment.load(config)))
     used, splits, _ = other_data.load_for_evaluation(experiment, config, config, known, other)
-    bench = bench_of(used, known, splits)
+    bench = evaluation.make_bench(Run(used, known, splits=splits))
     np.testing.assert_array_equal(bench.train, own.train)
     np.testing.assert_array_equal(bench.validation, own.validation)
     np.testing.assert_array_equal(bench.chosen_on[0], own.chosen_on[0])
@@ -189,7 +184,7 @@ def test_illnesses_that_home_does_not_know_are_ill(tmp_path, names):
     experiment = anomaly_diffusion.EXPERIMENT
     known = experiment.measure(config, experiment.load(config))
     used, splits, _ = other_data.load_for_evaluation(experiment, config, config, known, other)
-    ill = bench_of(used, known, splits).ill[1]
+    ill = evaluation.make_bench(Run(used, known, splits=splits)).ill[1]
     assert ill.sum() == sum(name != "notumor" for name in names) * 10
 
 
@@ -215,7 +210,7 @@ def test_phantoms_stay_prepared_beside_files(tmp_path):
     own = experiment.load(config)
     known = experiment.measure(config, own)
     used, splits, _ = other_data.load_for_evaluation(experiment, config, config, known, other)
-    bench = bench_of(used, known, splits)
+    bench = evaluation.make_bench(Run(used, known, splits=splits))
     np.testing.assert_array_equal(bench.train, own.train.arrays["image"])
     assert len(bench.lesions["lesions"][0]) == 9
 
@@ -320,7 +315,7 @@ def test_too_few_images_for_a_set_are_one_line(tmp_path, n):
     home, other = save(tmp_path / "home.npz", 30), save(tmp_path / "other.npz", n)
     known = {"value_range": [[0.0], [255.0]], "channels": 1, "classes": []}
     config = dataclasses.replace(gan.EXPERIMENT.presets["smoke"], data=home)
-    used, splits, _ = other_data.load_for_evaluation(gan.EXPERIMENT, config, config, facts(**known), other)
+    used, splits, _ = other_data.load_for_evaluation(gan.EXPERIMENT, config, config, known, other)
     with pytest.raises(UserError, match="1 image is too few" if n == 1 else "3 images are too few"):
         generation.RealImages(Run(used, gan.EXPERIMENT.facts.from_json(known), splits=splits), lambda x: x)
 
@@ -328,11 +323,13 @@ def test_too_few_images_for_a_set_are_one_line(tmp_path, n):
 def test_other_data_without_a_lesion_are_one_line(tmp_path):
     home = save(tmp_path / "home.npz", 30, masks=masks(30, range(0, 30, 2)))
     other = save(tmp_path / "other.npz", 3, masks=masks(3, range(3)))
-    known = anomaly_diffusion.EXPERIMENT.facts.from_json({"value_range": [[0.0], [255.0]], "channels": 1})
+    known = anomaly_diffusion.EXPERIMENT.facts.from_json(
+        {"value_range": [[0.0], [255.0]], "channels": 1, "classes": []}
+    )
     config = dataclasses.replace(anomaly_diffusion.EXPERIMENT.presets["smoke"], data=home)
     used, splits, _ = other_data.load_for_evaluation(anomaly_diffusion.EXPERIMENT, config, config, known, other)
     with pytest.raises(UserError, match="none of its test images has a lesion"):
-        bench_of(used, known, splits)
+        evaluation.make_bench(Run(used, known, splits=splits))
 
 
 # The command
