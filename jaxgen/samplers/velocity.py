@@ -8,7 +8,7 @@ import jax
 from jaxgen.paths import rectified
 from jaxgen.samplers.continuous_flow import log_prob
 from jaxgen.samplers.driver import sample
-from jaxgen.samplers.ode import solve_ode
+from jaxgen.samplers.ode import solve_ode_counted
 from jaxgen.samplers.steps import euler, from_velocity
 from jaxgen.types import Array, Params
 
@@ -50,7 +50,7 @@ def compiled_velocity(apply: Callable[[Params, Array, Array], Array], grid: Arra
     path = rectified()
 
     def draw(params: Params, noise: Array) -> tuple[Array, dict[str, Array]]:
-        return solve_ode(apply, params, noise, 0.0, 1.0, statistics=True, **options)
+        return solve_ode_counted(apply, params, noise, 0.0, 1.0, **options)
 
     def density(params: Params, x: Array) -> Array:
         return log_prob(lambda x, t: apply(params, x, t), None, x, **options)

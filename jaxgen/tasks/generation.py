@@ -53,6 +53,7 @@ SMOKE: presets.Changes = {
     "feature_channels": (8,),
 }
 FULL: presets.Changes = {**presets.FULL, "samples": 10_000, "feature_steps": 10_000, "precision": "bfloat16"}
+DEFAULTS = {"small": SMALL, "smoke": SMOKE, "full": FULL}
 
 
 def experiment(
@@ -66,7 +67,7 @@ def experiment(
     evaluate: Callable[[Run], Evaluation],
     draw: Callable[[Run, Key, int], np.ndarray] | None = None,
     caption: str = "Images drawn by the model.",
-    baseline: str = "gaussian",
+    defaults: Mapping[str, presets.Changes] = DEFAULTS,
     **others: Any,
 ) -> Experiment:
     """An experiment that draws images; the feature extractor is its first stage.
@@ -81,7 +82,7 @@ def experiment(
         evaluate: ``evaluate(run)``, with `compare` most of the time.
         draw: ``draw(run, key, n) -> images``, for ``jaxgen sample``; None if `sample` says otherwise.
         caption: of those images.
-        baseline: the method that the others are compared with.
+        defaults: what each preset changes in all experiments of the task.
         **others: fields of `Experiment` that differ from those of every image experiment.
     """
     if draw is not None:
@@ -91,29 +92,32 @@ def experiment(
         "measure": images.measure_images,
         "facts": images.ImageFacts,
         "examples": images.example_images,
+        "baseline": "gaussian",
         **others,
     }
     return Experiment(
         name=name,
         summary=summary,
         data=data,
-        presets=make_presets(config, presets),
+        presets=make_presets(config, presets, defaults),
         stages=(features.STAGE, *stages),
         evaluate=evaluate,
-        baseline=baseline,
         **fields,
     )
 
 
-def make_presets(config: type[RunConfig], changes: Mapping[str, presets.Changes]) -> dict[str, RunConfig]:
+def make_presets(
+    config: type[RunConfig], changes: Mapping[str, presets.Changes], defaults: Mapping[str, presets.Changes] = DEFAULTS
+) -> dict[str, RunConfig]:
     """The presets of an experiment that draws images."""
-    return presets.make(config, changes, small=SMALL, smoke=SMOKE, full=FULL)
+    return presets.make(config, changes, **defaults)
 
 
 class RealImages:
     """The real images that samples are compared with.
 
     Attributes:
+        extract: the feature extractor.
         train: training images ``[n, h, w, c]`` in [-1, 1], at most 5000.
         train_features: their features.
         held_out: test and validation images, as many as samples are drawn; of other data all test images.
@@ -126,6 +130,7 @@ class RealImages:
 
     def __init__(self, run: Run, extract: features.Features):
         config, splits = run.config, run.splits
+        self.extract = extract
         self.train = images.real_images(run, splits.train, MOST_TRAIN)["image"]
         unseen = (splits.test,) if isinstance(config.data, Everything) else (splits.test, splits.validation)
         parts = [images.real_images(run, part) for part in unseen]
@@ -143,6 +148,12 @@ class RealImages:
 class Comparison:
     """Sets of samples, a fitted Gaussian's and held-out images, with the metrics of each.
 
+    Args:
+        run: the run.
+        draw: ``draw(n)``, n images of each method by its name.
+        gaussian: add images of a Gaussian fitted to the training images.
+        real: the real images, where they are at hand.
+
     Attributes:
         run: the run.
         extract: the feature extractor.
@@ -151,9 +162,16 @@ class Comparison:
         metrics: the metrics of each set.
     """
 
-    def __init__(self, run: Run, draw: Callable[[int], Mapping[str, np.ndarray]], *, gaussian: bool = True):
-        self.run, self.extract = run, features.Features(run)
-        self.real = RealImages(run, self.extract)
+    def __init__(
+        self,
+        run: Run,
+        draw: Callable[[int], Mapping[str, np.ndarray]],
+        *,
+        gaussian: bool = True,
+        real: RealImages | None = None,
+    ):
+        self.run, self.real = run, real or RealImages(run, features.Features(run))
+        self.extract = self.real.extract
         self.sets = dict(draw(self.real.count))
         if gaussian:
             self.sets["gaussian"] = gaussian_images(self.real.train, self.real.count, run.config.seed)
@@ -187,6 +205,10 @@ class Comparison:
             "coverage": float(coverage),
         }
 
+    def accuracy(self, samples: np.ndarray, label: np.ndarray) -> float:
+        """The share of samples that the classifier takes for their class; NaN if any diverged."""
+        return NAN if diverged(samples) else float(np.mean(self.extract.classes(samples) == label))
+
     def neighbours(self, samples: np.ndarray) -> Figure:
         """Samples above the training images nearest to them."""
         _, index = nearest_neighbours(_flat(np.nan_to_num(samples)), _flat(self.real.train))
@@ -217,10 +239,7 @@ class Comparison:
             chosen: settings chosen on validation data.
         """
         shown = shown or next(iter(self.sets))
-        merged: dict[str, Any] = {name: {**found} for name, found in self.metrics.items()}
-        for name, more in metrics.items():
-            merged[name] = {**merged.get(name, {}), **more} if isinstance(more, Mapping) else more
-        merged["images"] = self.real.count
+        merged = joined(self.metrics, metrics, {"images": self.real.count})
         made = {
             "samples": _grid(self.sets[shown][:40], caption),
             "beside": _rows({name: x[:8] for name, x in self.sets.items()}, "Samples, baseline, and real test images."),
@@ -241,6 +260,20 @@ class Comparison:
 
 
 _grid, _rows = figures.grid, figures.rows  # `figures` is an argument of `evaluation`
+
+
+def joined(*tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables of metrics as one: what several say of a method stands together.
+
+    Example:
+        >>> joined({"gan": {"frechet": 1.0}}, {"gan": {"psnr": 20.0}, "images": 8})
+        {'gan': {'frechet': 1.0, 'psnr': 20.0}, 'images': 8}
+    """
+    made: dict[str, Any] = {}
+    for table in tables:
+        for name, found in table.items():
+            made[name] = {**made.get(name, {}), **found} if isinstance(found, Mapping) else found
+    return made
 
 
 def cut(x: Array) -> Array:

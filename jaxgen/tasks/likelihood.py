@@ -1,5 +1,7 @@
 """Likelihood of images in bits per dimension: whole numbers, dequantised, compared with a Gaussian's."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,15 +14,20 @@ from jaxgen.imaging.augment import random_flip
 from jaxgen.metrics.likelihood import bits_per_dimension, dequantise
 from jaxgen.tasks.generation import MOST_TRAIN
 from jaxgen.tasks.images import Batch, ImageConfig, Prepare, real_images
-from jaxgen.types import Key
+from jaxgen.types import Array, Key
 
 
 def prepare_dequantised(config: ImageConfig) -> Prepare:
     """On the device: bytes to continuous values in [-1, 1), mirrored at random if the configuration says so."""
+    return prepare_with(config, dequantise)
+
+
+def prepare_with(config: ImageConfig, values: Callable[[Key, Array], Array]) -> Prepare:
+    """On the device: ``values(key, bytes)``, mirrored at random if the configuration says so."""
 
     def prepare(key: Key, batch: Batch) -> Batch:
-        noise_key, flip_key = draws.split(key, 2)
-        batch = {**batch, "image": dequantise(noise_key, batch["image"])}
+        values_key, flip_key = draws.split(key, 2)
+        batch = {**batch, "image": values(values_key, batch["image"])}
         return random_flip(flip_key, batch, axes=(1,), names=("image",)) if config.mirror else batch
 
     return prepare

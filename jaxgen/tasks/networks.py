@@ -48,14 +48,17 @@ class UNetConfig(ImageConfig):
     def __post_init__(self) -> None:
         """Check every field, and those that must fit each other."""
         super().__post_init__()
-        multiple = self.patch * 2 ** (len(self.channels) - 1)
-        if self.size % multiple:
-            raise UserError(
-                f"--size must be a multiple of {multiple} with this --patch and these levels, got {self.size}"
-            )
-        if self.attention and max(self.attention) >= len(self.channels):
-            last = len(self.channels) - 1
-            raise UserError(f"--attention must name levels from 0 to {last}, got {max(self.attention)}")
+        check_levels(self.size, self.patch, self.channels, self.attention)
+
+
+def check_levels(size: int, patch: int, channels: Widths, attention: Widths | None) -> None:
+    """Refuse a size that the levels do not divide, and attention on a level that is not there."""
+    last = len(channels) - 1
+    multiple = patch * 2**last
+    if size % multiple:
+        raise UserError(f"--size must be a multiple of {multiple} with this --patch and these levels, got {size}")
+    if attention and max(attention) > last:
+        raise UserError(f"--attention must name levels from 0 to {last}, got {max(attention)}")
 
 
 def network(run: Run, *, classes: int | None = None, image_channels: int | None = None) -> Net:

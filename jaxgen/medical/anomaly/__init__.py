@@ -7,7 +7,14 @@ from jaxgen.medical.anomaly.baselines import (
     principal_residual,
     z_map,
 )
-from jaxgen.medical.anomaly.counterfactual import Pair, classifier_free_pair, dynamic_normalisation, translate
+from jaxgen.medical.anomaly.counterfactual import (
+    Pair,
+    classifier_free_pair,
+    classifier_pair,
+    dynamic_normalisation,
+    label_pair,
+    translate,
+)
 from jaxgen.medical.anomaly.detection import (
     CaseCounts,
     Detection,
@@ -17,6 +24,7 @@ from jaxgen.medical.anomaly.detection import (
     evaluate_detection,
 )
 from jaxgen.medical.anomaly.gan_inversion import inversion_model, inversion_score
+from jaxgen.medical.anomaly.latent_healing import LatentHealing
 from jaxgen.medical.anomaly.latent_likelihood import (
     Healthy,
     calibrate,
@@ -33,6 +41,7 @@ from jaxgen.medical.anomaly.partial_diffusion import (
     partial_diffusion,
 )
 from jaxgen.medical.anomaly.patch_diffusion import box_masks, patch_diffusion, patch_diffusion_model, stitching_weights
+from jaxgen.medical.anomaly.saliency import saliency
 from jaxgen.medical.anomaly.scoring import (
     absolute_residual,
     brighter_residual,
@@ -53,6 +62,7 @@ __all__ = [
     "Detection",
     "Detector",
     "Healthy",
+    "LatentHealing",
     "Pair",
     "Residual",
     "SIMPLEX_STD",
@@ -64,6 +74,7 @@ __all__ = [
     "calibrate",
     "case_counts",
     "classifier_free_pair",
+    "classifier_pair",
     "clean",
     "coarse_covariance",
     "make_coarse_noise",
@@ -78,6 +89,7 @@ __all__ = [
     "intensity",
     "inversion_model",
     "inversion_score",
+    "label_pair",
     "latent_divergence",
     "median_filter",
     "partial_diffusion",
@@ -88,6 +100,7 @@ __all__ = [
     "principal_residual",
     "remove_small",
     "make_simplex_noise",
+    "saliency",
     "squared_residual",
     "stitching_weights",
     "translate",
