@@ -10,7 +10,7 @@ import pytest
 from jaxgen.data.image import Image
 from jaxgen.data.source import ArraySource, Splits
 from jaxgen.errors import UserError
-from jaxgen.experiment import Run
+from jaxgen.experiment import Run, StageSpec
 from jaxgen.medical.segmentation.cases import Case, of_maps
 from jaxgen.tasks import segmentation
 from jaxgen.tasks.segmentation import figures
@@ -97,6 +97,25 @@ def test_any_method_that_draws_maps_is_evaluated_sampled_and_applied(run):
     np.testing.assert_array_equal(out["mask"], scaled >= 0.25)
     with pytest.raises(UserError, match="trained on 1 channels, this image has 2"):
         apply(jax.random.key(2), Image(np.concatenate([image, image], -1), None, {}))
+
+
+def test_a_preview_shows_validation_images_once_the_method_has_parameters(run):
+    method = segmentation.Ensemble("bright", "Bright", bright)
+    shown = segmentation.preview(run, method)
+    assert set(shown.metrics) == {"unet/dice", "bright/dice"}
+    assert shown.metrics["bright/dice"] > 0.5
+    assert len(shown.images.figure.axes) == 7 * len(run.splits.validation)
+    made = segmentation.experiment(
+        name="bright",
+        summary="",
+        data="",
+        config=segmentation.SegmentationConfig,
+        presets={},
+        stages=(StageSpec("bright", print),),
+        method=lambda run: method,
+    )
+    assert made.preview(run) is None
+    assert made.preview(run._replace(params={**run.params, "bright": {}})).metrics == shown.metrics
 
 
 @pytest.mark.parametrize(
