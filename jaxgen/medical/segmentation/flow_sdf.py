@@ -48,7 +48,7 @@ def flow_sdf(
         grid: its times.
         prediction: what the network predicts, one of `jaxgen.paths.PREDICTIONS`; ``"velocity"`` is the paper's.
         repeats: noisy versions of each distance map in one training step.
-        time: the law of the training times.
+        time: draws the training times.
         weight: ``w(t)``.
 
     Returns:
@@ -162,7 +162,7 @@ def authors_euler(path: Path) -> Step:
     """Euler's method as the authors' code has it, for comparison only: it does not converge.
 
     The velocity is asked for at ``alpha(t) x_t + sigma(t) noise`` in place of the current sample ``x_t``, which lies
-    off the path that the network was trained on. On an exact one-dimensional law with two modes it settles at a
+    off the path that the network was trained on. On an exact distribution in one dimension with two modes it settles at a
     wrong share of each, whatever the number of steps.
 
     Reference:
