@@ -18,6 +18,7 @@ import numpy as np
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Figure, Run
+from jaxgen.figures import segmentation as figures
 from jaxgen.medical.segmentation import flow_sdf
 from jaxgen.medical.segmentation.conditional import ConditionalNet, conditional_net
 from jaxgen.nets import rrdb_encoder, unet
@@ -25,7 +26,6 @@ from jaxgen.paths import rectified
 from jaxgen.samplers import euler, grids, heun, runge_kutta4
 from jaxgen.tasks import images, networks, segmentation
 from jaxgen.tasks.images import Widths
-from jaxgen.tasks.segmentation import figures
 from jaxgen.types import Model
 
 SAMPLERS = {"euler": euler, "heun": heun, "rk4": runge_kutta4, "authors": flow_sdf.authors_euler}

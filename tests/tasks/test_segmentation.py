@@ -11,9 +11,9 @@ from jaxgen.data.image import Image
 from jaxgen.data.source import ArraySource, Splits
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run, StageSpec
+from jaxgen.figures import segmentation as figures
 from jaxgen.medical.segmentation.cases import Case, of_maps
 from jaxgen.tasks import segmentation
-from jaxgen.tasks.segmentation import figures
 from jaxgen.tasks.segmentation.data import SegmentationFacts, baseline_network, measure_masks, prepare_tiles
 
 CONFIG = segmentation.SegmentationConfig(

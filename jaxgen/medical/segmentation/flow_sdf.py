@@ -162,7 +162,7 @@ def authors_euler(path: Path) -> Step:
     """Euler's method as the authors' code has it, for comparison only: it does not converge.
 
     The velocity is asked for at ``alpha(t) x_t + sigma(t) noise`` in place of the current sample ``x_t``, which lies
-    off the path that the network was trained on. On an exact distribution in one dimension with two modes it settles at a
+    off the path that the network was trained on. On an exact distribution of two modes it settles at a
     wrong share of each, whatever the number of steps.
 
     Reference:
