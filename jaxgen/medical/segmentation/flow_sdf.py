@@ -48,7 +48,7 @@ def flow_sdf(
         grid: its times.
         prediction: what the network predicts, one of `jaxgen.paths.PREDICTIONS`; ``"velocity"`` is the paper's.
         repeats: noisy versions of each distance map in one training step.
-        time: the law of the training times.
+        time: draws the training times.
         weight: ``w(t)``.
 
     Returns:
@@ -133,6 +133,24 @@ def ensemble(
     return jax.lax.map(member, draws.split(key, members))
 
 
+def velocity_weight(path: Path, most: float) -> Callable[[Array], Array]:
+    """``w(t) = min(1 / sigma(t)^2, most)``: the error of x0, so weighted, is that of the velocity, up to a limit.
+
+    Args:
+        path: the rectified path.
+        most: the limit.
+
+    Returns:
+        The `weight` of `flow_sdf` for the prediction ``"x0"``.
+
+    Example:
+        >>> from jaxgen.paths import rectified
+        >>> velocity_weight(rectified(), 9.0)(jnp.array([0.5, 1.0])).tolist()
+        [4.0, 9.0]
+    """
+    return lambda t: jnp.minimum(1 / jnp.square(path.sigma(t)), most)
+
+
 class _Started(NamedTuple):
     """The state of `authors_euler`: the sample, and the noise that it started from."""
 
@@ -144,7 +162,7 @@ def authors_euler(path: Path) -> Step:
     """Euler's method as the authors' code has it, for comparison only: it does not converge.
 
     The velocity is asked for at ``alpha(t) x_t + sigma(t) noise`` in place of the current sample ``x_t``, which lies
-    off the path that the network was trained on. On an exact one-dimensional law with two modes it settles at a
+    off the path that the network was trained on. On an exact distribution of two modes it settles at a
     wrong share of each, whatever the number of steps.
 
     Reference:
