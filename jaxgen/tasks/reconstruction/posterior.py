@@ -197,7 +197,8 @@ def methods(run: Run, problem: Problem, tuned_on: Mapping[str, str] = {}) -> tup
     )
 
 
-def _draw(run: Run, problem: Problem, method: PosteriorMethod) -> Callable[..., Samples]:
+def compiled(run: Run, problem: Problem, method: PosteriorMethod) -> Callable[..., tuple[Array, Array | None]]:
+    """A posterior method as one program, ``(params, keys [b], scan, setting) -> (x, misfit [b] or None)``."""
     config, path = run.config, diffusion.make_path(run.config)
     grid = np.asarray(grids.uniform(path, config.sampler_steps))
 
@@ -211,6 +212,12 @@ def _draw(run: Run, problem: Problem, method: PosteriorMethod) -> Callable[..., 
         step, consistent = method.make(posed, denoise, setting)
         x = sample(step, consistent, step_keys, start, jnp.asarray(grid))
         return problem.finish(scan, operator, y, x)
+
+    return program
+
+
+def _draw(run: Run, problem: Problem, method: PosteriorMethod) -> Callable[..., Samples]:
+    program = compiled(run, problem, method)
 
     def draw(scan: Any, setting: float, key: Key, repeats: int) -> Samples:
         params, n = run.params["prior"]["net"], len(scan)
