@@ -29,7 +29,7 @@ AIR = -1000.0
     data_fields=("y", "keep", "angles", "scale"),
     meta_fields=("size", "geometry"),
 )
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class CTScan:
     """Measured slices; arrays of NumPy, or of JAX in a program, which `size` and `geometry` are fixed for.
 

@@ -40,7 +40,7 @@ PHASE_WIDTH, PHASE_WEIGHT, PHASE_STEPS = 6.0, 3e-4, 150
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=("y", "mask", "maps"), meta_fields=("columns",))
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class MRIScan:
     """Measured slices; arrays of NumPy, or of JAX in a program, which `columns` is fixed for.
 

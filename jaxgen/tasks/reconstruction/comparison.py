@@ -41,6 +41,8 @@ SMOKE: presets.Changes = {
     "calibration": 1,
     "repeats": 2,
     "tv_steps": 5,
+    "tv_iterations": 5,
+    "test_images": 4,
     "chunk": 4,
 }
 
