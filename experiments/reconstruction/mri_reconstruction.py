@@ -24,6 +24,7 @@ from jaxgen.experiment import Evaluation, Reader, Run
 from jaxgen.imaging.operators import LinearOperator
 from jaxgen.imaging.sampling_masks import MASKS
 from jaxgen.medical.reconstruction import cg_sense, total_variation
+from jaxgen.medical.reconstruction.catalogue import offered
 from jaxgen.tasks.reconstruction import comparison, mri, posterior
 from jaxgen.types import Array
 
@@ -45,7 +46,7 @@ class MRIConfig(posterior.PosteriorConfig):
     methods: tuple[str, ...] = option(
         ("diffpir", "ddnm", "dps"),
         "posterior samplers; `jaxgen apply` takes the first",
-        choices=posterior.offered("mri"),
+        choices=offered("mri"),
         group="sampling",
     )
     inner_steps: int = option(

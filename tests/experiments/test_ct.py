@@ -20,6 +20,7 @@ from jaxgen.imaging.fan_beam import fan_beam_operator
 from jaxgen.imaging.hounsfield import WATER
 from jaxgen.imaging.projection import Geometry, covering
 from jaxgen.imaging.radon import radon_operator
+from jaxgen.medical.reconstruction import catalogue
 from jaxgen.tasks.reconstruction import comparison, ct, posterior
 
 
@@ -146,6 +147,6 @@ def test_presets_trace_a_training_step_and_a_reconstruction(preset):
     rays = jax.ShapeDtypeStruct((2, 23, covering(Geometry(), config.size)), jnp.float32)
     angles, number = jax.ShapeDtypeStruct((23,), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
     scan = CTScan(rays, rays, angles, number, config.size)
-    draw = posterior.compiled(run, ct.problem(run), posterior.METHODS[config.methods[0]])  # smoke runs the others
+    draw = posterior.compiled(run, ct.problem(run), catalogue.METHODS[config.methods[0]])  # smoke runs the others
     found, _ = jax.eval_shape(draw, params["net"], keys, scan, number)
     assert found.shape == (2, config.size, config.size, 1)

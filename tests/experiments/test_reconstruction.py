@@ -18,6 +18,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Run
 from jaxgen.imaging.coils import simulated_coils
 from jaxgen.imaging.fourier import centred_fft2
+from jaxgen.medical.reconstruction import catalogue
 from jaxgen.medical.reconstruction.mri_scan import MRIScan
 from jaxgen.tasks.images import ImageFacts
 from jaxgen.tasks.reconstruction import comparison, mri, posterior
@@ -131,7 +132,7 @@ def test_every_preset_traces_a_training_step(preset, precision):
     check_training_step(stage, raw, (2, config.size, config.size, 1), precision)
 
 
-@pytest.mark.parametrize("method", posterior.offered("mri"))
+@pytest.mark.parametrize("method", catalogue.offered("mri"))
 @pytest.mark.parametrize("coils", [None, 3])
 def test_every_sampler_traces_on_any_size(method, coils):
     config = dataclasses.replace(SMOKE, channels=(8, 8))
@@ -140,6 +141,6 @@ def test_every_sampler_traces_on_any_size(method, coils):
     shape, run = (2, 18, 15, coils or 1), Run(config, FACTS)
     y, maps = jax.ShapeDtypeStruct(shape, jnp.complex64), coils and jax.ShapeDtypeStruct(shape, jnp.complex64)
     keys = jax.random.split(jax.random.key(0), 2)
-    draw = posterior.compiled(run, mri.problem(run), posterior.METHODS[method])
+    draw = posterior.compiled(run, mri.problem(run), catalogue.METHODS[method])
     traced = jax.eval_shape(draw, params["net"], keys, MRIScan(y, jnp.ones(shape[:3]), maps, True), 0.1)
     assert [part.shape for part in traced] == [(2, 18, 15, 2 if coils else 1), (2,)]
