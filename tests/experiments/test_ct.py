@@ -10,6 +10,7 @@ import pytest
 
 from experiments.reconstruction import ct_reconstruction
 from jaxgen.app import runner
+from jaxgen.app.apply import apply_image
 from jaxgen.app.cli import main
 from jaxgen.data import phantoms
 from jaxgen.data.image import Image
@@ -76,6 +77,10 @@ def test_a_sinogram_is_reconstructed_with_what_was_chosen_for_as_many_views(run,
         meta = {"angles": np.arange(views) * np.pi / views, "geometry": Geometry()}
         found.append(apply(jax.random.key(0), Image(np.zeros((views, 16, 1), np.float32), None, meta))["uncertainty"])
     assert asked == [4.0, 6.0, 6.0]
+    slices = Image(np.zeros((50, 16, 2, 1), np.float32), None, meta)
+    stack = apply_image(apply, jax.random.key(0), slices, 2, tmp_path / "stack.npz")
+    assert stack["uncertainty"].shape == (16, 16, 2), "every slice has the angles and the geometry of the stack"
+    assert asked[3:] == [6.0, 6.0]
     half = (config.high + 1000) / 2
     for uncertainty, widening in zip(found, (1.5, 3, 3), strict=True):
         np.testing.assert_allclose(uncertainty, half * widening * np.sqrt(2), rtol=1e-6)

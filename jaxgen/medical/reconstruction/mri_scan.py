@@ -360,8 +360,8 @@ def poor_fit(left: float) -> str:
     Example:
         >>> poor_fit(0.06)
         ''
-        >>> poor_fit(0.3)[:50]
-        'the reconstruction leaves 30% of the measured k-spa'
+        >>> poor_fit(0.3)[:45]
+        'the reconstruction leaves 30% of the measured'
     """
     if left <= POOR_FIT:
         return ""
