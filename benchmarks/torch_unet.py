@@ -202,7 +202,7 @@ class UNet(nn.Module):
 
 
 class ConditionalUNet(nn.Module):
-    """``jaxgen.medical.conditional.conditional_net`` of two U-Nets."""
+    """``jaxgen.medical.segmentation.conditional.conditional_net`` of two U-Nets."""
 
     def __init__(self, encoder: UNet, denoiser: UNet):
         super().__init__()

@@ -73,7 +73,7 @@ Denoise = Callable[[Array, Array], Array]
 """``denoise(x_t, t) -> x0_hat``: the posterior mean of the data; ``x_t`` is ``[b, *spatial, c]``, ``t`` a scalar."""
 
 
-NoiseLaw = Callable[[Key, tuple[int, ...]], Array]
+NoiseDistribution = Callable[[Key, tuple[int, ...]], Array]
 """``noise(key, shape) -> array`` of `shape` ``[b, *spatial, c]``; keys ``[b]`` draw example by example."""
 
 

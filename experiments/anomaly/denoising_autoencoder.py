@@ -23,6 +23,7 @@ import numpy as np
 from scipy import ndimage
 
 from jaxgen import draws
+from jaxgen import figures as pictures
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import ArraySource, Splits, measure_range, most_of, resized
@@ -34,7 +35,6 @@ from jaxgen.imaging.noise import coarse_noise, mask_blocks, simplex_noise
 from jaxgen.medical import anomaly
 from jaxgen.tasks import autoencoding as reconstruction
 from jaxgen.tasks import before
-from jaxgen.tasks import figures as pictures
 from jaxgen.tasks.best import lowest
 from jaxgen.tasks.old import images
 from jaxgen.tasks.old.networks import UNetConfig, network
@@ -193,7 +193,7 @@ def _anomalies(config: DenoisingConfig, train: np.ndarray, restorers) -> tuple[d
             shown["lesion"].append(2.0 * mask[j][..., None] - 1)
         for name, detect in detectors.items():
             score = anomaly.clean(detect(x), anomaly.foreground(x, FLOOR))
-            judged = anomaly.judge(score, mask)
+            judged = anomaly.evaluate_detection(score, mask)
             found = {f"ap_{kind}": judged.average_precision, f"dice_{kind}": judged.best_dice}
             metrics[name] = metrics.get(name, {}) | found
             high = float(np.quantile(score[score > 0], 0.999)) if (score > 0).any() else 1.0

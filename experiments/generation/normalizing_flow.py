@@ -19,6 +19,8 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from scipy import ndimage
 
+from jaxgen import baselines
+from jaxgen import figures as pictures
 from jaxgen.app.cli import run_module
 from jaxgen.bijections import affine, chain, coupling, masks
 from jaxgen.config import option
@@ -26,7 +28,7 @@ from jaxgen.data import Everything, Source, most_of
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Figure, Metric, Run, StageSpec, chosen_number
 from jaxgen.families import Dequantiser, flow_model, glow, uniform_dequantiser, variational_dequantiser
-from jaxgen.medical.likelihood_anomaly import (
+from jaxgen.medical.anomaly.likelihood import (
     complexity,
     complexity_corrected_score,
     likelihood_score,
@@ -36,7 +38,6 @@ from jaxgen.metrics import auroc
 from jaxgen.metrics.likelihood import dequantise
 from jaxgen.nets import conditioner
 from jaxgen.tasks import before
-from jaxgen.tasks import figures as pictures
 from jaxgen.tasks.old import images
 from jaxgen.tasks.old import likelihood as dequantised
 from jaxgen.tasks.old import sample_quality as judging
@@ -231,7 +232,7 @@ def _evaluate(config: NormalizingFlowConfig, constants, trained, splits, key) ->
     chosen = next(iter(distances))
     temperatures = {f"flow at {t:g}": t for t in (chosen, 1.0)}
     sets = {name: draw(draw_key, real.count, t) for name, t in temperatures.items()}
-    sets["gaussian"] = images.gaussian_images(real.train, real.count, config.seed)
+    sets["gaussian"] = baselines.gaussian_images(real.train, real.count, config.seed)
     sets["held-out images"] = real.held_out
     metrics: dict[str, Any] = {name: judging.score(real, judge, x) for name, x in sets.items()}
 

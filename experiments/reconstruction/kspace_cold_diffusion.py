@@ -17,14 +17,15 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen import figures
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data.kspace import read_kspace
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Figure, Reader, Run
 from jaxgen.imaging.sampling_masks import mixed_mask
-from jaxgen.medical import kspace_cold_diffusion as cold
-from jaxgen.tasks import figures, images, networks
+from jaxgen.medical.reconstruction import kspace_cold_diffusion as cold
+from jaxgen.tasks import images, networks
 from jaxgen.tasks.reconstruction import columns, comparison
 from jaxgen.types import Array, Key, Model, Params
 

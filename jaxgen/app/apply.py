@@ -14,8 +14,10 @@ import numpy as np
 import PIL.Image
 from tqdm import tqdm
 
-from jaxgen.app import runner, runs
+from jaxgen.app import runs
 from jaxgen.app.inputs import find_all, find_inputs
+from jaxgen.app.opening import open_trained
+from jaxgen.app.outputs import Say, make_folder
 from jaxgen.data import readers
 from jaxgen.data.image import Image
 from jaxgen.data.nifti import axial_axis
@@ -39,7 +41,7 @@ def apply_run(
     overwrite: bool = False,
     dicom_seg: bool = False,
     seed: int | None = None,
-    say: runner.Say = print,
+    say: Say = print,
     quiet: bool = False,
 ) -> list[str]:
     """Apply a trained run to images; a file that fails is named and passed over, and so is what is no image.
@@ -67,7 +69,7 @@ def apply_run(
     """
     if dicom_seg and find_spec("highdicom") is None:
         raise UserError("--dicom-seg needs highdicom: pip install 'jaxgen[dicom]', or leave the flag out for NIfTI")
-    _, experiment, opened = runner.open_trained(run)
+    _, experiment, opened = open_trained(run)
     if experiment.apply is None:
         raise UserError(f"{run}: the experiment {experiment.name} cannot be applied to images; try `jaxgen sample`")
     suffixes = () if experiment.reader is None else experiment.reader.suffixes
@@ -77,7 +79,7 @@ def apply_run(
     _refuse_clashes(stems, out, overwrite)
     summary = _earlier(out / "summary.json")
     function = experiment.apply(opened)
-    runner.make_folder(out, "--out")
+    make_folder(out, "--out")
     root = jax.random.fold_in(jax.random.key(opened.config.seed if seed is None else seed), APPLY)
     summary |= {name: {"left_out": why} for name, why in left_out.items()}
     failed: list[str] = []

@@ -289,6 +289,7 @@ def _run(argv: list[str], context: _Context, experiment: Any = None, reference: 
         description=f"{experiment.summary}\n\nDefaults below are those of the preset {preset!r}.",
         epilog=_RUN_EPILOG.format(prog=prog),
     )
+    add_options(parser, config, title=experiment.name)
     group = parser.add_argument_group("run")
     presets = ", ".join(experiment.presets)
     group.add_argument(
@@ -297,7 +298,6 @@ def _run(argv: list[str], context: _Context, experiment: Any = None, reference: 
     group.add_argument("--workdir", metavar="DIR", help="run folder [default: a new one under runs/]")
     _add_download_flag(group)
     _add_machine_flags(group)
-    add_options(parser, config, title=experiment.name)
     given = parser.parse(rest)
     return _train(experiment, preset, override(config, given), given, name, context)
 
@@ -329,15 +329,15 @@ def _take_name(argv: list[str]) -> tuple[str, list[str]]:
 
 
 def _resume(path: str, rest: list[str], context: _Context) -> int:
-    from jaxgen.app import runner
+    from jaxgen.app import opening
 
     parser = Parser(prog=f"jaxgen run {path}", description="Go on with a run as it was configured.")
     _add_consent_flags(parser)
     _add_machine_flags(parser)
     given = parser.parse(rest)
     given.workdir = path
-    folder, experiment, preset, config = runner.open_config(path)
-    return _train(experiment, preset, config, given, runner.reference_of(folder), context)
+    folder, experiment, preset, config = opening.open_config(path)
+    return _train(experiment, preset, config, given, opening.reference_of(folder), context)
 
 
 def _train(experiment: Any, preset: str, config: RunConfig, given: Any, reference: str, context: _Context) -> int:
@@ -345,11 +345,11 @@ def _train(experiment: Any, preset: str, config: RunConfig, given: Any, referenc
         raise UserError("--workdir needs the path of a folder, got an empty text")
     _join(given)
     _prepare_jax(not given.no_cache)
-    from jaxgen.app import runner
+    from jaxgen.app import opening, runner
 
     def started(folder: Any) -> None:
         context.folder = folder.path
-        context.again = runner.resume(folder)
+        context.again = opening.resume(folder)
 
     runner.train(
         experiment,
@@ -471,12 +471,12 @@ def _sample(argv: list[str], context: _Context) -> int:
     given = parser.parse(argv)
     _not_empty(given.out, "--out")
     _prepare_jax(not given.no_cache)
-    from jaxgen.app import runner
+    from jaxgen.app import sampling
     from jaxgen.app.sample_request import Request
 
     label = tuple(given.label) if given.label else None
     request = Request(label, given.guidance, given.sampler, given.steps)
-    runner.sample(Path(given.run), given.n, Path(given.out) if given.out else None, given.seed, context.say, request)
+    sampling.sample(Path(given.run), given.n, Path(given.out) if given.out else None, given.seed, context.say, request)
     return 0
 
 
@@ -502,10 +502,10 @@ def _eval(argv: list[str], context: _Context) -> int:
     _not_empty(given.out, "--out")
     _not_empty(given.data, "--data")
     _prepare_jax(not given.no_cache)
-    from jaxgen.app import runner
+    from jaxgen.app import evaluating
 
     out, reading = Path(given.out) if given.out else None, {"slices": given.slices, "foreground": given.foreground}
-    runner.evaluate(Path(given.run), given.data, out, context.say, images=not given.no_images, **reading)
+    evaluating.evaluate(Path(given.run), given.data, out, context.say, images=not given.no_images, **reading)
     return 0
 
 
@@ -588,7 +588,7 @@ def _report(argv: list[str], context: _Context) -> int:
     parser.add_argument("--no-images", action="store_true", help="a page without images of the data, to send around")
     given = parser.parse(argv)
     _not_empty(given.out, "--out")
-    from jaxgen.app import report, runs
+    from jaxgen.app import comparison_page, report, runs
 
     folders = [runs.open_run(path) for path in given.run]
     if len(folders) == 1 and given.out is None:
@@ -599,7 +599,7 @@ def _report(argv: list[str], context: _Context) -> int:
         raise UserError(f"--out {out}: it is a folder; give the name of a file, such as {out / 'comparison.html'}")
     if out.exists() and b"content='jaxgen report'" not in out.read_bytes()[:2000]:
         raise UserError(f"--out {out}: it is there already and is no page of jaxgen; give another name")
-    make = report.compare if len(folders) > 1 else lambda found, images: report.page(found[0], images=images)
+    make = comparison_page.compare if len(folders) > 1 else lambda found, images: report.page(found[0], images=images)
     text = make(folders, images=not given.no_images)
     try:
         runs.write_text(out, text)

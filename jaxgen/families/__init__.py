@@ -20,6 +20,7 @@ from jaxgen.families.latent_autoencoder import latent_autoencoder_model
 from jaxgen.families.mean_flow import mean_flow_model
 from jaxgen.families.normalizing_flow import flow_model
 from jaxgen.families.reflow import reflow_model
+from jaxgen.families.scaled_codes import scaled_codes_model
 from jaxgen.families.vae import bernoulli_likelihood, gaussian_likelihood, logistic_likelihood, vae_model
 from jaxgen.families.vector_quantised import vector_quantised_model
 
@@ -47,6 +48,7 @@ __all__ = [
     "normal_prior",
     "real_nvp",
     "reflow_model",
+    "scaled_codes_model",
     "ring_prior",
     "semi_supervised_adversarial_autoencoder_model",
     "swiss_roll_prior",

@@ -6,16 +6,16 @@ import jax.numpy as jnp
 
 from jaxgen import draws
 from jaxgen.losses.likelihood import categorical
-from jaxgen.losses.matching import uniform_time
+from jaxgen.losses.times import uniform_time
 from jaxgen.paths import Path, perturb
-from jaxgen.types import Array, Batch, Info, Key, Model, Net, NoiseLaw, Objective, Params
+from jaxgen.types import Array, Batch, Info, Key, Model, Net, NoiseDistribution, Objective, Params
 
 
 def classifier_model(
     net: Net,
     *,
     path: Path | None = None,
-    noise: NoiseLaw = draws.normal,
+    noise: NoiseDistribution = draws.normal,
     time: Callable[[Path, Key, int], Array] = uniform_time,
     data: str = "image",
     label: str = "label",

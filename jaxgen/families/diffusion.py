@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jaxgen import draws
 from jaxgen.families.labels import Labels
 from jaxgen.losses.diffusion import denoising, hybrid, split_variance
-from jaxgen.losses.matching import uniform_time
+from jaxgen.losses.times import uniform_time
 from jaxgen.paths import Path
 from jaxgen.samplers import denoiser, sample
-from jaxgen.types import Array, Batch, Denoise, Info, Key, Model, Net, NoiseLaw, Objective, Params, Step
+from jaxgen.types import Array, Batch, Denoise, Info, Key, Model, Net, NoiseDistribution, Objective, Params, Step
 
 
 class LearnedVariance(NamedTuple):
@@ -39,7 +39,7 @@ def diffusion_model(
     target: str | None = None,
     weight: Callable[[Array], Array] | None = None,
     time: Callable[[Path, Key, int], Array] = uniform_time,
-    noise: NoiseLaw | None = None,
+    noise: NoiseDistribution | None = None,
     data: str = "image",
     classes: int | None = None,
     drop_label: float = 0.1,

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from jaxgen import couplings, draws
 from jaxgen.families.labels import Labels
-from jaxgen.losses.matching import flow_matching, uniform_time
+from jaxgen.losses.matching import flow_matching
+from jaxgen.losses.times import uniform_time
 from jaxgen.paths import Path
 from jaxgen.samplers import from_velocity, sample
 from jaxgen.types import Array, Batch, Denoise, Info, Key, Model, Net, Objective, Params, Step

@@ -25,12 +25,12 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
-from jaxgen import paths, schedules
+from jaxgen import paths, samplers, schedules
 from jaxgen.errors import UserError
 from jaxgen.interop import json_files
 from jaxgen.interop.entries import Kind, kind_of, misfit, shown
 from jaxgen.paths import Path
-from jaxgen.samplers import clipping, ddim, ddpm, deis, edm, lms, pndm, unipc
+from jaxgen.samplers import clipping, ddim, ddpm, deis, lms, pndm, unipc
 from jaxgen.samplers import dpm_solver as dpm
 from jaxgen.types import Array, Denoise, Step
 
@@ -637,7 +637,7 @@ def _method(config: _Config, path: Path, steps: int) -> Step:
     if kind == "PNDMScheduler":
         return pndm(path, runge_kutta=not config["skip_prk_steps"])
     if kind == "HeunDiscreteScheduler":
-        return edm(path)
+        return samplers.edm(path)
     if kind == "LMSDiscreteScheduler":
         return lms(path)
     order = config.one_of("solver_order", 2, 3, 1)

@@ -26,7 +26,7 @@ from jaxgen.losses.autoencoding import (
 from jaxgen.losses.diffusion import denoising, hybrid, split_variance
 from jaxgen.losses.interpolants import bridge_matching
 from jaxgen.losses.likelihood import bernoulli, categorical, discretised_gaussian, discretised_logistic, gaussian
-from jaxgen.losses.matching import flow_matching, logit_normal, uniform_time
+from jaxgen.losses.matching import flow_matching
 from jaxgen.losses.mean_flow import adaptively_weighted, interval_times, mean_flow
 from jaxgen.losses.perceptual import perceptual_distance
 from jaxgen.losses.score_matching import (
@@ -35,7 +35,14 @@ from jaxgen.losses.score_matching import (
     likelihood_weight,
     sliced_score_matching,
 )
-from jaxgen.losses.times import low_discrepancy, noise_levels, spread_time, uniform_log_snr
+from jaxgen.losses.times import (
+    logit_normal,
+    low_discrepancy,
+    noise_levels,
+    spread_time,
+    uniform_log_snr,
+    uniform_time,
+)
 from jaxgen.losses.variational import Bound, continuous_bound, discrete_bound, step_bound
 
 __all__ = [

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxgen import draws
-from jaxgen.losses.matching import flow_matching, uniform_time
+from jaxgen.losses.matching import flow_matching
+from jaxgen.losses.times import uniform_time
 from jaxgen.losses.variational import step_bound
 from jaxgen.paths import Path, convert, perturb
 from jaxgen.types import Array, Key

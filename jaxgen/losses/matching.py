@@ -2,57 +2,12 @@
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 
 from jaxgen import draws
+from jaxgen.losses.times import uniform_time
 from jaxgen.paths import Path, convert, perturb, view
 from jaxgen.types import Array, Key
-
-
-def uniform_time(path: Path, key: Key, n: int) -> Array:
-    """Times spread evenly over the path, ``t_noise`` included and ``t_data`` left out (where rates may be infinite).
-
-    Args:
-        path: the path.
-        key: a key, or keys ``[n]``.
-        n: how many.
-
-    Returns:
-        Float32 ``[n]``.
-
-    Example:
-        >>> from jaxgen.paths import rectified
-        >>> uniform_time(rectified(), jax.random.key(0), 3).shape
-        (3,)
-    """
-    return path.t_noise + (path.t_data - path.t_noise) * draws.uniform(key, (n,))
-
-
-def logit_normal(mean: float = 0.0, scale: float = 1.0) -> Callable[[Path, Key, int], Array]:
-    """Times whose logit, as a fraction of the way from noise to data, is normal: more of the middle, fewer ends.
-
-    Args:
-        mean: of the logit; above 0 leans towards the data.
-        scale: standard deviation of the logit.
-
-    Returns:
-        A sampler of times ``(path, key, n) -> [n]``, for the argument `time` of `flow_matching`.
-
-    Reference:
-        Esser et al. 2024, "Scaling rectified flow transformers for high-resolution image synthesis", eq. 19.
-
-    Example:
-        >>> from jaxgen.paths import rectified
-        >>> logit_normal(scale=0.5)(rectified(), jax.random.key(0), 3).shape
-        (3,)
-    """
-
-    def time(path: Path, key: Key, n: int) -> Array:
-        fraction = jax.nn.sigmoid(mean + scale * draws.normal(key, (n,)))
-        return path.t_noise + (path.t_data - path.t_noise) * fraction
-
-    return time
 
 
 def flow_matching(
@@ -98,6 +53,7 @@ def flow_matching(
         Ho et al. 2020, "Denoising diffusion probabilistic models", eq. 14, for the noise.
 
     Example:
+        >>> import jax
         >>> from jaxgen.paths import rectified
         >>> x = jnp.ones((4, 8, 8, 1))
         >>> loss = flow_matching(lambda x_t, t: 0 * x_t, rectified(), jax.random.key(0), x, noise=jnp.zeros_like(x))

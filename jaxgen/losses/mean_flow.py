@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxgen import draws
-from jaxgen.losses.matching import logit_normal
+from jaxgen.losses.times import logit_normal
 from jaxgen.paths import Path, perturb, view
 from jaxgen.types import Array, Key
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from jaxgen import divergence
-from jaxgen.losses.matching import flow_matching, uniform_time
+from jaxgen.losses.matching import flow_matching
+from jaxgen.losses.times import uniform_time
 from jaxgen.paths import Path, squared_diffusion
 from jaxgen.types import Array, Key
 

@@ -76,7 +76,7 @@ def hausdorff95(prediction, target, *, spacing: Spacing = 1.0, percentile: float
     Returns:
         float64 ``[b]`` in the unit of `spacing`; infinite where one mask is empty, NaN where both are. A mean over the
         finite ones would favour the method that misses the hardest objects: count the infinite ones, and average with
-        a penalty in their place (`image_diagonal`), as `jaxgen.medical.segmentation_scores.score_masks` does.
+        a penalty in their place (`image_diagonal`), as `jaxgen.medical.segmentation.scores.score_masks` does.
 
     Raises:
         ValueError: if the shapes differ, or a mask holds NaN or infinity.

@@ -15,6 +15,7 @@ from jaxgen.samplers.euler_maruyama import euler_maruyama
 from jaxgen.samplers.langevin import annealed_langevin, predictor_corrector, reverse_diffusion
 from jaxgen.samplers.lms import lms
 from jaxgen.samplers.pndm import pndm
+from jaxgen.samplers.renewal import renewal
 from jaxgen.samplers.steps import Sample, ddim, denoiser, euler, from_velocity, heun, midpoint, runge_kutta4, start
 from jaxgen.samplers.unipc import unipc
 
@@ -45,6 +46,7 @@ __all__ = [
     "midpoint",
     "pndm",
     "predictor_corrector",
+    "renewal",
     "repaint",
     "replacement",
     "reverse_diffusion",

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxgen import draws
 from jaxgen.paths import Path
 from jaxgen.samplers.steps import Sample, ddim, remaining_noise, start
-from jaxgen.types import Array, Denoise, Key, NoiseLaw, Step
+from jaxgen.types import Array, Denoise, Key, NoiseDistribution, Step
 
 
 def ddpm(
-    path: Path, variance: str | Callable[[Array, Array], Array] = "small", *, noise: NoiseLaw = draws.normal
+    path: Path, variance: str | Callable[[Array, Array], Array] = "small", *, noise: NoiseDistribution = draws.normal
 ) -> Step:
     """DDPM ancestral sampling, between any two times of any path.
 

@@ -56,7 +56,7 @@ def carry(
         probes: ``[k, b, *shape]`` of `jaxgen.divergence.draw_probes` for Hutchinson's estimate of the divergence, held
             fixed along the way; None for the exact one, at as many derivatives as an example has dimensions.
         costs: whether to integrate the kinetic energy and the Jacobian's norm as well.
-        **options: of `solve_ode`: solver, steps or rtol and atol, adjoint; not `statistics`.
+        **options: of `solve_ode`: solver, steps or rtol and atol, adjoint.
 
     Returns:
         A `Carried`. Gradients flow to x and to what the velocity closes over.

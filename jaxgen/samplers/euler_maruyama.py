@@ -8,7 +8,7 @@ from jaxgen.samplers.steps import Sample, start
 from jaxgen.types import Array, Denoise, Key, Step
 
 
-def renewal(path: Path, t: Array, noise: float) -> Array:
+def noise_rate(path: Path, t: Array, noise: float) -> Array:
     """The squared diffusion of the reverse equation per unit of time, ``noise^2 g^2``.
 
     It is 0 where g is infinite (alpha = 0): x_t is noise alone there, and there is nothing that noise could renew.
@@ -23,7 +23,7 @@ def renewal(path: Path, t: Array, noise: float) -> Array:
 
     Example:
         >>> from jaxgen.paths import rectified
-        >>> float(renewal(rectified(), 0.5, 1.0)), float(renewal(rectified(), 0.0, 1.0))
+        >>> float(noise_rate(rectified(), 0.5, 1.0)), float(noise_rate(rectified(), 0.0, 1.0))
         (2.0, 0.0)
     """
     squared = squared_diffusion(path, t)
@@ -58,7 +58,7 @@ def euler_maruyama(path: Path, noise: float = 1.0) -> Step:
         x, x0 = state.x, denoise(state.x, t)
         moved = x + (s - t) * convert(path, x, t, x0, "x0", "velocity")
         if noise:
-            gained = jnp.abs(s - t) * renewal(path, t, noise)
+            gained = jnp.abs(s - t) * noise_rate(path, t, noise)
             spread = jnp.where(path.sigma(s) > 0, jnp.sqrt(gained), 0)
             score = (path.alpha(t) * x0 - x) / path.sigma(t) ** 2
             moved = moved + 0.5 * gained * score + spread * draws.normal(key, x.shape)

@@ -60,7 +60,7 @@ def log_prob(
         steps: the number of equal steps in u; None for steps that adapt to the error.
         rtol: relative tolerance of adaptive steps, 1e-5 if None.
         atol: absolute tolerance of adaptive steps, 1e-5 if None.
-        **options: further arguments of `solve_ode`; not `statistics`.
+        **options: further arguments of `solve_ode`.
 
     Returns:
         ``[b]`` nats, float32 (float64 for x in float64).

@@ -11,8 +11,8 @@ import numpy as np
 
 from jaxgen import draws
 from jaxgen.paths import Path, convert
-from jaxgen.samplers.euler_maruyama import renewal
-from jaxgen.samplers.ode import explicit
+from jaxgen.samplers.euler_maruyama import noise_rate
+from jaxgen.samplers.ode import Steps, explicit, finished
 from jaxgen.samplers.steps import Sample, ddim
 from jaxgen.types import Array, Denoise, Key, Params
 
@@ -101,7 +101,11 @@ def solve_sde(
         adjoint: a diffrax adjoint; None checkpoints every step.
 
     Returns:
-        The state at the last time, in float32 or wider.
+        The state at the last time, in float32 or wider. Inside of `jax.jit` and other transformations it is NaN where
+        the solver failed.
+
+    Raises:
+        UserError: outside of transformations, if the solver failed, or the times do not rise or fall strictly.
 
     Reference:
         Kidger 2021, "On neural differential equations", chapters 4 and 5; Foster, dos Reis & Strange 2023, "High order
@@ -137,11 +141,12 @@ def solve_sde(
         x,
         (params, direction),
         saveat=diffrax.SaveAt(t1=True),
-        stepsize_controller=diffrax.StepTo(clock),
+        stepsize_controller=Steps(clock),
         adjoint=adjoint or diffrax.RecursiveCheckpointAdjoint(checkpoints=steps),
         max_steps=steps,
+        throw=False,
     )
-    return solution.ys[0]
+    return finished(solution, clock)
 
 
 def reverse_sde(
@@ -188,12 +193,12 @@ def reverse_sde(
         x0 = denoise(y.astype(x.dtype), t)
         score = (path.alpha(t) * x0 - y) / path.sigma(t) ** 2
         u = convert(path, y, t, x0, "x0", "velocity")
-        return (u - towards * 0.5 * renewal(path, t, noise) * score).astype(dtype)
+        return (u - towards * 0.5 * noise_rate(path, t, noise) * score).astype(dtype)
 
     pure, held = explicit(drift, x.astype(dtype), grid[0])
     near = solve_sde(
         pure,
-        lambda _, y, t: jnp.sqrt(renewal(path, t, noise)),
+        lambda _, y, t: jnp.sqrt(noise_rate(path, t, noise)),
         held,
         key,
         x.astype(dtype),

@@ -17,7 +17,7 @@ from jax import lax
 
 from jaxgen import draws
 from jaxgen.paths import Path, convert
-from jaxgen.types import Array, Denoise, Key, NoiseLaw, Step
+from jaxgen.types import Array, Denoise, Key, NoiseDistribution, Step
 
 
 class Sample(NamedTuple):
@@ -213,7 +213,7 @@ def remaining_noise(path: Path, t, s) -> Array:
     return jnp.asarray(path.sigma(s) * path.alpha(t) / (path.sigma(t) * path.alpha(s)))
 
 
-def ddim(path: Path, eta: float = 0.0, *, noise: NoiseLaw = draws.normal) -> Step:
+def ddim(path: Path, eta: float = 0.0, *, noise: NoiseDistribution = draws.normal) -> Step:
     """DDIM: holds x0 and the noise found at x_t fixed over the step, and renews a part of the noise.
 
     ``x_s = alpha_s x0 + sqrt(sigma_s^2 - c^2) (x_t - alpha_t x0) / sigma_t + c z``, with

@@ -10,7 +10,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.config import RunConfig
+from jaxgen import figures
+from jaxgen.baselines import gaussian_images
+from jaxgen.config import RunConfig, nearest
 from jaxgen.data import Everything, most_of
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run, StageSpec
@@ -22,8 +24,9 @@ from jaxgen.metrics import (
     memorisation_ratio,
     nearest_neighbours,
     precision_recall,
+    within_class_distance,
 )
-from jaxgen.tasks import features, figures, images, presets
+from jaxgen.tasks import features, images, presets
 from jaxgen.types import Array, Key
 
 MOST_TRAIN = 5000
@@ -52,6 +55,7 @@ SMOKE: presets.Changes = {
     "feature_channels": (8,),
 }
 FULL: presets.Changes = {**presets.FULL, "samples": 10_000, "feature_steps": 10_000, "precision": "bfloat16"}
+DEFAULTS = {"small": SMALL, "smoke": SMOKE, "full": FULL}
 
 
 def experiment(
@@ -65,7 +69,7 @@ def experiment(
     evaluate: Callable[[Run], Evaluation],
     draw: Callable[[Run, Key, int], np.ndarray] | None = None,
     caption: str = "Images drawn by the model.",
-    baseline: str = "gaussian",
+    defaults: Mapping[str, presets.Changes] = DEFAULTS,
     **others: Any,
 ) -> Experiment:
     """An experiment that draws images; the feature extractor is its first stage.
@@ -80,7 +84,7 @@ def experiment(
         evaluate: ``evaluate(run)``, with `compare` most of the time.
         draw: ``draw(run, key, n) -> images``, for ``jaxgen sample``; None if `sample` says otherwise.
         caption: of those images.
-        baseline: the method that the others are compared with.
+        defaults: what each preset changes in all experiments of the task.
         **others: fields of `Experiment` that differ from those of every image experiment.
     """
     if draw is not None:
@@ -90,29 +94,32 @@ def experiment(
         "measure": images.measure_images,
         "facts": images.ImageFacts,
         "examples": images.example_images,
+        "baseline": "gaussian",
         **others,
     }
     return Experiment(
         name=name,
         summary=summary,
         data=data,
-        presets=make_presets(config, presets),
+        presets=make_presets(config, presets, defaults),
         stages=(features.STAGE, *stages),
         evaluate=evaluate,
-        baseline=baseline,
         **fields,
     )
 
 
-def make_presets(config: type[RunConfig], changes: Mapping[str, presets.Changes]) -> dict[str, RunConfig]:
+def make_presets(
+    config: type[RunConfig], changes: Mapping[str, presets.Changes], defaults: Mapping[str, presets.Changes] = DEFAULTS
+) -> dict[str, RunConfig]:
     """The presets of an experiment that draws images."""
-    return presets.make(config, changes, small=SMALL, smoke=SMOKE, full=FULL)
+    return presets.make(config, changes, **defaults)
 
 
 class RealImages:
     """The real images that samples are compared with.
 
     Attributes:
+        extract: the feature extractor.
         train: training images ``[n, h, w, c]`` in [-1, 1], at most 5000.
         train_features: their features.
         held_out: test and validation images, as many as samples are drawn; of other data all test images.
@@ -125,6 +132,7 @@ class RealImages:
 
     def __init__(self, run: Run, extract: features.Features):
         config, splits = run.config, run.splits
+        self.extract = extract
         self.train = images.real_images(run, splits.train, MOST_TRAIN)["image"]
         unseen = (splits.test,) if isinstance(config.data, Everything) else (splits.test, splits.validation)
         parts = [images.real_images(run, part) for part in unseen]
@@ -142,6 +150,12 @@ class RealImages:
 class Comparison:
     """Sets of samples, a fitted Gaussian's and held-out images, with the metrics of each.
 
+    Args:
+        run: the run.
+        draw: ``draw(n)``, n images of each method by its name.
+        gaussian: add images of a Gaussian fitted to the training images.
+        real: the real images, where they are at hand.
+
     Attributes:
         run: the run.
         extract: the feature extractor.
@@ -150,9 +164,16 @@ class Comparison:
         metrics: the metrics of each set.
     """
 
-    def __init__(self, run: Run, draw: Callable[[int], Mapping[str, np.ndarray]], *, gaussian: bool = True):
-        self.run, self.extract = run, features.Features(run)
-        self.real = RealImages(run, self.extract)
+    def __init__(
+        self,
+        run: Run,
+        draw: Callable[[int], Mapping[str, np.ndarray]],
+        *,
+        gaussian: bool = True,
+        real: RealImages | None = None,
+    ):
+        self.run, self.real = run, real or RealImages(run, features.Features(run))
+        self.extract = self.real.extract
         self.sets = dict(draw(self.real.count))
         if gaussian:
             self.sets["gaussian"] = gaussian_images(self.real.train, self.real.count, run.config.seed)
@@ -186,6 +207,23 @@ class Comparison:
             "coverage": float(coverage),
         }
 
+    def accuracy(self, samples: np.ndarray, label: np.ndarray) -> float:
+        """The share of samples that the classifier takes for their class; NaN if any diverged."""
+        return NAN if diverged(samples) else float(np.mean(self.extract.classes(samples) == label))
+
+    def of_classes(self, label: np.ndarray) -> dict[str, dict[str, float]]:
+        """Accuracy and diversity of each set: of samples of the classes ``[n]``, and of held-out images."""
+        found = {}
+        for name, samples in self.sets.items():
+            known = self.real.label if name == "held-out images" else label
+            assert known is not None  # data without labels were refused
+            several = np.bincount(known).max() > 1
+            found[name] = {
+                "accuracy": self.accuracy(samples, known),
+                "diversity": within_class_distance(self.extract(samples), known) if several else 0.0,
+            }
+        return found
+
     def neighbours(self, samples: np.ndarray) -> Figure:
         """Samples above the training images nearest to them."""
         _, index = nearest_neighbours(_flat(np.nan_to_num(samples)), _flat(self.real.train))
@@ -216,10 +254,7 @@ class Comparison:
             chosen: settings chosen on validation data.
         """
         shown = shown or next(iter(self.sets))
-        merged: dict[str, Any] = {name: {**found} for name, found in self.metrics.items()}
-        for name, more in metrics.items():
-            merged[name] = {**merged.get(name, {}), **more} if isinstance(more, Mapping) else more
-        merged["images"] = self.real.count
+        merged = joined(self.metrics, metrics, {"images": self.real.count})
         made = {
             "samples": _grid(self.sets[shown][:40], caption),
             "beside": _rows({name: x[:8] for name, x in self.sets.items()}, "Samples, baseline, and real test images."),
@@ -242,12 +277,49 @@ class Comparison:
 _grid, _rows = figures.grid, figures.rows  # `figures` is an argument of `evaluation`
 
 
-def gaussian_images(train: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """The baseline: images drawn from a Gaussian with the mean and the covariance of the training images."""
-    flat = train.reshape(len(train), -1).astype(np.float64)
-    mean = flat.mean(0)
-    weights = np.random.default_rng(seed).standard_normal((n, len(flat))) / np.sqrt(max(1, len(flat) - 1))
-    return np.clip(mean + weights @ (flat - mean), -1, 1).reshape(n, *train.shape[1:]).astype(np.float32)
+def fidelity_against_diversity(
+    metrics: Mapping[str, Mapping[str, float]], scales: Mapping[str, Sequence[float]]
+) -> Figure:
+    """Accuracy against diversity (`Comparison.of_classes`) of sets called ``"method scale"`` and of held-out images."""
+    sets = {method: [metrics[f"{method} {scale:g}"] for scale in of_one] for method, of_one in scales.items()}
+    sets["held-out images"] = [metrics["held-out images"]]
+    return figures.curves(
+        {name: ([row["diversity"] for row in rows], [row["accuracy"] for row in rows]) for name, rows in sets.items()},
+        "Fidelity against diversity as the scale of guidance grows (numbers at the points).",
+        x="diversity: mean distance within a class",
+        y="fidelity: share taken for the asked class",
+        notes={method: [f"{scale:g}" for scale in of_one] for method, of_one in scales.items()},
+    )
+
+
+def joined(*tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables of metrics as one: what several say of a method stands together.
+
+    Example:
+        >>> joined({"gan": {"frechet": 1.0}}, {"gan": {"psnr": 20.0}, "images": 8})
+        {'gan': {'frechet': 1.0, 'psnr': 20.0}, 'images': 8}
+    """
+    made: dict[str, Any] = {}
+    for table in tables:
+        for name, found in table.items():
+            made[name] = {**made.get(name, {}), **found} if isinstance(found, Mapping) else found
+    return made
+
+
+def chosen_name(flag: str, name: str, offered: Sequence[str]) -> str:
+    """One of the names on offer, whose spaces may be typed as underscores.
+
+    Raises:
+        UserError: if it is none of them; the message names the flag and the nearest.
+
+    Example:
+        >>> chosen_name("--sampler", "probability_flow", ["ddim", "probability flow"])
+        'probability flow'
+    """
+    typed = {one.replace(" ", "_"): one for one in offered}
+    if name.replace(" ", "_") not in typed:
+        raise UserError(f"{flag} must be one of {', '.join(typed)}, got {name!r}{nearest(name, list(typed))}")
+    return typed[name.replace(" ", "_")]
 
 
 def cut(x: Array) -> Array:
@@ -283,6 +355,10 @@ def _flat(x: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), -1)
 
 
+OF_CLASSES = {
+    "accuracy": Metric("Asked class", "higher", "share that a classifier of real images takes for the asked class"),
+    "diversity": Metric("Diversity", "higher", "mean distance of two images of a class, in features"),
+}
 DESCRIBE = {
     "frechet": Metric("Frechet distance", "lower", "to the training images, in features"),
     "kernel": Metric("Kernel distance", "lower", "unbiased squared MMD, cubic kernel, in features"),

@@ -20,6 +20,17 @@ HO_256: dict[str, Any] = {
     "patch": 1,
 }
 """The network for 256 pixels of Ho et al. 2020, "Denoising diffusion probabilistic models", appendix B."""
+HO_TRAINING: dict[str, Any] = {
+    "path": "linear",
+    "prediction": "noise",
+    "steps": 1_200_000,
+    "batch_size": 64,
+    "learning_rate": 2e-5,
+    "warmup_steps": 5000,
+    "schedule": "constant",
+    "optimizer": "adam",
+}
+"""How they train it."""
 DHARIWAL_64: dict[str, Any] = {
     "size": 64,
     "channels": (192, 384, 576, 768),
@@ -30,6 +41,26 @@ DHARIWAL_64: dict[str, Any] = {
     "patch": 1,
 }
 """The network for 64 pixels of Dhariwal & Nichol 2021, "Diffusion models beat GANs on image synthesis", table 4."""
+
+SONG_32: dict[str, Any] = {
+    "size": 32,
+    "channels": (128, 256, 256, 256),
+    "blocks": 4,
+    "attention": (1,),
+    "head_width": 256,
+    "dropout": 0.1,
+    "residual_resampling": True,
+    "adaptive": False,
+    "patch": 1,
+}
+"""DDPM++ for 32 pixels of Song et al. 2021, "Score-based generative modeling through SDEs"."""
+SONG_TRAINING: dict[str, Any] = {
+    "steps": 1_300_000,
+    "batch_size": 128,
+    "learning_rate": 2e-4,
+    "warmup_steps": 5000,
+}
+"""How they train it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,14 +79,17 @@ class UNetConfig(ImageConfig):
     def __post_init__(self) -> None:
         """Check every field, and those that must fit each other."""
         super().__post_init__()
-        multiple = self.patch * 2 ** (len(self.channels) - 1)
-        if self.size % multiple:
-            raise UserError(
-                f"--size must be a multiple of {multiple} with this --patch and these levels, got {self.size}"
-            )
-        if self.attention and max(self.attention) >= len(self.channels):
-            last = len(self.channels) - 1
-            raise UserError(f"--attention must name levels from 0 to {last}, got {max(self.attention)}")
+        check_levels(self.size, self.patch, self.channels, self.attention)
+
+
+def check_levels(size: int, patch: int, channels: Widths, attention: Widths | None) -> None:
+    """Refuse a size that the levels do not divide, and attention on a level that is not there."""
+    last = len(channels) - 1
+    multiple = patch * 2**last
+    if size % multiple:
+        raise UserError(f"--size must be a multiple of {multiple} with this --patch and these levels, got {size}")
+    if attention and max(attention) > last:
+        raise UserError(f"--attention must name levels from 0 to {last}, got {max(attention)}")
 
 
 def network(run: Run, *, classes: int | None = None, image_channels: int | None = None) -> Net:

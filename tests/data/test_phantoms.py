@@ -165,19 +165,19 @@ def test_readings_are_nested_discs_and_one_empty_mask():
         assert not masks[2][[0, -1]].any()
         assert not masks[2][:, [0, -1]].any()
         areas = masks.sum((1, 2)) / masks[0].sum()
-        np.testing.assert_allclose(areas, phantoms.READER_SCALES**2, atol=0.12)
+        np.testing.assert_allclose(areas, phantoms.RATER_SCALES**2, atol=0.12)
         np.testing.assert_array_equal(example["sdfs"] <= 0, masks)
-        np.testing.assert_array_equal(example["mask"], example["masks"][example["reader"]])
-        np.testing.assert_array_equal(example["sdf"], example["sdfs"][example["reader"]])
-        np.testing.assert_array_equal(example["law"], phantoms.READER_LAW)
+        np.testing.assert_array_equal(example["mask"], example["masks"][example["rater"]])
+        np.testing.assert_array_equal(example["sdf"], example["sdfs"][example["rater"]])
+        np.testing.assert_array_equal(example["rater_probabilities"], phantoms.RATER_PROBABILITIES)
 
 
 def test_the_reader_is_drawn_from_the_law_whatever_the_image():
     n = 1500
     examples = [phantoms.ambig2d(7, i, 16) for i in range(n)]
-    reader = np.array([e["reader"] for e in examples])
+    reader = np.array([e["rater"] for e in examples])
     shares = np.bincount(reader, minlength=4) / n
-    np.testing.assert_allclose(phantoms.READER_LAW.sum(), 1, rtol=1e-6)
-    assert (np.abs(shares - phantoms.READER_LAW) < 4 * np.sqrt(phantoms.READER_LAW / n)).all()
+    np.testing.assert_allclose(phantoms.RATER_PROBABILITIES.sum(), 1, rtol=1e-6)
+    assert (np.abs(shares - phantoms.RATER_PROBABILITIES) < 4 * np.sqrt(phantoms.RATER_PROBABILITIES / n)).all()
     size = np.array([e["masks"][0].sum() for e in examples])
     assert abs(np.corrcoef(size, reader)[0, 1]) < 4 / np.sqrt(n)

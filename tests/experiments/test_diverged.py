@@ -14,7 +14,7 @@ from experiments.studies import sampler_speed, trilemma
 from jaxgen.app.cli import main
 from jaxgen.experiment import Run
 from jaxgen.metrics import sample_uncertainty, sample_widening
-from jaxgen.tasks import exact_mixture as exact
+from jaxgen.metrics import sampler_error as exact
 from jaxgen.tasks.best import highest, lowest
 from jaxgen.tasks.old import sample_quality as judging
 from jaxgen.tasks.reconstruction import posterior

@@ -11,10 +11,10 @@ import pytest
 import scipy.stats
 
 from experiments.generation import ddpm, guidance, image_to_image, score_sde
+from jaxgen import baselines
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 from jaxgen.tasks.old import images
-from jaxgen.tasks.old import likelihood as dequantised
 from jaxgen.tasks.old.networks import network
 
 NAMES = ("ddpm", "guidance", "image_to_image", "score_sde")
@@ -96,7 +96,7 @@ def test_every_preset_traces_a_training_step(preset, precision):
 def test_the_gaussian_baseline_has_the_mean_and_the_covariance_of_the_images():
     rng = np.random.default_rng(0)
     train = 0.2 * rng.normal(size=(50, 2, 2, 1)) @ np.ones((1, 1)) + 0.1
-    drawn = images.gaussian_images(train, 20_000, 0).reshape(-1, 4)
+    drawn = baselines.gaussian_images(train, 20_000, 0).reshape(-1, 4)
     flat = train.reshape(-1, 4)
     np.testing.assert_allclose(drawn.mean(0), flat.mean(0), atol=4 * 0.25 / np.sqrt(20_000))
     np.testing.assert_allclose(np.cov(drawn.T), np.cov(flat.T), atol=0.003)
@@ -115,7 +115,7 @@ def test_the_gaussian_s_log_density_is_that_of_its_directions():
     mixing = rng.normal(size=(3, 8))
     draw = lambda n: (rng.normal(size=(n, 3)) @ mixing + 0.1 * rng.normal(size=(n, 8))).reshape(n, 2, 4, 1)  # noqa: E731
     train, validation, x = draw(4000), draw(500), draw(5)
-    found = dequantised.gaussian_log_prob(train, validation, x)
+    found = baselines.gaussian_log_prob(train, validation, x)
     flat = train.reshape(-1, 8)
     fitted = scipy.stats.multivariate_normal(flat.mean(0), np.cov(flat.T, bias=True))
     np.testing.assert_allclose(found, fitted.logpdf(x.reshape(-1, 8)), atol=0.2)

@@ -12,7 +12,7 @@ from experiments.reconstruction import kspace_cold_diffusion as experiment
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run
-from jaxgen.medical import kspace_cold_diffusion as cold
+from jaxgen.medical.reconstruction import kspace_cold_diffusion as cold
 from tests.experiments.traces import check_training_step
 
 

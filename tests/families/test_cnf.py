@@ -1,12 +1,15 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxgen.data import planar
 from jaxgen.families import cnf_model
 from jaxgen.nets import mlp
 from jaxgen.samplers.continuous_flow import carry
+from jaxgen.train import make_train_step
+from jaxgen.train.state import init_state
 from jaxgen.types import Net
 from tests.families.planar import points, train
 
@@ -114,3 +117,13 @@ def test_regularisation_makes_the_flow_cheaper():
         way = carry(velocity, points(law, 500, 1), 1.0, 0.0, costs=True, solver="midpoint", steps=8)
         costs.append(float(way.kinetic.mean()))
     assert costs[1] < 0.8 * costs[0]
+
+
+@pytest.mark.parametrize("trace", ["exact", "hutchinson"])
+def test_a_training_step_compiles_for_accelerators(trace):
+    model = cnf_model(mlp(2, widths=(8,)), (2,), data="x", trace=trace, kinetic=0.1, jacobian=0.1, steps=2)
+    optimizers = {"net": optax.adam(1e-3)}
+    state = jax.eval_shape(lambda key: init_state(model, optimizers, key, {"x": X}), jax.random.key(0))
+    traced = jax.jit(make_train_step(model, optimizers, ema_decay=0.9)).trace(state, {"x": X})
+    assert "callback" not in str(traced.jaxpr)
+    traced.lower(lowering_platforms=("cuda", "tpu"))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.medical.conditional import conditional_net
+from jaxgen.medical.segmentation.conditional import conditional_net
 from jaxgen.nets import unet
 
 torch = pytest.importorskip("torch")

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.samplers.ode import solve_ode
+from jaxgen.errors import UserError
+from jaxgen.samplers.ode import solve_ode, solve_ode_counted
 
 
 def velocity(params, x, t):
@@ -46,7 +47,7 @@ def test_fixed_euler_is_the_plain_loop():
     y, steps = x, 7
     for i in range(steps):
         y = y + (-1.5 * y + i / steps) / steps
-    end, took = solve_ode(velocity, {"rate": -1.5}, x, 0.0, 1.0, solver="euler", steps=steps, statistics=True)
+    end, took = solve_ode_counted(velocity, {"rate": -1.5}, x, 0.0, 1.0, solver="euler", steps=steps)
     np.testing.assert_allclose(end, y, rtol=1e-6)
     assert (int(took["steps"]), int(took["evaluations"])) == (7, 7)
 
@@ -54,7 +55,7 @@ def test_fixed_euler_is_the_plain_loop():
 @pytest.mark.parametrize("steps", [1, 49])
 def test_the_last_of_the_fixed_steps_ends_exactly(steps):
     """Steps of equal length added up in float32 may miss the end; times looked up do not."""
-    _, took = solve_ode(velocity, {"rate": 0.1}, jnp.ones(1), 0.1, 0.7, solver="euler", steps=steps, statistics=True)
+    _, took = solve_ode_counted(velocity, {"rate": 0.1}, jnp.ones(1), 0.1, 0.7, solver="euler", steps=steps)
     assert int(took["steps"]) == steps
 
 
@@ -66,7 +67,7 @@ def test_evaluations_are_counted(solver, steps):
         jax.debug.callback(lambda t: calls.append(float(t)), t)
         return jnp.cos(9 * t) * x
 
-    end, took = solve_ode(counted, None, jnp.ones(3), 0.0, 1.0, solver=solver, steps=steps, statistics=True)
+    end, took = solve_ode_counted(counted, None, jnp.ones(3), 0.0, 1.0, solver=solver, steps=steps)
     end.block_until_ready()
     jax.effects_barrier()
     # diffrax may or may not spend up to two on the choice of the first step.
@@ -111,7 +112,7 @@ def test_trees_and_types():
 
 
 def test_any_diffrax_solver():
-    end, took = solve_ode(velocity, {"rate": -1.5}, jnp.ones(1), 0, 1, solver=diffrax.Kvaerno3(), statistics=True)
+    end, took = solve_ode_counted(velocity, {"rate": -1.5}, jnp.ones(1), 0, 1, solver=diffrax.Kvaerno3())
     np.testing.assert_allclose(end, exact(-1.5, 1.0, 0, 1), rtol=1e-3)
     assert set(took) == {"steps"}
 
@@ -128,3 +129,35 @@ def test_any_diffrax_solver():
 def test_errors(options, message):
     with pytest.raises(ValueError, match=message):
         solve_ode(velocity, {"rate": 1.0}, jnp.ones(1), 0.0, 1.0, **options)
+
+
+def explodes(params, x, t):
+    return params * x**2  # from 1, infinite at t = 1
+
+
+@pytest.mark.parametrize(
+    ("solve", "message"),
+    [
+        (lambda rate: solve_ode(explodes, rate, jnp.ones(2), 0.0, 2.0), "4096 steps"),
+        (lambda rate: solve_ode(explodes, rate, jnp.ones(2), 0.5, 0.5, steps=3), "rise or fall"),
+    ],
+    ids=["too many steps", "no time"],
+)
+def test_a_failure_is_an_error_outside_of_compiled_programs_and_nan_inside(solve, message):
+    with pytest.raises(UserError, match=message):
+        solve(1.0)
+    assert np.isnan(jax.jit(solve)(1.0)).all()
+
+
+PROGRAMS = {
+    "fixed": lambda rate: solve_ode(velocity, {"rate": rate}, jnp.ones(2), 0.0, 1.0, steps=4).sum(),
+    "adaptive": lambda rate: solve_ode(velocity, {"rate": rate}, jnp.ones(2), 0.0, 1.0).sum(),
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+@pytest.mark.parametrize("wrt", [lambda f: f, jax.grad], ids=["value", "gradient"])
+def test_compiles_for_accelerators_without_a_call_back_to_python(program, wrt):
+    traced = jax.jit(wrt(program)).trace(0.5)
+    assert "callback" not in str(traced.jaxpr)
+    traced.lower(lowering_platforms=("cuda", "tpu"))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxgen import paths
+from jaxgen.errors import UserError
 from jaxgen.samplers import euler_maruyama, grids, sample
 from jaxgen.samplers.sde import _Increments, reverse_sde, solve_sde
 from tests.samplers import oracles
@@ -113,3 +114,22 @@ def test_gradients_reach_what_the_denoiser_holds_and_types_stay():
 def test_one_step_is_refused():
     with pytest.raises(ValueError, match="at least 2 steps"):
         reverse_sde(PATH, lambda x, t: x, jax.random.key(0), jnp.ones(2), jnp.array([1.0, 0.0]))
+
+
+def test_a_grid_that_turns_back_is_an_error_outside_of_compiled_programs_and_nan_inside():
+    def solve(x):
+        return solve_sde(drift, diffusion, -1.0, jax.random.key(0), x, jnp.array([0.0, 0.6, 0.3, 1.0]))
+
+    with pytest.raises(UserError, match="rise or fall"):
+        solve(jnp.ones(2))
+    assert np.isnan(jax.jit(solve)(jnp.ones(2))).all()
+
+
+@pytest.mark.parametrize("solver", [None, diffrax.ShARK()], ids=["euler", "shark"])
+def test_compiles_for_accelerators_without_a_call_back_to_python(solver):
+    def draw(key, x):
+        return reverse_sde(PATH, lambda x, t: 0 * x, key, x, grids.uniform(PATH, 4), solver=solver)
+
+    traced = jax.jit(draw).trace(jax.random.key(0), jnp.ones(2))
+    assert "callback" not in str(traced.jaxpr)
+    traced.lower(lowering_platforms=("cuda", "tpu"))

@@ -243,7 +243,7 @@ def test_frequencies_norms_and_transforms_keep_their_digits():
 def test_any_network_in_bfloat16_serves_a_loss_on_complex_images():
     """A network of one's own that answers in bfloat16: complex numbers are made of float32 nevertheless."""
     from jaxgen.imaging.sampling_masks import random_mask
-    from jaxgen.medical.kspace_cold_diffusion import kspace_cold_diffusion_model
+    from jaxgen.medical.reconstruction.kspace_cold_diffusion import kspace_cold_diffusion_model
 
     mask = functools.partial(random_mask, shape=(8, 8), acceleration=2)
     net = Net(lambda key, x, t: {"kernel": jnp.ones(())}, lambda params, x, t, key=None: params["kernel"] * x)

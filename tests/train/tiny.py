@@ -111,12 +111,13 @@ def sgd_stage(steps=5):
     return make_stage(steps, optax.sgd(0.5, momentum=0.9))
 
 
-def train(folder, steps=10, stage=None, feed=None, reporter=None, constants=None, **config):
+def train(folder, steps=10, stage=None, feed=None, reporter=None, constants=None, evaluator=None, **config):
     config = Config(**config)
     Path(folder).mkdir(parents=True, exist_ok=True)
     feed = feed or Feed(batch_size=config.batch_size, seed=config.seed)
     reporter = reporter or Reporter(folder if jax.process_index() == 0 else None, quiet=True)
-    return train_stage(stage or make_stage(steps), feed, config, folder, constants or {"scale": 127.5}, reporter)
+    stage, constants = stage or make_stage(steps), constants or {"scale": 127.5}
+    return train_stage(stage, feed, config, folder, constants, reporter, evaluator=evaluator)
 
 
 def read_log(folder):

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from jaxgen.data.phantoms.ambiguous import READER_LAW, READER_SCALES, ambig2d
+from jaxgen.data.phantoms.ambiguous import RATER_PROBABILITIES, RATER_SCALES, ambig2d
 from jaxgen.data.phantoms.brain import CLASS_NAMES, CONTRASTS, LESIONS, TISSUES, Lesion, brain2d, brain_classes
 from jaxgen.data.phantoms.cells import cells2d
 from jaxgen.data.phantoms.glands import glands2d
@@ -20,8 +20,8 @@ __all__ = [
     "ORGANS",
     "Lesion",
     "PHANTOMS",
-    "READER_LAW",
-    "READER_SCALES",
+    "RATER_PROBABILITIES",
+    "RATER_SCALES",
     "TISSUES",
     "PhantomSource",
     "ambig2d",

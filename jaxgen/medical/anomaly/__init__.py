@@ -4,20 +4,27 @@ from jaxgen.medical.anomaly.baselines import (
     Detector,
     Residual,
     intensity,
-    principal_components,
     principal_residual,
     z_map,
 )
-from jaxgen.medical.anomaly.counterfactual import Pair, classifier_free_pair, dynamic_normalisation, translate
+from jaxgen.medical.anomaly.counterfactual import (
+    Pair,
+    classifier_free_pair,
+    classifier_pair,
+    dynamic_normalisation,
+    label_pair,
+    translate,
+)
 from jaxgen.medical.anomaly.detection import (
     CaseCounts,
     Detection,
     average_precision_gain,
     average_precision_interval,
     case_counts,
-    judge,
+    evaluate_detection,
 )
 from jaxgen.medical.anomaly.gan_inversion import inversion_model, inversion_score
+from jaxgen.medical.anomaly.latent_healing import LatentHealing
 from jaxgen.medical.anomaly.latent_likelihood import (
     Healthy,
     calibrate,
@@ -27,13 +34,14 @@ from jaxgen.medical.anomaly.latent_likelihood import (
     unlikely,
 )
 from jaxgen.medical.anomaly.partial_diffusion import (
-    SIMPLEX_DEVIATION,
+    SIMPLEX_STD,
     coarse_covariance,
-    coarse_law,
+    make_coarse_noise,
+    make_simplex_noise,
     partial_diffusion,
-    simplex_law,
 )
 from jaxgen.medical.anomaly.patch_diffusion import box_masks, patch_diffusion, patch_diffusion_model, stitching_weights
+from jaxgen.medical.anomaly.saliency import saliency
 from jaxgen.medical.anomaly.scoring import (
     absolute_residual,
     brighter_residual,
@@ -54,9 +62,10 @@ __all__ = [
     "Detection",
     "Detector",
     "Healthy",
+    "LatentHealing",
     "Pair",
     "Residual",
-    "SIMPLEX_DEVIATION",
+    "SIMPLEX_STD",
     "absolute_residual",
     "average_precision_gain",
     "average_precision_interval",
@@ -65,12 +74,14 @@ __all__ = [
     "calibrate",
     "case_counts",
     "classifier_free_pair",
+    "classifier_pair",
     "clean",
     "coarse_covariance",
-    "coarse_law",
+    "make_coarse_noise",
     "dice_threshold",
     "dynamic_normalisation",
     "erode",
+    "evaluate_detection",
     "foreground",
     "gated_residual",
     "heal",
@@ -78,7 +89,7 @@ __all__ = [
     "intensity",
     "inversion_model",
     "inversion_score",
-    "judge",
+    "label_pair",
     "latent_divergence",
     "median_filter",
     "partial_diffusion",
@@ -86,10 +97,10 @@ __all__ = [
     "patch_diffusion",
     "patch_diffusion_model",
     "perceptual_residual",
-    "principal_components",
     "principal_residual",
     "remove_small",
-    "simplex_law",
+    "make_simplex_noise",
+    "saliency",
     "squared_residual",
     "stitching_weights",
     "translate",

@@ -1,64 +1,16 @@
 """What a method must beat: brightness, z-scores and principal components, each a function from images to maps."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
+from jaxgen.baselines import principal_components
 from jaxgen.medical.anomaly.scoring import absolute_residual
 
 Detector = Callable[[np.ndarray], np.ndarray]
 """``images [b, *spatial, c] -> map [b, *spatial]``, higher where more anomalous."""
 Residual = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """``(images [b, *spatial, c], what a model makes of them) -> map [b, *spatial]``."""
-
-
-class Principal(NamedTuple):
-    """Principal components: the linear autoencoder of least squared error.
-
-    Attributes:
-        mean: ``[d]``.
-        axes: ``[d, code]``, orthonormal columns.
-    """
-
-    mean: np.ndarray
-    axes: np.ndarray
-
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        """Codes ``[n, code]`` of images ``[n, *shape]``."""
-        return (x.reshape(len(x), -1) - self.mean) @ self.axes
-
-    def reconstruct(self, x: np.ndarray) -> np.ndarray:
-        """Images had back from their codes, within [-1, 1]."""
-        flat = self.mean + self.encode(x) @ self.axes.T
-        return np.clip(flat, -1, 1).reshape(x.shape).astype(np.float32)
-
-
-def principal_components(train: np.ndarray, code: int) -> Principal:
-    """The first principal components of a set of images; at most one fewer than there are images.
-
-    Args:
-        train: images ``[n, *shape]``.
-        code: how many components.
-
-    Returns:
-        The `Principal`.
-
-    Example:
-        >>> line = np.outer(np.linspace(-0.5, 0.5, 5), [0.6, 0.8])
-        >>> bool(np.allclose(principal_components(line, 1).reconstruct(line), line))
-        True
-    """
-    flat = train.reshape(len(train), -1).astype(np.float64)
-    mean = flat.mean(0)
-    flat = flat - mean
-    # From the smaller of the two Gram matrices: images have more pixels than there are images.
-    values, vectors = np.linalg.eigh(flat @ flat.T if len(flat) <= flat.shape[1] else flat.T @ flat)
-    kept = np.argsort(values)[::-1][: min(code, len(flat) - 1, flat.shape[1])]
-    axes = vectors[:, kept]
-    if len(flat) <= flat.shape[1]:
-        axes = flat.T @ axes / np.sqrt(np.maximum(values[kept], 1e-12))
-    return Principal(mean, axes)
 
 
 def intensity(x: np.ndarray) -> np.ndarray:
@@ -77,12 +29,12 @@ def intensity(x: np.ndarray) -> np.ndarray:
     return x.mean(-1)
 
 
-def z_map(train: np.ndarray, *, least_deviation: float = 0.04, residual: Residual = absolute_residual) -> Detector:
+def z_map(train: np.ndarray, *, least_std: float = 0.04, residual: Residual = absolute_residual) -> Detector:
     """How far each pixel lies from the mean of the healthy images there: ``mean_c |x - mean| / (deviation + least)``.
 
     Args:
         train: healthy images, aligned, ``[n, *spatial, c]``.
-        least_deviation: added to the deviation, so that the background counts little; in the unit of the images. Its
+        least_std: added to the deviation, so that the background counts little; in the unit of the images. Its
             default is 2 % of a range of 2.
         residual: of x and of the mean, both over that deviation; `jaxgen.medical.anomaly.brighter_residual` counts what
             is above the mean alone.
@@ -94,7 +46,7 @@ def z_map(train: np.ndarray, *, least_deviation: float = 0.04, residual: Residua
         >>> z_map(np.zeros((3, 2, 1)))(np.array([[[0.04], [0.08]]])).tolist()
         [[1.0, 2.0]]
     """
-    mean, deviation = train.mean(0), train.std(0) + least_deviation
+    mean, deviation = train.mean(0), train.std(0) + least_std
     return lambda x: residual(x / deviation, mean / deviation)
 
 

@@ -47,8 +47,8 @@ def _flat(score, mask) -> tuple[np.ndarray, np.ndarray]:
     return score.reshape(len(score), -1), mask.reshape(len(mask), -1)
 
 
-def judge(score, mask, *, threshold: float | None = None) -> Detection:
-    """Judge maps of anomalies by masks of lesions.
+def evaluate_detection(score, mask, *, threshold: float | None = None) -> Detection:
+    """Evaluate anomaly maps against lesion masks.
 
     Args:
         score: ``[n, *spatial]``, higher where more anomalous, ordered in its own precision.
@@ -63,7 +63,7 @@ def judge(score, mask, *, threshold: float | None = None) -> Detection:
         ValueError: if the shapes differ.
 
     Example:
-        >>> found = judge(np.array([[0.1, 0.9, 0.8, 0.7]]), np.array([[0, 1, 0, 1]]), threshold=0.85)
+        >>> found = evaluate_detection(np.array([[0.1, 0.9, 0.8, 0.7]]), np.array([[0, 1, 0, 1]]), threshold=0.85)
         >>> found.best_dice, round(found.dice, 3)
         (0.8, 0.667)
     """

@@ -167,7 +167,7 @@ def heal(step: Step, path: Path, denoise: Denoise, key: Key, z: Array, mask: Arr
     return sample(replacement(step, path, z, kept), denoise, step_key, noised, grid)
 
 
-def gated_residual(residual, mask, *, deviation: float = 1.0) -> np.ndarray:
+def gated_residual(residual, mask, *, std: float = 1.0) -> np.ndarray:
     """A residual that counts only round the places of the code that were healed.
 
     The mask is enlarged to the image linearly, smoothed, and multiplied: what the autoencoder blurs elsewhere is left
@@ -176,7 +176,7 @@ def gated_residual(residual, mask, *, deviation: float = 1.0) -> np.ndarray:
     Args:
         residual: ``[b, *spatial]``.
         mask: ``[b, *code's spatial]``, nonzero where healed.
-        deviation: of the Gaussian, in pixels of the image.
+        std: standard deviation of the Gaussian that smooths the mask, in pixels of the image.
 
     Returns:
         ``[b, *spatial]``.
@@ -185,9 +185,9 @@ def gated_residual(residual, mask, *, deviation: float = 1.0) -> np.ndarray:
         Pinaya et al. 2022, arXiv 2206.03461.
 
     Example:
-        >>> gated_residual(np.ones((1, 4)), np.array([[0, 1]]), deviation=0.0).tolist()
+        >>> gated_residual(np.ones((1, 4)), np.array([[0, 1]]), std=0.0).tolist()
         [[0.0, 0.25, 0.75, 1.0]]
     """
     residual = np.asarray(residual)
     gate = np.asarray(jax.image.resize(jnp.asarray(mask, jnp.float32), residual.shape, "linear"))
-    return residual * ndimage.gaussian_filter(gate, (0,) + (deviation,) * (residual.ndim - 1))
+    return residual * ndimage.gaussian_filter(gate, (0,) + (std,) * (residual.ndim - 1))

@@ -17,22 +17,22 @@ from jaxgen import draws
 from jaxgen.imaging.noise import coarse_noise, simplex_noise
 from jaxgen.paths import Path, perturb
 from jaxgen.samplers import sample
-from jaxgen.types import Array, Denoise, Key, NoiseLaw, Step
+from jaxgen.types import Array, Denoise, Key, NoiseDistribution, Step
 
-SIMPLEX_DEVIATION = 0.515
+SIMPLEX_STD = 0.515
 """Of the simplex noise of the published code, which is not scaled to 1."""
 
 
-def simplex_law(
-    wavelength: float = 64.0, *, octaves: int = 6, persistence: float = 0.8, deviation: float = 1.0
-) -> NoiseLaw:
+def make_simplex_noise(
+    wavelength: float = 64.0, *, octaves: int = 6, persistence: float = 0.8, std: float = 1.0
+) -> NoiseDistribution:
     """The law of simplex noise; its defaults are those of AnoDDPM but for the deviation.
 
     Args:
         wavelength: of the first octave, in pixels.
         octaves: how many, each of half the wavelength of the one before.
         persistence: the amplitude of an octave relative to the one before.
-        deviation: of the noise; `SIMPLEX_DEVIATION` is faithful to the published code.
+        std: standard deviation of the noise; `SIMPLEX_STD` is faithful to the published code.
 
     Returns:
         The law.
@@ -43,14 +43,14 @@ def simplex_law(
 
     Example:
         >>> import jax
-        >>> simplex_law(16.0)(jax.random.key(0), (2, 16, 16, 1)).shape
+        >>> make_simplex_noise(16.0)(jax.random.key(0), (2, 16, 16, 1)).shape
         (2, 16, 16, 1)
     """
     drawn = functools.partial(simplex_noise, octaves=octaves, persistence=persistence, wavelength=wavelength)
-    return lambda key, shape: deviation * drawn(key, shape)
+    return lambda key, shape: std * drawn(key, shape)
 
 
-def coarse_law(cells: int) -> NoiseLaw:
+def make_coarse_noise(cells: int) -> NoiseDistribution:
     """The law of coarse noise, scaled to variance 1: normal numbers on a small grid, enlarged linearly.
 
     `jaxgen.imaging.noise.coarse_noise` has deviation 1 at the nodes alone; its mean variance over the image is divided
@@ -67,7 +67,7 @@ def coarse_law(cells: int) -> NoiseLaw:
 
     Example:
         >>> import jax
-        >>> bool(abs(coarse_law(4)(jax.random.key(0), (64, 32, 32, 1)).std() - 1) < 0.05)
+        >>> bool(abs(make_coarse_noise(4)(jax.random.key(0), (64, 32, 32, 1)).std() - 1) < 0.05)
         True
     """
 
@@ -81,7 +81,7 @@ def coarse_law(cells: int) -> NoiseLaw:
 
 
 def coarse_covariance(cells: int) -> Callable[[Array], Array]:
-    """Multiplication by the covariance of `coarse_law`, ``[b, *spatial, c] -> [b, *spatial, c]``.
+    """Multiplication by the covariance of `make_coarse_noise`, ``[b, *spatial, c] -> [b, *spatial, c]``.
 
     The random shift makes it the same everywhere: a product over the axes of matrices ``C[i, j] = c[(j - i) mod n]``,
     each with 1 on its diagonal.
@@ -135,7 +135,7 @@ def partial_diffusion(
     x: Array,
     grid: Array,
     *,
-    noise: NoiseLaw = draws.normal,
+    noise: NoiseDistribution = draws.normal,
     repeats: int = 1,
 ) -> Array:
     """Noise images up to the grid's first time and sample from there, several times each, as one batch.

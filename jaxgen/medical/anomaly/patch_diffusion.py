@@ -12,9 +12,9 @@ import numpy as np
 
 from jaxgen import draws
 from jaxgen.imaging.tiles import Tiling
-from jaxgen.losses.matching import uniform_time
+from jaxgen.losses.times import uniform_time
 from jaxgen.paths import Path, convert, perturb
-from jaxgen.types import Array, Batch, Denoise, Info, Key, Model, Net, NoiseLaw, Objective, Params
+from jaxgen.types import Array, Batch, Denoise, Info, Key, Model, Net, NoiseDistribution, Objective, Params
 
 
 def box_masks(plan: Tiling) -> np.ndarray:
@@ -83,7 +83,7 @@ def patch_diffusion_model(
     *,
     prediction: str = "x0",
     time: Callable[[Path, Key, int], Array] = uniform_time,
-    noise: NoiseLaw = draws.normal,
+    noise: NoiseDistribution = draws.normal,
     data: str = "image",
 ) -> Model:
     """A network that restores the noised inside of one box of ``batch[data]``, drawn at random from a plan.
@@ -151,7 +151,7 @@ def patch_diffusion(
     plan: Tiling,
     level: float | Array,
     *,
-    noise: NoiseLaw = draws.normal,
+    noise: NoiseDistribution = draws.normal,
     merge: Literal["average", "cut"] = "average",
     boxes: Sequence[int] | None = None,
 ) -> Array:

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxgen.imaging.operators import LinearOperator, pseudo_inverse
+from jaxgen.medical.reconstruction.measurement_projection import measurement_projection, score_mri
 from jaxgen.medical.reconstruction.null_space import ddnm
 from jaxgen.medical.reconstruction.posterior_sampling import dps
-from jaxgen.medical.reconstruction.projection import projection, score_mri
-from jaxgen.medical.reconstruction.proximal import diffpir, renewal
+from jaxgen.medical.reconstruction.proximal import diffpir
 from jaxgen.paths import Path
-from jaxgen.samplers import ddim, reverse_diffusion
+from jaxgen.samplers import ddim, renewal, reverse_diffusion
 from jaxgen.types import Array, Denoise, Step
 
 
@@ -84,7 +84,9 @@ def projection_sampler(posed: Posed, denoise: Denoise, strength: Array) -> tuple
     """Song's projection; the setting is its strength."""
     inverse = pseudo_inverse(posed.operator, iterations=posed.iterations, damping=1e-3)
     options: dict[str, Any] = {"strength": strength, "pseudo_inverse": inverse, "snr": posed.snr}
-    return projection(reverse_diffusion(posed.path), posed.path, posed.operator, posed.y, **options), denoise
+    return measurement_projection(
+        reverse_diffusion(posed.path), posed.path, posed.operator, posed.y, **options
+    ), denoise
 
 
 METHODS: dict[str, PosteriorMethod] = {

@@ -19,7 +19,7 @@ def ddnm(denoise: Denoise, operator: LinearOperator, y: Array, pseudo_inverse: P
 
     A sampler whose last step lands on x0_hat (DDIM, ancestral, DPM-Solver++; Runge-Kutta methods on
     `jaxgen.paths.rectified`) gives an image with ``A x = y``, so far as A^+ is exact. One that draws all noise anew
-    (`jaxgen.medical.reconstruction.renewal`) is the least biased, and its samples vary too little. A grid that goes
+    (`jaxgen.medical.renewal`) is the least biased, and its samples vary too little. A grid that goes
     back up again and again (`jaxgen.samplers.grids.repaint`), with `jaxgen.samplers.time_travel`, lets the rest of the
     image fit what is measured better, at a price.
 

@@ -5,7 +5,7 @@ from jaxgen.medical.anomaly import baselines, brighter_residual
 
 def test_z_scores_of_the_training_images_have_their_own_deviation():
     train = np.random.default_rng(0).normal(2.0, 3.0, (500, 4, 4, 1))
-    score = baselines.z_map(train, least_deviation=0.0)(train)
+    score = baselines.z_map(train, least_std=0.0)(train)
     np.testing.assert_allclose(np.square(score).mean(0), 1, rtol=1e-5)
     assert baselines.z_map(train)(train).mean() < score.mean()
 

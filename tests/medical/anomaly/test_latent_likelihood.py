@@ -101,7 +101,7 @@ def test_a_gate_lets_the_residual_through_where_it_was_healed():
     mask = np.zeros((1, 4, 4))
     assert (latent.gated_residual(residual, mask) == 0).all()
     mask[0, 1, 1] = 1
-    gated = latent.gated_residual(residual, mask, deviation=1.0)
+    gated = latent.gated_residual(residual, mask, std=1.0)
     assert np.unravel_index(gated.argmax(), gated.shape)[1:] in {(i, j) for i in (5, 6) for j in (5, 6)}
     assert gated[0, 12:].max() < 1e-3
     assert gated.sum() == pytest.approx(16, rel=1e-3), "linear enlargement keeps the area"

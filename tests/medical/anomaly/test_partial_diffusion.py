@@ -9,13 +9,18 @@ from jaxgen import draws, paths
 from jaxgen.data.phantoms import LESIONS, brain2d
 from jaxgen.families import diffusion_model
 from jaxgen.imaging.noise import simplex_noise
-from jaxgen.medical.anomaly.partial_diffusion import coarse_covariance, coarse_law, partial_diffusion, simplex_law
+from jaxgen.medical.anomaly.partial_diffusion import (
+    coarse_covariance,
+    make_coarse_noise,
+    make_simplex_noise,
+    partial_diffusion,
+)
 from jaxgen.mixtures import ideal_denoiser
 from jaxgen.samplers import ddim, ddpm, grids
 from jaxgen.types import Net
 
 PATH = paths.variance_preserving()
-LAWS = {"white": draws.normal, "coarse": coarse_law(4)}
+LAWS = {"white": draws.normal, "coarse": make_coarse_noise(4)}
 
 
 @functools.cache
@@ -79,7 +84,7 @@ def power(law, n=64, count=32):
 
 def test_coarse_noise_has_no_power_above_half_a_cycle_a_cell():
     for cells in (8, 16):
-        coarse = power(coarse_law(cells))
+        coarse = power(make_coarse_noise(cells))
         passed, stopped = coarse[: cells // 4], coarse[cells:]
         assert passed.min() > 10 * stopped.max()
         assert passed.min() > 1
@@ -87,7 +92,7 @@ def test_coarse_noise_has_no_power_above_half_a_cycle_a_cell():
 
 def test_the_covariance_of_coarse_noise_is_that_of_its_draws():
     n, shape = 6000, (12, 9)
-    drawn = np.asarray(coarse_law(4)(jax.random.key(5), (n, *shape, 1)))
+    drawn = np.asarray(make_coarse_noise(4)(jax.random.key(5), (n, *shape, 1)))
     v = np.random.default_rng(0).normal(size=(1, *shape, 1)).astype(np.float32)
     want = (drawn * (drawn * v).sum((1, 2, 3), keepdims=True)).mean(0)
     error = (drawn * (drawn * v).sum((1, 2, 3), keepdims=True)).std(0) / n**0.5
@@ -101,7 +106,7 @@ def test_laws_have_the_deviation_they_are_given():
     by_image = np.square(noise).mean((1, 2, 3))
     assert abs(by_image.mean() - 1) < 4 * by_image.std() / 16
     shape, key = (2, 8, 8, 1), jax.random.key(0)
-    half, whole = jax.jit(lambda: (simplex_law(deviation=0.5)(key, shape), simplex_noise(key, shape)))()
+    half, whole = jax.jit(lambda: (make_simplex_noise(std=0.5)(key, shape), simplex_noise(key, shape)))()
     np.testing.assert_allclose(half, 0.5 * whole, rtol=1e-6)
 
 
