@@ -10,6 +10,8 @@ import pytest
 
 from experiments.studies import sampler_speed, trilemma
 from jaxgen.app.cli import main
+from jaxgen.experiment import Run
+from jaxgen.metrics import sample_uncertainty, sample_widening
 from jaxgen.metrics import sampler_error as exact
 from jaxgen.tasks import editing, generation
 from jaxgen.tasks.best import highest, lowest
@@ -82,12 +84,12 @@ def test_what_diverged_is_never_the_best():
 def test_uncertainty_of_samples(bad):
     drawn, truth = RNG.normal(size=(4, 2, 6, 6, 1)), RNG.normal(size=(2, 6, 6, 1))
     seen = np.ones(truth.shape, bool)
-    assert np.isfinite(list(posterior.uncertainty(drawn, truth, seen, 1.5).values())).all()
+    assert np.isfinite(list(sample_uncertainty(drawn, truth, seen, 1.5).values())).all()
     drawn[1, 1, 2, 2] = bad
-    assert np.isnan(posterior.widening(drawn, truth, seen))
-    assert np.isnan(list(posterior.uncertainty(drawn, truth, seen, 1.5).values())).all()
-    assert np.isnan(posterior.kept_widening({"chosen": {"4x": {"dps widening": None}}}, "4x", "dps"))
-    assert posterior.kept_widening({"chosen": {}}, "4x", "dps") == 1
+    assert np.isnan(sample_widening(drawn, truth, seen))
+    assert np.isnan(list(sample_uncertainty(drawn, truth, seen, 1.5).values())).all()
+    assert np.isnan(posterior.kept_widening(Run(None, None, chosen={"4x": {"dps widening": None}}), "4x", "dps"))
+    assert posterior.kept_widening(Run(None, None), "4x", "dps") == 1
 
 
 def test_a_sampler_that_diverges_is_named_in_the_table(tmp_path, monkeypatch, capsys):
