@@ -13,28 +13,16 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure as MatplotlibFigure
 
 from jaxgen import discovery
 from jaxgen.config import RunConfig, nearest
 from jaxgen.discovery import names
 from jaxgen.errors import UserError
 from jaxgen.facts import Facts
+from jaxgen.figures.figure import Figure
 
 EVALUATE, SAMPLE, APPLY = 1, 2, 3
 """What is folded into the run's seed for the random numbers of each command."""
-
-
-class Figure(NamedTuple):
-    """A figure with the sentence that explains it.
-
-    Attributes:
-        figure: a ``matplotlib.figure.Figure`` (made without pyplot, so that nothing needs closing).
-        caption: what to see in it, in a sentence or two.
-    """
-
-    figure: MatplotlibFigure
-    caption: str
 
 
 class Metric(NamedTuple):

@@ -27,7 +27,7 @@ FLOORS = [
     ["jaxgen.interop"],
     ["jaxgen.data"],
     ["jaxgen.train"],
-    ["jaxgen.facts"],
+    ["jaxgen.facts", "jaxgen.figures"],
     ["jaxgen.experiment"],
     ["jaxgen.tasks"],
     ["jaxgen.app.memory_pages"],

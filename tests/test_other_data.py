@@ -22,10 +22,8 @@ from jaxgen.data import Everything, load
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run
 from jaxgen.facts import Facts
-from jaxgen.tasks import autoencoding as reconstruction
+from jaxgen.tasks import autoencoding, generation, likelihood
 from jaxgen.tasks.anomaly import evaluation as judging
-from jaxgen.tasks.old import likelihood as dequantised
-from jaxgen.tasks.old import sample_quality as fidelity
 
 RNG = np.random.default_rng(0)
 
@@ -138,24 +136,23 @@ def test_limits_on_test_images_do_not_hold_for_other_data(tmp_path):
 
     def of(experiment, **changes):
         config = dataclasses.replace(experiment.presets["smoke"], data=home, **changes)
-        return other_data.load_for_evaluation(experiment, config, config, known, other)
+        config, splits, _ = other_data.load_for_evaluation(experiment, config, config, known, other)
+        return Run(config, experiment.facts.from_json(known), splits=splits)
 
-    class Judge:
-        def features(self, x):
-            return x.reshape(len(x), -1)
-
-    config, splits, _ = of(gan.EXPERIMENT, samples=8)
-    real = fidelity.Real(config, known, splits, Judge())
+    run = of(gan.EXPERIMENT, samples=8)
+    real = generation.RealImages(run, lambda x: x.reshape(len(x), -1))
     assert real.count == len(real.held_out) == 33
-    assert len(real.train) == len(splits.train)
+    assert len(real.train) == len(run.splits.train)
     whole = np.load(other)["images"]
     np.testing.assert_allclose(real.held_out[..., 0], whole / 127.5 - 1, atol=1e-5)
-    config, splits, _ = of(vae.EXPERIMENT, likelihood_images=2, samples=8)
-    assert len(reconstruction.held_images(config, known, splits).test) == 33
+    run = of(vae.EXPERIMENT, likelihood_images=2, samples=8)
+    brightness = lambda x: x.mean((1, 2))  # noqa: E731
+    grey = lambda z: jax.numpy.zeros((len(z), 16, 16, 1))  # noqa: E731
+    assert len(autoencoding.Reconstructions(run, "vae", brightness, grey).test) == 33
     key = jax.random.key(0)
-    assert len(dequantised.test_images(config, known, splits, key, 2)) == 33
-    at_home = dataclasses.replace(config, data=home)
-    assert len(dequantised.test_images(at_home, known, splits, key, 2)) == 2
+    assert len(likelihood.dequantised_test_images(run, key, 2)) == 33
+    at_home = run._replace(config=dataclasses.replace(run.config, data=home))
+    assert len(likelihood.dequantised_test_images(at_home, key, 2)) == 2
 
 
 # Baselines and settings
@@ -320,7 +317,7 @@ def test_too_few_images_for_a_set_are_one_line(tmp_path, n):
     config = dataclasses.replace(gan.EXPERIMENT.presets["smoke"], data=home)
     used, splits, _ = other_data.load_for_evaluation(gan.EXPERIMENT, config, config, known, other)
     with pytest.raises(UserError, match="1 image is too few" if n == 1 else "3 images are too few"):
-        fidelity.Real(used, known, splits, None)
+        generation.RealImages(Run(used, gan.EXPERIMENT.facts.from_json(known), splits=splits), lambda x: x)
 
 
 def test_other_data_without_a_lesion_are_one_line(tmp_path):

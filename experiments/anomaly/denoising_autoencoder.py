@@ -23,6 +23,7 @@ import numpy as np
 from scipy import ndimage
 
 from jaxgen import draws
+from jaxgen import figures as pictures
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import ArraySource, Splits, measure_range, most_of, resized
@@ -34,7 +35,6 @@ from jaxgen.imaging.noise import coarse_noise, mask_blocks, simplex_noise
 from jaxgen.medical import anomaly
 from jaxgen.tasks import autoencoding as reconstruction
 from jaxgen.tasks import before
-from jaxgen.tasks import figures as pictures
 from jaxgen.tasks.best import lowest
 from jaxgen.tasks.old import images
 from jaxgen.tasks.old.networks import UNetConfig, network

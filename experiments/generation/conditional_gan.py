@@ -13,10 +13,11 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from jaxgen import figures
 from jaxgen.app.cli import run_module
 from jaxgen.baselines import gaussian_images
 from jaxgen.experiment import Evaluation, Metric, Run, StageSpec
-from jaxgen.tasks import features, figures, gan, generation, images
+from jaxgen.tasks import features, gan, generation, images
 from jaxgen.train import Stage
 
 DESCRIBE = {"accuracy": Metric("Asked class", "higher", "share that the classifier takes for the asked class")}

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure as Canvas
 from scipy import ndimage
 
 from jaxgen import baselines
+from jaxgen import figures as pictures
 from jaxgen.app.cli import run_module
 from jaxgen.bijections import affine, chain, coupling, masks
 from jaxgen.config import option
@@ -37,7 +38,6 @@ from jaxgen.metrics import auroc
 from jaxgen.metrics.likelihood import dequantise
 from jaxgen.nets import conditioner
 from jaxgen.tasks import before
-from jaxgen.tasks import figures as pictures
 from jaxgen.tasks.old import images
 from jaxgen.tasks.old import likelihood as dequantised
 from jaxgen.tasks.old import sample_quality as judging

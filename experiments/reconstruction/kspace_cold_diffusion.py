@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen import draws
+from jaxgen import figures as pictures
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import most_of
@@ -36,7 +37,6 @@ from jaxgen.medical.reconstruction import kspace_cold_diffusion as cold
 from jaxgen.medical.reconstruction.total_variation import total_variation
 from jaxgen.metrics import psnr, ssim
 from jaxgen.tasks import before
-from jaxgen.tasks import figures as pictures
 from jaxgen.tasks.best import highest
 from jaxgen.tasks.old import images
 from jaxgen.tasks.old.networks import UNetConfig, network

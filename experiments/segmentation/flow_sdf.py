@@ -19,13 +19,14 @@ import numpy as np
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Figure, Run
+from jaxgen.figures import segmentation as figures
 from jaxgen.medical.segmentation import flow_sdf
 from jaxgen.medical.segmentation.conditional import ConditionalNet, conditional_net
 from jaxgen.nets import rrdb_encoder, unet
 from jaxgen.paths import rectified
 from jaxgen.samplers import euler, grids, heun, runge_kutta4
 from jaxgen.tasks import images, segmentation
-from jaxgen.tasks.segmentation import Widths, figures
+from jaxgen.tasks.segmentation import Widths
 from jaxgen.types import Array, Model
 
 SAMPLERS = {"euler": euler, "heun": heun, "rk4": runge_kutta4, "authors": flow_sdf.authors_euler}

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen import figures
 from jaxgen.app import runs
 from jaxgen.app.opening import at_home
 from jaxgen.experiment import EVALUATE, Evaluation, Experiment, Figure, Preview, Run, key_of, stages_of
-from jaxgen.tasks import figures
 from jaxgen.train import Evaluator, Shown
 from jaxgen.types import Params
 

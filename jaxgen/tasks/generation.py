@@ -10,8 +10,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen import figures
 from jaxgen.baselines import gaussian_images
-from jaxgen.config import RunConfig
+from jaxgen.config import RunConfig, nearest
 from jaxgen.data import Everything, most_of
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run, StageSpec
@@ -23,8 +24,9 @@ from jaxgen.metrics import (
     memorisation_ratio,
     nearest_neighbours,
     precision_recall,
+    within_class_distance,
 )
-from jaxgen.tasks import features, figures, images, presets
+from jaxgen.tasks import features, images, presets
 from jaxgen.types import Array, Key
 
 MOST_TRAIN = 5000
@@ -209,6 +211,19 @@ class Comparison:
         """The share of samples that the classifier takes for their class; NaN if any diverged."""
         return NAN if diverged(samples) else float(np.mean(self.extract.classes(samples) == label))
 
+    def of_classes(self, label: np.ndarray) -> dict[str, dict[str, float]]:
+        """Accuracy and diversity of each set: of samples of the classes ``[n]``, and of held-out images."""
+        found = {}
+        for name, samples in self.sets.items():
+            known = self.real.label if name == "held-out images" else label
+            assert known is not None  # data without labels were refused
+            several = np.bincount(known).max() > 1
+            found[name] = {
+                "accuracy": self.accuracy(samples, known),
+                "diversity": within_class_distance(self.extract(samples), known) if several else 0.0,
+            }
+        return found
+
     def neighbours(self, samples: np.ndarray) -> Figure:
         """Samples above the training images nearest to them."""
         _, index = nearest_neighbours(_flat(np.nan_to_num(samples)), _flat(self.real.train))
@@ -262,6 +277,21 @@ class Comparison:
 _grid, _rows = figures.grid, figures.rows  # `figures` is an argument of `evaluation`
 
 
+def fidelity_against_diversity(
+    metrics: Mapping[str, Mapping[str, float]], scales: Mapping[str, Sequence[float]]
+) -> Figure:
+    """Accuracy against diversity (`Comparison.of_classes`) of sets called ``"method scale"`` and of held-out images."""
+    sets = {method: [metrics[f"{method} {scale:g}"] for scale in of_one] for method, of_one in scales.items()}
+    sets["held-out images"] = [metrics["held-out images"]]
+    return figures.curves(
+        {name: ([row["diversity"] for row in rows], [row["accuracy"] for row in rows]) for name, rows in sets.items()},
+        "Fidelity against diversity as the scale of guidance grows (numbers at the points).",
+        x="diversity: mean distance within a class",
+        y="fidelity: share taken for the asked class",
+        notes={method: [f"{scale:g}" for scale in of_one] for method, of_one in scales.items()},
+    )
+
+
 def joined(*tables: Mapping[str, Any]) -> dict[str, Any]:
     """Tables of metrics as one: what several say of a method stands together.
 
@@ -274,6 +304,22 @@ def joined(*tables: Mapping[str, Any]) -> dict[str, Any]:
         for name, found in table.items():
             made[name] = {**made.get(name, {}), **found} if isinstance(found, Mapping) else found
     return made
+
+
+def chosen_name(flag: str, name: str, offered: Sequence[str]) -> str:
+    """One of the names on offer, whose spaces may be typed as underscores.
+
+    Raises:
+        UserError: if it is none of them; the message names the flag and the nearest.
+
+    Example:
+        >>> chosen_name("--sampler", "probability_flow", ["ddim", "probability flow"])
+        'probability flow'
+    """
+    typed = {one.replace(" ", "_"): one for one in offered}
+    if name.replace(" ", "_") not in typed:
+        raise UserError(f"{flag} must be one of {', '.join(typed)}, got {name!r}{nearest(name, list(typed))}")
+    return typed[name.replace(" ", "_")]
 
 
 def cut(x: Array) -> Array:
@@ -309,6 +355,10 @@ def _flat(x: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), -1)
 
 
+OF_CLASSES = {
+    "accuracy": Metric("Asked class", "higher", "share that a classifier of real images takes for the asked class"),
+    "diversity": Metric("Diversity", "higher", "mean distance of two images of a class, in features"),
+}
 DESCRIBE = {
     "frechet": Metric("Frechet distance", "lower", "to the training images, in features"),
     "kernel": Metric("Kernel distance", "lower", "unbiased squared MMD, cubic kernel, in features"),

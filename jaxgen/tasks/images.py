@@ -118,6 +118,26 @@ def measure_images(config: ImageConfig, splits: Splits) -> ImageFacts:
     )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SpreadFacts(ImageFacts):
+    """Facts of images that a preconditioned network needs.
+
+    Attributes:
+        sigma_data: the standard deviation of the training images in [-1, 1].
+    """
+
+    sigma_data: float
+
+
+def measure_spread(config: ImageConfig, splits: Splits) -> SpreadFacts:
+    """`measure_images`, and the standard deviation of at most 500 training images."""
+    known = measure_images(config, splits)
+    chosen = np.unique(np.linspace(0, len(splits.train) - 1, min(500, len(splits.train))).astype(int))
+    low, high = known.value_range
+    values = resized(Subset(splits.train, chosen), config.size, (low, high)).arrays["image"]
+    return SpreadFacts(**dataclasses.asdict(known), sigma_data=float(values.std()))
+
+
 def example_images(run: Run) -> ArraySource:
     """What training is fed: the training images at one size, a byte per value."""
     return resized(run.splits.train, run.config.size, run.facts.value_range, dtype=np.uint8)

@@ -12,7 +12,7 @@ from experiments.generation import image_to_image
 from experiments.segmentation import flow_sdf
 from experiments.studies import sampler_speed, trilemma
 from jaxgen.app.cli import main
-from jaxgen.tasks import exact_mixture as exact
+from jaxgen.metrics import sampler_error as exact
 from jaxgen.tasks.best import highest, lowest
 from jaxgen.tasks.old import sample_quality as judging
 from jaxgen.tasks.reconstruction import posterior

@@ -15,7 +15,7 @@ from experiments.segmentation import flow_sdf
 from jaxgen.app.cli import main
 from jaxgen.app.runner import _about_data
 from jaxgen.data.source import ArraySource, Splits
-from jaxgen.tasks import segmentation_figures as figures
+from jaxgen.figures import segmentation as figures
 
 PRESETS = flow_sdf.EXPERIMENT.presets
 

@@ -12,9 +12,9 @@ from experiments.studies import sampler_speed
 from jaxgen import mixtures, paths
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
+from jaxgen.metrics import sampler_error as exact
 from jaxgen.samplers import grids, sample
 from jaxgen.samplers.catalogue import SAMPLERS, SamplerName
-from jaxgen.tasks import exact_mixture as exact
 from jaxgen.tasks.old.networks import network
 
 VP = paths.variance_preserving()

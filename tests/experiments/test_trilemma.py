@@ -9,10 +9,10 @@ from experiments.studies import trilemma
 from jaxgen.divergence import draw_probes
 from jaxgen.errors import UserError
 from jaxgen.experiment import stages_of
+from jaxgen.figures import trade_off as figures
 from jaxgen.flops import count_flops
 from jaxgen.samplers import continuous_flow
 from jaxgen.tasks import families
-from jaxgen.tasks import trilemma_figures as figures
 
 SHAPE = (16, 16, 1)
 

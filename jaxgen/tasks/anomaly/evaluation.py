@@ -8,10 +8,10 @@ import numpy as np
 from jaxgen.data.phantoms import LESIONS
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Figure, Metric, Run
+from jaxgen.figures.anomaly import Gallery, bars
 from jaxgen.medical import anomaly
 from jaxgen.metrics import auroc, average_precision
 from jaxgen.tasks.anomaly import data
-from jaxgen.tasks.anomaly.figures import Gallery, bars
 from jaxgen.tasks.anomaly.methods import FLOOR, Found, Method, cleaned
 from jaxgen.tasks.anomaly.references import baselines, learned
 from jaxgen.tasks.best import highest
@@ -224,7 +224,7 @@ def table(
         for kind, (x, mask) in bench.lesions.items():
             found = find(config, key, method, x)
             lost.append(diverged(found.score))
-            gallery.add(name, found)
+            gallery.add(name, *found)
             counts = anomaly.case_counts(found.score, mask)
             row |= lesion_metrics(kind, found.score, mask, threshold, counts)
             if name in simple and row[f"ap_{kind}"] > best.get(kind, (-1.0,))[0]:
@@ -241,7 +241,7 @@ def table(
             x, ill = bench.ill
             found = find(config, key, method, x)
             lost.append(diverged(found.score))
-            gallery.add(name, found)
+            gallery.add(name, *found)
             row |= image_metrics(found.score, ill)
         if any(lost):
             row["diverged"] = max(lost)

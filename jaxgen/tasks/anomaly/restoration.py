@@ -12,13 +12,13 @@ from jaxgen import draws
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Figure, Metric, Run
+from jaxgen.figures import curves
 from jaxgen.medical.anomaly import foreground, make_coarse_noise, make_simplex_noise
 from jaxgen.tasks.anomaly.data import AnomalyConfig
 from jaxgen.tasks.anomaly.evaluation import Comparison
 from jaxgen.tasks.anomaly.methods import FLOOR, Method, by_residual
 from jaxgen.tasks.best import highest
 from jaxgen.tasks.diffusion import DiffusionConfig
-from jaxgen.tasks.figures import curves
 from jaxgen.tasks.images import in_chunks
 from jaxgen.tasks.networks import UNetConfig
 from jaxgen.types import Array, Key, NoiseDistribution, Params

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from jaxgen import figures
 from jaxgen.config import option
 from jaxgen.data.phantoms import LESIONS
 from jaxgen.experiment import Figure, Run
 from jaxgen.medical import anomaly
 from jaxgen.metrics import average_precision
-from jaxgen.tasks import figures
 from jaxgen.tasks.anomaly.data import PHANTOM, AnomalyConfig, phantoms
 from jaxgen.tasks.anomaly.evaluation import find, tune
 from jaxgen.tasks.anomaly.methods import FLOOR, Method

@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen import figures as pictures
 from jaxgen.data import Everything, Splits, most_of
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Figure, Metric
@@ -18,7 +19,6 @@ from jaxgen.metrics import (
     nearest_neighbours,
     precision_recall,
 )
-from jaxgen.tasks import figures as pictures
 from jaxgen.tasks.old import images
 from jaxgen.types import Array
 

@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen import figures
 from jaxgen.config import RunConfig
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run, StageSpec
 from jaxgen.metrics import psnr, sample_uncertainty, sample_widening, ssim
-from jaxgen.tasks import figures, generation, images, presets
+from jaxgen.tasks import generation, images, presets
 from jaxgen.tasks.best import highest
 from jaxgen.types import Array, Key
 

@@ -14,10 +14,10 @@ from jaxgen.data.image import Image
 from jaxgen.data.segmentation import masks_of
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Run, StageSpec
+from jaxgen.figures import segmentation as figures
 from jaxgen.medical.segmentation.cases import Case, of_maps
 from jaxgen.medical.segmentation.uncertainty import agreeing_probability, summarise
 from jaxgen.tasks import presets
-from jaxgen.tasks.segmentation import figures
 from jaxgen.tasks.segmentation.data import (
     BASELINE,
     SegmentationConfig,

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
-from jaxgen.experiment import Figure
-from jaxgen.tasks.figures import COLOURS
+from jaxgen.figures.figure import Figure
+from jaxgen.figures.pictures import COLOURS
 
 CORNERS = ("quality", "speed", "likelihood")
 ANGLES = np.pi / 2 + 2 * np.pi * np.arange(3) / 3

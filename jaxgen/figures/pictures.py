@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
-from jaxgen.experiment import Figure
+from jaxgen.figures.figure import Figure
 
 Images = np.ndarray | Sequence[np.ndarray]
 COLOURS = ("#e4572e", "#3b7dd8", "#2ca02c", "#8e5ea2", "#c49a00", "#17a2b8", "#7f7f7f", "#d6279a")

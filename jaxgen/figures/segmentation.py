@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from jaxgen.experiment import Figure
+from jaxgen.figures.figure import Figure
 from jaxgen.medical.segmentation.cases import Case
 from jaxgen.metrics.calibration import reliability_curve
 

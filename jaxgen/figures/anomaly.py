@@ -5,9 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
-from jaxgen.experiment import Figure
-from jaxgen.tasks import figures
-from jaxgen.tasks.anomaly.methods import Found
+from jaxgen.figures import pictures as figures
+from jaxgen.figures.figure import Figure
 
 
 class Gallery:
@@ -38,12 +37,12 @@ class Gallery:
         if twins:
             self._restored["healthy twin"] = [image for twin in twins.values() for image in twin[:2]]
 
-    def add(self, name: str, found: Found) -> None:
-        """Add what a method finds in one set."""
-        picked = self._picked[self._picked < len(found.score)]
-        self._maps.setdefault(name, []).extend(_bright(found.score)[picked])
-        if found.restored is not None:
-            self._restored.setdefault(name, []).extend(found.restored[picked])
+    def add(self, name: str, score: np.ndarray, restored: np.ndarray | None = None) -> None:
+        """Add what a method finds in one set: its maps ``[n, h, w]``, and healthy versions ``[n, h, w, c]``."""
+        picked = self._picked[self._picked < len(score)]
+        self._maps.setdefault(name, []).extend(_bright(score)[picked])
+        if restored is not None:
+            self._restored.setdefault(name, []).extend(restored[picked])
 
     def figures(self) -> dict[str, Figure]:
         """The figures ``maps`` and ``restored``."""
