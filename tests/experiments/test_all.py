@@ -5,7 +5,6 @@ worker (`tests/conftest.py`). What an experiment alone promises is in a file of 
 """
 
 import dataclasses
-import gc
 import json
 import math
 import os
@@ -54,11 +53,10 @@ def precision_of_full(found):
 
 
 @pytest.fixture(scope="module", params=experiment.names())
-def found(request):
+def found(request, drop_programs):
     """An experiment; whatever it compiled is dropped when its tests are done."""
     yield experiment.find(request.param)
-    jax.clear_caches()
-    gc.collect()
+    drop_programs()
 
 
 @pytest.fixture(scope="module")
