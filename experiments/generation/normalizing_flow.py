@@ -64,20 +64,22 @@ def model(run: Run) -> Model:
 
 
 def drawing(run: Run) -> Callable[..., np.ndarray]:
-    """``draw(key, n, temperature, label=None) -> images [n, h, w, c]``; by default the classes take turns."""
-    draw = generation.drawing(run, "flow", model(run), finish=lambda x: x)  # whole numbers, in [-1, 1] as they are
+    return generation.drawing(run, "flow", model(run), finish=lambda x: x)  # whole numbers, in [-1, 1] as they are
 
-    def draw_at(key: Key, n: int, temperature: float, label: np.ndarray | None = None) -> np.ndarray:
-        if run.config.conditional and label is None:
-            label = np.arange(n) % len(run.facts.classes)
-        return draw(key, n, label, temperature=temperature)
 
-    return draw_at
+def labels(run: Run, n: int, asked: np.ndarray | None = None) -> np.ndarray | None:
+    if asked is not None and not run.config.conditional:
+        raise UserError("--label: this flow was trained without labels; train one with --conditional")
+    return np.arange(n) % len(run.facts.classes) if run.config.conditional and asked is None else asked
 
 
 def evaluate(run: Run) -> Evaluation:
     draw_key, *keys = jax.random.split(run.key, 4)
-    draw = drawing(run)
+    of_labels = drawing(run)
+
+    def draw(key: Key, n: int, temperature: float) -> np.ndarray:
+        return of_labels(key, n, labels(run, n), temperature=temperature)
+
     real = generation.RealImages(run, features.Features(run))
     tried = generation.frechet_on_validation(run, "temperature", run.config.temperatures, draw, real.extract)
     best = next(iter(tried))
@@ -98,12 +100,8 @@ def evaluate(run: Run) -> Evaluation:
 
 
 def sample(run: Run, n: int, label: np.ndarray | None = None) -> Evaluation:
-    if label is not None and not run.config.conditional:
-        raise UserError("--label: this flow was trained without labels; train one with --conditional")
-    if run.config.conditional and label is None:
-        label = np.arange(n) % len(run.facts.classes)
-    temperature = chosen_number(run, "temperature", default=1.0)
-    drawn = drawing(run)(run.key, n, temperature, label)
+    label, temperature = labels(run, n, label), chosen_number(run, "temperature", default=1.0)
+    drawn = drawing(run)(run.key, n, label, temperature=temperature)
     return generation.sampled(drawn, f"Images drawn at temperature {temperature:g}.", label, run.facts.classes)
 
 
