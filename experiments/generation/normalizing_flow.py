@@ -10,6 +10,7 @@ correct for that. Kingma & Dhariwal 2018, "Glow", arXiv 1807.03039; Serra et al.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -21,14 +22,15 @@ from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Run, chosen_number
 from jaxgen.families import checkerboard_dequantiser, flow_model, glow, uniform_dequantiser
-from jaxgen.tasks import features, generation, images, likelihood_anomaly
-from jaxgen.types import Key, Model
+from jaxgen.tasks import features, generation, images
+from jaxgen.tasks.likelihood_anomaly import DESCRIBE, LikelihoodConfig, LikelihoodScores
+from jaxgen.types import Model
 
 GLOW_64 = {"size": 64, "levels": 4, "couplings": 48, "width": 512}  # Kingma & Dhariwal 2018, table 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NormalizingFlowConfig(features.FeatureConfig, likelihood_anomaly.LikelihoodConfig):
+class NormalizingFlowConfig(features.FeatureConfig, LikelihoodConfig):
     """The configuration of `normalizing_flow`."""
 
     levels: int = option(3, "scales; each halves the resolution", ge=1, le=8, group="network")
@@ -63,38 +65,33 @@ def model(run: Run) -> Model:
     )
 
 
-def drawing(run: Run) -> Callable[..., np.ndarray]:
-    return generation.drawing(run, "flow", model(run), finish=lambda x: x)  # whole numbers, in [-1, 1] as they are
-
-
 def labels(run: Run, n: int, asked: np.ndarray | None = None) -> np.ndarray | None:
     if asked is not None and not run.config.conditional:
         raise UserError("--label: this flow was trained without labels; train one with --conditional")
     return np.arange(n) % len(run.facts.classes) if run.config.conditional and asked is None else asked
 
 
+def drawing(run: Run) -> Callable[..., np.ndarray]:
+    as_is = lambda x: x  # noqa: E731  whole numbers, in [-1, 1]
+    return generation.drawing(run, "flow", model(run), finish=as_is, labels=functools.partial(labels, run))
+
+
 def evaluate(run: Run) -> Evaluation:
     draw_key, *keys = jax.random.split(run.key, 4)
-    of_labels = drawing(run)
-
-    def draw(key: Key, n: int, temperature: float) -> np.ndarray:
-        return of_labels(key, n, labels(run, n), temperature=temperature)
-
+    draw = drawing(run)
     real = generation.RealImages(run, features.Features(run))
     tried = generation.frechet_on_validation(run, "temperature", run.config.temperatures, draw, real.extract)
     best = next(iter(tried))
-    sets = {f"flow at {t:g}": draw(draw_key, real.count, t) for t in (best, 1.0)}
+    sets = {f"flow at {t:g}": draw(draw_key, real.count, temperature=t) for t in (best, 1.0)}
     compared = generation.Comparison(run, lambda n: sets, real=real)
-    scores = likelihood_anomaly.LikelihoodScores(
-        run, "flow", model(run), keys, method="flow at 1", labelled=run.config.conditional
-    )
+    scores = LikelihoodScores(run, "flow", model(run), keys, method="flow at 1", labelled=run.config.conditional)
     on_validation = {f"validation_frechet_at_{t:g}": tried[t] for t in sorted(tried)}
     return compared.evaluation(
         caption=f"Images drawn at temperature {best:g}.",
         metrics={**scores.metrics, "temperature": best, **on_validation},
         figures=scores.figures,
         headline=f"{scores.headline} {compared.headline(f'flow at {best:g}')}",
-        describe=likelihood_anomaly.DESCRIBE,
+        describe=DESCRIBE,
         chosen={"temperature": best},
     )
 

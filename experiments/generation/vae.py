@@ -65,7 +65,7 @@ def build(run: Run) -> Stage:
 
 def draw(run: Run, key: Key, n: int) -> np.ndarray:
     to_image = PIXELS[run.config.likelihood].to_image
-    return generation.drawing(run, "vae", model(run), lambda x: generation.cut(to_image(x)))(key, n)
+    return generation.drawing(run, "vae", model(run), finish=lambda x: generation.cut(to_image(x)))(key, n)
 
 
 def reconstruct(run: Run) -> autoencoding.Reconstructions:

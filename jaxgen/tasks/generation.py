@@ -295,7 +295,14 @@ def distances(extract: features.Features, to: np.ndarray, samples: np.ndarray) -
     return {"frechet": float(frechet_distance(to, found)), "kernel": float(kernel_distance(to, found).value)}
 
 
-def drawing(run: Run, stage: str, model: Model, finish: Callable[[Array], Array] = cut) -> Callable[..., np.ndarray]:
+def drawing(
+    run: Run,
+    stage: str,
+    model: Model,
+    *,
+    finish: Callable[[Array], Array] = cut,
+    labels: Callable[[int], np.ndarray | None] = lambda n: None,
+) -> Callable[..., np.ndarray]:
     """Images drawn by a trained model.
 
     Args:
@@ -303,6 +310,7 @@ def drawing(run: Run, stage: str, model: Model, finish: Callable[[Array], Array]
         stage: the stage that trained the model.
         model: the model.
         finish: what its samples become, images in [-1, 1].
+        labels: the classes ``[n]`` to draw where none are asked for.
 
     Returns:
         ``draw(key, n, label=None, **settings) -> [n, h, w, c]``: the key is one key or ``[n]``; label ``[n]`` and
@@ -315,6 +323,7 @@ def drawing(run: Run, stage: str, model: Model, finish: Callable[[Array], Array]
 
     def draw(key: Key, n: int, label: np.ndarray | None = None, **settings: float) -> np.ndarray:
         keys = key if key.ndim else jax.random.split(key, n)
+        label = labels(n) if label is None else label
         arrays = (keys,) if label is None else (keys, label)
         return images.in_chunks(
             lambda *arrays: some(run.params[stage], settings, *arrays), n, run.config.chunk, *arrays
@@ -327,7 +336,7 @@ def frechet_on_validation(
     run: Run,
     name: str,
     settings: Sequence[float],
-    draw: Callable[[Key, int, float], np.ndarray],
+    draw: Callable[..., np.ndarray],
     extract: features.Features,
 ) -> dict[float, float]:
     """The Frechet distance to the validation images of images drawn with each setting, the best setting first.
@@ -338,14 +347,14 @@ def frechet_on_validation(
         run: the run; ``config.samples`` images are drawn.
         name: of the setting in ``run.chosen``.
         settings: what to choose from.
-        draw: ``draw(key, n, setting)``.
+        draw: ``draw(key, n, **{name: setting}) -> images``, such as `drawing`.
         extract: the feature extractor.
     """
     if isinstance(run.config.data, Everything) and name in run.chosen:
         settings = (chosen_number(run, name, default=settings[0]),)
     key, n = jax.random.key(run.config.seed), run.config.samples
     known = extract(images.real_images(run, run.splits.validation, n)["image"])
-    found = {setting: distances(extract, known, draw(key, n, setting))["frechet"] for setting in settings}
+    found = {setting: distances(extract, known, draw(key, n, **{name: setting}))["frechet"] for setting in settings}
     return dict(sorted(found.items(), key=lambda item: item[1] if np.isfinite(item[1]) else np.inf))
 
 
