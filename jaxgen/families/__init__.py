@@ -10,7 +10,12 @@ from jaxgen.families.adversarial_autoencoder import (
 from jaxgen.families.autoencoder import autoencoder_model, denoising_autoencoder_model
 from jaxgen.families.classifier import classifier_model
 from jaxgen.families.cnf import cnf_model
-from jaxgen.families.dequantisation import Dequantiser, uniform_dequantiser, variational_dequantiser
+from jaxgen.families.dequantisation import (
+    Dequantiser,
+    checkerboard_dequantiser,
+    uniform_dequantiser,
+    variational_dequantiser,
+)
 from jaxgen.families.diffusion import LearnedVariance, diffusion_model
 from jaxgen.families.flow_matching import flow_matching_model
 from jaxgen.families.flows import glow, masked_autoregressive_flow, neural_spline_flow, real_nvp
@@ -30,6 +35,7 @@ __all__ = [
     "adversarial_autoencoder_model",
     "autoencoder_model",
     "bernoulli_likelihood",
+    "checkerboard_dequantiser",
     "classifier_model",
     "cnf_model",
     "denoising_autoencoder_model",
