@@ -24,7 +24,7 @@ from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Metric, StageSpec
-from jaxgen.families import gan_model
+from jaxgen.families import Game, gan_model
 from jaxgen.losses import adversarial
 from jaxgen.medical import anomaly
 from jaxgen.metrics import auroc
@@ -81,11 +81,13 @@ def _build_gan(config: GANConfig, constants: Mapping[str, Any], trained: Mapping
         *_players(config, constants),
         _shape(config, constants),
         latent=config.latent,
-        adversarial=adversarial.wasserstein() if wasserstein else adversarial.relativistic(),
-        critic_steps=config.critic_steps,
-        r1=0.0 if wasserstein else config.penalty,
-        r2=0.0 if wasserstein else config.penalty,
-        gradient_penalty=config.penalty if wasserstein else 0.0,
+        game=Game(
+            adversarial.wasserstein() if wasserstein else adversarial.relativistic(),
+            r1=0.0 if wasserstein else config.penalty,
+            r2=0.0 if wasserstein else config.penalty,
+            gradient_penalty=config.penalty if wasserstein else 0.0,
+            critic_steps=config.critic_steps,
+        ),
     )
     decays = {"b1": 0.0, "b2": 0.9 if wasserstein else 0.99}
     optimizers = players.player_optimizers(config, config.critic_steps, **decays)

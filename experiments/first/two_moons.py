@@ -23,7 +23,7 @@ from jaxgen.families import flow_matching_model
 from jaxgen.metrics.energy import energy_distance
 from jaxgen.nets import mlp
 from jaxgen.paths import rectified
-from jaxgen.samplers import euler, grids
+from jaxgen.samplers import Sampling, euler, grids
 from jaxgen.tasks import before
 from jaxgen.train import Stage, make_optimizer
 
@@ -65,10 +65,8 @@ def _model(config):
     path = rectified()
     return flow_matching_model(
         mlp(2, widths=config.widths),
-        path,
         (2,),
-        euler(path),
-        grids.uniform(path, config.ode_steps),
+        Sampling(path, euler(path), grids.uniform(path, config.ode_steps)),
         data="points",
         coupling=getattr(couplings, config.coupling),
     )

@@ -24,7 +24,7 @@ from jaxgen.losses import logit_normal, uniform_time
 from jaxgen.metrics import straightness
 from jaxgen.nets import interval
 from jaxgen.paths import rectified
-from jaxgen.samplers import euler, from_velocity, grids, heun, midpoint, runge_kutta4, sample
+from jaxgen.samplers import Sampling, euler, from_velocity, grids, heun, midpoint, runge_kutta4, sample
 from jaxgen.tasks import before, images
 from jaxgen.tasks import figures as pictures
 from jaxgen.tasks import likelihood as dequantised
@@ -70,10 +70,8 @@ def _coupling(config: FlowMatchingConfig, constants: Mapping[str, Any]) -> coupl
 def _flow(config: FlowMatchingConfig, constants: Mapping[str, Any]) -> Model:
     return flow_matching_model(
         network(config, constants),
-        PATH,
         _shape(config, constants),
-        SAMPLERS[config.sampler](PATH),
-        grids.uniform(PATH, config.sampler_steps),
+        Sampling(PATH, SAMPLERS[config.sampler](PATH), grids.uniform(PATH, config.sampler_steps)),
         coupling=_coupling(config, constants),
         time={"uniform": uniform_time, "logit_normal": logit_normal()}[config.time],
     )

@@ -26,7 +26,7 @@ from jaxgen.imaging.augment import random_flip
 from jaxgen.losses import variational
 from jaxgen.metrics.likelihood import dequantise
 from jaxgen.preconditioning import precondition
-from jaxgen.samplers import clip, denoiser, grids, likelihood, sample
+from jaxgen.samplers import Sampling, clip, denoiser, grids, likelihood, sample
 from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.samplers.probability_flow import probability_flow
 from jaxgen.tasks import before, denoisers, images
@@ -83,11 +83,8 @@ def _build(config: ScoreSDEConfig, constants: Mapping[str, Any], trained: Mappin
     path = denoisers.make_path(config)
     model = diffusion_model(
         _network(config, constants),
-        path,
         (config.size, config.size, constants["channels"]),
-        SAMPLERS[COMPARED[0]].step(path),
-        grids.uniform(path, config.sampler_steps),
-        prediction="x0",
+        Sampling(path, SAMPLERS[COMPARED[0]].step(path), grids.uniform(path, config.sampler_steps), "x0"),
         target="noise",
     )
     return Stage("score", model, images.optimizers(config), config.steps, _prepare(config))

@@ -25,12 +25,12 @@ from jaxgen.config import RunConfig, option
 from jaxgen.data import ArraySource, Splits
 from jaxgen.data.planar import PlanarSet, planar_set
 from jaxgen.experiment import Evaluation, Figure, Metric, StageSpec
-from jaxgen.families import cnf_model, flow_matching_model
+from jaxgen.families import Costs, cnf_model, flow_matching_model
 from jaxgen.metrics import straightness
 from jaxgen.metrics.energy import energy_distance
 from jaxgen.nets import mlp
 from jaxgen.paths import rectified
-from jaxgen.samplers import euler, from_velocity, grids, sample
+from jaxgen.samplers import Sampling, euler, from_velocity, grids, sample
 from jaxgen.samplers.continuous_flow import log_prob
 from jaxgen.samplers.ode import solve_ode_counted
 from jaxgen.tasks import before
@@ -106,8 +106,7 @@ def _build_cnf(config: CNFConfig, constants, trained) -> Stage:
         solver=config.solver,
         steps=config.solver_steps,
         trace=config.trace,
-        kinetic=config.kinetic,
-        jacobian=config.jacobian,
+        costs=Costs(config.kinetic, config.jacobian),
         data="points",
     )
     return _stage(config, "cnf", model, config.steps)
@@ -117,10 +116,8 @@ def _build_flow(config: CNFConfig, constants, trained) -> Stage:
     path = rectified()
     model = flow_matching_model(
         _net(config),
-        path,
         (2,),
-        euler(path),
-        grids.uniform(path, 50),
+        Sampling(path, euler(path), grids.uniform(path, 50)),
         data="points",
         coupling=getattr(couplings, config.coupling),
     )

@@ -34,7 +34,7 @@ from jaxgen.medical.segmentation.whole_image import by_tiles
 from jaxgen.metrics.overlap import dice
 from jaxgen.nets import rrdb_encoder, unet
 from jaxgen.paths import Path, rectified
-from jaxgen.samplers import euler, grids, heun, runge_kutta4
+from jaxgen.samplers import Sampling, euler, grids, heun, runge_kutta4
 from jaxgen.tasks import before
 from jaxgen.tasks import segmentation_figures as figures
 from jaxgen.train import Stage, make_optimizer
@@ -128,10 +128,10 @@ def _path(config: FlowSDFConfig) -> Path:
     return rectified(config.sigma_min)
 
 
-def _sampler(config: FlowSDFConfig) -> dict[str, Any]:
+def _sampling(config: FlowSDFConfig) -> Sampling:
     steps = {"euler": euler, "heun": heun, "rk4": runge_kutta4, "authors": flow_sdf.authors_euler}
     path = _path(config)
-    return {"path": path, "step": steps[config.sampler](path), "grid": grids.uniform(path, config.ode_steps)}
+    return Sampling(path, steps[config.sampler](path), grids.uniform(path, config.ode_steps), config.prediction)
 
 
 def _threshold(config: FlowSDFConfig) -> float:
@@ -223,10 +223,9 @@ def _model(config: FlowSDFConfig, name: str):
         return flow_sdf.deterministic(baseline_network(config))
     return flow_sdf.flow_sdf(
         flow_network(config),
-        prediction=config.prediction,
+        _sampling(config),
         repeats=config.repeats,
         weight=_weight(config),
-        **_sampler(config),
     )
 
 
@@ -251,12 +250,10 @@ class _Segmenter:
 
     def __init__(self, config: FlowSDFConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]):
         self.config, self.constants, self.trained = config, constants, trained
-        net, options = flow_network(config), _sampler(config)
+        net, sampling = flow_network(config), _sampling(config)
 
         def draw(params, key, image, *, members, keep=False):
-            return flow_sdf.ensemble(
-                net, params, key, image, members, prediction=config.prediction, keep=keep, **options
-            )
+            return flow_sdf.ensemble(net, sampling, params, key, image, members, keep=keep)
 
         self._members = jax.jit(lambda params, key, image: draw(params, key, image, members=config.members))
         self._trajectory = jax.jit(lambda params, key, image: draw(params, key, image, members=1, keep=True)[0])
@@ -407,7 +404,7 @@ def _evaluate(config, constants, trained, splits, key) -> Evaluation:
     metrics = _metrics(config, cases)
     shown = _spread(cases, 5)
     few = [cases[i]["image"] for i in shown[-3:]]
-    times = np.asarray(_sampler(config)["grid"]).tolist()
+    times = np.asarray(_sampling(config).grid).tolist()
     way_key = jax.random.fold_in(key, len(splits.test))
     drawn = {
         "overview": figures.overview(cases, shown),

@@ -1,6 +1,7 @@
 """Adversarial autoencoders: a critic holds the law of the codes to a chosen one. With labels for a few images, too."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -200,11 +201,24 @@ def adversarial_autoencoder_model(
     return Model(init, objectives, sample)
 
 
+class SemiSupervisedNets(NamedTuple):
+    """The networks of `semi_supervised_adversarial_autoencoder_model`.
+
+    Attributes:
+        encoder: ``apply(params, x [b, *shape]) -> [b, classes + d]``: logits of the class, then the style.
+        decoder: ``apply(params, [b, classes + d]) -> [b, *shape]``, given class probabilities and style.
+        critic: of styles, ``apply(params, z [b, d]) -> [b]`` or ``[b, 1]``, logits.
+        class_critic: of classes, ``apply(params, y [b, classes])``, likewise.
+    """
+
+    encoder: Net
+    decoder: Net
+    critic: Net
+    class_critic: Net
+
+
 def semi_supervised_adversarial_autoencoder_model(
-    encoder: Net,
-    decoder: Net,
-    critic: Net,
-    class_critic: Net,
+    nets: SemiSupervisedNets,
     prior: Prior,
     classes: int,
     *,
@@ -224,10 +238,7 @@ def semi_supervised_adversarial_autoencoder_model(
     without a label have the label -1.
 
     Args:
-        encoder: ``apply(params, x [b, *shape]) -> [b, classes + d]``.
-        decoder: ``apply(params, [b, classes + d]) -> [b, *shape]``, given class probabilities and style.
-        critic: of styles, ``apply(params, z [b, d]) -> [b]`` or ``[b, 1]``, logits.
-        class_critic: of classes, ``apply(params, y [b, classes])``, likewise.
+        nets: the networks.
         prior: of styles, ``(key, n) -> [n, d]``.
         classes: how many.
         losses: of critics and encoder; None for `jaxgen.losses.adversarial.non_saturating`, the paper's.
@@ -249,12 +260,13 @@ def semi_supervised_adversarial_autoencoder_model(
 
     Example:
         >>> from jaxgen.nets import mlp
-        >>> nets = mlp(3 + 2), mlp(4), mlp(1), mlp(1)
-        >>> model = semi_supervised_adversarial_autoencoder_model(*nets, normal_prior(2), 3, data="x")
+        >>> nets = SemiSupervisedNets(mlp(3 + 2), mlp(4), mlp(1), mlp(1))
+        >>> model = semi_supervised_adversarial_autoencoder_model(nets, normal_prior(2), 3, data="x")
         >>> params = model.init(jax.random.key(0), {"x": jnp.zeros((5, 4)), "label": jnp.zeros(5, int)})
         >>> model.sample(params, jax.random.key(1), 7, jnp.zeros(7, int)).shape
         (7, 4)
     """
+    encoder, decoder, critic, class_critic = nets
     losses = losses or non_saturating()
 
     def encode(params: Params, key: Key, x: Array) -> tuple[Array, Array]:

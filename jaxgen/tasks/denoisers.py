@@ -8,10 +8,10 @@ import jax.numpy as jnp
 
 from jaxgen import draws, paths, schedules
 from jaxgen.config import option
-from jaxgen.families import diffusion_model
+from jaxgen.families import Labels, diffusion_model
 from jaxgen.losses import weights
 from jaxgen.paths import Path
-from jaxgen.samplers import clip, ddim, denoiser, grids
+from jaxgen.samplers import Sampling, clip, ddim, denoiser, grids
 from jaxgen.tasks.networks import UNetConfig, network
 from jaxgen.types import Array, Denoise, Key, Model, Params, Step
 
@@ -83,6 +83,7 @@ def make_model(
     *,
     shape: tuple[int, ...] | None = None,
     classes: int | None = None,
+    drop_label: float = 0.1,
     **options: Any,
 ) -> Model:
     """The diffusion model of the images, or of what else has the shape; ``sample`` makes so many of the steps.
@@ -92,13 +93,10 @@ def make_model(
     path = make_path(config)
     return diffusion_model(
         network(config, constants, classes=classes),
-        path,
         shape or (config.size, config.size, constants["channels"]),
-        step(path),
-        grids.uniform(path, steps),
-        prediction=config.prediction,
+        Sampling(path, step(path), grids.uniform(path, steps), config.prediction),
         weight=loss_weight(config, path),
-        classes=classes,
+        labels=Labels(classes, drop_label),
         **options,
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxgen.config import option
 from jaxgen.errors import UserError
-from jaxgen.families import gan_model
+from jaxgen.families import Game, gan_model
 from jaxgen.imaging import differentiable_augment
 from jaxgen.losses import adversarial as losses
 from jaxgen.metrics import density_coverage
@@ -108,11 +108,7 @@ def make_model(config: GANConfig, constants: Mapping[str, Any], classes: int | N
         critic,
         (config.size, config.size, constants["channels"]),
         latent=config.latent,
-        adversarial=GAMES[config.loss](),
-        r1=config.r1,
-        r2=config.r2,
-        gradient_penalty=config.gradient_penalty,
-        critic_steps=config.critic_steps,
+        game=Game(GAMES[config.loss](), config.r1, config.r2, config.gradient_penalty, config.critic_steps),
         augment=augmentation(config.augment),
         classes=classes,
     )
