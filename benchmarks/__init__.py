@@ -1,1 +1,1 @@
-"""Speed and memory, beside PyTorch where that makes sense: ``python -m benchmarks.unet`` and its neighbours."""
+"""Speed and memory, compared with PyTorch where that makes sense: ``python -m benchmarks.unet`` and its neighbours."""

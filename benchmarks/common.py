@@ -45,7 +45,7 @@ def set_threads(count: int) -> None:
     os.environ["OMP_NUM_THREADS"] = os.environ["NPROC"] = str(count)
 
 
-_NO_PEER = "this benchmark runs beside PyTorch: pip install 'jaxgen[peers]'"
+_NO_PEER = "this benchmark compares with PyTorch: pip install 'jaxgen[peers]'"
 
 
 def peer_present(*packages: str) -> None:
@@ -54,7 +54,7 @@ def peer_present(*packages: str) -> None:
         raise SystemExit(_NO_PEER)
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            raise SystemExit(f"this benchmark runs beside {package}: pip install {package}")
+            raise SystemExit(f"this benchmark compares with {package}: pip install {package}")
 
 
 def peer() -> Any:

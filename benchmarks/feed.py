@@ -1,7 +1,7 @@
 """Does the feed keep up with training? ``python -m benchmarks.feed``.
 
-Examples a second of the three ways in which batches come (gathered on the device from a resident set, from arrays in
-memory, decoded from a folder of PNG files), alone, beside the train step of ``flow_sdf --preset small`` that eats them.
+Examples per second of the three ways in which batches come (gathered on the device from a resident set, from arrays in
+memory, decoded from a folder of PNG files), compared with the train step of ``flow_sdf --preset small`` that uses them.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from benchmarks import common
 
 
 def _rate(call: Callable[[], Any], seconds: float, amount: int) -> float:
-    """Examples a second of a call that hands out `amount` of them; half a second of warming up first."""
+    """Examples per second of a call that hands out `amount` of them; half a second of warming up first."""
     until = time.perf_counter() + min(0.5, seconds)
     call()
     while time.perf_counter() < until:
@@ -103,7 +103,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
 
 
 def main() -> None:
-    parser = common.parser("Examples a second of the feed, beside the train step.")
+    parser = common.parser("Examples per second of the feed, compared with the train step.")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     arguments = parser.parse_args()

@@ -1,8 +1,9 @@
-"""Normalizing flows in the plane beside zuko and normflows, with the same weights: ``python -m benchmarks.flows``.
+"""Normalizing flows in the plane compared with zuko's and normflows', with the same weights.
 
-RealNVP with 16 affine couplings beside zuko's, and a spline flow with 8 couplings of 8 bins beside normflows': the same
-couplings, perceptrons (SiLU, widths 64 and 64), base and Adam. Log-likelihoods, samples and the loss after one training
-step must agree before anything is timed. Ratios are the peer's time over ours: above 1, jaxgen is faster.
+``python -m benchmarks.flows``: RealNVP with 16 affine couplings (zuko), and a spline flow with 8 couplings of 8 bins
+(normflows): the same couplings, perceptrons (SiLU, widths 64 and 64), base and Adam. Log-likelihoods, samples and the
+loss after one training step must agree before anything is timed. Ratios are the peer's time over ours: above 1, jaxgen
+is faster.
 """
 
 import argparse
@@ -259,7 +260,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
 
 
 def main() -> None:
-    parser = common.parser("RealNVP and a spline flow beside zuko and normflows, on the same weights.")
+    parser = common.parser("RealNVP and a spline flow compared with zuko and normflows, on the same weights.")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=50, help="turns of each measurement")
     arguments = parser.parse_args()

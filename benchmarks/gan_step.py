@@ -1,4 +1,4 @@
-"""A GAN's train step beside an equal PyTorch one, with the same weights: ``python -m benchmarks.gan_step``.
+"""A GAN's train step compared with an equal PyTorch one, with the same weights: ``python -m benchmarks.gan_step``.
 
 Equal work: the DCGAN-size pair at 64 pixels, the non-saturating losses with R1 on every step, a step of Adam for the
 critic and one for the generator, and a running average of both. The two losses and the norms of their gradients for
@@ -139,11 +139,11 @@ def _check(nets: Any, params: Any, x: Any, z: Any) -> float:
 
     def ours(params: Any, side: str) -> Any:
         drawn = generator.apply(params["generator"], z)
-        judge = lambda x: critic.apply(params["critic"], x)  # noqa: E731
+        score = lambda x: critic.apply(params["critic"], x)  # noqa: E731
         if side == "generator":
-            return jnp.mean(game.generator(judge(x), judge(drawn)))
-        logits, square = adversarial.squared_gradient(judge, x)
-        return jnp.mean(game.critic(logits, judge(drawn)) + 0.5 * GAMMA * square)
+            return jnp.mean(game.generator(score(x), score(drawn)))
+        logits, square = adversarial.squared_gradient(score, x)
+        return jnp.mean(game.critic(logits, score(drawn)) + 0.5 * GAMMA * square)
 
     worst = 0.0
     for side in ("generator", "critic"):
@@ -231,7 +231,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
 def main() -> None:
     parser = common.parser(__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2, help="threads of both")
-    parser.add_argument("--batch", type=int, default=16, help="images a step")
+    parser.add_argument("--batch", type=int, default=16, help="images per step")
     parser.add_argument("--rounds", type=int, default=20, help="turns that are timed")
     arguments = parser.parse_args()
     common.peer_present()

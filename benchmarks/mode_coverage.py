@@ -2,8 +2,8 @@
 
 The same small networks, optimizer and number of generator steps for all; nothing was tuned to any of them, and every
 penalty has the weight 0.1. All keys of a loss train at once, in one program. Of each
-key 2,500 samples of the averaged generator are judged: the modes that hold a tenth of their due within 3 deviations,
-the share of samples within 3 deviations of any, and the divergence of the modes' frequencies from the even ones.
+key 2,500 samples of the averaged generator are evaluated: the modes that hold a tenth of their due within 3 standard
+deviations, the share of samples as near to any mode, and the divergence of the modes' frequencies from even ones.
 """
 
 import argparse
@@ -98,20 +98,20 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
         raise SystemExit(f"--losses: there is no {'; '.join(unknown)}; choose from {'; '.join(games)}")
     widths = tuple(int(width) for width in arguments.widths.split(","))
     for data in arguments.data.split(","):
-        law = planar.planar_set(data)
+        distribution = planar.planar_set(data)
         for name in chosen:
             began = time.perf_counter()
             samples = np.asarray(train(games[name], data, arguments.keys, arguments.steps, widths))
             finite = [x for x in samples if np.isfinite(x).all()]
-            found = [mode_coverage(x, law.modes, DEVIATION[data]) for x in finite]
+            found = [mode_coverage(x, distribution.modes, DEVIATION[data]) for x in finite]
             covered = [entry.covered for entry in found] + [0] * (len(samples) - len(finite))
             log.add(
                 name,
                 data=data,
-                modes=len(law.modes),
+                modes=len(distribution.modes),
                 covered=round(float(np.mean(covered)), 2),
                 covered_least=min(covered),
-                complete=sum(count == len(law.modes) for count in covered),
+                complete=sum(count == len(distribution.modes) for count in covered),
                 quality=round(float(np.mean([entry.quality for entry in found])), 4),
                 divergence=round(float(np.mean([entry.divergence for entry in found])), 4),
                 keys=len(samples),

@@ -1,4 +1,6 @@
-"""Flow matching and continuous flows in the plane, beside torchcfm and torchdiffeq: ``python -m benchmarks.ode_flows``.
+"""Flow matching and continuous flows in the plane, compared with torchcfm and torchdiffeq.
+
+``python -m benchmarks.ode_flows``.
 
 The same multilayer perceptron on both sides, with the same weights: losses, samples and log-densities must agree before
 anything is timed. Ratios are the peer's time over ours: above 1, jaxgen is faster. PyTorch runs eagerly.
@@ -286,7 +288,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
 
 
 def main() -> None:
-    parser = common.parser("Flow matching and continuous flows in the plane beside torchcfm and torchdiffeq.")
+    parser = common.parser("Flow matching and continuous flows in the plane compared with torchcfm and torchdiffeq.")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=10, help="turns of each measurement")
     parser.add_argument("--batch", type=int, nargs="+", default=[256, 4096], help="points at a time")

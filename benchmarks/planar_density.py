@@ -1,7 +1,7 @@
-"""Densities in the plane at equal size and steps, beside torchcfm and torchdiffeq.
+"""Densities in the plane at equal size and steps, compared with torchcfm and torchdiffeq.
 
 ``python -m benchmarks.planar_density``. One perceptron is trained by flow matching and by maximum likelihood, here and
-in PyTorch, from the same weights, with the same optimizer, learning rates and batches of points. Each is judged
+in PyTorch, from the same weights, with the same optimizer, learning rates and batches of points. Each is evaluated
 by one solver, ours, to 1e-5: the nats it loses to the true density at fresh points. Nothing is timed, and nothing
 was tuned to either side.
 """
@@ -100,9 +100,10 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
         lambda params, x: log_prob(lambda x, t: net.apply(params, x, t), None, x, solver="dopri5", rtol=1e-5, atol=1e-5)
     )
     for data in arguments.data:
-        law = planar_set(data)
+        distribution = planar_set(data)
         points, fresh = (
-            law.draw(np.random.default_rng([0, k]), n)[0].astype(np.float32) for k, n in enumerate((POINTS, FRESH))
+            distribution.draw(np.random.default_rng([0, k]), n)[0].astype(np.float32)
+            for k, n in enumerate((POINTS, FRESH))
         )
         for method in arguments.method:
             steps = 20 if arguments.quick else METHODS[method]
@@ -113,13 +114,13 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
                     lambda x, m=method, n=steps: _theirs(params, x, m, n)
                 ),
             }.items():
-                lost = law.log_prob(fresh) - np.asarray(density(train(points[chosen]), fresh), np.float64)
+                lost = distribution.log_prob(fresh) - np.asarray(density(train(points[chosen]), fresh), np.float64)
                 error = lost.std(ddof=1) / math.sqrt(FRESH)
                 log.add(method, side=side, data=data, excess=round(float(lost.mean()), 4), error=round(error, 4))
 
 
 def main() -> None:
-    parser = common.parser("Densities in the plane at equal size and steps, beside torchcfm and torchdiffeq.")
+    parser = common.parser("Densities in the plane at equal size and steps, compared with torchcfm and torchdiffeq.")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
         "--data", nargs="+", default=["moons", "eight_gaussians", "spirals", "checkerboard"], help="sets of points"

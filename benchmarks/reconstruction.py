@@ -1,9 +1,9 @@
-"""Posterior samplers of accelerated MRI beside deepinv: ``python -m benchmarks.reconstruction``.
+"""Posterior samplers of accelerated MRI compared with deepinv: ``python -m benchmarks.reconstruction``.
 
 The same network (our U-Net, its weights copied into the equal PyTorch module), the same operator and measurements, the
 same number of evaluations, counted on both sides. Network and operator must agree before anything is timed; samples
-are random and cannot. DDRM has no counterpart here: DDNM+ stands beside it, which asks the network as often and uses
-the same singular vectors. A batch of slices and the same slices one by one are timed in turns, in seconds a slice.
+are random and cannot. DDRM has no counterpart here: DDNM+ is compared with it, which asks the network as often and uses
+the same singular vectors. A batch of slices and the same slices one by one are timed in turns, in seconds per slice.
 Ratios are the peer's time over ours: above 1, jaxgen is faster. PyTorch runs eagerly, in the faster of its two memory
 formats.
 """
@@ -244,7 +244,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
         timings = common.interleave(calls, rounds, warm=1)
         own, peer, own_each, peer_each = (timings[name] for name in calls)
         log.add(
-            case if case != "DDRM" else "DDNM+ beside DDRM",
+            case if case != "DDRM" else "DDNM+ compared with DDRM",
             side="jaxgen",
             value=own.median / slices,
             one_by_one=own_each.median / slices,
@@ -268,7 +268,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
 
 
 def main() -> None:
-    parser = common.parser("DPS, DiffPIR and DDNM+ beside deepinv, on the same network and operator.")
+    parser = common.parser("DPS, DiffPIR and DDNM+ compared with deepinv, on the same network and operator.")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5, help="turns of each measurement")
     parser.add_argument("--slices", type=int, default=8, help="slices of a batch")

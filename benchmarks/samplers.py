@@ -1,4 +1,4 @@
-"""Samplers beside diffusers, with the same U-Net weights: ``python -m benchmarks.samplers``.
+"""Samplers compared with diffusers, with the same U-Net weights: ``python -m benchmarks.samplers``.
 
 Both start from the same noise, and their images must agree before anything is timed. Then the whole loop and as many
 plain forward passes are timed in turns. The overhead is what the loop takes beyond its forward passes. Ratios are the
@@ -158,7 +158,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
 
 
 def main() -> None:
-    parser = common.parser("DDIM, DPM-Solver++ and Heun beside diffusers, on the same weights.")
+    parser = common.parser("DDIM, DPM-Solver++ and Heun compared with diffusers, on the same weights.")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5, help="turns of each measurement")
     parser.add_argument(

@@ -53,7 +53,7 @@ def main() -> None:
     total = sum(seconds.values())
     for name, spent in seconds.most_common(30):
         log.add(name, ms_a_step=1e3 * spent / steps, calls_a_step=calls[name] / steps, share=spent / total)
-    log.table({"case": "operation", "calls_a_step": "calls", "ms_a_step": "ms a step", "share": "share"})
+    log.table({"case": "operation", "calls_a_step": "calls", "ms_a_step": "ms per step", "share": "share"})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Diffusion train steps beside diffusers, with the same U-Net weights: ``python -m benchmarks.train_step``.
+"""Diffusion train steps compared with diffusers, with the same U-Net weights: ``python -m benchmarks.train_step``.
 
 Equal work: noise prediction, mean squared error, clipping, AdamW and a running average; the loss and the norm of its
 gradient for the same images, noise and times must agree before anything is timed. Then the time to trace and compile
@@ -212,10 +212,10 @@ def compile_full(arguments: argparse.Namespace, log: common.Log) -> None:
 
 
 def main() -> None:
-    parser = common.parser("A diffusion train step beside diffusers, and the compilation of the full preset.")
+    parser = common.parser("A diffusion train step compared with diffusers, and the compilation of the full preset.")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=10, help="turns of the measurement")
-    parser.add_argument("--batch", type=int, default=4, help="images a step")
+    parser.add_argument("--batch", type=int, default=4, help="images per step")
     arguments = parser.parse_args()
     common.peer_present()
     common.set_threads(arguments.threads)

@@ -1,4 +1,4 @@
-"""The U-Nets of ``flow_sdf --preset small`` beside equal PyTorch modules: ``python -m benchmarks.unet``.
+"""The U-Nets of ``flow_sdf --preset small`` compared with equal PyTorch modules: ``python -m benchmarks.unet``.
 
 Equal work: the weights are copied, and before anything is timed outputs, gradients and one optimizer step on the same
 batch, noise and times must agree. Then train steps, forward passes and ensembles are timed in turns, once for each
@@ -262,7 +262,7 @@ def our_side(config: Any, stage: str, image: Any) -> tuple[Side, Any]:
     apply = jax.jit(lambda params, image: net.apply(params, image, 0.5, net.encode(params, image)))
     ensemble = jax.jit(
         lambda params, key, image: flow_sdf.flow_sdf.ensemble(
-            net, flow_sdf._sampling(config), params, key, image, config.members
+            net, flow_sdf.sampling(config), params, key, image, config.members
         )
     )
     key = jax.random.key(0)
@@ -323,7 +323,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
 
 
 def main() -> None:
-    parser = common.parser("Train steps, forward passes and ensembles beside PyTorch.")
+    parser = common.parser("Train steps, forward passes and ensembles compared with PyTorch.")
     parser.add_argument("--threads", type=int, action="append", help="may be given several times (default: 2 and 1)")
     parser.add_argument("--rounds", type=int, default=25, help="turns of each measurement")
     arguments = parser.parse_args()

@@ -33,7 +33,7 @@ def option(
     gt: float | None = None,
     le: float | None = None,
     lt: float | None = None,
-    choices: Sequence[Any] | None = None,
+    choices: Sequence[Any] | Mapping[Any, Any] | None = None,
     group: str = "",
     formerly: str = "",
 ) -> Any:
@@ -46,7 +46,7 @@ def option(
         gt: the value must be greater than this.
         le: the value must be at most this.
         lt: the value must be less than this.
-        choices: the allowed values; an annotation ``Literal[...]`` says the same.
+        choices: the allowed values, or a registry whose keys they are; an annotation ``Literal[...]`` says the same.
         group: the heading under which ``--help`` lists the flag.
         formerly: the field's name in the version before: its flag still works, and runs of before still open.
 
@@ -70,7 +70,7 @@ def option(
         metadata={
             "help": help,
             "bounds": {name: bound for name, bound in bounds.items() if bound is not None},
-            "choices": None if choices is None else tuple(choices),
+            "choices": choices if choices is None or isinstance(choices, Mapping) else tuple(choices),
             "group": group,
             "formerly": formerly,
         },
@@ -392,7 +392,7 @@ def _check_range(value: Any, field: dataclasses.Field, name: str) -> None:
         if entry is None:
             continue
         if choices is not None and entry not in choices:
-            raise UserError(_not_a_choice(name, entry, choices))
+            raise UserError(_not_a_choice(name, entry, list(choices)))
         for key, words, holds in _BOUNDS:
             if key in bounds and not holds(entry, bounds[key]):
                 raise UserError(f"{name} must be {words} {bounds[key]}, got {entry}")

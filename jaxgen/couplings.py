@@ -78,6 +78,10 @@ def optimal_transport(noise: Array, x: Array, *, key: Key | None = None, labels:
     return noise[jnp.zeros_like(column).at[row].set(column)]
 
 
+COUPLINGS: dict[str, Coupling] = {"independent": independent, "optimal_transport": optimal_transport}
+"""Those without settings, by name."""
+
+
 def entropic(regularisation: float, iterations: int = 100) -> Coupling:
     """A coupling that draws the noise of each example from the entropic transport plan of the batch.
 

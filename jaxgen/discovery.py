@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from jaxgen.errors import UserError
 
 PACKAGE = "experiments"
+ALWAYS = ("smoke", "small", "full")
+"""The presets that a task makes for each of its experiments (`jaxgen.tasks.presets`)."""
 
 
 class Card(NamedTuple):
@@ -95,17 +97,19 @@ def card(name: str) -> Card | None:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         value = getattr(node, "value", None)
         if isinstance(target, ast.Name) and target.id == "EXPERIMENT" and isinstance(value, ast.Call):
-            return _card({keyword.arg: keyword.value for keyword in value.keywords if keyword.arg})
+            fields = {keyword.arg: keyword.value for keyword in value.keywords if keyword.arg}
+            by_task = isinstance(value.func, ast.Attribute) and value.func.attr == "experiment"
+            return _card(fields, ALWAYS if by_task else ())
     return None
 
 
-def _card(fields: dict[str, ast.expr]) -> Card | None:
+def _card(fields: dict[str, ast.expr], always: tuple[str, ...]) -> Card | None:
     presets = fields.get("presets")
     keys = [_text(key) for key in presets.keys] if isinstance(presets, ast.Dict) else []
     name, summary, data = (_text(fields.get(field)) for field in ("name", "summary", "data"))
     if not keys or None in keys or name is None or summary is None or data is None:
         return None
-    return Card(name, summary, data, tuple(map(str, keys)))
+    return Card(name, summary, data, tuple(dict.fromkeys([*always, *map(str, keys)])))
 
 
 def _text(node: Any) -> str | None:

@@ -16,7 +16,8 @@ class Facts:
 
     Attributes:
         home: which training images the run has (`jaxgen.data.source.identity`); the runner fills it in.
-        renamed: old names of fields, as runs of before have them in their files, and the names of now.
+        renamed: old names of fields, as runs of before have them in their files, and the names of now; an empty name
+            for what is no longer kept.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,8 @@ class Facts:
     @classmethod
     def current_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """Saved values under the names of now."""
-        return {cls.renamed.get(name, name): value for name, value in values.items()}
+        now = {name: cls.renamed.get(name, name) for name in values}
+        return {now[name]: value for name, value in values.items() if now[name]}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

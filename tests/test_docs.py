@@ -24,6 +24,11 @@ def test_the_page_of_losses_is_up_to_date():
     assert LOSSES.PAGE.read_text(encoding="utf-8") == LOSSES.page(), "run python docs/losses.py"
 
 
+def test_the_page_of_public_names_is_up_to_date():
+    functions = load("functions")
+    assert functions.PAGE.read_text(encoding="utf-8") == functions.page(), "run python docs/functions.py"
+
+
 @pytest.mark.parametrize(("module", "function"), PUBLIC, ids=lambda value: getattr(value, "__name__", value))
 def test_every_loss_has_an_example(module, function):
     text = inspect.getdoc(function)

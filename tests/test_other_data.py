@@ -20,9 +20,9 @@ from jaxgen.app.cli import main
 from jaxgen.data import Everything, load
 from jaxgen.errors import UserError
 from jaxgen.tasks import autoencoding as reconstruction
-from jaxgen.tasks import likelihood as dequantised
-from jaxgen.tasks import sample_quality as fidelity
 from jaxgen.tasks.anomaly import evaluation as judging
+from jaxgen.tasks.old import likelihood as dequantised
+from jaxgen.tasks.old import sample_quality as fidelity
 
 RNG = np.random.default_rng(0)
 

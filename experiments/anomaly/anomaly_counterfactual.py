@@ -35,11 +35,12 @@ from jaxgen.guidance import classifier as guided_by_classifier
 from jaxgen.medical import anomaly
 from jaxgen.nets import classifier
 from jaxgen.samplers import clip, denoiser
-from jaxgen.tasks import before, denoisers, images
+from jaxgen.tasks import before
 from jaxgen.tasks.anomaly import data as shared
 from jaxgen.tasks.anomaly import evaluation as judging
 from jaxgen.tasks.anomaly import levels
-from jaxgen.tasks.networks import network
+from jaxgen.tasks.old import denoisers, images
+from jaxgen.tasks.old.networks import network
 from jaxgen.train import Stage
 from jaxgen.types import NoiseDistribution
 

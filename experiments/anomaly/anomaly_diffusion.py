@@ -31,13 +31,14 @@ from jaxgen.experiment import Evaluation, Figure, StageSpec
 from jaxgen.medical import anomaly
 from jaxgen.metrics import average_precision
 from jaxgen.samplers import ddim, denoiser
-from jaxgen.tasks import before, denoisers, images
+from jaxgen.tasks import before
 from jaxgen.tasks import figures as pictures
 from jaxgen.tasks.anomaly import data as shared
 from jaxgen.tasks.anomaly import evaluation as judging
 from jaxgen.tasks.anomaly import levels
 from jaxgen.tasks.best import highest
-from jaxgen.tasks.networks import network
+from jaxgen.tasks.old import denoisers, images
+from jaxgen.tasks.old.networks import network
 from jaxgen.train import Stage
 from jaxgen.types import Key, NoiseDistribution
 

@@ -29,10 +29,11 @@ from jaxgen.losses import adversarial
 from jaxgen.medical import anomaly
 from jaxgen.metrics import auroc
 from jaxgen.nets import dcgan_discriminator, dcgan_generator, encoder
-from jaxgen.tasks import before, images
+from jaxgen.tasks import before
 from jaxgen.tasks import gan as players
 from jaxgen.tasks.anomaly import data as shared
 from jaxgen.tasks.anomaly import evaluation as judging
+from jaxgen.tasks.old import images
 from jaxgen.train import Stage
 from jaxgen.types import Array, Net
 

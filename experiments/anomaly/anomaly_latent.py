@@ -31,10 +31,11 @@ from jaxgen.medical import anomaly
 from jaxgen.metrics import auroc
 from jaxgen.nets import decoder, encoder
 from jaxgen.samplers import ddim, denoiser, grids
-from jaxgen.tasks import before, denoisers, images
+from jaxgen.tasks import before
 from jaxgen.tasks.anomaly import data as shared
 from jaxgen.tasks.anomaly import evaluation as judging
-from jaxgen.tasks.networks import network
+from jaxgen.tasks.old import denoisers, images
+from jaxgen.tasks.old.networks import network
 from jaxgen.train import Stage
 from jaxgen.types import Net
 

@@ -33,10 +33,11 @@ from jaxgen.imaging.augment import random_flip
 from jaxgen.imaging.noise import coarse_noise, mask_blocks, simplex_noise
 from jaxgen.medical import anomaly
 from jaxgen.tasks import autoencoding as reconstruction
-from jaxgen.tasks import before, images
+from jaxgen.tasks import before
 from jaxgen.tasks import figures as pictures
 from jaxgen.tasks.best import lowest
-from jaxgen.tasks.networks import UNetConfig, network
+from jaxgen.tasks.old import images
+from jaxgen.tasks.old.networks import UNetConfig, network
 from jaxgen.train import Stage
 from jaxgen.types import Array, Key
 

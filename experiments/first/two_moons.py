@@ -7,25 +7,27 @@ The energy distance to fresh points must fall far below that of the baseline, a 
 """
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
-from jaxgen import couplings
 from jaxgen.app.cli import run_module
 from jaxgen.config import RunConfig, option
+from jaxgen.couplings import COUPLINGS
 from jaxgen.data import ArraySource, Splits
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Figure, Metric, StageSpec
+from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run, StageSpec
 from jaxgen.families import flow_matching_model
 from jaxgen.metrics.energy import energy_distance
 from jaxgen.nets import mlp
 from jaxgen.paths import rectified
 from jaxgen.samplers import Sampling, euler, grids
-from jaxgen.tasks import before
+from jaxgen.tasks.points import PointFacts, measure_points, points_of
 from jaxgen.train import Stage, make_optimizer
+from jaxgen.types import Array, Model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,86 +37,75 @@ class TwoMoonsConfig(RunConfig):
     points: int = option(4096, "training points", ge=64, le=10**7)
     spread: float = option(0.1, "standard deviation of the points round each moon", ge=0)
     widths: tuple[int, ...] = option((128, 128, 128), "hidden layers of the velocity network", ge=1)
-    coupling: Literal["independent", "optimal_transport"] = option("independent", "how noise is paired with data")
+    coupling: str = option("independent", "how noise is paired with data", choices=tuple(COUPLINGS))
     ode_steps: int = option(50, "Euler steps from noise to data", ge=1)
 
 
-def _moons(n, spread, seed):
-    rng = np.random.default_rng(seed)
-    angle, upper = np.pi * rng.random(n), rng.random(n) < 0.5
-    x = np.where(upper, np.cos(angle), 1 - np.cos(angle)) - 0.5
-    y = np.where(upper, np.sin(angle), 0.5 - np.sin(angle)) - 0.25
-    points = np.stack([x, y], axis=-1) + spread * rng.standard_normal((n, 2))
-    return ArraySource({"points": points.astype(np.float32)})
-
-
-def _load(config):
+def load(config: TwoMoonsConfig) -> Splits:
     if config.data:
         raise UserError(f"--data {config.data}: the points of two_moons are computed; it takes no other data")
-    counts = (config.points, 256, 2048)
-    train, validation, test = (_moons(n, config.spread, [config.seed, k]) for k, n in enumerate(counts))
-    return Splits(train, validation, test, name="two moons", origin="computed", licence="CC0-1.0")
+
+    def moons(part: int, n: int) -> ArraySource:
+        rng = np.random.default_rng([config.seed, part])
+        angle, upper = np.pi * rng.random(n), rng.random(n) < 0.5
+        x = np.where(upper, np.cos(angle), 1 - np.cos(angle)) - 0.5
+        y = np.where(upper, np.sin(angle), 0.5 - np.sin(angle)) - 0.25
+        points = np.stack([x, y], axis=-1) + config.spread * rng.standard_normal((n, 2))
+        return ArraySource({"points": points.astype(np.float32)})
+
+    parts = moons(0, config.points), moons(1, 256), moons(2, 2048)
+    return Splits(*parts, name="two moons", origin="computed", licence="CC0-1.0")
 
 
-def _measure(config, splits):
-    points = splits.train.arrays["points"]
-    return {"mean": points.mean(0).tolist(), "covariance": np.cov(points.T).tolist()}
+def model(config: TwoMoonsConfig) -> Model:
+    net, path = mlp(2, widths=config.widths), rectified()
+    sampling = Sampling(path, euler(path), grids.uniform(path, config.ode_steps))
+    return flow_matching_model(net, (2,), sampling, data="points", coupling=COUPLINGS[config.coupling])
 
 
-def _model(config):
-    path = rectified()
-    return flow_matching_model(
-        mlp(2, widths=config.widths),
-        (2,),
-        Sampling(path, euler(path), grids.uniform(path, config.ode_steps)),
-        data="points",
-        coupling=getattr(couplings, config.coupling),
-    )
-
-
-def _build(config, constants, trained):
+def build(run: Run) -> Stage:
+    config = run.config
     optimizer = make_optimizer(config.learning_rate, config.warmup_steps, config.steps, config.schedule)
-    return Stage("flow", _model(config), {"net": optimizer}, config.steps)
+    return Stage("flow", model(config), {"net": optimizer}, config.steps)
 
 
-def _draw(config, trained, key, n):
-    return np.asarray(jax.jit(_model(config).sample, static_argnums=2)(trained["flow"], key, n))
+def draw(run: Run, n: int) -> Array:
+    return jax.jit(model(run.config).sample, static_argnums=2)(run.params["flow"], run.key, n)
 
 
-def _figure(sets):
+def figure(sets: Mapping[str, Array]) -> Figure:
     canvas = Canvas(figsize=(3 * len(sets), 3), layout="constrained")
     for axes, (name, points) in zip(canvas.subplots(1, len(sets), squeeze=False)[0], sets.items(), strict=True):
         axes.scatter(*points.T, s=2, alpha=0.5)
         axes.set(title=name, xlim=(-2.2, 2.2), ylim=(-1.6, 1.6), aspect="equal")
-    return Figure(canvas, "Each panel shows 2-D points: " + ", ".join(sets) + ".")
+    return Figure(canvas, "Each panel shows points in the plane: " + ", ".join(sets) + ".")
 
 
-def _evaluate(config, constants, trained, splits, key):
-    test = splits.test.arrays["points"]
-    flow = _draw(config, trained, key, len(test))
-    rng = np.random.default_rng(config.seed)
-    gaussian = rng.multivariate_normal(constants["mean"], constants["covariance"], len(test)).astype(np.float32)
-    train = splits.train.arrays["points"][: len(test)]
-    sets = {"flow": flow, "gaussian": gaussian, "training points": train}
+def evaluate(run: Run) -> Evaluation:
+    train, test = (jnp.asarray(points_of(part)) for part in (run.splits.train, run.splits.test))
+    rng, n = np.random.default_rng(run.config.seed), len(test)
+    gaussian = jnp.asarray(rng.multivariate_normal(run.facts.mean, run.facts.covariance, n), jnp.float32)
+    sets = {"flow": draw(run, n), "gaussian": gaussian, "training points": train[:n]}
     metrics = {name: {"energy_distance": float(energy_distance(points, test))} for name, points in sets.items()}
-    headline = "Energy distance to fresh points {:.4f}; a fitted Gaussian {:.4f}; the training points {:.4f}.".format(
-        *(entry["energy_distance"] for entry in metrics.values())
-    )
-    describe = {"energy_distance": Metric("Energy distance", "lower", "squared, unbiased, to 2,048 fresh points")}
-    return Evaluation(metrics, {"points": _figure({"fresh points": test, **sets})}, headline, describe)
-
-
-def _sample(config, constants, trained, splits, key, n):
-    points = _draw(config, trained, key, n)
+    flow, fitted, known = (entry["energy_distance"] for entry in metrics.values())
     return Evaluation(
-        {"points": n}, {"samples": _figure({"samples": points})}, f"{n} points", arrays={"points": points}
+        metrics,
+        {"points": figure({"fresh points": test, **sets})},
+        f"Energy distance to fresh points {flow:.4f}; a fitted Gaussian {fitted:.4f}; training points {known:.4f}.",
+        {"energy_distance": Metric("Energy distance", "lower", "squared, unbiased, to 2,048 fresh points")},
     )
+
+
+def sample(run: Run, n: int) -> Evaluation:
+    points = draw(run, n)
+    shown = {"samples": figure({"samples": points})}
+    return Evaluation({"points": n}, shown, f"{n} points", arrays={"points": np.asarray(points)})
 
 
 SMALL = TwoMoonsConfig(
     steps=15_000, batch_size=256, learning_rate=2e-3, ema_decay=0.995, steps_per_call=50, log_every=50
 )
-EXPERIMENT = before.experiment(
+EXPERIMENT = Experiment(
     name="two_moons",
     summary="Flow matching on 2-D points, the smallest whole experiment",
     data="two moons, computed",
@@ -123,11 +114,12 @@ EXPERIMENT = before.experiment(
         "small": SMALL,
         "full": dataclasses.replace(SMALL, steps=50_000, points=10**6, batch_size=4096, checkpoint_every=5000),
     },
-    load=_load,
-    measure=_measure,
-    stages=(StageSpec("flow", _build),),
-    evaluate=_evaluate,
-    sample=_sample,
+    load=load,
+    measure=measure_points,
+    facts=PointFacts,
+    stages=(StageSpec("flow", build),),
+    evaluate=evaluate,
+    sample=sample,
     sample_flags={"steps": "ode_steps"},
     baseline="gaussian",
 )

@@ -27,9 +27,10 @@ from jaxgen.families.adversarial_autoencoder import Prior
 from jaxgen.metrics import maximum_mean_discrepancy
 from jaxgen.nets import mlp
 from jaxgen.tasks import autoencoding as reconstruction
-from jaxgen.tasks import before, images
+from jaxgen.tasks import before
 from jaxgen.tasks import figures as pictures
-from jaxgen.tasks import sample_quality as judging
+from jaxgen.tasks.old import images
+from jaxgen.tasks.old import sample_quality as judging
 from jaxgen.train import Stage
 from jaxgen.types import Model
 

@@ -15,7 +15,8 @@ from jaxgen.baselines import principal_components
 from jaxgen.experiment import Evaluation, StageSpec
 from jaxgen.families import autoencoder_model
 from jaxgen.tasks import autoencoding as reconstruction
-from jaxgen.tasks import before, images
+from jaxgen.tasks import before
+from jaxgen.tasks.old import images
 from jaxgen.train import Stage
 
 

@@ -3,106 +3,91 @@
     jaxgen run conditional_gan                                  # phantom brains of four classes, computed
     jaxgen run conditional_gan --data brain_tumor_mri.npz       # labelled images: an npz, a folder of classes
 
-Judged as `gan` is, and by whether a classifier trained on the real images takes a drawn one for the class asked for;
-beside Gaussians fitted class by class. Miyato & Koyama 2018, "cGANs with projection discriminator", arXiv 1802.05637;
-the loss is that of Huang et al. 2024, arXiv 2501.05441, its pairs of one class each.
+Evaluated as `gan` is, and by how often a classifier trained on the real images takes a drawn one for the class asked
+for; compared with Gaussians fitted class by class. Miyato & Koyama 2018, "cGANs with projection discriminator", arXiv
+1802.05637; the loss is that of Huang et al. 2024, arXiv 2501.05441, with both images of a pair of one class.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
-from experiments.generation import gan
-from jaxgen import baselines
 from jaxgen.app.cli import run_module
-from jaxgen.data import Splits
-from jaxgen.experiment import Evaluation, Metric, StageSpec
-from jaxgen.tasks import before, images
-from jaxgen.tasks import figures as pictures
-from jaxgen.tasks import gan as adversarial
-from jaxgen.tasks import sample_quality as judging
+from jaxgen.baselines import gaussian_images
+from jaxgen.experiment import Evaluation, Metric, Run, StageSpec
+from jaxgen.tasks import features, figures, gan, generation, images
 from jaxgen.train import Stage
 
-
-def _build(config: adversarial.GANConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
-    return adversarial.make_stage(config, constants, trained, len(constants["classes"]))
+DESCRIBE = {"accuracy": Metric("Asked class", "higher", "share that the classifier takes for the asked class")}
 
 
-def _gaussians(config: adversarial.GANConfig, constants, splits: Splits, label: np.ndarray) -> np.ndarray:
-    """Images of the classes asked for, from a normal law fitted to each class."""
-    train = images.real_images(config, constants, splits.train, judging.MOST_TRAIN)
+def build(run: Run) -> Stage:
+    return gan.make_stage(run, classes=len(run.facts.classes))
+
+
+def gaussians(run: Run, label: np.ndarray) -> np.ndarray:
+    """Images of these classes from a Gaussian fitted to each class."""
+    train = images.real_images(run, run.splits.train, generation.MOST_TRAIN)
     drawn = np.zeros((len(label), *train["image"].shape[1:]), np.float32)
     for k in np.unique(label):
         chosen = label == k
-        drawn[chosen] = baselines.gaussian_images(train["image"][train["label"] == k], chosen.sum(), config.seed)
+        drawn[chosen] = gaussian_images(train["image"][train["label"] == k], chosen.sum(), run.config.seed)
     return drawn
 
 
-def _evaluate(config: adversarial.GANConfig, constants, trained, splits, key) -> Evaluation:
-    judge = images.Judge(config, constants, trained)
-    real = judging.Real(config, constants, splits, judge)
+def by_class(drawn: np.ndarray, label: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+    return {name: drawn[label == k][:8] for k, name in enumerate(names) if (label == k).any()}
+
+
+def evaluate(run: Run) -> Evaluation:
+    real = generation.RealImages(run, features.Features(run))
     assert real.label is not None  # data without labels were refused
-    label = np.asarray(real.label)  # as often as among the held-out images, so that the two are comparable
-    keys = jax.random.split(key, real.count + 2)
-    drawn = adversarial.draw_images(config, constants, trained, keys[:-2], real.count, label)
-    sets = {"conditional_gan": drawn, "gaussian": _gaussians(config, constants, splits, label)}
-    sets["held-out images"] = real.held_out
-    metrics: dict[str, Any] = {
-        name: {"accuracy": judging.accuracy(judge, x, label), **judging.score(real, judge, x)}
-        for name, x in sets.items()
+    label = np.asarray(real.label)  # as often as among the held-out images, so that the two can be compared
+    *_, class_key, line_key = keys = jax.random.split(run.key, real.count + 2)
+    sets = {
+        "conditional_gan": gan.draw_images(run, keys[:-2], real.count, label),
+        "gaussian": gaussians(run, label),
     }
-    metrics["images"] = real.count
-    classes = constants["classes"]
-    shown = range(min(len(classes), 8))
-    each = np.repeat(np.arange(len(classes)), 8)
-    by_class = adversarial.draw_images(config, constants, trained, keys[-2], len(each), each)
-    held = {f"{classes[k]} (real)": real.held_out[label == k][:8] for k in shown if (label == k).any()}
-    way = adversarial.between(config, constants, trained, keys[-1], len(shown), 9, np.array(shown))
-    figures = {
-        "samples": pictures.rows({classes[k]: by_class[each == k] for k in shown}, "Images drawn, a row a class."),
-        "beside": pictures.rows(held, "Real test images of the same classes."),
-        "neighbours": judging.neighbours(real, drawn[:8]),
-        "between": pictures.rows({classes[k]: way[k] for k in shown}, "Between two latent vectors, a row a class."),
-    }
-    ours, baseline, floor = (metrics[name] for name in sets)
-    headline = (
-        f"A classifier trained on real images takes {ours['accuracy']:.0%} of the images drawn for the class asked "
-        f"for, {baseline['accuracy']:.0%} of a Gaussian's and {floor['accuracy']:.0%} of held-out real ones; Frechet "
-        f"distance {ours['frechet']:.3g}, {baseline['frechet']:.3g} and {floor['frechet']:.3g}."
+    compared = generation.Comparison(run, lambda n: sets, gaussian=False, real=real)
+    accuracy = {name: compared.accuracy(x, label) for name, x in compared.sets.items()}
+
+    each, names = np.repeat(np.arange(len(run.facts.classes)), 8), run.facts.classes[:8]
+    drawn = gan.draw_images(run, class_key, len(each), each)
+    between = gan.interpolations(run, line_key, len(names), 9, np.arange(len(names)))
+    return compared.evaluation(
+        metrics={name: {"accuracy": share} for name, share in accuracy.items()},
+        describe=DESCRIBE,
+        figures={
+            "samples": figures.rows(by_class(drawn, each, names), "Images drawn, a row per class."),
+            "beside": figures.rows(by_class(real.held_out, label, names), "Real test images, a row per class."),
+            "between": figures.rows(
+                dict(zip(names, between, strict=True)), "Between two latent vectors, a row per class."
+            ),
+        },
+        headline=f"A classifier trained on real images takes {accuracy['conditional_gan']:.0%} of the images drawn for "
+        f"the asked class, {accuracy['gaussian']:.0%} of a Gaussian's and {accuracy['held-out images']:.0%} of "
+        f"held-out real ones. {compared.headline('conditional_gan')}",
     )
-    return Evaluation(metrics, figures, headline, DESCRIBE)
 
 
-DESCRIBE = {
-    "accuracy": Metric("Asked class", "higher", "share that the judge takes for the asked class"),
-    **judging.DESCRIBE,
-}
+def sample(run: Run, n: int, label: np.ndarray | None = None) -> Evaluation:
+    label = np.arange(n) % len(run.facts.classes) if label is None else label
+    drawn = gan.draw_images(run, run.key, n, label)
+    shown = figures.rows(by_class(drawn, label, run.facts.classes), "Images drawn by the generator, a row per class.")
+    return generation.sampled(drawn, "", label, run.facts.classes)._replace(figures={"samples": shown})
 
 
-def _sample(config: adversarial.GANConfig, constants, trained, splits, key, n, label=None) -> Evaluation:
-    label = np.arange(n) % len(constants["classes"]) if label is None else label
-    drawn = adversarial.draw_images(config, constants, trained, key, n, label)
-    rows = {name: drawn[label == k][:10] for k, name in enumerate(constants["classes"]) if (label == k).any()}
-    shown = pictures.rows(rows, "Images drawn by the generator, a row a class.")
-    found = judging.sampled(drawn, "", label, constants["classes"])
-    return found._replace(figures={"samples": shown})
-
-
-EXPERIMENT = before.experiment(
+EXPERIMENT = gan.experiment(
     name="conditional_gan",
     summary="A GAN of labelled images: conditional normalisation, projection, and pairs of one class",
     data="phantom brains of four classes, computed; or your labelled images",
-    presets={"smoke": gan.SMOKE, "small": gan.SMALL, "full": gan.FULL},
-    load=lambda config: images.load_images(config, labels=True),
-    measure=images.measure_images,
-    stages=(images.JUDGE, StageSpec("gan", _build)),
-    evaluate=_evaluate,
-    sample=_sample,
+    presets={"full": gan.R3GAN_64},
+    load=images.load_labelled,
+    stages=(StageSpec("gan", build),),
+    evaluate=evaluate,
+    sample=sample,
     sample_flags={"label": None},
-    baseline="gaussian",
-    examples=images.example_images,
 )
 
 if __name__ == "__main__":

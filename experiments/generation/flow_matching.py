@@ -25,11 +25,12 @@ from jaxgen.metrics import straightness
 from jaxgen.nets import interval
 from jaxgen.paths import rectified
 from jaxgen.samplers import Sampling, euler, from_velocity, grids, heun, midpoint, runge_kutta4, sample
-from jaxgen.tasks import before, images
+from jaxgen.tasks import before
 from jaxgen.tasks import figures as pictures
-from jaxgen.tasks import likelihood as dequantised
-from jaxgen.tasks import sample_quality as judging
-from jaxgen.tasks.networks import UNetConfig, network
+from jaxgen.tasks.old import images
+from jaxgen.tasks.old import likelihood as dequantised
+from jaxgen.tasks.old import sample_quality as judging
+from jaxgen.tasks.old.networks import UNetConfig, network
 from jaxgen.train import Stage
 from jaxgen.types import Model
 

@@ -24,10 +24,11 @@ from jaxgen.families import classifier_model
 from jaxgen.nets import classifier
 from jaxgen.samplers import clip, grids, sample
 from jaxgen.samplers.catalogue import SAMPLERS, SamplerName
-from jaxgen.tasks import before, denoisers, images
+from jaxgen.tasks import before
 from jaxgen.tasks import figures as pictures
-from jaxgen.tasks import sample_quality as judging
 from jaxgen.tasks.best import highest
+from jaxgen.tasks.old import denoisers, images
+from jaxgen.tasks.old import sample_quality as judging
 from jaxgen.train import Stage
 
 Scales = tuple[float, ...]

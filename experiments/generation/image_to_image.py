@@ -24,9 +24,10 @@ from jaxgen.experiment import Evaluation, Metric, StageSpec
 from jaxgen.imaging.inpainting import harmonic_fill
 from jaxgen.metrics import nearest_neighbours
 from jaxgen.samplers import ddim, editing, grids, sample
-from jaxgen.tasks import before, denoisers, images
+from jaxgen.tasks import before
 from jaxgen.tasks import figures as pictures
-from jaxgen.tasks import sample_quality as judging
+from jaxgen.tasks.old import denoisers, images
+from jaxgen.tasks.old import sample_quality as judging
 from jaxgen.train import Stage
 
 FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)

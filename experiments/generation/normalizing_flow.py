@@ -36,10 +36,11 @@ from jaxgen.medical.anomaly.likelihood import (
 from jaxgen.metrics import auroc
 from jaxgen.metrics.likelihood import dequantise
 from jaxgen.nets import conditioner
-from jaxgen.tasks import before, images
+from jaxgen.tasks import before
 from jaxgen.tasks import figures as pictures
-from jaxgen.tasks import likelihood as dequantised
-from jaxgen.tasks import sample_quality as judging
+from jaxgen.tasks.old import images
+from jaxgen.tasks.old import likelihood as dequantised
+from jaxgen.tasks.old import sample_quality as judging
 from jaxgen.train import Stage
 from jaxgen.types import Model
 

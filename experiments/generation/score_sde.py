@@ -29,12 +29,13 @@ from jaxgen.preconditioning import precondition
 from jaxgen.samplers import Sampling, clip, denoiser, grids, likelihood, sample
 from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.samplers.probability_flow import probability_flow
-from jaxgen.tasks import before, denoisers, images
+from jaxgen.tasks import before
 from jaxgen.tasks import figures as pictures
-from jaxgen.tasks import likelihood as dequantised
-from jaxgen.tasks import sample_quality as judging
 from jaxgen.tasks.best import lowest
-from jaxgen.tasks.networks import network
+from jaxgen.tasks.old import denoisers, images
+from jaxgen.tasks.old import likelihood as dequantised
+from jaxgen.tasks.old import sample_quality as judging
+from jaxgen.tasks.old.networks import network
 from jaxgen.train import Stage
 from jaxgen.types import Denoise, Net, Params
 

@@ -29,10 +29,11 @@ from jaxgen.families.vae import Likelihood, posterior
 from jaxgen.imaging.augment import random_flip
 from jaxgen.metrics import dequantise
 from jaxgen.tasks import autoencoding as reconstruction
-from jaxgen.tasks import before, images
+from jaxgen.tasks import before
 from jaxgen.tasks import figures as pictures
-from jaxgen.tasks import likelihood as dequantised
-from jaxgen.tasks import sample_quality as judging
+from jaxgen.tasks.old import images
+from jaxgen.tasks.old import likelihood as dequantised
+from jaxgen.tasks.old import sample_quality as judging
 from jaxgen.train import Stage
 from jaxgen.types import Model
 

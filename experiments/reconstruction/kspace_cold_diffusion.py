@@ -29,17 +29,17 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Metric, Reader, StageSpec
 from jaxgen.imaging.augment import random_flip
 from jaxgen.imaging.coils import root_sum_of_squares
-from jaxgen.imaging.fourier import centred_fft2, centred_ifft2, from_complex, to_complex
+from jaxgen.imaging.fourier import add_phase, centred_fft2, centred_ifft2, from_complex, to_complex
 from jaxgen.imaging.mri import mri_operator
 from jaxgen.imaging.sampling_masks import equispaced_mask, random_mask
 from jaxgen.medical.reconstruction import kspace_cold_diffusion as cold
 from jaxgen.medical.reconstruction.total_variation import total_variation
 from jaxgen.metrics import psnr, ssim
-from jaxgen.tasks import before, images
+from jaxgen.tasks import before
 from jaxgen.tasks import figures as pictures
 from jaxgen.tasks.best import highest
-from jaxgen.tasks.networks import UNetConfig, network
-from jaxgen.tasks.reconstruction import mri
+from jaxgen.tasks.old import images
+from jaxgen.tasks.old.networks import UNetConfig, network
 from jaxgen.train import Stage
 from jaxgen.types import Array, Key, Params
 
@@ -79,7 +79,7 @@ def _prepare(config: ColdConfig):
         flip_key, phase_key = draws.split(key, 2)
         batch = {"image": batch["image"].astype(jnp.float32).mean(-1, keepdims=True) / 255}
         batch = random_flip(flip_key, batch, axes=(1,), names=("image",)) if config.mirror else batch
-        return {"image": mri.add_phase(phase_key, batch["image"], config.phase)}
+        return {"image": add_phase(phase_key, batch["image"], config.phase)}
 
     return prepare
 
@@ -149,7 +149,7 @@ class _Judge:
         """Complex images ``[n, h, w, 2]`` of magnitude at most 1."""
         real = images.real_images(self.config, self._constants, source, most, dtype=np.uint8)["image"]
         x = jnp.asarray(real, jnp.float32).mean(-1, keepdims=True) / 255
-        return np.asarray(mri.add_phase(self._keys(number, len(x)), x, self.config.phase))
+        return np.asarray(add_phase(self._keys(number, len(x)), x, self.config.phase))
 
     def masks(self, family: str, acceleration: int, n: int) -> np.ndarray:
         """One mask an image, ``[n, h, w]``."""

@@ -24,7 +24,7 @@ from jaxgen.imaging.distance import (
 from jaxgen.imaging.fan_beam import fan_beam_geometry, fan_beam_operator
 from jaxgen.imaging.filtered_backprojection import filtered_backprojection
 from jaxgen.imaging.folding import depth_to_space, space_to_depth
-from jaxgen.imaging.fourier import centred_fft2, centred_ifft2, from_complex, smooth_phase, to_complex
+from jaxgen.imaging.fourier import add_phase, centred_fft2, centred_ifft2, from_complex, smooth_phase, to_complex
 from jaxgen.imaging.hounsfield import to_attenuation, to_hounsfield
 from jaxgen.imaging.intensity import (
     from_unit_range,
@@ -34,8 +34,15 @@ from jaxgen.imaging.intensity import (
     random_gamma,
     to_unit_range,
 )
-from jaxgen.imaging.metal import interpolate_trace, metal_mask, metal_trace, simulate_metal, without_trace
-from jaxgen.imaging.mri import check_kspace, check_mask, measured_mask, mri_operator, zero_filled
+from jaxgen.imaging.metal import (
+    interpolate_trace,
+    metal_mask,
+    metal_trace,
+    random_implants,
+    simulate_metal,
+    without_trace,
+)
+from jaxgen.imaging.mri import check_kspace, check_mask, measured_columns, measured_mask, mri_operator, zero_filled
 from jaxgen.imaging.noise import coarse_noise, mask_blocks, simplex_noise
 from jaxgen.imaging.operators import (
     LinearOperator,
@@ -51,6 +58,7 @@ from jaxgen.imaging.sampling_masks import (
     calibration_lines,
     equispaced_mask,
     gaussian_mask,
+    mixed_mask,
     poisson_disc_mask,
     radial_mask,
     random_mask,
@@ -61,6 +69,7 @@ from jaxgen.imaging.tiles import Tiling, blend_tiles, extract_tiles, tile_window
 __all__ = [
     "LinearOperator",
     "Tiling",
+    "add_phase",
     "adjoint_by_transpose",
     "apply_normal",
     "blend_tiles",
@@ -94,9 +103,11 @@ __all__ = [
     "low_resolution_images",
     "mask_blocks",
     "mask_from_distance",
+    "measured_columns",
     "measured_mask",
     "metal_mask",
     "metal_trace",
+    "mixed_mask",
     "mri_operator",
     "normalise_coils",
     "percentile_range",
@@ -110,6 +121,7 @@ __all__ = [
     "random_affine",
     "random_flip",
     "random_gamma",
+    "random_implants",
     "random_mask",
     "random_quarter_turn",
     "root_sum_of_squares",

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from jaxgen.types import Array
+from jaxgen import draws
+from jaxgen.types import Array, Key
 
 
 def _shifted(transform, x: Array) -> Array:
@@ -79,6 +80,31 @@ def smooth_phase(z: Array, width: float) -> Array:
     h, w = z.shape[1:3]
     rows, columns = (jnp.exp(-((jnp.arange(n) - n // 2) ** 2) / (2 * width**2)) for n in (h, w))
     return jnp.angle(centred_ifft2(centred_fft2(z) * (rows[:, None] * columns)))
+
+
+def add_phase(key: Key, magnitude: Array, deviation: float | Array) -> Array:
+    """Complex images from magnitudes, with a random phase that is smooth over half the image.
+
+    The phase is Gaussian on 3 x 3 nodes, interpolated by cubic splines.
+
+    Args:
+        key: one key, or keys ``[b]``.
+        magnitude: ``[b, h, w, 1]``.
+        deviation: standard deviation of the phase at the nodes, radians.
+
+    Returns:
+        Real and imaginary part, ``[b, h, w, 2]``.
+
+    Example:
+        >>> import jax
+        >>> x = add_phase(jax.random.key(0), jnp.full((1, 8, 8, 1), 2.0), 1.0)
+        >>> float(jnp.abs(jnp.linalg.norm(x, axis=-1) - 2).max().round(4))
+        0.0
+    """
+    b, h, w, _ = magnitude.shape
+    nodes = draws.normal(key, (b, 3, 3, 1))
+    angle = deviation * jax.image.resize(nodes, (b, h, w, 1), "cubic")
+    return magnitude * jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], -1)
 
 
 def to_complex(x: Array) -> Array:

@@ -190,6 +190,33 @@ def _central_share(energy: np.ndarray) -> float:
     return float(energy[tuple(parts)].sum() / energy.sum())
 
 
+def measured_columns(kspace: np.ndarray) -> np.ndarray:
+    """Which columns were measured, of k-space that is sampled line by line.
+
+    Args:
+        kspace: concrete, ``[h, w, coils]``, 0 where not measured.
+
+    Returns:
+        bool ``[w]``.
+
+    Raises:
+        UserError: if samples were measured that do not make up whole columns, or all columns were.
+
+    Example:
+        >>> measured_columns(np.array([[[1j], [0]], [[2j], [0]]])).tolist()
+        [True, False]
+    """
+    there = (np.abs(kspace) > 0).any(-1)
+    columns = there.any(0)
+    if there[:, columns].mean() < 0.9:
+        whole_rows = there[there.any(1)].mean() > 0.9
+        hint = "transpose it" if whole_rows else "give another run one of its own kind"
+        raise UserError(f"k-space is not measured in whole columns [:, j], as this method needs; {hint}")
+    if columns.all():
+        raise UserError("k-space has all its columns: there is nothing to restore; give a mask of what to use")
+    return columns
+
+
 def check_mask(mask: np.ndarray, kspace: np.ndarray, where: str = "mask") -> np.ndarray:
     """A mask that fits its k-space, or an error that says what to put right.
 

@@ -162,7 +162,9 @@ def conjugate_gradient(
     return jax.lax.while_loop(unfinished, lambda c: (c[0] + 1, advance(c[1])), (jnp.int32(0), start))[1][0]
 
 
-def pseudo_inverse(operator: LinearOperator, *, iterations: int, damping: float = 0.0) -> Callable[[Array], Array]:
+def pseudo_inverse(
+    operator: LinearOperator, *, iterations: int, damping: float | Array = 0.0
+) -> Callable[[Array], Array]:
     """``y -> argmin_x |A x - y|^2 + damping |x|^2`` by conjugate gradients on the normal equations.
 
     With no damping and iterations enough it is ``A^+ y``, the least squares solution of least norm; iterations cut

@@ -5,7 +5,9 @@ encoding along w. All draw from a key, keep the number of samples that the accel
 `true_acceleration`), and can be jitted and vmapped over keys with the other arguments fixed.
 """
 
+import functools
 import math
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -303,3 +305,39 @@ def poisson_disc_mask(
     score = jnp.where(taken, jax.random.uniform(drop_key, shape), -1.0).ravel()
     _, kept = jax.lax.top_k(score, needed)
     return jnp.asarray(square, jnp.float32).ravel().at[kept].set(1.0).reshape(shape)
+
+
+def mixed_mask(key: Key, shape: tuple[int, int], accelerations: Sequence[float]) -> Array:
+    """A `random_mask` at one of several accelerations, all equally likely: for training on all of them.
+
+    Args:
+        key: a key.
+        shape: ``(h, w)``.
+        accelerations: to choose from.
+
+    Returns:
+        ``[h, w]``.
+
+    Raises:
+        ValueError: if an acceleration does not fit.
+
+    Example:
+        >>> float(true_acceleration(mixed_mask(jax.random.key(0), (32, 64), (4, 8)))) in (4.0, 8.0)
+        True
+    """
+    branches = [functools.partial(random_mask, shape=shape, acceleration=a) for a in accelerations]
+    which_key, mask_key = jax.random.split(key)
+    which = jax.random.randint(which_key, (), 0, len(branches))
+    return jnp.stack([branch(mask_key) for branch in branches])[which]
+
+
+MASKS: dict[str, Callable[[Key, tuple[int, int], float], Array]] = {
+    "random": random_mask,
+    "equispaced": equispaced_mask,
+    "gaussian": gaussian_mask,
+    "poisson": poisson_disc_mask,
+    "radial": radial_mask,
+}
+"""The families of masks by name: ``(key, shape, acceleration) -> [h, w]``."""
+POINTS = ("poisson", "radial")
+"""Families that measure a square in the middle, and not whole lines."""

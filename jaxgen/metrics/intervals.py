@@ -102,3 +102,65 @@ def interval_widening(samples: Array, truth: Array, *, level: float = 0.9, where
     n = jnp.sum(counts)
     rank = jnp.minimum(jnp.ceil(level * (n + 1)).astype(int), n)
     return jnp.where(n > 0, ordered[jnp.maximum(rank - 1, 0)], jnp.nan)
+
+
+def sample_widening(drawn: np.ndarray, truth: np.ndarray, where: np.ndarray, *, level: float = 0.9) -> float:
+    """`interval_widening` as a number to keep: what the intervals of later samples are multiplied by.
+
+    Args:
+        drawn: samples ``[n, ...]``, of validation data.
+        truth: ``[...]``.
+        where: bool ``[...]``, the values that count.
+        level: of the interval.
+
+    Returns:
+        The factor; 1 where that has no meaning, as where nothing counts; NaN where any sample diverged.
+
+    Example:
+        >>> sample_widening(np.zeros((2, 3)), np.ones(3), np.zeros(3, bool))
+        1.0
+    """
+    if not np.isfinite(drawn).all():
+        return float("nan")
+    found = float(interval_widening(jnp.asarray(drawn), jnp.asarray(truth), level=level, where=jnp.asarray(where)))
+    return found if np.isfinite(found) else 1.0
+
+
+def sample_uncertainty(
+    drawn: np.ndarray, truth: np.ndarray, where: np.ndarray, widening: float, *, level: float = 0.9
+) -> dict[str, float]:
+    """How well the samples' standard deviation tells the error of their mean.
+
+    Args:
+        drawn: samples ``[n, ...]``.
+        truth: ``[...]``.
+        where: bool ``[...]``, the values that count.
+        widening: from `sample_widening` on validation data.
+        level: of the interval.
+
+    Returns:
+        ``rank``, the rank correlation of the samples' standard deviation with the error; ``coverage`` of the intervals;
+        ``calibrated``, that of the widened intervals; and ``widening``. All are NaN where any sample diverged.
+
+    Example:
+        >>> drawn = np.array([[-1.0, -2.0], [1.0, 2.0]])
+        >>> found = sample_uncertainty(drawn, np.array([0.5, 1.0]), np.ones(2, bool), 2.0)
+        >>> round(found["rank"], 3), found["coverage"]
+        (1.0, 1.0)
+    """
+    if not np.isfinite(drawn).all():
+        return dict.fromkeys(("rank", "coverage", "calibrated", "widening"), float("nan"))
+    from scipy.stats import spearmanr  # takes a second to load
+
+    error, spread = np.abs(drawn.mean(0) - truth)[where], drawn.std(0, ddof=1)[where]
+
+    def covered(factor: float) -> float:
+        x, reference, counts = jnp.asarray(drawn), jnp.asarray(truth), jnp.asarray(where)
+        return float(interval_coverage(x, reference, level=level, widening=factor, where=counts))
+
+    return {
+        "rank": float(np.nan_to_num(spearmanr(spread, error).statistic)) if len(error) else 0.0,
+        "coverage": covered(1.0),
+        "calibrated": covered(widening),
+        "widening": widening,
+    }

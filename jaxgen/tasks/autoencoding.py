@@ -17,7 +17,7 @@ from jaxgen.experiment import Figure, Metric
 from jaxgen.metrics import psnr, ssim
 from jaxgen.nets import decoder, encoder
 from jaxgen.tasks import figures as pictures
-from jaxgen.tasks import images
+from jaxgen.tasks.old import images
 from jaxgen.types import Array, Net
 
 Widths = tuple[int, ...]

@@ -1,25 +1,27 @@
-"""Samplers judged where the truth is known: a mixture of normal laws with its exact denoiser.
+"""Samplers evaluated where the truth is known: on a mixture of Gaussians with its exact denoiser.
 
-What is left is the error of the sampler. Of a deterministic one it is the distance to where the probability flow leads
-from the same noise; of every one, the distance between the law of its samples and that of the data.
+The remaining error is the sampler's. For a deterministic sampler it is the distance to the exact probability-flow
+endpoint from the same noise; for every sampler, the distance between the distribution of its samples and the mixture.
 
 A noise on the watershed between two parts of the mixture is led to either by the smallest error: one such point in
 hundreds decides the root mean square. So methods are compared by the distance of a typical point, the median.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxgen import mixtures
+from jaxgen.experiment import Figure
 from jaxgen.metrics.wasserstein import wasserstein_along
 from jaxgen.mixtures import Mixture
 from jaxgen.paths import Path
 from jaxgen.samplers import grids, runge_kutta4, sample
 from jaxgen.samplers.catalogue import SAMPLERS
+from jaxgen.tasks import figures
 from jaxgen.types import Array
 
 DIRECTIONS = 128
@@ -48,7 +50,7 @@ class Found(NamedTuple):
 
 
 def make_mixture(dimensions: int, parts: int, seed: int) -> Mixture:
-    """Normal laws in random places; each is long in few directions, as images are, and thin in the others."""
+    """Gaussians in random places; each is long in few directions, as images are, and thin in the others."""
     rng = np.random.default_rng(seed)
     means = 0.8 * rng.standard_normal((parts, dimensions))
     axes = np.linalg.qr(rng.standard_normal((parts, dimensions, dimensions)))[0]
@@ -56,17 +58,17 @@ def make_mixture(dimensions: int, parts: int, seed: int) -> Mixture:
     return mixtures.mixture(np.linspace(1, 2, parts), means, (axes * variances) @ axes.swapaxes(1, 2))
 
 
-def flow_ends(path: Path, law: Mixture, x: np.ndarray, steps: int) -> np.ndarray:
+def flow_ends(path: Path, mixture: Mixture, x: np.ndarray, steps: int) -> np.ndarray:
     """Where the probability flow carries x ``[n, d]`` from noise to data: a fine solution of order 4 in float64."""
     with jax.enable_x64(True):
         grid = grids.log_snr(path, steps, low=-12.0, high=18.0)
-        solve = jax.jit(lambda x: sample(runge_kutta4(path), law.denoiser(path), jax.random.key(0), x, grid))
+        solve = jax.jit(lambda x: sample(runge_kutta4(path), mixture.denoiser(path), jax.random.key(0), x, grid))
         return np.asarray(solve(jnp.asarray(x, jnp.float64)))
 
 
-def judge(
+def evaluate_samplers(
     path: Path,
-    law: Mixture,
+    mixture: Mixture,
     grid: Grid,
     budgets: Sequence[int],
     key: Array,
@@ -79,48 +81,50 @@ def judge(
 
     Args:
         path: the path.
-        law: the data.
+        mixture: the data.
         grid: ``(path, steps) -> times``.
         budgets: the most evaluations that a sampler may make.
         key: of the noise and the draws.
-        points: how many samples.
+        points: the number of samples.
         reference_steps: of the solution taken for the truth.
-        names: of the samplers.
+        names: the samplers.
 
     Returns:
         The errors; infinite where a sampler diverged.
     """
     noise_key, step_key, data_key, direction_key, *other_keys = jax.random.split(key, 4 + FRESH)
-    start = path.sigma(jnp.float32(path.t_noise)) * jax.random.normal(noise_key, (points, law.means.shape[1]))
-    ends = flow_ends(path, law, np.asarray(start), reference_steps)
-    real = law.sample(data_key, points)
-    directions = jax.random.normal(direction_key, (DIRECTIONS, law.means.shape[1]))
+    start = path.sigma(jnp.float32(path.t_noise)) * jax.random.normal(noise_key, (points, mixture.means.shape[1]))
+    ends = flow_ends(path, mixture, np.asarray(start), reference_steps)
+    real = mixture.sample(data_key, points)
+    directions = jax.random.normal(direction_key, (DIRECTIONS, mixture.means.shape[1]))
     directions = directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
     sliced = jax.jit(lambda x, y: jnp.sqrt(jnp.mean(wasserstein_along(x, y, directions))))
     flow: dict[str, dict[int, float]] = {}
     rmse: dict[str, dict[int, float]] = {}
-    laws: dict[str, dict[int, float]] = {}
+    distribution: dict[str, dict[int, float]] = {}
     for name in names:
         sampler = SAMPLERS[name]
         step = sampler.step(path)
         program = jax.jit(
-            lambda key, x, grid, step=step: sample(step, law.denoiser(path), key, x, grid)  # one a number of steps
+            lambda key, x, grid, step=step: sample(
+                step, mixture.denoiser(path), key, x, grid
+            )  # one per number of steps
         )
-        laws[name] = {}
+        distribution[name] = {}
         for budget in budgets:
             x = program(step_key, start, grid(path, sampler.steps_within(budget)))
-            laws[name][budget] = _number(sliced(x, real))
+            distribution[name][budget] = _number(sliced(x, real))
             if not sampler.random:
                 square = np.mean((np.asarray(x, np.float64) - ends) ** 2, axis=1)
                 # A median alone would pass over the points that diverged.
                 middle = np.median(square) if np.isfinite(square).all() else np.inf
                 flow.setdefault(name, {})[budget] = _number(np.sqrt(middle))
                 rmse.setdefault(name, {})[budget] = _number(np.sqrt(np.mean(square)))
-    fresh = [_number(sliced(law.sample(k, points), real)) for k in other_keys]
-    return Found(flow, rmse, laws, float(np.mean(fresh)))
+    fresh = [_number(sliced(mixture.sample(k, points), real)) for k in other_keys]
+    return Found(flow, rmse, distribution, float(np.mean(fresh)))
 
 
-def _number(value) -> float:
+def _number(value: Any) -> float:
     """A float that can be ordered: what is no number is as bad as can be."""
     value = float(value)
     return value if np.isfinite(value) else float("inf")
@@ -129,3 +133,36 @@ def _number(value) -> float:
 def ranking(errors: Mapping[str, Mapping[int, float]], budget: int) -> list[str]:
     """The samplers from the best to the worst at a number of evaluations; those that diverged are last."""
     return sorted(errors, key=lambda name: _number(errors[name][budget]))
+
+
+def finite_curves(errors: Mapping[str, Mapping[int, float]], names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """Curves of what is finite."""
+    kept = {name: [(b, e) for b, e in errors[name].items() if 0 < e < 1e3] for name in names}
+    return {name: tuple(zip(*points, strict=True)) for name, points in kept.items() if points}
+
+
+def error_figures(found: Found) -> dict[str, Figure]:
+    """Errors by the number of evaluations: to the flow, and of the distribution by kind of sampler."""
+    axes: dict[str, Any] = {"x": "evaluations of the denoiser", "logarithmic": "xy"}
+    by_kind = [[name for name in found.law if SAMPLERS[name].random is random] for random in (False, True)]
+    floor = {"draws of the mixture": found.law_floor}
+    return {
+        "error_to_the_flow": figures.curves(
+            finite_curves(found.flow, list(found.flow)),
+            "Deterministic samplers on the mixture with its exact denoiser: distance to the exact "
+            "probability-flow endpoint from the same noise, of a typical point.",
+            y="median distance (RMS over coordinates)",
+            **axes,
+        ),
+        **{
+            f"error_of_the_distribution_{kind}": figures.curves(
+                finite_curves(found.law, names),
+                f"The {kind} samplers on the mixture: distance of the distribution of their samples to the mixture.",
+                y="sliced Wasserstein distance",
+                levels=floor,
+                **axes,
+            )
+            for kind, names in zip(("deterministic", "stochastic"), by_kind, strict=True)
+            if names
+        },
+    }

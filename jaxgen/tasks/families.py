@@ -1,9 +1,11 @@
-"""The families of `trilemma`, each at any width: how it is built, sampled and scored.
+"""The families of `trilemma`, each at any width: how it is built, sampled and scored, at equal size and compute.
 
 All get images dequantised to continuous values in [-1, 1), so that a density is one of the same data.
 """
 
+import dataclasses
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen import paths
+from jaxgen.config import RunConfig, option
+from jaxgen.errors import UserError
 from jaxgen.families import (
     Costs,
     Game,
@@ -28,8 +32,12 @@ from jaxgen.flops import count_flops
 from jaxgen.nets import dcgan_discriminator, dcgan_generator, decoder, encoder, unet
 from jaxgen.samplers import Sampling, euler, grids
 from jaxgen.samplers.catalogue import SAMPLERS
+from jaxgen.tasks.features import FeatureConfig
 from jaxgen.tasks.gan import augmentation
-from jaxgen.types import Model, Net
+from jaxgen.tasks.generation import cut
+from jaxgen.tasks.images import in_chunks, optimizer
+from jaxgen.train import init_state, make_train_step
+from jaxgen.types import Key, Model, Net
 
 Shape = tuple[int, int, int]
 
@@ -39,7 +47,7 @@ class Point(NamedTuple):
 
     Attributes:
         label: its name in the table.
-        evaluations: of the network that draws, an image.
+        evaluations: of the network that draws, per image.
         build: makes the model whose ``sample`` draws so; nothing is built to list the ways.
     """
 
@@ -72,7 +80,7 @@ class Family(NamedTuple):
 
 
 def _levels(width: int, factors: Sequence[float]) -> tuple[int, ...]:
-    """Widths of levels that grow with one number in small steps: multiples of 4, each rounded on its own."""
+    """Widths of levels that grow with one width in small steps: multiples of 4, each rounded on its own."""
     return tuple(max(4, 4 * round(width * factor / 4)) for factor in factors)
 
 
@@ -198,13 +206,13 @@ FAMILIES: dict[str, Family] = {
 
 
 def parameters(model: Model, shape: Shape) -> int:
-    """How many numbers a model learns, all its players together."""
+    """The number of parameters of a model, all its players together."""
     batch = {"image": jax.ShapeDtypeStruct((2, *shape), jnp.float32)}
     return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0), batch)))
 
 
 def fitting_width(family: Family, shape: Shape, target: int) -> int:
-    """The width at which a family has about so many parameters; their number grows about as its square."""
+    """The width at which a family has about `target` parameters; their number grows about as its square."""
 
     @functools.cache
     def count(width: int) -> int:
@@ -218,3 +226,96 @@ def fitting_width(family: Family, shape: Shape, target: int) -> int:
         width = nearer
     near = range(max(4, width - 1), width + 2)
     return min(near, key=lambda width: abs(count(width) - target))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FamiliesConfig(FeatureConfig):
+    """The options of an experiment that compares families at equal parameters and training compute."""
+
+    families: tuple[str, ...] = option(tuple(FAMILIES), "the families to compare", choices=FAMILIES, group="method")
+    parameters: int = option(500_000, "parameters of each family, within 10 %", ge=10_000, group="method")
+    compute: float = option(12.0, "training compute of each family, in 10^12 operations", gt=0, group="method")
+    evaluations: tuple[int, ...] = option(
+        (1, 2, 4, 5, 8, 10, 20, 50, 100), "evaluations of a network at which to draw", ge=1, group="evaluation"
+    )
+
+    def __post_init__(self) -> None:
+        """Check every field, and those that must fit each other."""
+        super().__post_init__()
+        if self.size % 8:
+            raise UserError(f"--size must be a multiple of 8 for all families, got {self.size}")
+        if len(set(self.families)) < len(self.families):
+            raise UserError(f"--families names one twice: {', '.join(self.families)}")
+        for name in self.families:
+            if not points_of(self, (self.size, self.size, 1), name, 4):
+                raise UserError(f"--evaluations: {name} cannot be drawn with {', '.join(map(str, self.evaluations))}")
+
+
+def points_of(config: FamiliesConfig, shape: Shape, name: str, width: int) -> list[Point]:
+    """The ways to draw from a family that the configuration asks for."""
+    return [point for point in FAMILIES[name].points(shape, width) if point.evaluations in config.evaluations]
+
+
+def family_optimizers(config: RunConfig, name: str, model: Model, steps: int) -> dict[str, Any]:
+    """One optimizer for all groups of parameters of a family, with what it trains with instead."""
+    groups = {group for objective in model.objectives for group in objective.groups}
+    family = FAMILIES[name]
+    short = dataclasses.replace(config, warmup_steps=min(config.warmup_steps, steps // 10), **family.training)
+    return dict.fromkeys(sorted(groups), optimizer(short, steps, b1=family.b1))
+
+
+def step_flops(config: RunConfig, name: str, model: Model, shape: Shape) -> float:
+    """Operations of one training step."""
+    optimizers = family_optimizers(config, name, model, 1000)
+    batch = {"image": jax.ShapeDtypeStruct((config.batch_size, *shape), jnp.float32)}
+    state = jax.eval_shape(lambda batch: init_state(model, optimizers, jax.random.key(0), batch), batch)
+    return count_flops(make_train_step(model, optimizers, ema_decay=config.ema_decay), state, batch)
+
+
+def plan(config: FamiliesConfig, shape: Shape, name: str) -> dict[str, float]:
+    """A family at the parameters and the compute that the configuration asks for.
+
+    Returns:
+        Its ``width``, ``parameters``, ``operations`` per training step, and the ``steps`` that the compute pays for.
+
+    Raises:
+        UserError: if no width has the number of parameters within 10 %.
+    """
+    family = FAMILIES[name]
+    width = fitting_width(family, shape, config.parameters)
+    model = family.model(shape, width)
+    count = parameters(model, shape)
+    if abs(count / config.parameters - 1) > 0.1:
+        raise UserError(f"--parameters {config.parameters}: {name} can have {count} at the nearest")
+    if family.flops is None:
+        operations = step_flops(config, name, model, shape)
+    else:
+        operations = family.flops(shape, width, config.batch_size)
+    steps = max(1, round(1e12 * config.compute / operations))
+    return {"width": width, "parameters": count, "operations": operations, "steps": steps}
+
+
+class Drawer:
+    """Draws by one point, in batches of any size; a program is compiled once per size."""
+
+    def __init__(self, point: Point, params: Any) -> None:
+        model = point.build()
+        self._draw = jax.jit(lambda keys: cut(model.sample(params, keys, len(keys))))
+
+    def images(self, key: Key, n: int, chunk: int) -> np.ndarray:
+        """``[n, h, w, c]``."""
+        return in_chunks(self._draw, n, chunk, jax.random.split(key, n))
+
+    def speed(self, key: Key, batches: tuple[int, ...]) -> dict[str, float]:
+        """Images per second at the best of several batches, without compilation."""
+        best = {"images_per_second": 0.0, "batch": 0}
+        for batch in batches:
+            turns = jax.random.split(key, (3, batch))
+            self._draw(turns[0]).block_until_ready()
+            began = time.perf_counter()
+            for keys in turns[1:]:
+                self._draw(keys).block_until_ready()
+            rate = 2 * batch / (time.perf_counter() - began)
+            if rate > best["images_per_second"]:
+                best = {"images_per_second": rate, "batch": batch}
+        return best

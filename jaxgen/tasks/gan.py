@@ -1,4 +1,4 @@
-"""What the experiments with a GAN share: options, networks, training, and how it is watched."""
+"""Adversarial training of images: options, networks, the two optimizers, what is watched in training, and drawing."""
 
 import dataclasses
 import functools
@@ -8,13 +8,15 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from jaxgen.config import option
+from jaxgen.config import RunConfig, option
 from jaxgen.errors import UserError
+from jaxgen.experiment import Experiment, Run
 from jaxgen.families import Game, gan_model
 from jaxgen.imaging import differentiable_augment
 from jaxgen.losses import adversarial as losses
-from jaxgen.metrics import density_coverage
+from jaxgen.metrics import density_coverage, within_class_distance
 from jaxgen.nets import (
     dcgan_discriminator,
     dcgan_generator,
@@ -22,12 +24,11 @@ from jaxgen.nets import (
     residual_generator,
     spectral_norm,
 )
-from jaxgen.tasks import images
-from jaxgen.tasks import sample_quality as judging
+from jaxgen.tasks import features, generation, images
 from jaxgen.train import Stage, Watch, critic_wins, falls, stays_low
-from jaxgen.types import Model, Net
+from jaxgen.types import Array, Key, Model, Net, Params
 
-GAMES: dict[str, Callable[[], losses.Adversarial]] = {
+LOSSES: dict[str, Callable[[], losses.Adversarial]] = {
     "relativistic": losses.relativistic,
     "non_saturating": losses.non_saturating,
     "hinge": losses.hinge,
@@ -35,41 +36,91 @@ GAMES: dict[str, Callable[[], losses.Adversarial]] = {
     "wasserstein": losses.wasserstein,
     "minimax": losses.minimax,
 }
+AUGMENTATIONS = ("colour", "translation", "cutout")
+
+R3GAN_64: dict[str, Any] = {
+    "size": 64,
+    "network": "residual",
+    "channels": (768, 768, 768, 768, 384),
+    "blocks": 2,
+    "group_width": 16,
+    "fold": 1,
+    "latent": 64,
+}
+"""The networks for 64 pixels of Huang et al. 2024, "The GAN is dead; long live the GAN!", arXiv 2501.05441."""
+
+DEFAULTS = {
+    "small": {
+        **generation.SMALL,
+        "network": "dcgan",
+        "channels": (128, 64, 48, 32, 16),
+        "r1": 0.2,
+        "r2": 0.2,
+        "augment": ("translation",),
+        "steps": 4000,
+        "learning_rate": 5e-4,
+        "gradient_clip": 0.0,
+        "optimizer": "adam",
+        "log_every": 25,
+    },
+    "smoke": {
+        **generation.SMOKE,
+        "network": "residual",
+        "channels": (8, 4),
+        "latent": 8,
+        "watch_every": 2,
+        "watch_images": 16,
+    },
+    "full": {
+        **generation.FULL,
+        "steps": 300_000,
+        "batch_size": 256,
+        "learning_rate": 2e-4,
+        "warmup_steps": 0,
+        "gradient_clip": 0.0,
+        "optimizer": "adam",
+        "ema_decay": 0.999,
+        "watch_images": 2048,
+    },
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GANConfig(images.JudgedConfig):
-    """The options of an image-generation experiment with a generator and a critic."""
+class ImageGANConfig(features.FeatureConfig):
+    """The options of an experiment that draws images with a generator trained against a critic."""
 
-    loss: Literal["relativistic", "non_saturating", "hinge", "least_squares", "wasserstein", "minimax"] = option(
-        "relativistic", "what the two play for", group="method"
-    )
+    loss: str = option("relativistic", "adversarial loss", choices=tuple(LOSSES), group="method")
     r1: float = option(1.0, "weight gamma of half the critic's squared gradient at real images", ge=0, group="method")
     r2: float = option(1.0, "the same at generated images", ge=0, group="method")
     gradient_penalty: float = option(
-        0.0, "weight of gradient norms other than 1 between the two (wasserstein: 10)", ge=0, group="method"
+        0.0, "weight of the penalty on gradient norms other than 1 (wasserstein: 10)", ge=0, group="method"
     )
     spectral: bool = option(False, "spectral normalisation of the critic", group="method")
-    critic_steps: int = option(1, "updates of the critic a step", ge=1, le=100, group="method")
-    augment: tuple[Literal["colour", "translation", "cutout"], ...] | None = option(
-        None, "how to change all that the critic sees, for sets of a few hundred or thousand images", group="method"
+    critic_steps: int = option(1, "updates of the critic per step", ge=1, le=100, group="method")
+    augment: tuple[str, ...] | None = option(
+        None,
+        "changes of all images that the critic sees, for a few hundred or thousand training images",
+        choices=AUGMENTATIONS,
+        group="method",
     )
 
     network: Literal["residual", "dcgan"] = option("residual", "kind of both networks", group="network")
     channels: images.Widths = option(
         (64, 48, 24), "widths from the coarsest level to the finest, of both networks", ge=2, group="network"
     )
-    blocks: int = option(1, "residual blocks a level (residual)", ge=1, le=16, group="network")
+    blocks: int = option(1, "residual blocks per level (residual)", ge=1, le=16, group="network")
     expansion: int = option(2, "how much wider a block is inside (residual)", ge=1, le=8, group="network")
     group_width: int = option(
-        1024, "channels a group of the blocks' middle convolution (residual)", ge=1, group="network"
+        1024, "channels per group of the blocks' middle convolution (residual)", ge=1, group="network"
     )
-    fold: int = option(2, "blocks of so many pixels are one for the networks (residual)", ge=1, le=16, group="network")
-    latent: int = option(64, "numbers in a latent vector", ge=1, le=4096, group="network")
+    fold: int = option(
+        2, "fold blocks of this many pixels per side into channels first (residual)", ge=1, le=16, group="network"
+    )
+    latent: int = option(64, "latent dimension", ge=1, le=4096, group="network")
     momentum: float = option(0.0, "Adam's decay of the first moment", ge=0, lt=1, group="training")
 
-    watch_every: int = option(5, "measure coverage at every so many lines of the log", ge=1, group="judging")
-    watch_images: int = option(128, "images drawn to measure it, and real ones beside them", ge=8, group="judging")
+    watch_every: int = option(5, "lines of the log between measurements of coverage", ge=1, group="evaluation")
+    watch_images: int = option(128, "images drawn to measure it, and real ones to compare", ge=8, group="evaluation")
 
     def __post_init__(self) -> None:
         """Check every field, and those that must fit each other."""
@@ -77,16 +128,21 @@ class GANConfig(images.JudgedConfig):
         levels = len(self.channels)
         multiple = 2**levels if self.network == "dcgan" else self.fold * 2 ** (levels - 1)
         if self.size % multiple:
-            raise UserError(f"--size must be a multiple of {multiple} with so many --channels, got {self.size}")
+            raise UserError(f"--size must be a multiple of {multiple} with these --channels, got {self.size}")
 
 
-def networks(config: GANConfig, constants: Mapping[str, Any], classes: int | None = None) -> tuple[Net, Net]:
-    """The generator and the critic."""
-    shape = (config.size, config.size, constants["channels"])
-    wide_first, fine_first = config.channels, config.channels[::-1]
+def experiment(**fields: Any) -> Experiment:
+    """An experiment with a GAN: that of `jaxgen.tasks.generation.experiment` with the options and presets of GANs."""
+    return generation.experiment(config=ImageGANConfig, defaults=DEFAULTS, **fields)
+
+
+def networks(run: Run, classes: int | None = None) -> tuple[Net, Net]:
+    """The generator and the critic; both are told one of `classes`, if given."""
+    config = run.config
+    widths, widths_back = config.channels, config.channels[::-1]
     if config.network == "dcgan":
-        generator = dcgan_generator(shape, channels=wide_first, classes=classes)
-        critic = dcgan_discriminator(channels=fine_first, classes=classes)
+        generator = dcgan_generator(images.image_shape(run), channels=widths, classes=classes)
+        critic = dcgan_discriminator(channels=widths_back, classes=classes)
     else:
         options: dict[str, Any] = {
             "blocks": config.blocks,
@@ -95,30 +151,29 @@ def networks(config: GANConfig, constants: Mapping[str, Any], classes: int | Non
             "fold": config.fold,
             "classes": classes,
         }
-        generator = residual_generator(shape, channels=wide_first, **options)
-        critic = residual_discriminator(channels=fine_first, **options)
+        generator = residual_generator(images.image_shape(run), channels=widths, **options)
+        critic = residual_discriminator(channels=widths_back, **options)
     return generator, spectral_norm(critic) if config.spectral else critic
 
 
-def make_model(config: GANConfig, constants: Mapping[str, Any], classes: int | None = None) -> Model:
+def make_model(run: Run, classes: int | None = None) -> Model:
     """The GAN; with `classes` one of labelled images."""
-    generator, critic = networks(config, constants, classes)
+    config = run.config
     return gan_model(
-        generator,
-        critic,
-        (config.size, config.size, constants["channels"]),
+        *networks(run, classes),
+        images.image_shape(run),
         latent=config.latent,
-        game=Game(GAMES[config.loss](), config.r1, config.r2, config.gradient_penalty, config.critic_steps),
+        game=Game(LOSSES[config.loss](), config.r1, config.r2, config.gradient_penalty, config.critic_steps),
         augment=augmentation(config.augment),
         classes=classes,
     )
 
 
-def augmentation(names: Sequence[str] | None) -> Callable | None:
+def augmentation(names: Sequence[str] | None) -> Callable[[Key, Array], Array] | None:
     """The changes that `--augment` names; what is moved in or cut out is as dark as the background."""
     if names is None:
         return None
-    colour, moved, cut = (name in names for name in ("colour", "translation", "cutout"))
+    colour, moved, cut = (name in names for name in AUGMENTATIONS)
     options: dict[str, Any] = {
         "brightness": 0.5 * colour,
         "contrast": 0.5 * colour,
@@ -128,51 +183,51 @@ def augmentation(names: Sequence[str] | None) -> Callable | None:
     return functools.partial(differentiable_augment, **options, fill=-1.0)
 
 
-def player_optimizers(config: images.ImageConfig, critic_steps: int, **decays: float) -> dict[str, Any]:
+def player_optimizers(config: RunConfig, critic_steps: int, **decays: float) -> dict[str, optax.GradientTransformation]:
     """One for the generator and one for the critic, whose schedule is as long as it has updates."""
     updates = {"generator": config.steps, "critic": config.steps * critic_steps}
-    return {group: images.optimizers(config, n, **decays)["net"] for group, n in updates.items()}
+    return {group: images.optimizer(config, n, **decays) for group, n in updates.items()}
 
 
-def make_stage(config: GANConfig, constants, trained, classes: int | None = None) -> Stage:
-    """The stage that trains both, watched through the judge's eyes."""
-    model = make_model(config, constants, classes)
+def make_stage(run: Run, classes: int | None = None) -> Stage:
+    """The stage that trains both networks, watched in the features of images."""
+    config, model = run.config, make_model(run, classes)
     optimizers = player_optimizers(config, config.critic_steps, b1=config.momentum, b2=0.99)
-    watch = make_watch(config, constants, trained, model)
-    return Stage("gan", model, optimizers, config.steps, images.prepare_images(config), watch)
+    return Stage("gan", model, optimizers, config.steps, images.prepare_images(config), make_watch(run, model))
 
 
-def make_watch(config: GANConfig, constants, trained, model: Model) -> Watch:
-    """In the judge's eyes: coverage of training images, how many classes are drawn, and how much variety each has.
+def make_watch(run: Run, model: Model) -> Watch:
+    """In features: coverage of the training images, the number of classes drawn, and the variety within a class.
 
-    Variety is the mean distance of two images of a class over that of real ones.
+    Variety is the mean distance of two images of a class over that of real ones. A class counts as drawn if it has a
+    tenth of its share.
     """
-    judge: list[images.Judge] = []
-    real: list[tuple[np.ndarray, float | None]] = []
+    config, classes = run.config, len(run.facts.classes)
     draw = jax.jit(lambda params, keys: model.sample(params, keys, len(keys)))
-    classes = len(constants["classes"])
+    extractor = functools.cache(lambda: features.Features(run))  # made when it is trained, and compiled once
+    real: dict[str, Any] = {}  # features of training images and the distance within their classes: the same each time
 
-    def seen(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, float | None]:
-        """Features, classes, and how far apart images of a class are, where one has two."""
-        features, label = judge[0].features(x), judge[0].classes(x)
-        return features, label, images.within_classes(features, label)
+    def distance(found: np.ndarray, label: np.ndarray) -> float | None:
+        return within_class_distance(found, label) if np.bincount(label).max() > 1 else None
 
-    def measure(params, key, examples) -> dict[str, float]:
-        if not judge:
-            judge.append(images.Judge(config, constants, trained))
-            known, _, usual = seen(examples["image"].astype(np.float32) / 127.5 - 1)
-            real.append((known, usual))
+    def measure(params: Params, key: Key, examples: Mapping[str, np.ndarray]) -> dict[str, float]:
+        extract = extractor()
+        if not real:
+            shown = examples["image"].astype(np.float32) / 127.5 - 1
+            real["features"] = extract(shown)
+            real["distance"] = distance(real["features"], extract.classes(shown))
         keys = jax.random.split(key, config.watch_images)
-        features, label, apart = seen(images.in_chunks(lambda keys: draw(params, keys), len(keys), config.chunk, keys))
-        known, usual = real[0]
-        lost = not np.isfinite(features).all()  # a generator that diverged covers nothing that is known
-        numbers = {"coverage": float("nan") if lost else float(density_coverage(known, features)[1])}
-        if apart is not None and usual is not None:
-            numbers["variety"] = apart / max(usual, 1e-12)
+        drawn = images.in_chunks(lambda keys: draw(params, keys), len(keys), config.chunk, keys)
+        found, label = extract(drawn), extract.classes(drawn)
+        diverged = not np.isfinite(found).all()
+        measured = {"coverage": generation.NAN if diverged else float(density_coverage(real["features"], found)[1])}
+        apart = distance(found, label)
+        if apart is not None and real["distance"] is not None:
+            measured["variety"] = apart / max(real["distance"], 1e-12)
         if classes:
             share = np.bincount(label, minlength=classes) / len(label)
-            numbers["classes_drawn"] = float(np.sum(share >= 0.1 / classes))
-        return numbers
+            measured["classes_drawn"] = float(np.sum(share >= 0.1 / classes))
+        return measured
 
     advisers = [
         critic_wins(),
@@ -185,27 +240,44 @@ def make_watch(config: GANConfig, constants, trained, model: Model) -> Watch:
     return Watch(measure, tuple(advisers), config.watch_every, config.watch_images)
 
 
-def draw_images(config: GANConfig, constants, trained, key, n: int, label: np.ndarray | None = None) -> np.ndarray:
-    """Images ``[n, h, w, c]`` of the averaged generator, clipped to [-1, 1]; with labels ``[n]`` of those classes.
+def draw_images(run: Run, key: Key, n: int, label: np.ndarray | None = None) -> np.ndarray:
+    """Images of the averaged generator.
 
-    The key is one key, or keys ``[n]``.
+    Args:
+        run: the run.
+        key: one key, or keys ``[n]``.
+        n: how many images.
+        label: ``[n]``, the classes to draw; None for a generator that knows none.
+
+    Returns:
+        ``[n, h, w, c]``, cut to [-1, 1].
     """
-    model = make_model(config, constants, None if label is None else len(constants["classes"]))
-    params = trained["gan"]
-    draw = jax.jit(lambda params, keys, *label: judging.cut(model.sample(params, keys, len(keys), *label)))
+    model = make_model(run, None if label is None else len(run.facts.classes))
+    params = run.params["gan"]
+    draw = jax.jit(lambda params, keys, *label: generation.cut(model.sample(params, keys, len(keys), *label)))
     keys = key if key.ndim else jax.random.split(key, n)
     arrays = (keys,) if label is None else (keys, label)
-    return images.in_chunks(lambda *arrays: draw(params, *arrays), n, config.chunk, *arrays)
+    return images.in_chunks(lambda *arrays: draw(params, *arrays), n, run.config.chunk, *arrays)
 
 
-def between(config: GANConfig, constants, trained, key, rows: int, columns: int, label=None) -> np.ndarray:
-    """Images along lines between latent vectors, ``[rows, columns, h, w, c]``; with a label a row of one class."""
-    classes = None if label is None else len(constants["classes"])
-    generator, _ = networks(config, constants, classes)
-    ends = jax.random.normal(key, (rows, 2, 1, config.latent))
+def interpolations(run: Run, key: Key, rows: int, columns: int, label: np.ndarray | None = None) -> np.ndarray:
+    """Images on arcs between pairs of latent vectors.
+
+    Args:
+        run: the run.
+        key: one key.
+        rows: the number of pairs.
+        columns: images from one end to the other.
+        label: ``[rows]``, the class of each row; None for a generator that knows none.
+
+    Returns:
+        ``[rows, columns, h, w, c]``, cut to [-1, 1].
+    """
+    generator, _ = networks(run, None if label is None else len(run.facts.classes))
+    ends = jax.random.normal(key, (rows, 2, 1, run.config.latent))
     angle = np.linspace(0, np.pi / 2, columns)[None, :, None].astype(np.float32)
     z = (np.cos(angle) * ends[:, 0] + np.sin(angle) * ends[:, 1]).reshape(rows * columns, -1)
-    extra = {} if label is None else {"label": jnp.repeat(jnp.asarray(label), columns)}
-    params = trained["gan"]["generator"]
-    drawn = jax.jit(lambda z, extra: jnp.clip(generator.apply(params, z, **extra), -1, 1))(z, extra)
+    inputs = {} if label is None else {"label": jnp.repeat(jnp.asarray(label), columns)}
+    params = run.params["gan"]["generator"]
+    drawn = jax.jit(lambda z, inputs: jnp.clip(generator.apply(params, z, **inputs), -1, 1))(z, inputs)
     return np.asarray(drawn).reshape(rows, columns, *drawn.shape[1:])

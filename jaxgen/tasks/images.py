@@ -1,32 +1,26 @@
-"""What the image-generation experiments share: data, and how a set of samples is judged.
-
-Sets of samples are compared in the features of a classifier that the run trains on the real training images: on their
-labels, or where there are none on which of four quarter turns an image was given.
-"""
+"""Images: the options, data, facts and training that every experiment on images shares."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgen import draws
 from jaxgen.config import RunConfig, option
 from jaxgen.data import ArraySource, Everything, Source, Splits, Subset, load, measure_range, resized
 from jaxgen.errors import UserError
-from jaxgen.experiment import StageSpec
-from jaxgen.families import classifier_model
+from jaxgen.experiment import Run, StageSpec
+from jaxgen.facts import Facts
 from jaxgen.imaging.augment import random_flip
-from jaxgen.metrics import within_class_distance
-from jaxgen.nets import classifier
 from jaxgen.train import Stage, make_optimizer
-from jaxgen.types import Net
+from jaxgen.types import Array, Key, Model
 
 Widths = tuple[int, ...]
-QUARTER_TURNS = 4
+Batch = Mapping[str, Array]
+Prepare = Callable[[Key, Batch], Batch]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,28 +29,53 @@ class ImageConfig(RunConfig):
 
     data: str = option(
         "brain_phantom",
-        "data: a name, a folder (one subfolder a class, or images/), or a .npz",
+        "data: a name, a folder (one subfolder per class, or images/), or a .npz",
         group="data",
     )
-    slices: bool = option(False, "take volumes slice by slice, but for blank slices", group="data")
+    slices: bool = option(False, "take volumes slice by slice, without blank slices", group="data")
     size: int = option(64, "pixels along one side; images are resized", ge=8, le=2048, group="data")
     mirror: bool = option(True, "mirror training images left to right at random", group="data")
-    chunk: int = option(64, "images computed together", ge=1, le=4096, group="judging")
+    chunk: int = option(64, "images computed together", ge=1, le=4096, group="evaluation")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class JudgedConfig(ImageConfig):
-    """The options of every experiment that draws images and judges them."""
+class ImageFacts(Facts):
+    """What sampling must know of images.
 
-    samples: int = option(256, "images to draw for the metrics, and real ones beside them", ge=8, group="judging")
-    judge_steps: int = option(400, "training steps of the classifier that judges samples", ge=1, group="judging")
-    judge_channels: Widths = option((32, 64, 96), "widths of that classifier's levels", ge=4, group="judging")
+    Attributes:
+        value_range: lowest and highest raw value of each channel, ``(low, high)``.
+        image_channels: the number of channels.
+        classes: the names of the classes, empty without labels.
+    """
+
+    value_range: tuple[tuple[float, ...], ...]
+    image_channels: int
+    classes: tuple[str, ...] = ()
+    renamed: ClassVar[Mapping[str, str]] = {"channels": "image_channels"}
+
+
+def image_shape(run: Run) -> tuple[int, int, int]:
+    """``(size, size, channels)`` of an image as the network sees it."""
+    return run.config.size, run.config.size, run.facts.image_channels
 
 
 def open_images(
     config: ImageConfig, wants: tuple[str, ...], optional: tuple[str, ...] = (), foreground: str | int = "binary"
 ) -> Splits:
-    """What the data hold of these entries; of volumes taken slice by slice no slice without anything in it."""
+    """The data with these entries; of volumes taken slice by slice, only slices that are not blank.
+
+    Args:
+        config: the configuration; ``data``, ``seed`` and ``slices`` say what to read.
+        wants: entries that every example must have, such as ``"image"``.
+        optional: entries that are read where they are there.
+        foreground: what of masks counts (`jaxgen.data.checks`).
+
+    Returns:
+        Training, validation and test data.
+
+    Raises:
+        UserError: if the data cannot be read, lack an entry, or are blank.
+    """
     splits = load(
         config.data,
         seed=config.seed,
@@ -79,55 +98,73 @@ def _with_content(source: Source) -> Subset:
     return Subset(source, [i for i in range(len(source)) if np.ptp(source[i]["image"])])
 
 
-def load_images(config: ImageConfig, *, labels: bool = False) -> Splits:
-    """The images of the experiment; `labels` insists on their classes."""
-    return open_images(config, ("image", "label")) if labels else open_images(config, ("image",), ("label",))
+def load_images(config: ImageConfig) -> Splits:
+    """Images, with their classes if they have any."""
+    return open_images(config, ("image",), ("label",))
 
 
-def measure_images(config: ImageConfig, splits: Splits) -> dict[str, Any]:
-    """What sampling needs to know of the data: the range of its values, its channels, its classes."""
-    return {
-        "value_range": [list(bound) for bound in measure_range(splits.train)],
-        "channels": int(splits.train[0]["image"].shape[-1]),
-        "classes": list(splits.label_names),
-    }
+def load_labelled(config: ImageConfig) -> Splits:
+    """Images with their classes; data without classes are refused."""
+    return open_images(config, ("image", "label"))
 
 
-def example_images(config: ImageConfig, constants: Mapping[str, Any], splits: Splits) -> ArraySource:
-    """The training images at one size, a byte a value."""
-    return resized(splits.train, config.size, constants["value_range"], dtype=np.uint8)
+def measure_images(config: ImageConfig, splits: Splits) -> ImageFacts:
+    """The range of the values, the channels and the classes of the training images."""
+    low, high = measure_range(splits.train)
+    return ImageFacts(
+        value_range=(tuple(low), tuple(high)),
+        image_channels=int(splits.train[0]["image"].shape[-1]),
+        classes=tuple(splits.label_names),
+    )
+
+
+def example_images(run: Run) -> ArraySource:
+    """What training is fed: the training images at one size, a byte per value."""
+    return resized(run.splits.train, run.config.size, run.facts.value_range, dtype=np.uint8)
 
 
 def real_images(
-    config: ImageConfig,
-    constants: Mapping[str, Any],
+    run: Run,
     source: Source,
     most: int | None = None,
     dtype: type[np.floating] | type[np.uint8] = np.float32,
-) -> dict:
-    """At most so many images of a split: ``image [n, h, w, c]`` in [-1, 1] or bytes, ``label [n]`` if any."""
+) -> dict[str, np.ndarray]:
+    """Images of a split, evenly chosen if there are more than `most`.
+
+    Args:
+        run: the run.
+        source: the split.
+        most: how many at most; None for all.
+        dtype: float32 for values in [-1, 1], uint8 for bytes.
+
+    Returns:
+        ``image [n, h, w, c]``, and ``label [n]`` if there are classes.
+    """
     chosen = np.arange(len(source))
     if most is not None and most < len(source):
         chosen = np.linspace(0, len(source) - 1, most).round().astype(int)
-    return resized(Subset(source, chosen), config.size, constants["value_range"], dtype=dtype).arrays
+    return resized(Subset(source, chosen), run.config.size, run.facts.value_range, dtype=dtype).arrays
 
 
-def prepare_images(config: ImageConfig):
-    """On the device: bytes to [-1, 1], and mirrored images."""
+def prepare_images(config: ImageConfig) -> Prepare:
+    """On the device: bytes to [-1, 1], mirrored at random if the configuration says so."""
 
-    def prepare(key, batch):
-        image = batch["image"].astype(jnp.float32) / 127.5 - 1
-        batch = {**batch, "image": image}
+    def prepare(key: Key, batch: Batch) -> Batch:
+        batch = {**batch, "image": batch["image"].astype(jnp.float32) / 127.5 - 1}
         return random_flip(key, batch, axes=(1,), names=("image",)) if config.mirror else batch
 
     return prepare
 
 
-def optimizers(
-    config: ImageConfig, steps: int | None = None, **decays: float
-) -> dict[str, optax.GradientTransformation]:
-    """The optimizer of the one group of parameters; `decays` of the moments are `b1` and `b2`."""
-    made = make_optimizer(
+def optimizer(config: RunConfig, steps: int | None = None, **decays: float) -> optax.GradientTransformation:
+    """The optimizer that the configuration asks for.
+
+    Args:
+        config: the configuration.
+        steps: how many steps; None for ``config.steps``.
+        **decays: decays of the moments, ``b1`` and ``b2``.
+    """
+    return make_optimizer(
         config.learning_rate,
         warmup_steps=config.warmup_steps,
         steps=steps or config.steps,
@@ -137,14 +174,52 @@ def optimizers(
         name=config.optimizer,
         **decays,
     )
-    return {"net": made}
 
 
-def in_chunks(function: Callable, n: int, chunk: int, *arrays, exactly: bool = False) -> Any:
-    """Call a jitted function on stretches of `chunk` examples; the last one is filled up, so one program serves all.
+def stage(
+    name: str,
+    model: Callable[[Run], Model],
+    *,
+    steps: str = "steps",
+    prepare: Callable[[Any], Prepare] = prepare_images,
+    groups: tuple[str, ...] = ("net",),
+    wanted: Callable[[Any], bool] | None = None,
+) -> StageSpec:
+    """A stage that trains one model on images, all its groups of parameters with the optimizer of the configuration.
 
-    The function may return a tree of arrays. `exactly` fills up even where there are fewer than `chunk` in all, so that
-    one program serves any number.
+    Args:
+        name: the stage's name.
+        model: ``model(run)``.
+        steps: the field of the configuration that holds the number of steps.
+        prepare: ``prepare(config)``, what is done to batches on the device.
+        groups: the groups of parameters.
+        wanted: ``wanted(config)``, whether the stage is trained at all; None for always.
+    """
+
+    def build(run: Run) -> Stage:
+        count = getattr(run.config, steps)
+        optimizers = dict.fromkeys(groups, optimizer(run.config, count))
+        return Stage(name, model(run), optimizers, count, prepare(run.config))
+
+    return StageSpec(name, build, wanted)
+
+
+def in_chunks(function: Callable[..., Any], n: int, chunk: int, *arrays: Any, exactly: bool = False) -> Any:
+    """Call a jitted function on stretches of `chunk` examples; the last is filled up, so that one program serves all.
+
+    Args:
+        function: of stretches of the arrays, to an array or a tree of arrays over the same examples.
+        n: the number of examples.
+        chunk: how many at once.
+        *arrays: what to cut into stretches, over examples along the first axis.
+        exactly: fill up even where there are fewer than `chunk` in all, so that one program serves any number.
+
+    Returns:
+        The results joined, as NumPy arrays.
+
+    Example:
+        >>> in_chunks(lambda x: 2 * x, 3, 2, np.arange(3))
+        array([0, 2, 4])
     """
     chunk = chunk if exactly else min(chunk, n)
     parts = []
@@ -155,51 +230,6 @@ def in_chunks(function: Callable, n: int, chunk: int, *arrays, exactly: bool = F
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
-def judge_network(config: JudgedConfig, constants: Mapping[str, Any]) -> Net:
-    """The classifier whose features judge samples."""
-    return classifier(len(constants["classes"]) or QUARTER_TURNS, channels=config.judge_channels, blocks=1, patch=2)
-
-
-def build_judge(config: JudgedConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]) -> Stage:
-    """Train the judge on real images, moved about a little so that it does not learn them by heart."""
-    unlabelled = not constants["classes"]
-
-    def prepare(key, batch):
-        flip_key, turn_key, noise_key = draws.split(key, 3)
-        batch = prepare_images(config)(flip_key, batch)
-        image = batch["image"]
-        if unlabelled:
-            turns = jnp.floor(QUARTER_TURNS * draws.uniform(turn_key, image.shape[:1])).astype(jnp.int32)
-            turned = jnp.stack([jnp.rot90(image, k, (1, 2)) for k in range(QUARTER_TURNS)], axis=1)
-            image = jax.vmap(lambda all_turns, k: all_turns[k])(turned, turns)
-            batch = {**batch, "label": turns}
-        return {**batch, "image": image + 0.05 * draws.normal(noise_key, image.shape)}
-
-    model = classifier_model(judge_network(config, constants))
-    return Stage("judge", model, optimizers(config, config.judge_steps), config.judge_steps, prepare)
-
-
-JUDGE = StageSpec("judge", build_judge)
-
-
-class Judge:
-    """The trained judge: features and classes of images ``[n, h, w, c]`` in [-1, 1]."""
-
-    def __init__(self, config: JudgedConfig, constants: Mapping[str, Any], trained: Mapping[str, Any]):
-        net, self._params = judge_network(config, constants), trained["judge"]["net"]
-        self._features = jax.jit(lambda params, x: net.apply(params, x, features=True))
-        self._logits = jax.jit(net.apply)
-        self._chunk = 64
-
-    def features(self, images: np.ndarray) -> np.ndarray:
-        """``[n, d]``."""
-        return in_chunks(lambda x: self._features(self._params, x), len(images), self._chunk, images)
-
-    def classes(self, images: np.ndarray) -> np.ndarray:
-        """The most likely class, ``[n]``."""
-        return in_chunks(lambda x: self._logits(self._params, x), len(images), self._chunk, images).argmax(-1)
-
-
-def within_classes(features: np.ndarray, label: np.ndarray) -> float | None:
-    """How far apart two images of a class are in the judge's features; None where no class has two."""
-    return within_class_distance(features, label) if np.bincount(label).max() > 1 else None
+def draw_in_chunks(run: Run, draw: Callable[..., Array], key: Key, n: int, *arrays: Any) -> np.ndarray:
+    """``draw(keys [b], *arrays)`` for n keys, in chunks of ``config.chunk``."""
+    return in_chunks(draw, n, run.config.chunk, jax.random.split(key, n), *arrays)

@@ -1,46 +1,77 @@
-"""What the experiments with a U-Net share: its options and how it is made."""
+"""The U-Net of the experiments on images: its options, how it is made, and the networks of papers by name."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 from jaxgen.config import option
 from jaxgen.errors import UserError
+from jaxgen.experiment import Run
 from jaxgen.nets import unet
-from jaxgen.tasks import images
+from jaxgen.tasks.images import ImageConfig, Widths
 from jaxgen.types import Net
 
-Widths = tuple[int, ...]
+HO_256: dict[str, Any] = {
+    "size": 256,
+    "channels": (128, 128, 256, 256, 512, 512),
+    "blocks": 2,
+    "attention": (4,),
+    "head_width": 512,
+    "adaptive": False,
+    "patch": 1,
+}
+"""The network for 256 pixels of Ho et al. 2020, "Denoising diffusion probabilistic models", appendix B."""
+DHARIWAL_64: dict[str, Any] = {
+    "size": 64,
+    "channels": (192, 384, 576, 768),
+    "blocks": 3,
+    "attention": (1, 2, 3),
+    "head_width": 64,
+    "residual_resampling": True,
+    "patch": 1,
+}
+"""The network for 64 pixels of Dhariwal & Nichol 2021, "Diffusion models beat GANs on image synthesis", table 4."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class UNetConfig(images.ImageConfig):
+class UNetConfig(ImageConfig):
     """The options of an experiment on images whose network is a U-Net."""
 
     channels: Widths = option((32, 64, 96), "widths of the U-Net's levels", ge=4, group="network")
-    blocks: int = option(1, "residual blocks a level", ge=1, le=8, group="network")
+    blocks: int = option(1, "residual blocks per level", ge=1, le=8, group="network")
     attention: Widths | None = option((2,), "levels with self-attention, 0 the finest", ge=0, group="network")
     head_width: int = option(32, "width of an attention head", ge=4, group="network")
     dropout: float = option(0.0, "dropout in the residual blocks", ge=0, lt=1, group="network")
     adaptive: bool = option(True, "time scales and shifts the norms; otherwise it is added", group="network")
     residual_resampling: bool = option(False, "change resolution inside residual blocks", group="network")
-    patch: int = option(2, "fold blocks of so many pixels into channels first", ge=1, le=16, group="network")
+    patch: int = option(2, "fold blocks of this many pixels per side into channels first", ge=1, le=16, group="network")
 
     def __post_init__(self) -> None:
         """Check every field, and those that must fit each other."""
         super().__post_init__()
-        multiple = self.patch * 2 ** (len(self.channels) - 1)
-        if self.size % multiple:
-            raise UserError(f"--size must be a multiple of {multiple} with such a --patch and levels, got {self.size}")
-        if self.attention and max(self.attention) >= len(self.channels):
-            last = len(self.channels) - 1
-            raise UserError(f"--attention must name levels from 0 to {last}, got {max(self.attention)}")
+        check_levels(self.size, self.patch, self.channels, self.attention)
 
 
-def network(config: UNetConfig, constants: Mapping[str, Any], *, classes: int | None = None) -> Net:
-    """The U-Net that denoises."""
+def check_levels(size: int, patch: int, channels: Widths, attention: Widths | None) -> None:
+    """Refuse a size that the levels do not divide, and attention on a level that is not there."""
+    last = len(channels) - 1
+    multiple = patch * 2**last
+    if size % multiple:
+        raise UserError(f"--size must be a multiple of {multiple} with this --patch and these levels, got {size}")
+    if attention and max(attention) > last:
+        raise UserError(f"--attention must name levels from 0 to {last}, got {max(attention)}")
+
+
+def network(run: Run, *, classes: int | None = None, image_channels: int | None = None) -> Net:
+    """The U-Net that ``run.config`` describes.
+
+    Args:
+        run: the run.
+        classes: the number of classes that it is told; None for none.
+        image_channels: channels of what it takes and gives; None for those of the images.
+    """
+    config = run.config
     return unet(
-        constants["channels"],
+        run.facts.image_channels if image_channels is None else image_channels,
         channels=config.channels,
         blocks=config.blocks,
         attention=config.attention or (),

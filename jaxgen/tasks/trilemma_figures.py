@@ -16,7 +16,7 @@ def standings(points: Mapping[str, tuple[float, float, float | None]]) -> dict[s
     """Each point's place on the three axes, from 0.1 for the worst to 1 for the best; 0 for a missing likelihood.
 
     Args:
-        points: Frechet distance, images a second, and bits per dimension or None. The first two by
+        points: Frechet distance, images per second, and bits per dimension or None. The first two by
             their logarithm.
     """
     table = np.array([[-np.log(f), np.log(s), np.nan if b is None else -b] for f, s, b in points.values()], float)
@@ -53,13 +53,13 @@ def triangle(points: Mapping[str, tuple[float, float, float | None]], kinds: Map
     return Figure(
         canvas,
         "The trilemma: each family at its best point. Further out is better, from the worst of these families (inner "
-        "triangle) to the best (outer): Frechet distance and images a second by their logarithm, bits per dimension as "
-        "they are.",
+        "triangle) to the best (outer): Frechet distance and images per second by their logarithm, bits per dimension "
+        "as they are.",
     )
 
 
 def against(points: Mapping[str, tuple[float, float]], levels: Mapping[str, float]) -> Figure:
-    """Frechet distance against images a second; points of one family are joined."""
+    """Frechet distance against images per second; points of one family are joined."""
     canvas = Canvas(figsize=(7.5, 4.6), layout="constrained")
     axes = canvas.subplots()
     families: dict[str, list[tuple[str, float, float]]] = {}
@@ -75,6 +75,6 @@ def against(points: Mapping[str, tuple[float, float]], levels: Mapping[str, floa
     for name, level in levels.items():
         axes.axhline(level, color="0.5", linestyle="--", linewidth=0.8)
         axes.annotate(name, (0.01, level), xycoords=("axes fraction", "data"), fontsize=7, va="bottom")
-    axes.set(xscale="log", yscale="log", xlabel="images a second, at the best batch", ylabel="Frechet distance")
+    axes.set(xscale="log", yscale="log", xlabel="images per second, at the best batch", ylabel="Frechet distance")
     axes.legend(fontsize=7)
     return Figure(canvas, "Every way of sampling: quality against speed. Numbers are evaluations of the network.")

@@ -12,7 +12,7 @@ from jaxgen.data import read_image, read_mask
 from jaxgen.data.kspace import read_kspace
 from jaxgen.data.readers import read_header
 from jaxgen.errors import UserError
-from jaxgen.tasks import images
+from jaxgen.tasks.old import images
 
 RNG = np.random.default_rng(0)
 

@@ -17,10 +17,10 @@ from jaxgen.app import runner
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 from jaxgen.medical import anomaly
-from jaxgen.tasks import denoisers
 from jaxgen.tasks.anomaly import data as shared
 from jaxgen.tasks.anomaly import evaluation as judging
 from jaxgen.tasks.anomaly import levels
+from jaxgen.tasks.old import denoisers
 
 OURS = {
     "anomaly_diffusion": ("coarse8 diffusion", "coarse autoencoder", "vae"),

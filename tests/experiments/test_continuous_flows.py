@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 
 from experiments.generation import flow_matching
-from experiments.points import cnf
 from jaxgen.app.cli import main
-from jaxgen.data.planar import planar_set
-from jaxgen.tasks.networks import network
+from jaxgen.tasks.old.networks import network
 
 
 def _numbers(run):
@@ -22,30 +20,6 @@ def _numbers(run):
     assert np.isfinite(numbers).all()
     assert (run / "report.html").stat().st_size > 20_000
     return metrics
-
-
-def test_cnf_smoke(tmp_path, capsys):
-    run = tmp_path / "run"
-    flags = ["--data", "moons", "--trace", "hutchinson", "--kinetic", "0.01", "--coupling", "optimal_transport"]
-    assert main(["run", "cnf", "--preset", "smoke", "--workdir", str(run), *flags]) == 0
-    metrics = _numbers(run)
-    np.testing.assert_allclose(metrics["entropy"], planar_set("moons").entropy(400), atol=1e-3)
-    for name in ("likelihood", "flow matching", "gaussian"):
-        assert metrics[name]["excess"] > 0
-    assert main(["sample", str(run), "--n", "3"]) == 0
-    (drawn,) = run.glob("samples*/samples.npz")
-    assert np.load(drawn)["points"].shape == (3, 2)
-    assert main(["run", "cnf", "--preset", "smoke", "--data", "squares", "--workdir", str(tmp_path / "other")]) == 2
-    assert "eight_gaussians" in capsys.readouterr().err
-
-
-def test_the_gaussian_s_log_density():
-    import scipy.stats
-
-    constants = {"mean": [0.5, -1.0], "covariance": [[2.0, 0.3], [0.3, 0.5]]}
-    x = np.random.default_rng(0).normal(size=(5, 2))
-    want = scipy.stats.multivariate_normal(constants["mean"], constants["covariance"]).logpdf(x)
-    np.testing.assert_allclose(cnf._gaussian_log_prob(constants, x), want, rtol=1e-10)
 
 
 def test_flow_matching_smoke(tmp_path):
@@ -91,6 +65,3 @@ def test_the_full_preset_is_the_paper_s_network():
     params = jax.eval_shape(network(config, {"channels": 3}).init, jax.random.key(0), x, jnp.zeros(1))
     labels = 1001 * 4 * config.channels[0]  # of the conditional network, whose count is that of `guidance`
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 295_900_035 - labels
-    model = cnf.EXPERIMENT.stages[0].build(cnf.EXPERIMENT.presets["full"], CONSTANTS, {}).model
-    params = jax.eval_shape(model.init, jax.random.key(0), {"points": jnp.zeros((1, 2))})
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == (2 + 32 + 1) * 256 + 2 * 257 * 256 + 257 * 2

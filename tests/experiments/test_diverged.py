@@ -13,8 +13,8 @@ from experiments.segmentation import flow_sdf
 from experiments.studies import sampler_speed, trilemma
 from jaxgen.app.cli import main
 from jaxgen.tasks import exact_mixture as exact
-from jaxgen.tasks import sample_quality as judging
 from jaxgen.tasks.best import highest, lowest
+from jaxgen.tasks.old import sample_quality as judging
 from jaxgen.tasks.reconstruction import posterior
 
 RNG = np.random.default_rng(0)

@@ -8,14 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.generation import conditional_gan, gan
+from experiments.generation import conditional_gan
+from experiments.generation import gan as gan_recipe
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
-from jaxgen.tasks import gan as adversarial
-from jaxgen.tasks import images
+from jaxgen.experiment import Run
+from jaxgen.tasks import features, gan
+from jaxgen.tasks.images import ImageFacts
 from jaxgen.types import Model
 
-MODULES = {"gan": gan, "conditional_gan": conditional_gan}
+MODULES = {"gan": gan_recipe, "conditional_gan": conditional_gan}
+PRESETS = gan_recipe.EXPERIMENT.presets
+
+
+def facts(channels=1, classes=()):
+    return ImageFacts(value_range=((0.0,), (255.0,)), image_channels=channels, classes=classes)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -42,20 +49,20 @@ def test_smoke_preset_on_images_of_the_user(name, data, tmp_path):
 
 
 def test_one_image_a_class_is_warned_of(monkeypatch):
-    """To a judge who sees nothing but brightness: two shades are little variety, all shades are much."""
+    """In features that are nothing but brightness: two shades are little variety, all shades are much."""
 
-    class Judge:
-        def __init__(self, config, constants, trained):
+    class Brightness:
+        def __init__(self, run):
             pass
 
-        def features(self, x):
+        def __call__(self, x):
             return x.mean((1, 2))
 
         def classes(self, x):
             return (x.mean((1, 2, 3)) > 0).astype(int)
 
-    monkeypatch.setattr(images, "Judge", Judge)
-    config = dataclasses.replace(gan.SMOKE, watch_images=64, chunk=64)
+    monkeypatch.setattr(features, "Features", Brightness)
+    config = dataclasses.replace(PRESETS["smoke"], watch_images=64, chunk=64)
     shades = np.random.default_rng(0).integers(0, 256, (64, 1, 1, 1)).astype(np.uint8)
 
     def watched(drawn):
@@ -63,7 +70,7 @@ def test_one_image_a_class_is_warned_of(monkeypatch):
             return jnp.broadcast_to(jnp.asarray(drawn)[jnp.arange(n) % len(drawn), None, None, None], (n, 16, 16, 1))
 
         model = Model(lambda key, batch: {}, (), sample)
-        watch = adversarial.make_watch(config, {"classes": ["dark", "bright"]}, {}, model)
+        watch = gan.make_watch(Run(config, facts(classes=("dark", "bright"))), model)
         numbers = watch.measure({}, jax.random.key(0), {"image": np.broadcast_to(shades, (64, 16, 16, 1))})
         said = []
         for adviser in watch.advisers:
@@ -92,9 +99,9 @@ def test_a_conditional_gan_asks_for_labels(tmp_path, capsys):
 
 def test_configurations_that_do_not_fit():
     with pytest.raises(UserError, match="--size must be a multiple of 32"):
-        dataclasses.replace(gan.SMALL, size=36)
+        dataclasses.replace(PRESETS["small"], size=36)
     with pytest.raises(UserError, match="--size must be a multiple of 8"):
-        dataclasses.replace(gan.SMALL, network="residual", channels=(64, 48, 24), size=36)
+        dataclasses.replace(PRESETS["small"], network="residual", channels=(64, 48, 24), size=36)
 
 
 def test_the_critic_sees_images_changed_as_asked():
@@ -102,7 +109,7 @@ def test_the_critic_sees_images_changed_as_asked():
     x = jnp.broadcast_to(jnp.linspace(-0.5, 0.5, 16)[:, None], (4, 16, 16, 1))
 
     def seen(*names):
-        augment = adversarial.augmentation(names or None)
+        augment = gan.augmentation(names or None)
         return None if augment is None else np.asarray(augment(jax.random.key(0), x))
 
     assert seen() is None
@@ -124,8 +131,8 @@ def block(c, expansion=2, group_width=16):
 
 def test_the_full_preset_is_r3gan_s_network_for_64_pixels():
     """Widths 768, 768, 768, 768, 384 from 4 to 64 pixels, two blocks a level, counted by hand."""
-    config = gan.FULL
-    generator, critic = adversarial.networks(config, {"channels": 3})
+    config = PRESETS["full"]
+    generator, critic = gan.networks(Run(config, facts(channels=3)))
     z = jax.ShapeDtypeStruct((1, config.latent), jnp.float32)
     params = jax.eval_shape(generator.init, jax.random.key(0), z)
     x = jax.eval_shape(generator.apply, params, z)
@@ -162,7 +169,7 @@ def check_trace(experiment, preset, precision, loss, options):
         "image": jax.ShapeDtypeStruct((2, config.size, config.size, 1), dtype),
         "label": jax.ShapeDtypeStruct((2,), jnp.int32),
     }
-    stage = experiment.stages[-1].build(config, {"channels": 1, "classes": ["a", "b", "c"]}, {})
+    stage = experiment.stages[-1].build(Run(config, facts(classes=("a", "b", "c"))))
     model = stage.model
     params = jax.eval_shape(model.init, jax.random.key(0), batch)
     params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), params)

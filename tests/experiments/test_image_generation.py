@@ -14,8 +14,8 @@ from experiments.generation import ddpm, guidance, image_to_image, score_sde
 from jaxgen import baselines
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
-from jaxgen.tasks import images
-from jaxgen.tasks.networks import network
+from jaxgen.tasks.old import images
+from jaxgen.tasks.old.networks import network
 
 NAMES = ("ddpm", "guidance", "image_to_image", "score_sde")
 

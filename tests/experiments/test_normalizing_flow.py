@@ -1,4 +1,4 @@
-"""Normalizing flows from the command line: of images, and of points whose entropy is known."""
+"""Normalizing flows of images from the command line."""
 
 import json
 
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from experiments.generation import normalizing_flow
-from experiments.points import planar_flow
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 
@@ -37,25 +36,6 @@ def test_smoke_preset_on_images_of_the_user(tmp_path):
     assert (run / "report.html").stat().st_size > 20_000
 
 
-def test_smoke_preset_of_points(tmp_path):
-    run = tmp_path / "run"
-    assert main(["run", "planar_flow", "--preset", "smoke", "--data", "checkerboard", "--workdir", str(run)]) == 0
-    found = metrics(run)
-    assert found["entropy"] == pytest.approx(np.log(8), abs=1e-3)
-    assert found["flow"]["gap"] > 0
-
-
-@pytest.mark.parametrize("flow", ["spline", "autoregressive_spline", "real_nvp", "autoregressive"])
-def test_every_flow_of_points_starts_near_the_normal_law(flow):
-    config = planar_flow.PlanarFlowConfig(flow=flow, layers=2, widths=(8,), bins=4)
-    model = planar_flow._model(config)
-    x = jax.random.normal(jax.random.key(0), (16, 2))
-    params = model.init(jax.random.key(1), {"points": x})
-    standard = (x - x.mean(0)) / x.std(0)
-    expected = -0.5 * jnp.sum(standard**2, -1) - np.log(2 * np.pi) - jnp.sum(jnp.log(x.std(0)))
-    np.testing.assert_allclose(model.log_prob(params, None, x), expected, atol=1e-3)
-
-
 def test_the_full_preset_is_the_paper_s_flow():
     """By shape alone: 4 scales of 48 steps with 512 hidden channels for 64 pixels (Kingma & Dhariwal 2018, table 4)."""
     config = normalizing_flow.EXPERIMENT.presets["full"]
@@ -77,11 +57,3 @@ def test_odd_images_are_bytes_of_the_same_shape():
     np.testing.assert_array_equal(odd["negative"], 255 - whole)
     with pytest.raises(UserError, match="--size must be a multiple of 8"):
         normalizing_flow.NormalizingFlowConfig(size=20)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["eight_gaussians", "moons", "spirals", "checkerboard"])
-def test_a_spline_flow_is_within_a_twentieth_of_a_nat_of_the_entropy(name, tmp_path):
-    assert main(["run", "planar_flow", "--data", name, "--workdir", str(tmp_path / "run")]) == 0
-    found = metrics(tmp_path / "run")["flow"]
-    assert found["gap"] + 2 * found["gap_error"] < 0.05

@@ -15,7 +15,7 @@ from jaxgen.errors import UserError
 from jaxgen.samplers import grids, sample
 from jaxgen.samplers.catalogue import SAMPLERS, SamplerName
 from jaxgen.tasks import exact_mixture as exact
-from jaxgen.tasks.networks import network
+from jaxgen.tasks.old.networks import network
 
 VP = paths.variance_preserving()
 

@@ -4,7 +4,7 @@ from jaxgen.imaging.operators import LinearOperator, pseudo_inverse
 from jaxgen.types import Array
 
 
-def cg_sense(operator: LinearOperator, y: Array, weight: float = 0.0, *, iterations: int = 30) -> Array:
+def cg_sense(operator: LinearOperator, y: Array, weight: float | Array = 0.0, *, iterations: int = 30) -> Array:
     """The image of least ``|A x - y|^2 + weight |x|^2``.
 
     For coils (`jaxgen.imaging.mri.mri_operator` with sensitivities) this is CG-SENSE. For a single coil it can add

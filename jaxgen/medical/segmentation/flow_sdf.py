@@ -17,13 +17,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen import draws
-from jaxgen.losses import likelihood
 from jaxgen.losses.matching import flow_matching
 from jaxgen.losses.times import uniform_time
 from jaxgen.medical.segmentation.conditional import ConditionalNet
 from jaxgen.paths import Path, convert
 from jaxgen.samplers import Sampling, denoiser, sample
-from jaxgen.types import Array, Batch, Denoise, Info, Key, Model, Net, Objective, Params, Step
+from jaxgen.types import Array, Batch, Denoise, Info, Key, Model, Objective, Params, Step
 
 
 def flow_sdf(
@@ -154,32 +153,3 @@ def authors_euler(path: Path) -> Step:
         return _Started((state.x + (s - t) * velocity).astype(state.x.dtype), state.noise)
 
     return Step(lambda x, grid: _Started(x, x), step)
-
-
-def deterministic(net: Net) -> Model:
-    """The baseline: one network from image to mask, trained by cross-entropy on ``batch["distance"] <= 0``.
-
-    Args:
-        net: maps ``[b, *spatial, c]`` to logits ``[b, *spatial, 1]``.
-
-    Returns:
-        A `Model` with one group ``"net"``; ``sample(params, key, n, cond=image)`` gives the probability of the
-        foreground, without drawing anything.
-    """
-
-    def init(key: Key, batch: Batch) -> Params:
-        return {"net": net.init(key, batch["image"])}
-
-    def loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Info]:
-        del key
-        logits = net.apply(params["net"], batch["image"])
-        foreground = (batch["distance"] <= 0).astype(logits.dtype)
-        return likelihood.bernoulli(logits, foreground, reduce="mean"), {}
-
-    def probability(params: Params, key: Key, n: int, cond: Array | None = None) -> Array:
-        del key
-        if cond is None or cond.shape[0] != n:
-            raise ValueError("a segmentation network needs images: pass cond=image [n, *spatial, c]")
-        return jax.nn.sigmoid(net.apply(params["net"], cond))
-
-    return Model(init, (Objective("net", loss),), probability)

@@ -31,8 +31,8 @@ from jaxgen.imaging.augment import random_flip
 from jaxgen.imaging.noise import coarse_noise
 from jaxgen.medical import anomaly
 from jaxgen.nets import decoder, encoder
-from jaxgen.tasks import images
-from jaxgen.tasks.networks import UNetConfig, network
+from jaxgen.tasks.old import images
+from jaxgen.tasks.old.networks import UNetConfig, network
 from jaxgen.train import Stage
 from jaxgen.types import Net
 

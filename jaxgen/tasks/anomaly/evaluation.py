@@ -17,7 +17,7 @@ from jaxgen.tasks import figures as pictures
 from jaxgen.tasks.anomaly import data as shared
 from jaxgen.tasks.anomaly.data import AnomalyConfig, Found, Method
 from jaxgen.tasks.best import highest
-from jaxgen.tasks.sample_quality import diverged
+from jaxgen.tasks.old.sample_quality import diverged
 
 COMPONENTS = (32, 128)
 MOST_TRAIN = 2000

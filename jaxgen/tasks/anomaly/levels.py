@@ -12,10 +12,10 @@ import numpy as np
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Figure, Metric, Run, chosen_number
-from jaxgen.tasks import denoisers, images
 from jaxgen.tasks import figures as pictures
 from jaxgen.tasks.anomaly import data as shared
 from jaxgen.tasks.anomaly import evaluation as judging
+from jaxgen.tasks.old import denoisers, images
 from jaxgen.types import Key, Params
 
 Restore = Callable[[Key, np.ndarray, float], np.ndarray]

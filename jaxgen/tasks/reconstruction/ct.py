@@ -1,225 +1,176 @@
-"""What the CT experiment measures with: views of slices scaled to [-1, 1], sparse or with metal, and their operator.
-
-An image x in [-1, 1] stands for ``u = (x + 1) / 2``: attenuation over that of the brightest value kept, air 0.
-Sinograms are integrals of u in pixels.
-"""
+"""CT: slices in Hounsfield units seen in a few views or with metal in the body, and sinograms that a person brings."""
 
 import functools
-from collections.abc import Mapping
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.data import checks
-from jaxgen.data.arrays import read_npz
+from jaxgen import draws
+from jaxgen.data import ArraySource, Source, Splits, most_of, resized
+from jaxgen.data.hounsfield import check_hounsfield
 from jaxgen.data.image import Image
 from jaxgen.errors import UserError
-from jaxgen.imaging.fan_beam import fan_beam_geometry
-from jaxgen.imaging.filtered_backprojection import PARALLEL
-from jaxgen.imaging.hounsfield import WATER
-from jaxgen.imaging.metal import IRON, interpolate_trace, metal_trace, simulate_metal
-from jaxgen.imaging.operators import LinearOperator, squared_norm_bound
-from jaxgen.imaging.projection import Geometry, covering, projection_operator
-from jaxgen.imaging.radon import radon_operator
-from jaxgen.types import Array, Key
+from jaxgen.experiment import Run
+from jaxgen.imaging.affine import random_affine
+from jaxgen.imaging.augment import random_flip
+from jaxgen.imaging.ct_scan import AIR, CTScan, ct_scan, ct_system, interpolated, sparse_views, with_metal
+from jaxgen.imaging.filtered_backprojection import cosine, filtered_backprojection, hann, ramp, shepp_logan
+from jaxgen.imaging.projection import covering
+from jaxgen.medical.reconstruction import total_variation
+from jaxgen.tasks import diffusion, generation, images
+from jaxgen.tasks.reconstruction import posterior
+from jaxgen.tasks.reconstruction.comparison import Case, Method
+from jaxgen.types import Array, Batch, Key
 
-AIR = -1000.0
-
-
-class Scan(NamedTuple):
-    """Measured slices.
-
-    Attributes:
-        angles: ``[views]``, radians.
-        y: sinograms ``[n, views, detectors]`` of u.
-        keep: 1 where a ray is measured and to be trusted, of the same shape.
-        ignore: bool ``[n, h, w, 1]``: where the image is not judged, for metal is there.
-        geometry: of the rays.
-    """
-
-    angles: np.ndarray
-    y: np.ndarray
-    keep: np.ndarray
-    ignore: np.ndarray
-    geometry: Geometry = PARALLEL
-
-    def first(self, n: int) -> "Scan":
-        """Its first n slices."""
-        return self._replace(y=self.y[:n], keep=self.keep[:n], ignore=self.ignore[:n])
+METAL = "metal"
+WINDOWS = {"ramp": ramp, "shepp_logan": shepp_logan, "cosine": cosine, "hann": hann}
+SHOWN = 500.0
+"""Figures show -1000 to 500 Hounsfield units, where most of the anatomy is."""
 
 
-def half_circle(views: int) -> np.ndarray:
-    """Angles evenly over half a circle."""
-    return (np.arange(views) * np.pi / views).astype(np.float32)
+def load(config: images.ImageConfig) -> Splits:
+    """Slices, refused where they cannot be in Hounsfield units."""
+    splits = images.load_images(config)
+    for part in splits[:3]:
+        check_hounsfield(part, f"--data {config.data}")
+    return splits
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def largest_singular_value(geometry: Geometry, size: int, count: int, angles: Array, seen: Array) -> Array:
-    """Of projection onto `count` detectors along the views that are seen."""
-    plain = projection_operator(geometry, size, angles, count)
-    kept = seen[:, None].astype(jnp.float32)
-    operator = LinearOperator(lambda x: kept * plain.forward(x), lambda y: plain.adjoint(kept * y))
-    return jnp.sqrt(squared_norm_bound(operator, jax.random.key(0), (1, size, size, 1))[0])
+def measure(config: Any, splits: Splits) -> images.ImageFacts:
+    """Slices of one channel, from air to ``config.high`` Hounsfield units."""
+    return images.ImageFacts(value_range=((AIR,), (config.high,)), image_channels=1)
 
 
-def system(
-    size: int, angles: Array, y: Array, keep: Array, scale: Array, geometry: Geometry = PARALLEL
-) -> tuple[LinearOperator, Array]:
-    """The operator of x in [-1, 1], multiplied by `scale`, and what it should give: 0 along rays that do not count."""
-    plain = projection_operator(geometry, size, angles, y.shape[2])
-
-    def forward(x: Array) -> Array:
-        return scale * keep * plain.forward(x)
-
-    operator = LinearOperator(forward, lambda y: plain.adjoint(scale * keep * y))
-    return operator, 2 * scale * keep * y - forward(jnp.ones((1, size, size, 1)))
+def _moves(config: Any) -> dict[str, Any]:
+    """How far training slices are moved; empty where they are not."""
+    moves = {"rotation": float(np.deg2rad(config.rotate)), "zoom": config.zoom, "shift": config.shift}
+    return moves if any(moves.values()) else {}
 
 
-@jax.jit
-def _projected(x: Array, angles: Array) -> Array:
-    return radon_operator(x.shape[1], angles).forward((x + 1) / 2)
+def examples(run: Run) -> ArraySource:
+    """Slices at their size; at twice their size where they are moved, which would blur them otherwise."""
+    size = run.config.size * (2 if _moves(run.config) else 1)
+    return resized(run.splits.train, size, run.facts.value_range, channels=1, dtype=np.float16)
 
 
-def sparse(x: np.ndarray, views: int, most: int) -> Scan:
-    """A few views of slices ``[n, h, w, 1]`` in [-1, 1], without noise.
+def prepare(config: Any) -> images.Prepare:
+    """On the device: mirrored at random, and moved as ``rotate``, ``zoom`` and ``shift`` of the configuration say."""
+    moves = _moves(config)
 
-    Views that are not there fill it up to `most`, so that one program serves all numbers of views.
-    """
-    angles = np.pad(half_circle(views), (0, most - views))
-    keep = np.zeros((len(x), most, detectors(x.shape[1])), np.float32)
-    keep[:, :views] = 1
-    y = np.concatenate([np.asarray(_projected(x[i : i + 1], angles)) for i in range(len(x))])
-    return Scan(angles, keep * y, keep, np.zeros(x.shape, bool))
+    def prepare(key: Key, batch: Batch) -> Batch:
+        flip_key, move_key = draws.split(key, 2)
+        batch = {**batch, "image": batch["image"].astype(jnp.float32)}
+        if config.mirror:
+            batch = random_flip(flip_key, batch, axes=(1,), names=("image",))
+        if moves:
+            moved = random_affine(move_key, batch, **moves, names=("image",))["image"]
+            batch["image"] = moved.reshape(len(moved), config.size, 2, config.size, 2, -1).mean((2, 4))
+        return batch
 
-
-def implants(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
-    """Two round pieces of metal in each body, 3 to 6 % of the image wide, bool ``[n, h, w, 1]``."""
-    size = x.shape[1]
-    grid = np.indices((size, size))
-    masks = np.zeros(x.shape, bool)
-    for mask, image in zip(masks, x, strict=True):
-        body = np.argwhere(image[..., 0] > -0.4)
-        places = body if len(body) else np.array([[size // 2, size // 2]])
-        for _ in range(2):
-            centre = places[rng.integers(len(places))]
-            radius = rng.uniform(1.0, 2.0) * size / 64
-            mask[..., 0] |= np.hypot(*(grid - centre[:, None, None])) <= radius
-    return masks
+    return prepare
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4, 5, 6))
-def _measured(
-    key: Key, x: Array, mask: Array, views: int, high: float, pixel: float, photons: float
-) -> tuple[Array, Array]:
-    operator, density = radon_operator(x.shape[1], half_circle(views)), (high - AIR) / 1000
-    hu = AIR + density * 1000 * (x + 1) / 2
-    y = simulate_metal(key, hu, mask, operator, pixel=pixel, metal=IRON, photons=photons)
-    return y / (WATER * pixel / 10 * density), metal_trace(operator, mask)
-
-
-def with_metal(key: Key, x: np.ndarray, views: int, *, high: float, pixel: float, photons: float) -> Scan:
-    """Slices with iron in them, as a scanner measures them, and the rays that miss it.
-
-    Args:
-        key: one key.
-        x: slices in [-1, 1] without metal.
-        views: how many.
-        high: Hounsfield units that x = 1 stands for.
-        pixel: its width in mm.
-        photons: a ray.
-    """
-    mask = implants(np.random.default_rng(np.asarray(jax.random.key_data(key))), x)
-    # A slice at a time: each is a function of its own number alone, and one program serves any number of them.
-    found = [
-        _measured(jax.random.fold_in(key, i)[None], x[i : i + 1], mask[i : i + 1], views, high, pixel, photons)
-        for i in range(len(x))
-    ]
-    y, trace = (np.concatenate([np.asarray(pair[k]) for pair in found]) for k in (0, 1))
-    return Scan(half_circle(views), y, 1.0 - trace, mask)
-
-
-def interpolated(scan: Scan) -> np.ndarray:
-    """Sinograms whose rays that do not count are replaced by lines between their neighbours."""
-    return np.asarray(jax.jit(interpolate_trace)(scan.y, scan.keep == 0))
-
-
-def read_sinogram(path: Path) -> Image:
-    """A user's sinogram: an npz with ``sinogram`` and ``angles``.
-
-    ``sinogram`` is ``[views, detectors]`` or ``[slices, views, detectors]``; ``angles`` ``[views]`` in radians. With
-    ``pixel_mm`` it holds integrals of attenuation, through water ``water`` (in 1/cm; that at 60 keV if left out) a cm;
-    without, integrals in pixels of attenuation over that of water. Rays are parallel, ``spacing`` apart (one pixel if
-    left out); with ``source_distance`` they are a fan, and the detector, where that spacing is, lies
-    ``detector_distance`` (0 if left out) behind the middle. These lengths are in mm with ``pixel_mm``, else in pixels.
-
-    Returns:
-        An image ``[views, detectors, 4]`` or ``[views, detectors, slices, 4]``: sinogram over water, in pixels, the
-        angle of each ray, and the two numbers of its `Geometry`.
-
-    Raises:
-        UserError: naming what is wrong with the file.
-    """
-    with checks.reading(path, "npz"):
-        arrays = read_npz(path)
-    for name in ("sinogram", "angles"):
-        if name not in arrays:
-            raise UserError(f"{path}: holds no `{name}` (it has {', '.join(arrays) or 'nothing'}); save both")
-        if arrays[name].dtype.kind not in "fiu":
-            raise UserError(f"{path}: `{name}` is {arrays[name].dtype}, not real numbers; save line integrals")
-        if not np.isfinite(arrays[name]).all():
-            raise UserError(
-                f"{path}: `{name}` has NaN or infinite values; fill broken detectors in, or leave views out"
-            )
-    y, angles = arrays["sinogram"].astype(np.float32), arrays["angles"].astype(np.float32)
-    if angles.ndim != 1 or y.ndim not in (2, 3) or y.shape[-2] != len(angles):
-        raise UserError(
-            f"{path}: `sinogram` {y.shape} does not fit `angles` {angles.shape}; save [views, detectors] (or slices of "
-            "such) and one angle a view"
-        )
-    if np.ptp(angles) > 4 * np.pi:
-        raise UserError(
-            f"{path}: `angles` reach over {np.ptp(angles):.0f} radians: they look like degrees; convert them"
-        )
-    numbers = _numbers(path, arrays)
-    if "pixel_mm" in numbers:
-        y = y / (numbers.get("water", WATER) * numbers["pixel_mm"] / 10)
-    y = np.moveaxis(y, 0, -1) if y.ndim == 3 else y
-    turn = angles.reshape(-1, *(1,) * (y.ndim - 1))
-    return Image(
-        np.stack(np.broadcast_arrays(y, turn, *map(np.float32, _geometry(numbers))), -1),
-        None,
-        {"kind": "npz", "path": str(path)},
+def problem(run: Run) -> posterior.Problem:
+    """CT, as posterior methods need it; samples are cut to [-1, 1]."""
+    return posterior.Problem(
+        kind="ct",
+        system=ct_system,
+        prior=lambda params, scan: diffusion.denoise_with(run, params),
+        channels=lambda scan: 1,
+        finish=lambda scan, operator, y, x: (generation.cut(x), None),
+        view=lambda x: x,
+        ends_on_prior=True,
     )
 
 
-def _numbers(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The single numbers that stand beside a sinogram."""
-    found = {}
-    for name in ("pixel_mm", "water", "spacing", "source_distance", "detector_distance"):
-        if name not in arrays:
-            continue
-        if arrays[name].size != 1 or arrays[name].dtype.kind not in "fiu":
-            raise UserError(f"{path}: `{name}` must be one number, not {arrays[name].dtype} of {arrays[name].shape}")
-        found[name] = arrays[name].item()
-        if not found[name] > 0 and (name, found[name]) != ("detector_distance", 0):
-            raise UserError(f"{path}: `{name}` must be positive, got {found[name]:g}")
-    if "detector_distance" in found and "source_distance" not in found:
-        raise UserError(f"{path}: `detector_distance` without `source_distance`; a fan needs that, parallel rays none")
-    return found
+def filtered(scan: CTScan, window: str, y: np.ndarray | None = None) -> np.ndarray:
+    """Filtered back-projection of the views that are measured.
+
+    Args:
+        scan: the scan.
+        window: one of `WINDOWS`.
+        y: sinograms to take instead of the scan's.
+
+    Returns:
+        ``[n, h, w, 1]`` in [-1, 1].
+    """
+    seen = scan.keep.max((0, 2)) > 0
+    rows = jnp.asarray((scan.y if y is None else y)[:, seen])
+    found = filtered_backprojection(rows, scan.angles[seen], scan.size, geometry=scan.geometry, window=WINDOWS[window])
+    return np.clip(2 * np.asarray(found) - 1, -1, 1)
 
 
-def _geometry(numbers: Mapping[str, float]) -> Geometry:
-    """Where the rays run, in pixels."""
-    pixel = numbers.get("pixel_mm", 1.0)
-    spacing = numbers["spacing"] / pixel if "spacing" in numbers else None
-    if "source_distance" not in numbers:
-        return Geometry(spacing=spacing or 1.0)
-    return fan_beam_geometry(numbers["source_distance"] / pixel, numbers.get("detector_distance", 0.0) / pixel, spacing)
+def baselines(run: Run, weights: tuple[float, ...]) -> tuple[Method, ...]:
+    """Filtered back-projection, the same through interpolated metal traces, and total variation with these weights."""
+
+    @jax.jit
+    def variation(scan: CTScan, weight: Array) -> Array:
+        options: dict[str, Any] = {"iterations": run.config.tv_steps, "squared_norm": 1.05, "minimum": -1.0}
+        return generation.cut(total_variation(*ct_system(scan), weight, **options))
+
+    def tv(scan: CTScan, weight: float) -> np.ndarray:
+        return posterior.in_chunks(run, lambda part: variation(part, weight), scan)
+
+    def interpolation(scan: CTScan, window: str) -> np.ndarray:
+        return filtered(scan, window, interpolated(scan))
+
+    return (
+        Method("fbp", filtered, tuple(WINDOWS)),
+        Method("interpolation", interpolation, tuple(WINDOWS), only=(METAL,)),
+        Method("tv", tv, weights),
+    )
 
 
-def detectors(size: int, geometry: Geometry = PARALLEL) -> int:
-    """How many rays a view has."""
-    return covering(geometry, size)
+def same_views(run: Run) -> dict[str, str]:
+    """Posterior methods are tuned once for all numbers of views, on the middle one."""
+    views = sorted(run.config.views)
+    return {str(n): str(views[len(views) // 2]) for n in views}
+
+
+def cases(run: Run) -> tuple[dict[str, Case], dict[str, Case]]:
+    """Validation and test slices in every situation: each number of views, and metal."""
+    config = run.config
+    scan_key, draw_key = jax.random.split(jax.random.fold_in(run.key, 0))
+    tuned = _cases(run, run.splits.validation, config.tuning, scan_key, lambda number: draw_key)
+    most = most_of(config.data, config.cases)
+    draw = functools.partial(jax.random.fold_in, run.key)
+    return tuned, _cases(run, run.splits.test, most, draw(1), lambda number: draw(2 + number))
+
+
+def _cases(run: Run, source: Source, count: int | None, key: Key, draw_key: Callable[[int], Key]) -> dict[str, Case]:
+    config = run.config
+    numbers = np.linspace(0, len(source) - 1, min(count or len(source), len(source))).round().astype(int)
+    picked = ArraySource({"image": np.stack([source[i]["image"] for i in numbers])})
+    x = resized(picked, config.size, run.facts.value_range, channels=1).arrays["image"]
+    pixel = config.field / config.size
+    metal = with_metal(key, x, config.metal_views, high=config.high, pixel=pixel, photons=config.photons)
+    nowhere, most = np.zeros(x.shape, bool), max(config.views)
+    scans = {str(views): (sparse_views(x, views, most), nowhere) for views in config.views} | {METAL: metal}
+    window = (-1.0, 2 * (SHOWN - AIR) / (config.high - AIR) - 1)
+    return {
+        name: Case(scan, x, draw_key(i), "metal (white)" if name == METAL else f"{name} views", 2.0, window, ignore)
+        for i, (name, (scan, ignore)) in enumerate(scans.items())
+    }
+
+
+def apply(run: Run) -> Callable[[Key, Image], dict[str, np.ndarray]]:
+    """Reconstruct a sinogram ``[views, detectors, 1]`` with its angles and geometry, to Hounsfield units."""
+    config, reconstruct = run.config, posterior.reconstructor(run, problem(run))
+
+    def apply(key: Key, image: Image) -> dict[str, np.ndarray]:
+        y, angles, geometry = image.array[..., 0], image.meta["angles"], image.meta["geometry"]
+        most = covering(geometry, config.size)
+        if y.shape[1] > most + 2:
+            raise UserError(
+                f"the sinogram has {y.shape[1]} detectors {geometry.spacing:.3g} pixels apart, and images of "
+                f"{config.size} pixels are seen by {most}: save its true `spacing`, or train with a larger --size"
+            )
+        scan = ct_scan(y[None] / ((config.high - AIR) / 1000), angles, config.size, geometry=geometry)
+        found = reconstruct(key, scan, str(posterior.nearest(config.views, len(angles))))
+        half = (config.high - AIR) / 2
+        return {"reconstruction": AIR + half * (found.image + 1), "uncertainty": half * found.uncertainty}
+
+    return apply

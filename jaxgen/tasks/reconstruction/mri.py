@@ -1,198 +1,232 @@
-"""What the MRI experiment measures with: masks, coils, and the operator of images in [-1, 1].
+"""MRI: slices measured at several accelerations, seen by one coil or by several, and k-space that a person brings.
 
-An image x in [-1, 1] stands for the magnitude ``u = (x + 1) / 2``. Of a complex image the real part stands so, and the
-second channel for twice the imaginary part: once the smooth phase of a first reconstruction is taken out (into the coil
-sensitivities) little is left of it.
+Real images are seen by one coil, complex ones (with a smooth phase that is not known) by several
+(`jaxgen.medical.reconstruction.mri_scan`). The prior has learned real images; the imaginary part that is left once the
+smooth phase is taken out has a Gaussian of small standard deviation for prior.
 """
 
-import functools
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import draws
+from jaxgen.data import Source, Splits, checks, most_of
+from jaxgen.data.arrays import read_npz
+from jaxgen.data.image import Image
+from jaxgen.data.kspace import read_kspace
 from jaxgen.errors import UserError
-from jaxgen.imaging.coils import (
-    calibration_size,
-    combine_coils,
-    espirit,
-    low_resolution_images,
-    normalise_coils,
-    root_sum_of_squares,
-    simulated_coils,
+from jaxgen.experiment import Run
+from jaxgen.imaging.coils import combine_coils
+from jaxgen.imaging.fourier import centred_ifft2
+from jaxgen.imaging.mri import check_kspace, zero_filled
+from jaxgen.imaging.operators import LinearOperator, inner_product
+from jaxgen.imaging.sampling_masks import MASKS
+from jaxgen.medical.reconstruction import residual
+from jaxgen.medical.reconstruction.mri_scan import (
+    MRIScan,
+    Received,
+    coil_maps,
+    magnitude,
+    mri_system,
+    receive,
+    scan_operator,
+    simulate_coils,
+    simulate_real,
 )
-from jaxgen.imaging.fourier import smooth_phase, to_complex
-from jaxgen.imaging.mri import mri_operator
-from jaxgen.imaging.operators import LinearOperator
-from jaxgen.imaging.sampling_masks import (
-    calibration_lines,
-    equispaced_mask,
-    gaussian_mask,
-    poisson_disc_mask,
-    radial_mask,
-    random_mask,
-)
-from jaxgen.medical.reconstruction.total_variation import total_variation
-from jaxgen.types import Array, Key
+from jaxgen.tasks import diffusion, images
+from jaxgen.tasks.reconstruction import posterior
+from jaxgen.tasks.reconstruction.comparison import Case, Method
+from jaxgen.types import Array, Batch, Denoise, Key, Params
 
-MASKS = {
-    "random": random_mask,
-    "equispaced": equispaced_mask,
-    "gaussian": gaussian_mask,
-    "poisson": poisson_disc_mask,
-    "radial": radial_mask,
-}
-POINTS = ("poisson", "radial")
-"""Masks that measure a square in the middle, and not whole lines."""
-MOST_CALIBRATION = 32
-"""Samples along one side of the calibration region that are enough for coils."""
-KERNEL = 4
-"""Side of ESPIRiT's patches of k-space; a smaller calibration region makes do with images of low resolution."""
-PHASE_WIDTH, PHASE_WEIGHT, PHASE_STEPS = 6.0, 3e-4, 150
-"""Of the smooth phase, in cycles over the image, and of the total variation that it comes from."""
-
-
+LEAST_MEASURED = 0.7
+"""Share of k-space to be evaluated on: scanners leave its edges out and fill them with 0."""
+FOREGROUND = 0.05
+"""Uncertainty is evaluated where the true magnitude is above it."""
 POOR_FIT = 0.1
 """Of measured k-space, ``|A x - y| / |y|``, that a reconstruction may leave: noise and coils leave about 0.06."""
 
 
-class Scan(NamedTuple):
-    """Measured slices.
+def measure(config: images.ImageConfig, splits: Splits) -> images.ImageFacts:
+    """The facts of the images; the prior has one channel, whatever they have."""
+    return dataclasses.replace(images.measure_images(config, splits), image_channels=1)
 
-    Attributes:
-        y: k-space ``[n, h, w, coils]``, 0 where not measured.
-        mask: ``[n, h, w]``.
-        maps: sensitivities ``[n, h, w, coils]`` that carry the smooth phase of the image; None for real images seen by
-            one coil.
+
+def prepare(config: images.ImageConfig) -> images.Prepare:
+    """On the device: bytes to [-1, 1], mirrored at random; colours are averaged."""
+    plain = images.prepare_images(config)
+
+    def prepare(key: Key, batch: Batch) -> Batch:
+        batch = plain(key, batch)
+        return {**batch, "image": batch["image"].mean(-1, keepdims=True)}
+
+    return prepare
+
+
+def prior(run: Run, params: Params, scan: MRIScan) -> Denoise:
+    """The trained network on images of any size, with a Gaussian prior of the imaginary part if there is one."""
+    config, path, known = run.config, diffusion.make_path(run.config), diffusion.denoise_with(run, params)
+    multiple = config.patch * 2 ** (len(config.channels) - 1)
+
+    def denoise(x: Array, t: Array) -> Array:
+        height, width = x.shape[1:3]
+        widths = [(0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)]
+        real = known(jnp.pad(x[..., :1], widths, mode="reflect"), t)[:, :height, :width]
+        if scan.channels == 1:
+            return real
+        alpha, variance = path.alpha(t), (2 * config.imaginary) ** 2
+        return jnp.concatenate([real, alpha * variance / (alpha**2 * variance + path.sigma(t) ** 2) * x[..., 1:]], -1)
+
+    return denoise
+
+
+def problem(run: Run) -> posterior.Problem:
+    """MRI, as posterior methods need it; samples report what they leave of k-space."""
+
+    def finish(scan: MRIScan, operator: LinearOperator, y: Array, x: Array) -> tuple[Array, Array]:
+        left = residual(operator, y, x)
+        return x, jnp.sqrt(inner_product(left, left) / (4 * inner_product(scan.y, scan.y)))
+
+    return posterior.Problem(
+        kind="mri",
+        system=mri_system,
+        prior=lambda params, scan: prior(run, params, scan),
+        channels=lambda scan: scan.channels,
+        finish=finish,
+        view=lambda x: np.asarray(magnitude(jnp.asarray(x))),
+    )
+
+
+def baselines(
+    run: Run,
+    reconstruct: Callable[[LinearOperator, Array, Array], Mapping[str, Array]],
+    settings: Mapping[str, Sequence[float]],
+) -> tuple[Method, ...]:
+    """Methods without a prior, in one program.
+
+    Args:
+        run: the run.
+        reconstruct: ``(A, y, setting) -> {name: u}``, where ``A u`` should be y; complex images in two channels.
+        settings: to choose from on validation slices, by the name of the method; empty for none.
     """
 
-    y: np.ndarray
-    mask: np.ndarray
-    maps: np.ndarray | None
+    @jax.jit
+    def program(scan: MRIScan, setting: Array) -> dict[str, Array]:
+        found = reconstruct(scan_operator(scan), scan.y, setting)
+        return {name: jnp.sqrt(jnp.sum(u**2, -1, keepdims=True)) for name, u in found.items()}
 
-    @property
-    def columns(self) -> bool:
-        """Whether whole columns of k-space were measured."""
-        return bool((self.mask == self.mask[:, :1]).all())
+    def method(name: str) -> Method:
+        def one(scan: MRIScan, setting: float | None) -> np.ndarray:
+            return posterior.in_chunks(run, lambda part: program(part, setting or 0.0)[name], scan)
 
-    def first(self, n: int) -> "Scan":
-        """Its first n slices."""
-        return Scan(self.y[:n], self.mask[:n], None if self.maps is None else self.maps[:n])
+        return Method(name, one, settings[name])
 
-
-def magnitude(x: Array) -> Array:
-    """What x in [-1, 1] stands for, ``[b, h, w, 1]``: of one channel u itself, of two the length."""
-    u = (x[..., :1] + 1) / 2
-    return u if x.shape[-1] == 1 else jnp.sqrt(u**2 + (x[..., 1:] / 2) ** 2)
+    return tuple(map(method, settings))
 
 
-def system(y: Array, mask: Array, maps: Array | None, *, columns: bool = False) -> tuple[LinearOperator, Array]:
-    """The operator of x in [-1, 1], and what it should give: ``A x = 2 y - A 1``."""
-    channels = 1 if maps is None else 2
-    operator = mri_operator(mask, maps, channels=channels, columns=columns)
-    one = jnp.zeros((*mask.shape, channels)).at[..., 0].set(1.0)
-    return operator, 2 * y - operator.forward(one)
+Brought = Mapping[str, tuple[Received, np.ndarray]]
+"""By situation: undersampled k-space of a person, and the magnitude ``[1, h, w, 1]`` of all of it."""
 
 
-def add_phase(key: Key, magnitude: Array, deviation: float | Array) -> Array:
-    """Complex images ``[b, h, w, 2]`` from magnitudes ``[b, h, w, 1]``, with a phase smooth over half the image."""
-    b, h, w, _ = magnitude.shape
-    nodes = draws.normal(key, (b, 3, 3, 1))
-    angle = deviation * jax.image.resize(nodes, (b, h, w, 1), "cubic")
-    return magnitude * jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], -1)
+def cases(run: Run) -> tuple[dict[str, Case], dict[str, Case]]:
+    """Validation and test slices in every situation.
 
-
-def measure_real(keys: Array, x: np.ndarray, kind: str, acceleration: float) -> Scan:
-    """One coil and a real image, as in Song et al.: slices ``[n, h, w, 1]`` in [-1, 1], without noise."""
-    y, mask = _one_by_one(functools.partial(_real, kind, acceleration), keys, x)
-    return Scan(y, mask, None)
-
-
-def measure_coils(
-    keys: Array, x: np.ndarray, kind: str, acceleration: float, coils: int, phase: float, noise: float | None = None
-) -> Scan:
-    """Several coils and a complex image with a smooth phase of deviation `phase`, which is not known.
-
-    The coils are known and there is no noise; unless `noise` is given, the deviation of the real and of the imaginary
-    part of what is measured: then the coils are estimated, too, as in `receive`.
+    k-space from a scanner has no validation slices: simulated coils, estimated from as much noise, stand for it.
     """
-    measure = functools.partial(_coils, kind, acceleration, coils, noise is not None, phase, noise or 0.0)
-    scan, _ = _with_phase(*_one_by_one(measure, keys, x))
-    return scan
+    config, of_person = run.config, brought(run.config, jax.random.fold_in(run.key, 2))
+    noise = {name: received.noise for name, (received, _) in of_person.items()}
+    scan_key, draw_key = jax.random.split(jax.random.fold_in(run.key, 0))
+    validation, x = _simulated(run, run.splits.validation, config.tuning, scan_key, noise)
+    tuned = {name: _case(name, scan, (x + 1) / 2, draw_key) for name, scan in validation.items()}
+    scans, x = _simulated(run, run.splits.test, most_of(config.data, config.cases), jax.random.fold_in(run.key, 1), {})
+    measured = {name: (scan, (x + 1) / 2, 1.0) for name, scan in scans.items()}
+    for name, (received, truth) in of_person.items():
+        measured[name] = (received.scan, truth, float(np.quantile(truth, 0.999)))
+    test = {
+        name: _case(name, scan, truth, jax.random.fold_in(run.key, 3 + i), brightest)
+        for i, (name, (scan, truth, brightest)) in enumerate(measured.items())
+    }
+    return tuned, test
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _real(kind: str, acceleration: float, key: Key, x: Array) -> tuple[Array, Array]:
-    mask = MASKS[kind](key, (x.shape[0], x.shape[1]), acceleration)
-    return mri_operator(mask, channels=1).forward((x[None] + 1) / 2)[0], mask
+def _case(name: str, scan: MRIScan, truth: np.ndarray, key: Key, brightest: float = 1.0) -> Case:
+    return Case(scan, truth, key, name, brightest, (0.0, brightest), foreground=FOREGROUND)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _coils(
-    kind: str, acceleration: float, coils: int, estimated: bool, phase: Array, noise: Array, key: Key, x: Array
-) -> tuple[Array, ...]:
-    mask_key, coil_key, phase_key, noise_key = jax.random.split(key, 4)
-    h, w, _ = x.shape
-    mask = MASKS[kind](mask_key, (h, w), acceleration)
-    maps = simulated_coils(coil_key, (h, w), coils)
-    y = mri_operator(mask, maps, channels=2).forward(add_phase(phase_key[None], (x[None] + 1) / 2, phase))
-    real, imaginary = noise * jax.random.normal(noise_key, (2, *y.shape))
-    y = y + mask[..., None] * (real + 1j * imaginary)
-    lines = calibration_lines(min(h, w), acceleration)
-    region = (lines if kind in POINTS else h, lines)
-    if estimated:
-        maps, _ = _calibrated(y, _few(region))
+def _simulated(
+    run: Run, source: Source, count: int | None, key: Key, noise: Mapping[str, float]
+) -> tuple[dict[str, MRIScan], np.ndarray]:
+    """What is measured of slices of a split, in every situation, and the slices in [-1, 1].
+
+    Situations in `noise` are simulated with noise of that standard deviation.
+    """
+    config = run.config
+    x = images.real_images(run, source, count)["image"].mean(-1, keepdims=True)
+    keys = jax.random.split(key, len(x))
+    scans = {f"{a}x": simulate_real(keys, x, config.mask, a) for a in config.accelerations}
+    for a in config.accelerations:
+        scans[f"{a}x coils"] = simulate_coils(keys, x, config.mask, a, config.coils, config.phase)
+        if (name := f"{a}x measured") in noise:
+            scans[name] = simulate_coils(keys, x, config.mask, a, config.coils, config.phase, noise[name])
+    return scans, x
+
+
+def brought(config: Any, key: Key) -> Brought:
+    """The fully sampled k-space that ``--kspace`` names, undersampled at each acceleration; of slices the middle one.
+
+    Raises:
+        UserError: if it cannot be read, or is not fully sampled.
+    """
+    if not config.kspace:
+        return {}
+    path = Path(config.kspace)
+    if config.coils_first and path.suffix.lower() != ".h5":
+        with checks.reading(path, "npz"):
+            array = np.moveaxis(read_npz(path, ["kspace"])["kspace"], -3, -1)
+        kspace = check_kspace(array, f"{path}: `kspace`")[0]
     else:
-        maps = _with_low_phase(maps[None], low_resolution_images(y, region))
-    return y[0], mask, maps[0]
+        kspace = read_kspace(path).array
+    if kspace.ndim == 4:  # [h, w, slices, coils]
+        kspace = kspace[:, :, kspace.shape[2] // 2]
+    if (np.abs(kspace) > 0).any(-1).mean() < LEAST_MEASURED:
+        raise UserError(
+            f"{path}: k-space must be fully sampled for --kspace; `jaxgen apply` takes undersampled k-space"
+        )
+    found, (maps, _) = {}, coil_maps(kspace)
+    for a in config.accelerations:
+        mask = np.asarray(MASKS[config.mask](key, kspace.shape[:2], a))
+        received = receive(kspace * mask[..., None])
+        whole = centred_ifft2(jnp.asarray(kspace / received.scale)[None])
+        found[f"{a}x measured"] = (received, np.abs(np.asarray(combine_coils(whole, maps)))[..., None])
+    return found
 
 
-def _with_low_phase(maps: Array, low: Array) -> Array:
-    """Sensitivities that carry the phase of the image, as coil images of low resolution show it."""
-    return maps * jnp.exp(1j * jnp.angle(combine_coils(low, maps)))[..., None]
+def apply(run: Run) -> Callable[[Key, Image], dict[str, np.ndarray]]:
+    """Reconstruct k-space ``[h, w, coils]``, 0 where not measured: the mean of samples, their standard deviation."""
+    reconstruct = posterior.reconstructor(run, problem(run))
 
+    def apply(key: Key, image: Image) -> dict[str, np.ndarray]:
+        scan, scale, _ = receive(image.array)
+        acceleration = posterior.nearest(run.config.accelerations, 1 / scan.mask.mean())
+        found = reconstruct(key, scan, f"{acceleration}x measured", f"{acceleration}x coils")
+        left = np.nan if found.misfit is None else found.misfit
+        results = {
+            "reconstruction": scale * found.image,
+            "uncertainty": scale * found.uncertainty,
+            "zero_filled": scale * np.asarray(zero_filled(jnp.asarray(scan.y), scan.maps))[0, ..., 0],
+            "left_of_kspace": np.asarray(left),
+        }
+        warning = poor_fit(left)
+        return results | ({"warning": np.asarray(warning)} if warning else {})
 
-def _one_by_one(function, keys: Array, x: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Each slice is a function of its own key alone, and one program serves any number of them."""
-    found = [function(key, image) for key, image in zip(keys, x, strict=True)]
-    return tuple(np.stack([np.asarray(part[i]) for part in found]) for i in range(len(found[0])))
-
-
-def _with_phase(y: np.ndarray, mask: np.ndarray, maps: np.ndarray) -> tuple[Scan, np.ndarray]:
-    """A scan whose sensitivities take over the smooth phase of a reconstruction by total variation, and that one.
-
-    Slice by slice; magnitudes ``[n, h, w]``.
-    """
-    found = [_rephased(*(part[None] for part in parts)) for parts in zip(y, mask, maps, strict=True)]
-    changed, first = (np.concatenate([np.asarray(pair[k]) for pair in found]) for k in (0, 1))
-    return Scan(y, mask, changed), first
-
-
-@jax.jit
-def _rephased(y: Array, mask: Array, maps: Array) -> tuple[Array, Array]:
-    operator = mri_operator(mask, maps, channels=2)
-    z = to_complex(total_variation(operator, y, PHASE_WEIGHT, iterations=PHASE_STEPS, squared_norm=1.0))
-    return maps * jnp.exp(1j * smooth_phase(z, PHASE_WIDTH))[..., None], jnp.abs(z)
-
-
-class Received(NamedTuple):
-    """k-space of a person, brought to the range of the prior.
-
-    Attributes:
-        scan: of one slice.
-        scale: what a magnitude of 1 stands for.
-        noise: deviation of the real and of the imaginary part of ``scan.y``.
-    """
-
-    scan: Scan
-    scale: float
-    noise: float
+    return apply
 
 
 def poor_fit(left: float) -> str:
-    """What to warn of where a reconstruction leaves so much of measured k-space; empty where it fits.
+    """What to warn of where a reconstruction leaves this share of measured k-space; empty where it fits.
 
     Example:
         >>> poor_fit(0.06)
@@ -208,51 +242,3 @@ def poor_fit(left: float) -> str:
         f"{POOR_FIT:.0%} is usual): do not rely on it; see that k-space is centred, that coils go last, that what was "
         "not measured is 0, and that images of this kind were trained on"
     )
-
-
-def coil_maps(kspace: np.ndarray) -> tuple[Array, Array]:
-    """Sensitivities of k-space ``[h, w, coils]``, from its calibration region alone, and coil images of it.
-
-    Both ``[1, h, w, coils]``; the images are of low resolution, and the sensitivities carry their phase.
-    """
-    size = calibration_size((np.abs(kspace) > 0).any(-1))
-    if not min(size):
-        raise UserError("k-space is not measured in its centre, where coil sensitivities and phase come from")
-    return _calibrated(jnp.asarray(kspace)[None], _few(size))
-
-
-def receive(kspace: np.ndarray) -> Received:
-    """Sensitivities and range of k-space ``[h, w, coils]``, from its calibration region alone."""
-    mask = (np.abs(kspace) > 0).any(-1)
-    maps, images = coil_maps(kspace)
-    scale = float(np.quantile(np.asarray(root_sum_of_squares(images)), 0.999))
-    y = (kspace / scale)[None].astype(np.complex64)
-    scan, first = _with_phase(y, mask[None].astype(np.float32), np.asarray(maps))
-    # Images of low resolution are darker than what they blur: the range is that of the first reconstruction.
-    higher = float(np.quantile(first, 0.999))
-    scan = scan._replace(y=(y / higher).astype(np.complex64))
-    return Received(scan, scale * higher, _noise(scan))
-
-
-def _noise(scan: Scan) -> float:
-    """From the outermost samples, where there is little else: the median of |k|^2 is 2 log(2) noise^2."""
-    h, w = scan.mask.shape[1:]
-    rows, columns = np.abs(np.arange(h) - h // 2) / h, np.abs(np.arange(w) - w // 2) / w
-    outer = np.maximum(rows[:, None], columns) > 0.45
-    power = np.abs(scan.y[0][outer & (scan.mask[0] > 0)]) ** 2
-    return float(np.sqrt(np.median(power) / (2 * np.log(2)))) if power.size else 0.0
-
-
-def _few(size: tuple[int, int]) -> tuple[int, int]:
-    """What of a calibration region is enough for coils."""
-    return min(size[0], MOST_CALIBRATION), min(size[1], MOST_CALIBRATION)
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _calibrated(kspace: Array, size: tuple[int, int]) -> tuple[Array, Array]:
-    """Sensitivities with the phase of the image, and coil images of low resolution."""
-    low = low_resolution_images(kspace, size)
-    if min(size) < KERNEL or min(kspace.shape[1:3]) < 2 * KERNEL:
-        return normalise_coils(low), low
-    # From few calibration lines the quotients of blurred images are far off; ESPIRiT's are nearer.
-    return _with_low_phase(espirit(kspace, size, kernel=KERNEL, crop=0.0), low), low

@@ -6,6 +6,7 @@ from scipy import stats
 
 from jaxgen.medical.segmentation import flow_sdf
 from jaxgen.medical.segmentation.conditional import ConditionalNet, conditional_net
+from jaxgen.medical.segmentation.deterministic import deterministic
 from jaxgen.nets import unet
 from jaxgen.paths import rectified
 from jaxgen.samplers import Sampling, euler, grids, sample
@@ -110,7 +111,7 @@ def test_a_trajectory_runs_from_noise_to_the_sample():
 def test_sampling_needs_images():
     model = flow_sdf.flow_sdf(LINEAR, _sampling())
     assert model.sample(PARAMS, jax.random.key(0), B, cond=IMAGE).shape == (B, *SHAPE, 1)
-    for m in (model, flow_sdf.deterministic(Net(lambda key, x: {}, lambda params, x: x))):
+    for m in (model, deterministic(Net(lambda key, x: {}, lambda params, x: x))):
         with pytest.raises(ValueError, match="cond=image"):
             m.sample(PARAMS, jax.random.key(0), B)
         with pytest.raises(ValueError, match="cond=image"):
@@ -144,7 +145,7 @@ def test_euler_finds_the_exact_share_of_two_modes_and_the_published_sampler_does
 
 def test_the_baseline_in_numpy():
     net = Net(lambda key, x: {"w": jnp.float32(0.6)}, lambda params, x, *, key=None: params["w"] * x[..., :1] - 0.1)
-    model = flow_sdf.deterministic(net)
+    model = deterministic(net)
     params = model.init(jax.random.key(0), BATCH)
     batch = BATCH | {"distance": BATCH["distance"].at[0, 0, 0, 0].set(0.0)}  # the boundary is foreground
     values, _ = model.objectives[0].loss(params, jax.random.key(0), batch)

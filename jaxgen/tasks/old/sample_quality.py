@@ -19,7 +19,7 @@ from jaxgen.metrics import (
     precision_recall,
 )
 from jaxgen.tasks import figures as pictures
-from jaxgen.tasks import images
+from jaxgen.tasks.old import images
 from jaxgen.types import Array
 
 MOST_TRAIN = 5000

@@ -12,7 +12,7 @@ from jaxgen.families import Labels, diffusion_model
 from jaxgen.losses import weights
 from jaxgen.paths import Path
 from jaxgen.samplers import Sampling, clip, ddim, denoiser, grids
-from jaxgen.tasks.networks import UNetConfig, network
+from jaxgen.tasks.old.networks import UNetConfig, network
 from jaxgen.types import Array, Denoise, Key, Model, Params, Step
 
 TABLE = 1000

@@ -1,0 +1,159 @@
+"""Diffusion of images: the path, the loss weight, and the trained network as a denoiser."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen import draws, paths, schedules
+from jaxgen.config import option
+from jaxgen.experiment import Run
+from jaxgen.families import Labels, diffusion_model
+from jaxgen.losses import weights
+from jaxgen.paths import Path
+from jaxgen.samplers import Sampling, clip, ddim, denoiser, grids, sample
+from jaxgen.tasks.images import draw_in_chunks, image_shape
+from jaxgen.tasks.networks import UNetConfig, network
+from jaxgen.types import Array, Denoise, Key, Model, Params, Step
+
+TABLE_STEPS = 1000
+TABLES: dict[str, Callable[[int], Any]] = {
+    "linear": schedules.linear_betas,
+    "scaled_linear": schedules.scaled_linear_betas,
+    "cosine": schedules.cosine_betas,
+    "sigmoid": schedules.sigmoid_betas,
+}
+CONTINUOUS: dict[str, Callable[[], Path]] = {
+    "vp": paths.variance_preserving,
+    "sub_vp": paths.sub_variance_preserving,
+    "ve": paths.variance_exploding,
+    "rectified": paths.rectified,
+}
+WEIGHTS: dict[str, Callable[..., Any] | None] = {
+    "simple": None,
+    "snr": weights.snr,
+    "min_snr": weights.min_snr,
+    "p2": weights.p2,
+    "sigmoid": weights.sigmoid,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiffusionConfig(UNetConfig):
+    """The options of every diffusion experiment on images."""
+
+    path: str = option(
+        "cosine",
+        "how noise is mixed in: a table of 1000 steps, or a continuous path",
+        choices=(*TABLES, *CONTINUOUS),
+        group="method",
+    )
+    prediction: Literal["noise", "x0", "v"] = option("v", "what the network predicts", group="method")
+    weight: str = option("simple", "weight of the noise levels in the loss", choices=tuple(WEIGHTS), group="method")
+
+
+def make_path(config: DiffusionConfig) -> Path:
+    """The path that ``--path`` names."""
+    if config.path in TABLES:
+        return paths.discrete(TABLES[config.path](TABLE_STEPS))
+    return CONTINUOUS[config.path]()
+
+
+def time_at(path: Path, share: Any) -> Any:
+    """The time at this share of the way from the data to the noise."""
+    return path.t_data + share * (path.t_noise - path.t_data)
+
+
+def times_up_to(share: float, power: float = 1.0) -> Callable[[Path, Key, int], Array]:
+    """Training times at ``share u^power`` of the way from the data to the noise, u uniform in [0, 1)."""
+    return lambda path, key, n: time_at(path, share * (1 - draws.uniform(key, (n,))) ** power)
+
+
+def grid_from(path: Path, share: Any, steps: int) -> Array:
+    """Times ``[steps + 1]`` from this share of the way to the noise, which may be traced, to the data."""
+    start = time_at(path, share)
+    return start + (path.t_data - start) * jnp.linspace(0, 1, steps + 1)
+
+
+def loss_weight(config: DiffusionConfig, path: Path) -> Callable[[Array], Array] | None:
+    """The weight that ``--weight`` names, for the prediction."""
+    weight = WEIGHTS[config.weight]
+    return None if weight is None else weight(path, config.prediction)
+
+
+def make_model(
+    run: Run,
+    step: Callable[[Path], Step] = ddim,
+    steps: int = 1,
+    *,
+    shape: tuple[int, ...] | None = None,
+    classes: int | None = None,
+    drop_label: float = 0.1,
+    **options: Any,
+) -> Model:
+    """The diffusion model of images, or of something else of another shape.
+
+    Args:
+        run: the run.
+        step: a step of the model's own sampler.
+        steps: how many of them ``model.sample`` makes.
+        shape: of one example; None for that of an image.
+        classes: the number of classes that the network is told; None for none.
+        drop_label: the probability that training replaces a label by the null label.
+        **options: those of `jaxgen.families.diffusion_model`.
+    """
+    path = make_path(run.config)
+    shape = shape or image_shape(run)
+    return diffusion_model(
+        network(run, classes=classes, image_channels=shape[-1]),
+        shape,
+        Sampling(path, step(path), grids.uniform(path, steps), run.config.prediction),
+        weight=loss_weight(run.config, path),
+        labels=Labels(classes, drop_label),
+        **options,
+    )
+
+
+def denoise_with(run: Run, params: Params, label: Array | None = None, *, classes: int | None = None) -> Denoise:
+    """The trained network as a denoiser whose answers lie in [-1, 1]."""
+    net, path = network(run, classes=classes), make_path(run.config)
+    inputs = {} if label is None else {"label": label}
+    return clip(denoiser(lambda x, t: net.apply(params, x, t, **inputs), path, run.config.prediction))
+
+
+def starting_noise(path: Path, key: Key, shape: tuple[int, ...]) -> Array:
+    """Where sampling starts: Gaussian noise at the path's last level; of each example its own if there are n keys."""
+    return path.sigma(jnp.asarray(path.t_noise, jnp.float32)) * draws.normal(key, shape)
+
+
+def draw_images(
+    run: Run, params: Params, step: Callable[[Path], Step], steps: int, key: Key, n: int, *, keep: bool = False
+) -> np.ndarray:
+    """Draw images from the trained network.
+
+    Args:
+        run: the run.
+        params: those of the network.
+        step: ``step(path)``, one step of the sampler.
+        steps: how many, evenly in time.
+        key: one key.
+        n: how many images.
+        keep: keep the whole way from noise to image.
+
+    Returns:
+        ``[n, h, w, c]``; with `keep` ``[n, steps + 1, h, w, c]``.
+    """
+    path = make_path(run.config)
+    made, grid, shape = step(path), grids.uniform(path, steps), image_shape(run)
+
+    @jax.jit
+    def draw(params: Params, keys: Key) -> Array:
+        noise_keys, step_keys = draws.split(keys, 2)
+        start = starting_noise(path, noise_keys, (len(keys), *shape))
+        drawn = sample(made, denoise_with(run, params), step_keys, start, grid, keep=keep)
+        return jnp.moveaxis(drawn, 1, 0) if keep else drawn
+
+    return draw_in_chunks(run, lambda keys: draw(params, keys), key, n)

@@ -1,0 +1,1 @@
+"""Helpers of recipes that are not converted yet."""

@@ -1,0 +1,139 @@
+"""Segmentation: masks drawn by a model given an image, one or many, compared with a deterministic U-Net's.
+
+A recipe says how its method draws an `Ensemble` of maps; the U-Net is trained, and both are evaluated, here.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen.data.image import Image
+from jaxgen.data.segmentation import masks_of
+from jaxgen.errors import UserError
+from jaxgen.experiment import Evaluation, Experiment, Run, StageSpec
+from jaxgen.medical.segmentation.cases import Case, of_maps
+from jaxgen.medical.segmentation.uncertainty import agreeing_probability, summarise
+from jaxgen.tasks import presets
+from jaxgen.tasks.segmentation import figures
+from jaxgen.tasks.segmentation.data import (
+    BASELINE,
+    SegmentationConfig,
+    SegmentationFacts,
+    Widths,
+    example_tiles,
+    load_masks,
+    measure_masks,
+    prepare_tiles,
+    unet_options,
+)
+from jaxgen.tasks.segmentation.evaluation import Comparison, Ensemble, Segmenter
+from jaxgen.types import Key
+
+__all__ = ["Comparison", "Ensemble", "SegmentationConfig", "Widths", "experiment", "prepare_tiles", "unet_options"]
+
+SMALL: presets.Changes = {
+    "steps": 800,
+    "batch_size": 8,
+    "learning_rate": 2e-3,
+    "warmup_steps": 50,
+    "ema_decay": 0.99,
+    "checkpoint_every": 100,
+    "log_every": 10,
+}
+SMOKE: presets.Changes = {
+    **presets.SMOKE,
+    "batch_size": 2,
+    "checkpoint_every": 2,
+    "size": 64,
+    "test_images": 4,
+    "chunk": 4,
+    "members": 3,
+    "channels": (8,),
+    "baseline_channels": (8, 14),
+}
+FULL: presets.Changes = {**presets.FULL, "precision": "bfloat16"}
+
+
+make = functools.partial(presets.make, small=SMALL, smoke=SMOKE, full=FULL)
+
+
+def experiment(
+    *,
+    name: str,
+    summary: str,
+    data: str,
+    config: type[SegmentationConfig],
+    presets: Mapping[str, presets.Changes],
+    stages: Sequence[StageSpec],
+    method: Callable[[Run], Ensemble],
+    **others: Any,
+) -> Experiment:
+    """An experiment that segments; the deterministic U-Net is its first stage.
+
+    Args:
+        name: the name of the file.
+        summary: one line for ``jaxgen list``.
+        data: one line on the data it trains on by default.
+        config: the class of the configuration.
+        presets: what each preset changes (`jaxgen.tasks.presets.make`).
+        stages: the stages of the method.
+        method: ``method(run)``, how the trained method draws.
+        **others: fields of `Experiment` that differ from those of every segmentation, such as ``evaluate``.
+    """
+    fields: dict[str, Any] = {
+        "load": load_masks,
+        "measure": measure_masks,
+        "facts": SegmentationFacts,
+        "examples": example_tiles,
+        "evaluate": lambda run: Comparison(run, method(run)).evaluation(),
+        "sample": lambda run, n: sampled(run, method(run), n),
+        "apply": lambda run: applied(run, method(run)),
+    }
+    return Experiment(
+        name=name,
+        summary=summary,
+        data=data,
+        presets=make(config, presets),
+        stages=(BASELINE, *stages),
+        baseline=BASELINE.name,
+        **fields | others,
+    )
+
+
+def sampled(run: Run, method: Ensemble, n: int) -> Evaluation:
+    """What ``jaxgen sample`` leaves: ensembles of n test images, from the first on and over again."""
+    segmenter, test = Segmenter(run, method), run.splits.test
+    chosen = [i % len(test) for i in range(n)]
+    images = [segmenter.scale(test[i]["image"]) for i in chosen]
+    arrays = {f"distance_{i}": maps for i, maps in enumerate(segmenter.maps(run.key, images))}
+    cases = [
+        Case.of(str(test.names[i]), image, masks_of(test[i]), {method.name: of_maps(maps, segmenter.threshold)})
+        for i, image, maps in zip(chosen, images, arrays.values(), strict=True)
+    ]
+    drawn = {"samples": figures.members(cases, range(min(n, 8)), method.name, raters=run.splits.rater_names)}
+    counts = {"images": n, "members": run.config.members}
+    return Evaluation(counts, drawn, f"{n} images segmented", arrays=arrays, images=tuple(arrays))
+
+
+def applied(run: Run, method: Ensemble) -> Callable[[Key, Image], dict[str, np.ndarray]]:
+    """What ``jaxgen apply`` finds in an image: mask, probability, uncertainty, and the mean distance in pixels."""
+    segmenter = Segmenter(run, method)
+
+    def segment(key: Key, image: Image) -> dict[str, np.ndarray]:
+        known, channels = run.facts.image_channels, image.array.shape[-1]
+        if channels != known:
+            raise UserError(f"the run was trained on {known} channels, this image has {channels}")
+        (maps,) = segmenter.maps(key, [segmenter.scale(image.array)], chunk=4)
+        summary = summarise(jnp.asarray(maps), threshold=segmenter.threshold)
+        probability = np.asarray(agreeing_probability(summary))
+        return {
+            "mask": np.asarray(summary.mask),
+            "probability": probability,
+            "uncertainty": probability * (1 - probability),
+            "distance": np.asarray((summary.mean - segmenter.threshold) * run.config.truncation),
+        }
+
+    return segment
