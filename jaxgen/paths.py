@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxgen import schedules
 from jaxgen.types import Array, Denoise
 
 
@@ -541,3 +542,24 @@ def change_path(denoise: Denoise, trained: Path, sampled: Path) -> Denoise:
         return denoise(x * _expand(scale.astype(x.dtype), x), own)
 
     return changed
+
+
+TABLE_STEPS = 1000
+"""Of the tables of noise in `PATHS`."""
+
+
+def _table(betas: Callable[[int], Any]) -> Callable[[], Path]:
+    return lambda: discrete(betas(TABLE_STEPS))
+
+
+PATHS: dict[str, Callable[[], Path]] = {
+    "linear": _table(schedules.linear_betas),
+    "scaled_linear": _table(schedules.scaled_linear_betas),
+    "cosine": _table(schedules.cosine_betas),
+    "sigmoid": _table(schedules.sigmoid_betas),
+    "vp": variance_preserving,
+    "sub_vp": sub_variance_preserving,
+    "ve": variance_exploding,
+    "rectified": rectified,
+}
+"""The paths by name: tables of `TABLE_STEPS` noise levels, and continuous ones. A new path is a line here."""

@@ -23,7 +23,7 @@ from jaxgen.experiment import Evaluation, Metric, StageSpec
 from jaxgen.families import classifier_model
 from jaxgen.nets import classifier
 from jaxgen.samplers import clip, grids, sample
-from jaxgen.samplers.catalogue import SAMPLERS, SamplerName
+from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.tasks import before
 from jaxgen.tasks import figures as pictures
 from jaxgen.tasks.best import highest
@@ -56,7 +56,7 @@ class GuidanceConfig(denoisers.DenoiserConfig, images.JudgedConfig):
     classifier_steps: int = option(800, "training steps of the noisy classifier", ge=1, group="training")
     classifier_channels: images.Widths = option((32, 64, 96), "its widths", ge=4, group="network")
 
-    sampler: SamplerName = option("dpm_solver_2m", "how images are drawn", group="sampling")
+    sampler: str = option("dpm_solver_2m", "how images are drawn", choices=SAMPLERS, group="sampling")
     sampler_steps: int = option(20, "steps from noise to image", ge=1, le=10_000, group="sampling")
 
 

@@ -221,3 +221,13 @@ def elbo(path: Path, space: str) -> Weight:
         4.0
     """
     return in_space(path, lambda t: 0.5 * _rate(path, t), space)
+
+
+WEIGHTS: dict[str, Callable[[Path, str], Weight] | None] = {
+    "simple": None,
+    "snr": snr,
+    "min_snr": min_snr,
+    "p2": p2,
+    "sigmoid": sigmoid,
+}
+"""The weights by name, for times drawn uniformly; None leaves the error as it is."""

@@ -6,25 +6,22 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from jaxgen import draws, paths, schedules
+from jaxgen import draws
 from jaxgen.config import option
 from jaxgen.families import Labels, diffusion_model
 from jaxgen.losses import weights
-from jaxgen.paths import Path
+from jaxgen.paths import PATHS, Path
 from jaxgen.samplers import Sampling, clip, ddim, denoiser, grids
 from jaxgen.tasks.old.networks import UNetConfig, network
 from jaxgen.types import Array, Denoise, Key, Model, Params, Step
-
-TABLE = 1000
-"""Steps of the tables of noise."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DenoiserConfig(UNetConfig):
     """The options of every diffusion experiment on images."""
 
-    path: Literal["linear", "scaled_linear", "cosine", "sigmoid", "vp", "sub_vp", "ve", "rectified"] = option(
-        "cosine", "how noise is mixed in: a table of 1000 steps, or a continuous path", group="method"
+    path: str = option(
+        "cosine", "how noise is mixed in: a table of 1000 steps, or a continuous path", choices=PATHS, group="method"
     )
     prediction: Literal["noise", "x0", "v"] = option("v", "what the network predicts", group="method")
     weight: Literal["simple", "snr", "min_snr", "p2", "sigmoid"] = option(
@@ -34,21 +31,7 @@ class DenoiserConfig(UNetConfig):
 
 def make_path(config: DenoiserConfig) -> Path:
     """The path that `--path` names."""
-    tables: dict[str, Callable[[int], Any]] = {
-        "linear": schedules.linear_betas,
-        "scaled_linear": schedules.scaled_linear_betas,
-        "cosine": schedules.cosine_betas,
-        "sigmoid": schedules.sigmoid_betas,
-    }
-    continuous: dict[str, Callable[[], Path]] = {
-        "vp": paths.variance_preserving,
-        "sub_vp": paths.sub_variance_preserving,
-        "ve": paths.variance_exploding,
-        "rectified": paths.rectified,
-    }
-    if config.path in tables:
-        return paths.discrete(tables[config.path](TABLE))
-    return continuous[config.path]()
+    return PATHS[config.path]()
 
 
 def time_at(path: Path, share: Any) -> Any:
