@@ -16,7 +16,7 @@ from jaxgen.paths import Path
 from jaxgen.types import Array, Denoise
 
 
-def _as(x: Array, value) -> Array:
+def _as(x: Array, value: Any) -> Array:
     """A number, or one an example ``[b]``, in the type of x and with axes that broadcast against x."""
     value = jnp.asarray(value, x.dtype)
     return value.reshape(value.shape + (1,) * (x.ndim - 1)) if value.ndim else value
@@ -26,7 +26,7 @@ def _within(t: Array, interval: tuple[float, float] | None) -> Array | bool:
     return True if interval is None else (t >= min(interval)) & (t <= max(interval))
 
 
-def _push(strong: Array, weak: Array, scale, rescale: float) -> Array:
+def _push(strong: Array, weak: Array, scale: Array | float, rescale: float) -> Array:
     """``weak + scale (strong - weak)``, written so that a scale of 1 gives `strong` to the bit."""
     pushed = strong + _as(strong, scale - 1) * (strong - weak)
     if rescale == 0:
@@ -40,7 +40,7 @@ def _push(strong: Array, weak: Array, scale, rescale: float) -> Array:
 def classifier_free(
     denoise: Denoise,
     denoise_unconditional: Denoise,
-    scale,
+    scale: Array | float,
     *,
     rescale: float = 0.0,
     interval: tuple[float, float] | None = None,
@@ -95,7 +95,7 @@ def classifier_free_batched(
     denoise: Callable[[Array, Array, Any], Array],
     condition: Any,
     unconditional: Any,
-    scale,
+    scale: Array | float,
     *,
     rescale: float = 0.0,
     interval: tuple[float, float] | None = None,
@@ -138,7 +138,7 @@ def classifier(
     denoise: Denoise,
     log_prob: Callable[[Array, Array], Array],
     path: Path,
-    scale=1.0,
+    scale: Array | float = 1.0,
     *,
     interval: tuple[float, float] | None = None,
     covariance: Callable[[Array], Array] | None = None,

@@ -4,7 +4,7 @@ The law of x_t on a Gaussian path is again a mixture (`Mixture.noised`), so dens
 forms at every noise level. A sampler that errs with the exact denoiser errs by itself, not by its network.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ class Mixture(NamedTuple):
         within = (self.axes * self.variances[:, None, :]) @ self.axes.swapaxes(-1, -2)
         return (self.weights[:, None, None] * (within + off[:, :, None] * off[:, None, :])).sum(0)
 
-    def noised(self, path: Path, t) -> "Mixture":
+    def noised(self, path: Path, t: Array | float) -> "Mixture":
         """The law of ``x_t = alpha x0 + sigma noise``: ``sum_k w_k N(alpha m_k, alpha^2 C_k + sigma^2)``.
 
         Args:
@@ -207,7 +207,7 @@ class Mixture(NamedTuple):
         return jnp.log(self.weights) - 0.5 * jnp.sum(along**2 / self.variances + jnp.log(spread), -1)
 
 
-def mixture(weights, means, covariances) -> Mixture:
+def mixture(weights: Any, means: Any, covariances: Any) -> Mixture:
     """A mixture of k normal laws.
 
     Args:
@@ -236,7 +236,7 @@ def mixture(weights, means, covariances) -> Mixture:
     return Mixture(weights / weights.sum(), means, variances, axes)
 
 
-def gaussian(mean, covariance) -> Mixture:
+def gaussian(mean: Any, covariance: Any) -> Mixture:
     """A normal law, as a mixture of one part.
 
     Args:

@@ -105,7 +105,7 @@ def mask(path: Path) -> np.ndarray:
 
 
 @contextmanager
-def _open(path: Path):
+def _open(path: Path) -> Any:
     pages = _count_pages(path)
     if pages > MOST_PAGES:
         raise UserError(f"{path}: more than {MOST_PAGES} pages; split it into several files")

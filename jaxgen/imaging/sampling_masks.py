@@ -75,7 +75,9 @@ def _repeated(lines: Array, height: int) -> Array:
     return jnp.broadcast_to(jnp.asarray(lines, jnp.float32), (height, lines.shape[0]))
 
 
-def _draw_lines(key: Key, shape: tuple[int, int], acceleration: float, calibration: int | None, log_density) -> Array:
+def _draw_lines(
+    key: Key, shape: tuple[int, int], acceleration: float, calibration: int | None, log_density: Array | float
+) -> Array:
     """The calibration lines, and others without replacement: the largest of log density plus Gumbel noise."""
     height, width = shape
     lines, centre = _budget(width, acceleration, calibration)

@@ -154,10 +154,10 @@ def network(config: Mapping[str, Any], file: str) -> tuple[Net, dict[str, Any]]:
     net = unet(entries["out_channels"], **common, variant=UNetVariant(**special))
     centred = entries["center_input_sample"]
 
-    def init(key: Key, x: Array, t: Array, *rest, **named) -> Params:
+    def init(key: Key, x: Array, t: Array, *rest: Any, **named: Any) -> Params:
         return net.init(key, x, t, *rest, **named)
 
-    def apply(params: Params, x: Array, t: Array, *rest, **named) -> Array:
+    def apply(params: Params, x: Array, t: Array, *rest: Any, **named: Any) -> Array:
         out = net.apply(params, 2 * x - 1 if centred else x, t, *rest, **named)
         if not fourier:
             return out

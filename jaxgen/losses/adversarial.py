@@ -39,10 +39,10 @@ def _each(value: Array) -> Array:
     return jnp.mean(value, tuple(range(1, value.ndim)))
 
 
-def _pair(generator, critic, boundary: float | None) -> Adversarial:
+def _pair(generator: Callable[..., Array], critic: Callable[..., Array], boundary: float | None) -> Adversarial:
     """Losses of logits in float32, one value an example."""
 
-    def per_example(loss):
+    def per_example(loss: Callable[..., Array]) -> Callable[..., Array]:
         def value(real: Array, generated: Array) -> Array:
             _require_equal_shapes(real, generated)
             return _each(loss(real.astype(jnp.float32), generated.astype(jnp.float32)))

@@ -11,7 +11,9 @@ def _sum(values: Array) -> Array:
     return jnp.sum(values, tuple(range(1, values.ndim)))
 
 
-def gaussian_divergence(mean: Array, log_variance: Array, other_mean=0.0, other_log_variance=0.0) -> Array:
+def gaussian_divergence(
+    mean: Array, log_variance: Array, other_mean: Array | float = 0.0, other_log_variance: Array | float = 0.0
+) -> Array:
     """Kullback-Leibler divergence between diagonal normal laws, dimension by dimension.
 
     ``KL(N(m, v) | N(n, w)) = (v / w + (m - n)^2 / w - 1 + log w - log v) / 2``; by default to a standard normal law.
@@ -39,7 +41,9 @@ def gaussian_divergence(mean: Array, log_variance: Array, other_mean=0.0, other_
     return 0.5 * (square + jnp.expm1(ratio) - ratio)
 
 
-def gaussian_kl(mean: Array, log_variance: Array, other_mean=0.0, other_log_variance=0.0) -> Array:
+def gaussian_kl(
+    mean: Array, log_variance: Array, other_mean: Array | float = 0.0, other_log_variance: Array | float = 0.0
+) -> Array:
     """Kullback-Leibler divergence between diagonal normal laws: the sum of `gaussian_divergence` over the code.
 
     Args:

@@ -1,6 +1,7 @@
 """Negative log-likelihoods of data under a network's output, one value an example, in nats."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from jaxgen.types import Array
 
 
-def _float(a) -> Array:
+def _float(a: Any) -> Array:
     a = jnp.asarray(a)
     return a.astype(jnp.promote_types(a.dtype, jnp.float32))
 
@@ -47,7 +48,7 @@ def bernoulli(logits: Array, x: Array, *, reduce: str = "sum") -> Array:
     return _reduce(jax.nn.softplus(logits) - x * logits, reduce)
 
 
-def gaussian(mean: Array, x: Array, scale=1.0, *, reduce: str = "sum") -> Array:
+def gaussian(mean: Array, x: Array, scale: Array | float = 1.0, *, reduce: str = "sum") -> Array:
     """Negative log-density of a normal: ``((x - mean) / scale)^2 / 2 + log(scale) + log(2 pi) / 2``.
 
     Args:
@@ -109,7 +110,14 @@ def _log_normal_cdf(z: Array) -> Array:
 
 
 def discretised_gaussian(
-    mean: Array, x: Array, scale, *, bins: int = 256, low: float = -1.0, high: float = 1.0, reduce: str = "sum"
+    mean: Array,
+    x: Array,
+    scale: Array | float,
+    *,
+    bins: int = 256,
+    low: float = -1.0,
+    high: float = 1.0,
+    reduce: str = "sum",
 ) -> Array:
     """Negative log-probability of data of `bins` values under a normal cut into as many cells.
 
@@ -157,7 +165,14 @@ def discretised_gaussian(
 
 
 def discretised_logistic(
-    mean: Array, x: Array, scale, *, bins: int = 256, low: float = -1.0, high: float = 1.0, reduce: str = "sum"
+    mean: Array,
+    x: Array,
+    scale: Array | float,
+    *,
+    bins: int = 256,
+    low: float = -1.0,
+    high: float = 1.0,
+    reduce: str = "sum",
 ) -> Array:
     """Negative log-probability of data of `bins` values under a logistic law cut into as many cells.
 

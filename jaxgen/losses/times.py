@@ -107,7 +107,9 @@ def spread_time(path: Path, key: Key, n: int) -> Array:
     return path.t_noise + (path.t_data - path.t_noise) * low_discrepancy(key, n)
 
 
-def uniform_log_snr(low: float = -math.inf, high: float = math.inf, *, spread: bool = False):
+def uniform_log_snr(
+    low: float = -math.inf, high: float = math.inf, *, spread: bool = False
+) -> Callable[[Path, Key, int], Array]:
     """Times at which log SNR is uniform between two bounds.
 
     Where the bounds are those of the path's own range, the plain mean of noise errors over such times is the likelihood

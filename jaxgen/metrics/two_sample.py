@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxgen.metrics._host import distance_blocks
 from jaxgen.metrics._host import features as as_features
+from jaxgen.types import Array
 
 
 class TwoSampleTest(NamedTuple):
@@ -24,8 +25,8 @@ class TwoSampleTest(NamedTuple):
 
 
 def classifier_test(
-    a,
-    b,
+    a: np.ndarray | Array,
+    b: np.ndarray | Array,
     *,
     classifier: Literal["linear", "neighbours"] = "linear",
     folds: int = 5,

@@ -81,7 +81,9 @@ class _UNet(nn.Module):
         embedding = self._embedding(x, t, vector, label)
         count = itertools.count()
 
-        def residual_block(h: Array, width: int, decoder: bool, resample=None) -> Array:
+        def residual_block(
+            h: Array, width: int, decoder: bool, resample: Callable[[Array], Array] | None = None
+        ) -> Array:
             i = next(count)
             dropout_key = None if key is None else draws.fold_in(key, i)
             block = residual.ResidualBlock(width, self.adaptive, self.dropout, norm, variant.spade or 0, resample)
@@ -239,7 +241,7 @@ def unet(
     )
     multiple = patch * 2 ** (len(channels) - 1)
 
-    def check(x: Array, label, context, segmentation) -> None:
+    def check(x: Array, label: Array | None, context: Array | None, segmentation: Array | None) -> None:
         if any(n % multiple for n in x.shape[1:-1]):
             raise ValueError(f"spatial shape {x.shape[1:-1]} must be a multiple of {multiple} along every axis")
         if label is not None and classes is None:
@@ -250,7 +252,14 @@ def unet(
             raise ValueError("a segmentation goes with a network that has spade channels, and only with one")
 
     def init(
-        key: Key, x: Array, t=None, vector=None, features=None, label=None, context=None, segmentation=None
+        key: Key,
+        x: Array,
+        t: Array | None = None,
+        vector: Array | None = None,
+        features: Array | None = None,
+        label: Array | None = None,
+        context: Array | None = None,
+        segmentation: Array | None = None,
     ) -> Params:
         check(x, label, context, segmentation)
         return module.init(key, x, t, vector, features, label, context, segmentation, None)["params"]
@@ -258,12 +267,12 @@ def unet(
     def apply(
         params: Params,
         x: Array,
-        t=None,
-        vector=None,
-        features=None,
-        label=None,
-        context=None,
-        segmentation=None,
+        t: Array | None = None,
+        vector: Array | None = None,
+        features: Array | None = None,
+        label: Array | None = None,
+        context: Array | None = None,
+        segmentation: Array | None = None,
         *,
         key: Key | None = None,
     ) -> Array:

@@ -60,7 +60,7 @@ def sample(step: Step, denoise: Denoise, key: Key, x: Array, grid: Array, *, kee
         [1.0, 1.0]
     """
 
-    def body(state, inputs):
+    def body(state: Any, inputs: Any) -> Any:
         i, t, s = inputs
         state = step.step(denoise, draws.fold_in(key, i), state, t, s)
         return state, state.x if keep else None

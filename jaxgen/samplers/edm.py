@@ -1,6 +1,6 @@
 """The stochastic second-order sampler of EDM, on any path."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -84,7 +84,7 @@ def edm(
             found = (point - path.alpha(time) * x0) / path.sigma(time)
             return x0.astype(dtype), found.astype(dtype)
 
-        def stage(i, carry):
+        def stage(i: Array, carry: Any) -> Any:
             point, time, slope = carry
             zeros = jnp.zeros_like(x)
             x0, found = lax.cond((i == 0) | ~once, evaluate, lambda *_: (zeros, zeros), point, time)

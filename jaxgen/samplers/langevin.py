@@ -4,6 +4,7 @@ All are written with ``noise = (x_t - alpha x0) / sigma = -sigma score``, of ord
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
@@ -76,10 +77,10 @@ def predictor_corrector(predictor: Step, path: Path, snr: float = 0.16, correcti
     def norm(a: Array) -> Array:
         return jnp.mean(jnp.linalg.norm(a.reshape(len(a), -1).astype(jnp.float32), axis=-1))
 
-    def step(denoise: Denoise, key: Key, state, t: Array, s: Array):
+    def step(denoise: Denoise, key: Key, state: Any, t: Array, s: Array) -> Any:
         keys = draws.split(key, 2)
 
-        def correct(i, state, x0):
+        def correct(i: Array, state: Any, x0: Array) -> Any:
             z = draws.normal(draws.fold_in(keys[0], i), state.x.shape)
             return state._replace(x=langevin_step(path, state.x, x0, z, t, snr, norm))
 
@@ -126,11 +127,11 @@ def correct_and_predict(
     corrections: int,
     denoise: Denoise,
     key: Key,
-    state,
+    state: Any,
     t: Array,
     s: Array,
     enter: Callable | None = None,
-):
+) -> Any:
     """Corrections at time t, then the predictor's step to s, with one evaluation of the denoiser before each.
 
     Args:
@@ -160,7 +161,7 @@ def correct_and_predict(
         [2.5]
     """
 
-    def predict(i, state, x0):
+    def predict(i: Array, state: Any, x0: Array) -> Any:
         def found_already(x: Array, time: Array) -> Array:
             if x is not state.x or time is not t:
                 raise ValueError("a predictor must ask its denoiser once, at (x_t, t): this one asks elsewhere")
@@ -168,7 +169,7 @@ def correct_and_predict(
 
         return predictor.step(found_already, key, state, t, s)
 
-    def stage(i, state):
+    def stage(i: Array, state: Any) -> Any:
         state = state if enter is None else enter(i, state)
         return lax.cond(i < corrections, correct, predict, i, state, denoise(state.x, t))
 
@@ -206,12 +207,12 @@ def annealed_langevin(path: Path, step_size: float = 0.2, repeats: int = 100) ->
         time = jnp.where(clean, t, s)
         alpha, sigma = path.alpha(time), path.sigma(time)
 
-        def move(i, x):
+        def move(i: Array, x: Array) -> Any:
             x0, z = denoise(x, time), draws.normal(draws.fold_in(key, i), x.shape)
             moved = x + 0.5 * step_size * (alpha * x0 - x) + step_size**0.5 * sigma * z
             return jnp.where(clean, path.alpha(s) * x0, moved).astype(dtype)
 
-        def stage(i, x):
+        def stage(i: Array, x: Array) -> Any:
             return lax.cond((i == 0) | ~clean, move, lambda i, x: x, i, x)
 
         x = (alpha / path.alpha(t) * state.x).astype(dtype)

@@ -9,7 +9,7 @@ evaluation and is one order lower (Euler and Heun's third-order method): made on
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -104,7 +104,7 @@ def _runge_kutta(path: Path, method: _Tableau, ending: _Tableau | None = None) -
         del key
         x = state.x
 
-        def slope(y, time):
+        def slope(y: Array, time: Array) -> Any:
             return convert(path, y, time, denoise(y, time), "x0", "velocity").astype(x.dtype)
 
         if stages == 1:
@@ -118,12 +118,12 @@ def _runge_kutta(path: Path, method: _Tableau, ending: _Tableau | None = None) -
             c, a, b, active = (jnp.where(vanishes, *pair) for pair in zip(last, usual, strict=True))
         h = s - t
 
-        def advance(weights, slopes):
+        def advance(weights: Any, slopes: Any) -> Any:
             # Elementwise, for a matrix product may round to bfloat16 or TF32 on accelerators.
             weights = (h * weights).astype(x.dtype).reshape((stages,) + (1,) * x.ndim)
             return x + jnp.sum(weights * slopes, axis=0)
 
-        def stage(i, slopes):
+        def stage(i: Array, slopes: Any) -> Any:
             y, time = advance(a[i], slopes), t + c[i] * h
             k = lax.cond(active[i], slope, lambda y, time: jnp.zeros_like(x), y, time)
             return slopes.at[i].set(k)
@@ -191,7 +191,7 @@ def runge_kutta4(path: Path) -> Step:
     return _runge_kutta(path, _CLASSIC4, _HEUN3_PADDED)
 
 
-def remaining_noise(path: Path, t, s) -> Array:
+def remaining_noise(path: Path, t: Array | float, s: Array | float) -> Array:
     """How much of the noise-to-signal ratio ``r = sigma / alpha`` a step from t to s leaves: ``r_s / r_t``.
 
     Finite where alpha_t or sigma_s is 0. With q this number, the forward chain from s to t adds noise of variance

@@ -1,6 +1,6 @@
 """Phantom `ct2d`: an axial CT slice of a chest in Hounsfield units."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -188,7 +188,7 @@ def organ_map(chest: Chest, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, n
     return organ, (organ == 5) & (depth < 0.014)
 
 
-def _ellipse(x, y, cx, cy, a, b, turn) -> np.ndarray:
+def _ellipse(x: Any, y: Any, cx: Any, cy: Any, a: float, b: float, turn: float) -> np.ndarray:
     c, s = np.cos(turn), np.sin(turn)
     x, y = x - cx, y - cy
     return ((c * x + s * y) / a) ** 2 + ((-s * x + c * y) / b) ** 2

@@ -80,13 +80,13 @@ class Healthy(NamedTuple):
     threshold: np.ndarray
 
 
-def _standardised(divergence, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+def _standardised(divergence: np.ndarray | Array, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     divergence = np.asarray(divergence)
     ones = (1,) * (divergence.ndim - 1)
     return ((divergence - mean.reshape(-1, *ones)) / deviation.reshape(-1, *ones)).mean(0)
 
 
-def calibrate(divergence, *, percentile: float = 97.5) -> Healthy:
+def calibrate(divergence: np.ndarray | Array, *, percentile: float = 97.5) -> Healthy:
     """Learn from healthy validation images what is usual, time by time and place by place.
 
     The divergence changes by orders of magnitude with time: each time is brought to mean 0 and deviation 1 before the
@@ -113,7 +113,7 @@ def calibrate(divergence, *, percentile: float = 97.5) -> Healthy:
     return Healthy(mean, deviation, np.percentile(usual, percentile, axis=0))
 
 
-def unlikely(divergence, healthy: Healthy) -> tuple[np.ndarray, np.ndarray]:
+def unlikely(divergence: np.ndarray | Array, healthy: Healthy) -> tuple[np.ndarray, np.ndarray]:
     """Which places of a code are unlikely.
 
     Args:
@@ -167,7 +167,7 @@ def heal(step: Step, path: Path, denoise: Denoise, key: Key, z: Array, mask: Arr
     return sample(replacement(step, path, z, kept), denoise, step_key, noised, grid)
 
 
-def gated_residual(residual, mask, *, std: float = 1.0) -> np.ndarray:
+def gated_residual(residual: np.ndarray | Array, mask: np.ndarray | Array, *, std: float = 1.0) -> np.ndarray:
     """A residual that counts only round the places of the code that were healed.
 
     The mask is enlarged to the image linearly, smoothed, and multiplied: what the autoencoder blurs elsewhere is left

@@ -5,6 +5,7 @@ what cleans a map works on the host, in NumPy. Thresholds are chosen on validati
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from scipy import ndimage
 from jaxgen.types import Array
 
 
-def absolute_residual(x, restored):
+def absolute_residual(x: Any, restored: Any) -> Any:
     """The residual ``mean_c |x - restored|``.
 
     Args:
@@ -31,7 +32,7 @@ def absolute_residual(x, restored):
     return abs(x - restored).mean(-1)
 
 
-def brighter_residual(x, restored):
+def brighter_residual(x: Any, restored: Any) -> Any:
     """The residual ``mean_c max(x - restored, 0)``: for lesions that are known to be bright, such as those in FLAIR.
 
     With its arguments exchanged, for lesions that are dark.
@@ -55,7 +56,7 @@ def brighter_residual(x, restored):
         return (change.clip(0) + 0 * change).mean(-1)  # what is restored as infinite is NaN, not healthy
 
 
-def squared_residual(x, restored):
+def squared_residual(x: Any, restored: Any) -> Any:
     """The residual ``mean_c (x - restored)^2``: it orders the pixels of one channel as `absolute_residual` does.
 
     Args:
@@ -104,7 +105,7 @@ def perceptual_residual(features: Callable[[Array], Sequence[Array]], x: Array, 
     return total
 
 
-def foreground(x, floor: float) -> np.ndarray:
+def foreground(x: np.ndarray | Array, floor: float) -> np.ndarray:
     """Where any channel is above the floor.
 
     Args:
@@ -121,7 +122,7 @@ def foreground(x, floor: float) -> np.ndarray:
     return np.asarray((np.asarray(x) > floor).any(-1))
 
 
-def median_filter(score, width: int = 3) -> np.ndarray:
+def median_filter(score: np.ndarray | Array, width: int = 3) -> np.ndarray:
     """The median of a map over a square or cube round each pixel: it takes away what is one pixel wide.
 
     Args:
@@ -151,7 +152,7 @@ def median_filter(score, width: int = 3) -> np.ndarray:
     return found
 
 
-def erode(mask, iterations: int = 1) -> np.ndarray:
+def erode(mask: np.ndarray | Array, iterations: int = 1) -> np.ndarray:
     """Take so many layers of pixels off the border of masks, and off the border of the image.
 
     The edge of the brain is where residuals of healthy images are largest. What lies there is given up: a lesion of the
@@ -171,14 +172,14 @@ def erode(mask, iterations: int = 1) -> np.ndarray:
         >>> erode(np.array([[1, 1, 1, 1, 1, 0]])).tolist()
         [[False, True, True, True, False, False]]
     """
-    mask = np.asarray(mask) != 0
+    inside = np.asarray(mask) != 0
     if iterations < 1:
-        return mask
-    structure = ndimage.generate_binary_structure(mask.ndim - 1, 1)
-    return np.stack([ndimage.binary_erosion(one, structure, iterations) for one in mask])
+        return inside
+    structure = ndimage.generate_binary_structure(inside.ndim - 1, 1)
+    return np.stack([ndimage.binary_erosion(one, structure, iterations) for one in inside])
 
 
-def clean(score, within, *, width: int = 3) -> np.ndarray:
+def clean(score: np.ndarray | Array, within: np.ndarray | Array, *, width: int = 3) -> np.ndarray:
     """A map made ready to be judged: a median, and 0 outside of the foreground.
 
     Args:
@@ -197,7 +198,7 @@ def clean(score, within, *, width: int = 3) -> np.ndarray:
         return median_filter(score, width) * (np.asarray(within) != 0)
 
 
-def healthy_threshold(score, within, *, rate: float = 0.01) -> float:
+def healthy_threshold(score: np.ndarray | Array, within: np.ndarray | Array, *, rate: float = 0.01) -> float:
     """The threshold that a share of the pixels of healthy validation images exceeds.
 
     Args:
@@ -223,7 +224,7 @@ def healthy_threshold(score, within, *, rate: float = 0.01) -> float:
     return float(np.quantile(inside, 1 - rate))
 
 
-def dice_threshold(score, mask) -> tuple[float, float]:
+def dice_threshold(score: np.ndarray | Array, mask: np.ndarray | Array) -> tuple[float, float]:
     """The threshold of the largest Dice, pooled over pixels, and that Dice.
 
     On validation images, with true lesions or with artificial ones, it chooses a threshold. On the images that are
@@ -258,7 +259,7 @@ def dice_threshold(score, mask) -> tuple[float, float]:
     return float(ranked[best]), float(overlap[best])
 
 
-def remove_small(mask, least: int, *, connectivity: int = 1) -> np.ndarray:
+def remove_small(mask: np.ndarray | Array, least: int, *, connectivity: int = 1) -> np.ndarray:
     """Take the connected components of fewer than `least` pixels out of masks.
 
     Args:

@@ -3,6 +3,8 @@
 Coil images are real ``[b, h, w, 2 coils]``: real and imaginary part of the first coil, of the second, and so on.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 from jax import lax
 
@@ -108,7 +110,7 @@ def couple_coils(
         image = image + strength * operator.adjoint(residual(operator, y, image))
         return split_channels(sensitivities * to_complex(image)[..., None]).astype(x.dtype)
 
-    def coupled(denoise: Denoise, key: Key, state, t: Array, s: Array):
+    def coupled(denoise: Denoise, key: Key, state: Any, t: Array, s: Array) -> Any:
         state = step.step(denoise, key, state, t, s)
         index = jnp.argmin(jnp.abs(grid - t))
         due = ((index + 1) % every == 0) | (index == steps - 1)

@@ -7,6 +7,8 @@ function from steps to steps, which composes with any of them. Guidance whose si
 from denoisers to denoisers: `pseudo_inverse_guidance`.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -16,12 +18,12 @@ from jaxgen.paths import Path
 from jaxgen.types import Array, Denoise, Key, Step
 
 
-def _per_example(value, x: Array) -> Array:
+def _per_example(value: Array | float, x: Array) -> Array:
     value = jnp.asarray(value, x.dtype)
     return value.reshape(value.shape + (1,) * (x.ndim - 1)) if value.ndim else value
 
 
-def dps(step: Step, operator: LinearOperator, y: Array, scale=1.0) -> Step:
+def dps(step: Step, operator: LinearOperator, y: Array, scale: Array | float = 1.0) -> Step:
     """Diffusion posterior sampling: after each step, go down the gradient of the misfit of the clean prediction.
 
     ``x_s <- x_s - scale grad_x |y - A x0_hat(x_t)|``, the norm not squared and taken of each example by itself. It
@@ -58,7 +60,7 @@ def dps(step: Step, operator: LinearOperator, y: Array, scale=1.0) -> Step:
         # The root has no gradient at 0: nothing is left to follow there.
         return jnp.sum(jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)), x0
 
-    def guided(denoise: Denoise, key: Key, state, t: Array, s: Array):
+    def guided(denoise: Denoise, key: Key, state: Any, t: Array, s: Array) -> Any:
         x = state.x
         slope, x0 = jax.grad(misfit, has_aux=True)(x, denoise, t)
 

@@ -10,7 +10,7 @@ from jaxgen.types import Array, Denoise
 LEAST_NOISE = 1e-3
 
 
-def proximal(operator: LinearOperator, y: Array, x0: Array, weight, *, iterations: int = 1) -> Array:
+def proximal(operator: LinearOperator, y: Array, x0: Array, weight: Array | float, *, iterations: int = 1) -> Array:
     """The image that fits the measurements near a guess: ``argmin_x |y - A x|^2 + weight |x - x0|^2``.
 
     It is ``x0 + d`` with ``(A'A + weight) d = A' (y - A x0)``, by conjugate gradients from ``d = 0``. Where ``A A'`` is
