@@ -30,7 +30,7 @@ def normal(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         An array of `shape`.
 
     Raises:
-        ValueError: if `key` holds several keys but not one an example.
+        ValueError: if `key` holds several keys but not one per example.
 
     Example:
         >>> import jax

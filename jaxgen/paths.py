@@ -396,7 +396,7 @@ def perturb(path: Path, x: Array, noise: Array, t: Array | float) -> Array:
         path: the path.
         x: clean data ``[b, *spatial, c]``.
         noise: standard normal noise of the same shape.
-        t: a time, or one an example ``[b]``.
+        t: a time, or one per example ``[b]``.
 
     Returns:
         x_t, of the shape of x.
@@ -453,7 +453,7 @@ def view(path: Path, x: Array, noise: Array, t: Array | float, name: str) -> Arr
         path: the path.
         x: clean data ``[b, *spatial, c]``.
         noise: standard normal noise of the same shape.
-        t: a time, or one an example ``[b]``.
+        t: a time, or one per example ``[b]``.
         name: one of `PREDICTIONS`, or ``"x_t"``.
 
     Returns:
@@ -480,7 +480,7 @@ def convert(
     Args:
         path: the path.
         x_t: the state ``[b, *spatial, c]``.
-        t: a time, or one an example ``[b]``.
+        t: a time, or one per example ``[b]``.
         prediction: the prediction to convert, of the shape of x_t.
         source: what it is, one of `PREDICTIONS`.
         target: what to turn it into, one of `PREDICTIONS`.

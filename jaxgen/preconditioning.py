@@ -104,7 +104,7 @@ def log_normal_noise(mean: float = -1.2, scale: float = 1.2) -> Callable[[Path, 
         scale: its standard deviation.
 
     Returns:
-        A law of times ``(path, key, n) -> [n]``, for the argument `time` of a loss.
+        A distribution of times ``(path, key, n) -> [n]``, for the argument `time` of a loss.
 
     Reference:
         Karras et al. 2022, "Elucidating the design space of diffusion-based generative models", table 1: P_mean and

@@ -64,7 +64,7 @@ def cnf_model(
         options are those of `jaxgen.samplers.ode.solve_ode`, and for ``log_prob`` `trace` and `probes` as well.
 
     Raises:
-        ValueError: if the trace is an unknown word; when sampling, if labels are missing or not one an example.
+        ValueError: if the trace is an unknown word; when sampling, if labels are missing or not one per example.
 
     Reference:
         Chen et al. 2018, "Neural ordinary differential equations"; Grathwohl et al. 2019, "FFJORD"; Finlay et al.

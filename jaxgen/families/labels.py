@@ -59,7 +59,7 @@ class Labels(NamedTuple):
         """The labels that n samples are asked for, as arguments of the network; the null label where `cond` is None.
 
         Raises:
-            ValueError: if labels are given to a model without, or are not one an example.
+            ValueError: if labels are given to a model without, or are not one per example.
 
         Example:
             >>> Labels(3).asked(2, None)["label"].tolist()
@@ -70,5 +70,5 @@ class Labels(NamedTuple):
         if self.classes is None:
             raise ValueError("this model is unconditional: leave cond out, or give the number of classes")
         if cond.shape != (n,):
-            raise ValueError(f"labels of shape {cond.shape} for {n} images: give one an image")
+            raise ValueError(f"labels of shape {cond.shape} for {n} images: give one per image")
         return {"label": cond}

@@ -12,12 +12,12 @@ from jaxgen.types import Array, Batch, Info, Key, Model, Net, Objective, Params
 
 
 class Likelihood(NamedTuple):
-    """The law p(x | z) round what a decoder answers.
+    """The distribution p(x | z) around the output of a decoder.
 
     Attributes:
         init: ``init() -> params``, the parameters it has of its own (a dict, empty if none).
         negative_log: ``(params, answer [b, *shape], x [b, *shape]) -> [b]``, nats.
-        mean: ``(params, answer) -> [b, *shape]``, the mean of the law.
+        mean: ``(params, answer) -> [b, *shape]``, the mean of the distribution.
     """
 
     init: Callable[[], Params]
@@ -26,7 +26,7 @@ class Likelihood(NamedTuple):
 
 
 def gaussian_likelihood(scale: float | None = None, *, start: float = 1.0) -> Likelihood:
-    """A normal law round the decoder's answer with one deviation for all pixels, learned or given.
+    """A Gaussian around the decoder's output with one standard deviation for all pixels, learned or given.
 
     A learned deviation settles at the root mean square error, which sets the weight of the divergence by the data
     rather than by hand. A fixed one of 1 is the common squared error, and a hidden beta.
@@ -74,7 +74,7 @@ def bernoulli_likelihood() -> Likelihood:
 
 
 def logistic_likelihood(*, bins: int = 256, start: float = 0.1) -> Likelihood:
-    """A logistic law round the decoder's answer cut into the values that data can take, with a learned scale.
+    """A logistic distribution around the decoder's output, discretised to the values of the data; its scale is learned.
 
     Its likelihood is a probability, so ``log_prob`` needs no dequantised data.
 
@@ -100,7 +100,7 @@ def logistic_likelihood(*, bins: int = 256, start: float = 0.1) -> Likelihood:
 
 
 def posterior(encoder: Net, params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
-    """The diagonal normal law of the code that an encoder answers: the halves of its last axis.
+    """The diagonal Gaussian of the code that an encoder outputs: the halves of its last axis.
 
     Args:
         encoder: ``apply(params, x, key=None) -> [b, *code, 2 c]``.
@@ -121,7 +121,7 @@ def posterior(encoder: Net, params: Params, x: Array, key: Key | None = None) ->
 
 
 def draw_code(key: Key, mean: Array, log_variance: Array) -> Array:
-    """A draw from a diagonal normal law, ``mean + exp(log_variance / 2) noise``, through which gradients pass.
+    """A draw from a diagonal Gaussian, ``mean + exp(log_variance / 2) noise``, through which gradients pass.
 
     Args:
         key: one key, or keys ``[b]``.
@@ -159,18 +159,18 @@ def vae_model(
 
     Args:
         encoder: ``apply(params, x [b, *shape]) -> [b, *code[:-1], 2 code[-1]]``.
-        decoder: ``apply(params, z [b, *code]) -> [b, *shape]``, the answer that `law` reads.
+        decoder: ``apply(params, z [b, *code]) -> [b, *shape]``, the output that `law` reads.
         code: the shape of z, ``(d,)`` or ``(*spatial, c)``.
         law: p(x | z): `gaussian_likelihood`, `bernoulli_likelihood` or `logistic_likelihood`.
         beta: the weight of the divergence; above 1 the code says less, and more plainly.
         free_bits: nats of divergence that each dimension of the code has for nothing while training.
         warm_up: raise the weight from 0 to beta in the first steps. How far it has come is a group ``"warm_up"`` of
             one number, which an objective of its own moves by the learning rate at each step: its optimizer
-            ``optax.sgd(1 / steps)`` makes a warm-up of so many steps.
+            ``optax.sgd(1 / steps)`` makes a warm-up of that number of steps.
         data: the entry of the batch to model.
 
     Returns:
-        A `Model` with the groups ``"encoder"``, ``"decoder"`` and, if the law has parameters, ``"law"``, learned
+        A `Model` with the groups ``"encoder"``, ``"decoder"`` and, if the likelihood has parameters, ``"law"``, learned
         together; it logs the parts of the bound and how many entries of the code say more than 0.01 nats.
         ``sample(params, key, n)`` gives
         the means of p(x | z), without its noise. ``log_prob(params, key, x, cond=None, draws_of_code=64)`` is the

@@ -40,7 +40,7 @@ def denoising(
         target: the space of the error; None for that of the prediction.
         noise: standard normal noise to use instead of drawing it.
         t: times to use instead of drawing them.
-        time: the law of the times.
+        time: distribution of the times.
         weight: ``w(t [b]) -> [b]``.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Negative log-likelihoods of data under a network's output, one value an example, in nats."""
+"""Negative log-likelihoods of data under a network's output, one value per example, in nats."""
 
 import math
 from typing import Any
@@ -119,7 +119,7 @@ def discretised_gaussian(
     high: float = 1.0,
     reduce: str = "sum",
 ) -> Array:
-    """Negative log-probability of data of `bins` values under a normal cut into as many cells.
+    """Negative log-probability of data of `bins` values under a Gaussian discretised to as many bins.
 
     The values lie at ``low + (high - low) k / (bins - 1)``; each gets the mass within half a spacing of it, and the two
     outermost ones the tails as well. Stable however far the mean is off, with gradients that do not vanish.
@@ -174,7 +174,7 @@ def discretised_logistic(
     high: float = 1.0,
     reduce: str = "sum",
 ) -> Array:
-    """Negative log-probability of data of `bins` values under a logistic law cut into as many cells.
+    """Negative log-probability of data of `bins` values under a logistic distribution discretised to as many bins.
 
     As `discretised_gaussian`, with the distribution function ``1 / (1 + exp(-(x - mean) / scale))``: a cell from u to v
     (in scales from the mean) has the mass ``s(v) s(-u) (1 - e^(u - v))``, s the logistic function, of which no digit is
@@ -183,7 +183,7 @@ def discretised_logistic(
     Args:
         mean: ``[b, *spatial, c]``.
         x: targets of the same shape, at (or near) those values.
-        scale: of the logistic law, positive, anything that broadcasts against x; its standard deviation is
+        scale: of the logistic distribution, positive, anything that broadcasts against x; its standard deviation is
             ``pi / sqrt(3)`` times as large.
         bins: the number of values, at least 2.
         low: the least of them.

@@ -1,4 +1,4 @@
-"""Laws of training times beyond the uniform: spread evenly over a batch, uniform in log SNR, or one of some levels.
+"""Distributions of training times: uniform, logit-normal, spread evenly over a batch, uniform in log SNR, or of levels.
 
 Each is a function ``(path, key, n) -> [n]`` for the argument `time` of a loss.
 """
@@ -121,7 +121,7 @@ def uniform_log_snr(
         spread: whether to spread the times evenly over a batch.
 
     Returns:
-        A law of times ``(path, key, n) -> [n]``.
+        A distribution of times ``(path, key, n) -> [n]``.
 
     Reference:
         Song et al. 2021, "Maximum likelihood training of score-based diffusion models", section 5.1 (importance
@@ -152,7 +152,7 @@ def noise_levels(n_levels: int) -> Callable[[Path, Key, int], Array]:
         n_levels: how many levels, at least 2.
 
     Returns:
-        A law of times ``(path, key, n) -> [n]``.
+        A distribution of times ``(path, key, n) -> [n]``.
 
     Raises:
         ValueError: if there are fewer than 2 levels.

@@ -1,4 +1,4 @@
-"""How sure a number is: standard errors beside values, and bootstrap intervals over cases."""
+"""How sure a number is: standard errors of values, and bootstrap intervals over cases."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""How many of a law's known modes a sample has found, and how evenly."""
+"""How many of a distribution's known modes a sample has found, and how evenly."""
 
 from typing import NamedTuple
 
@@ -42,7 +42,7 @@ def mode_coverage(
         centres: the modes' centres, ``[m, d]``.
         deviation: the standard deviation of each mode along every axis.
         weights: the known shares of the modes ``[m]``, which sum to 1; None for equal ones.
-        within: how many deviations are near. In the plane 3 deviations hold 98.9 % of a normal law.
+        within: how many standard deviations are near. In the plane, 3 hold 98.9 % of a Gaussian.
         least: the share of its due that a mode must hold to count.
 
     Returns:

@@ -14,7 +14,7 @@ class TwoSampleTest(NamedTuple):
 
     Attributes:
         accuracy: share of examples put into the right set by classifiers that did not see them; 0.5 where the sets
-            have one law.
+            have one distribution.
         p_value: the chance of such an accuracy, or a higher one, if they had; at least ``1 / (permutations + 1)``.
         number: examples of each set that were used.
     """
@@ -39,9 +39,9 @@ def classifier_test(
 
     Examples of both sets, as many of each, are cut into folds; each fold is classified by a classifier of the others.
     The accuracies of folds are not independent, since a classifier of one fold was trained on the rest, so that the
-    binomial law calls chance a difference (of normal sets of 30 to 60, a linear classifier told 8 to 13 % apart at a
-    level of 5 %). Instead labels are permuted within folds, and every permutation is trained and tested anew: the
-    p-value is exact for any number of examples and any features.
+    binomial distribution calls chance a difference (of normal sets of 30 to 60, a linear classifier told 8 to 13 %
+    apart at a level of 5 %). Instead labels are permuted within folds, and every permutation is trained and tested
+    anew: the p-value is exact for any number of examples and any features.
 
     Args:
         a: features ``[n, d]``; images are flattened.

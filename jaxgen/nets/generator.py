@@ -162,7 +162,7 @@ def residual_generator(
     """The modern generator: a learned basis weighed by the latent, then residual blocks without normalisation.
 
     ``apply(params, z, label=None, condition=None)`` maps latents ``[b, d]`` to ``[b, *shape]``, unbounded. Labels
-    ``[b]`` enter beside the latent and by adaptive group norm at the head of every block; a condition
+    ``[b]`` enter with the latent and by adaptive group norm at the head of every block; a condition
     ``[b, *spatial, k]`` of the size of the image enters at every resolution through a convolution. What is None at
     `init` must be None at `apply`.
 
@@ -173,7 +173,7 @@ def residual_generator(
         expansion: how much wider a block is inside.
         group_width: channels a group of its middle convolution.
         smooth: double the resolution by linear interpolation; otherwise by repeating pixels.
-        fold: the last level answers blocks of so many pixels along each axis.
+        fold: the last level outputs blocks of ``fold`` pixels along each axis.
         classes: the number of labels; None for no labels.
         label_features: width of a label's embedding.
 

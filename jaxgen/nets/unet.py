@@ -33,6 +33,7 @@ class UNetVariant(NamedTuple):
         time_features: ``time_features(t [b], width) -> [b, k]``, what the time embedding starts from.
         spade: hidden channels of the convolutions that read a `segmentation`; None for a network without one.
         spade_encoder: whether the `segmentation` enters the encoder and the middle as well as the decoder.
+        residual_resampling: change resolution inside residual blocks, by mean and repetition, not by convolutions.
         downsample_padding: zeros before and after each axis where a strided convolution halves the resolution.
     """
 
@@ -45,6 +46,7 @@ class UNetVariant(NamedTuple):
     time_features: Callable[[Array, int], Array] = sinusoidal
     spade: int | None = None
     spade_encoder: bool = False
+    residual_resampling: bool = False
     downsample_padding: tuple[int, int] = (1, 1)
 
 
@@ -56,7 +58,6 @@ class _UNet(nn.Module):
     head_width: int
     adaptive: bool
     dropout: float
-    residual_resampling: bool
     patch: int
     classes: int | None
     time_features: Callable[[Array, int], Array]
@@ -107,7 +108,7 @@ class _UNet(nn.Module):
                 h = block(h, width, level, decoder=False)
                 skips.append(h)
             if level < last:
-                if self.residual_resampling:
+                if variant.residual_resampling:
                     h = residual_block(h, width, False, residual.average)
                 else:
                     h = residual.Downsample(width, variant.downsample_padding)(h)
@@ -131,7 +132,7 @@ class _UNet(nn.Module):
             for _ in range(self.blocks + 1):
                 h = block(jnp.concatenate([h, skips.pop()], axis=-1), width, level, decoder=True)
             if level > 0:
-                if self.residual_resampling:
+                if variant.residual_resampling:
                     h = residual_block(h, width, True, residual.repeat)
                 else:
                     h = residual.Upsample(width)(h)
@@ -167,7 +168,6 @@ def unet(
     head_width: int = 32,
     adaptive: bool = True,
     dropout: float = 0.0,
-    residual_resampling: bool = False,
     patch: int = 1,
     classes: int | None = None,
     variant: UNetVariant = UNetVariant(),  # noqa: B008  (a tuple, which no one can change)
@@ -198,7 +198,6 @@ def unet(
         head_width: width of an attention head.
         adaptive: whether embeddings enter as scale and shift of the norms, or are added.
         dropout: rate inside the residual blocks; active where `key` is given.
-        residual_resampling: change resolution inside residual blocks, by mean and repetition, not by convolutions.
         patch: fold blocks of ``patch`` pixels along each axis into channels before the first convolution and unfold
             the result, which makes every layer ``patch**rank`` times cheaper.
         classes: number of classes that `label` tells apart; None for a network without labels.
@@ -233,7 +232,6 @@ def unet(
         head_width,
         adaptive,
         dropout,
-        residual_resampling,
         patch,
         classes,
         variant.time_features,

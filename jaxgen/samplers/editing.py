@@ -76,7 +76,7 @@ def lerp(a: Array, b: Array, fraction: Array | float) -> Array:
     Args:
         a: ``[b, *spatial, c]``.
         b: of the same shape.
-        fraction: 0 gives a, 1 gives b; a number, or one an example.
+        fraction: 0 gives a, 1 gives b; a number, or one per example.
 
     Returns:
         An array of the same shape.
@@ -99,7 +99,7 @@ def slerp(a: Array, b: Array, fraction: Array | float) -> Array:
     Args:
         a: ``[b, *spatial, c]``; the angle is taken example by example.
         b: of the same shape.
-        fraction: 0 gives a, 1 gives b; a number, or one an example.
+        fraction: 0 gives a, 1 gives b; a number, or one per example.
 
     Returns:
         An array of the same shape; `lerp` where a and b have the same or opposite directions, or one is 0.

@@ -33,8 +33,8 @@ def edm(
     - down by Euler: ``d = (y_u - x0(y_u)) / r_u``, ``y_e = y_u + (r_s - r_u) d``;
     - down by Heun: ``y_s = y_u + (r_s - r_u) (d + d_e) / 2`` with ``d_e = (y_e - x0(y_e)) / r_s``.
 
-    Two evaluations a step, order 2 without churn. One evaluation, Euler's, where a step ends at sigma = 0 or begins at
-    alpha = 0 (where r is infinite). No step goes up beyond the noise end of the path, where no network was trained.
+    Two evaluations per step, order 2 without churn. One evaluation, Euler's, where a step ends at sigma = 0 or begins
+    at alpha = 0 (where r is infinite). No step goes up beyond the noise end of the path, where no network was trained.
 
     Args:
         path: the path; on `jaxgen.paths.edm` y is x and r is the time.

@@ -315,7 +315,7 @@ def repaint(grid: Array, jump: int = 10, resamples: int = 10) -> Array:
         resamples: how often to come down each stretch, at least 1; 1 gives the grid itself.
 
     Returns:
-        Times, of which those that rise towards the noise need no denoiser.
+        Times; those that rise towards the noise need no denoiser.
 
     Raises:
         ValueError: if `jump` or `resamples` is below 1.

@@ -44,7 +44,7 @@ def reverse_diffusion(path: Path) -> Step:
 
 
 def predictor_corrector(predictor: Step, path: Path, snr: float = 0.16, corrections: int = 1) -> Step:
-    """Langevin steps at time t that bring the law of x_t closer to the path's, then the predictor's step to s.
+    """Langevin steps at time t that bring the distribution of x_t closer to the path's, then the predictor's step to s.
 
     A Langevin step is ``x + e score + sqrt(2 e) z`` with ``e = 2 (snr |z| / |score|)^2``, the norms being averages over
     the batch: one example's draws move a little with the rest of the batch. On a variance-preserving chain the paper
@@ -101,7 +101,7 @@ def langevin_step(
         z: standard normal numbers of the same shape.
         t: the time.
         snr: the signal-to-noise ratio, see `predictor_corrector`.
-        norm: of an array of that shape, a number or one an example that broadcasts against it.
+        norm: of an array of that shape, a number or one per example that broadcasts against it.
 
     Returns:
         The new state, of the shape and dtype of x.
@@ -186,7 +186,7 @@ def annealed_langevin(path: Path, step_size: float = 0.2, repeats: int = 100) ->
     Args:
         path: the path, such as `jaxgen.paths.variance_exploding`; alpha must not be 0 on the grid.
         step_size: the step in units of the squared noise: ``epsilon / sigma_L^2`` in the paper, whose experiments have
-            0.2. The law at each level is wrong by a part that grows with it.
+            0.2. The distribution at each level is wrong by a part that grows with it.
         repeats: the number of Langevin steps a level (T in the paper), each of one evaluation.
 
     Reference:

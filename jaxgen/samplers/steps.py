@@ -136,7 +136,7 @@ def _runge_kutta(path: Path, method: _Tableau, ending: _Tableau | None = None) -
 
 
 def euler(path: Path) -> Step:
-    """Euler's method, order 1, one evaluation a step: ``x_s = x_t + (s - t) u(x_t, t)``.
+    """Euler's method, order 1, one evaluation per step: ``x_s = x_t + (s - t) u(x_t, t)``.
 
     On `rectified` it is the same as `ddim`.
 
@@ -150,7 +150,7 @@ def euler(path: Path) -> Step:
 
 
 def heun(path: Path) -> Step:
-    """Heun's method (explicit trapezoidal), order 2, two evaluations a step, one in a last step to sigma = 0.
+    """Heun's method (explicit trapezoidal), order 2, two evaluations per step, one in a last step to sigma = 0.
 
     Reference:
         Karras et al. 2022, "Elucidating the design space of diffusion-based generative models", algorithm 1.
@@ -164,7 +164,7 @@ def heun(path: Path) -> Step:
 
 
 def midpoint(path: Path) -> Step:
-    """The explicit midpoint method, order 2, two evaluations a step.
+    """The explicit midpoint method, order 2, two evaluations per step.
 
     Reference:
         Hairer, Norsett & Wanner 1993, "Solving ordinary differential equations I", section II.1.
@@ -178,7 +178,7 @@ def midpoint(path: Path) -> Step:
 
 
 def runge_kutta4(path: Path) -> Step:
-    """The classical Runge-Kutta method, order 4, four evaluations a step, three in a last step to sigma = 0.
+    """The classical Runge-Kutta method, order 4, four evaluations per step, three in a last step to sigma = 0.
 
     Reference:
         Hairer, Norsett & Wanner 1993, "Solving ordinary differential equations I", section II.1, tables 1.1 and 1.2.
@@ -226,7 +226,7 @@ def ddim(path: Path, eta: float = 0.0, *, noise: NoiseDistribution = draws.norma
     Args:
         path: the path.
         eta: how much of the noise is new; c is at most sigma_s, so that eta may exceed 1.
-        noise: the law of the new noise, for networks that were trained on another than white noise.
+        noise: distribution of the new noise, for networks that were trained on another than white noise.
 
     Reference:
         Song, Meng & Ermon 2021, "Denoising diffusion implicit models", eq. 12 and 16.

@@ -62,7 +62,7 @@ def test_samples_have_the_law_of_the_density_label_by_label():
     np.testing.assert_allclose(got, _linear_log_prob(X, 2.0), atol=1e-4)
     with pytest.raises(ValueError, match="give cond"):
         model.sample(params, jax.random.key(0), 2)
-    with pytest.raises(ValueError, match="one an image"):
+    with pytest.raises(ValueError, match="one per image"):
         model.sample(params, jax.random.key(0), 2, jnp.zeros(3, int))
 
 

@@ -107,7 +107,7 @@ def test_log_prob_is_that_of_the_probability_flow():
     x = jax.random.normal(jax.random.key(0), (5, 2))
     value = jax.jit(lambda x: model.log_prob({"net": {}}, jax.random.key(0), x, jnp.arange(5) % 3))(x)
     np.testing.assert_allclose(value, -0.5 * (x**2).sum(1) - np.log(2 * np.pi), atol=1e-3)
-    with pytest.raises(ValueError, match="one an image"):
+    with pytest.raises(ValueError, match="one per image"):
         model.log_prob({"net": {}}, jax.random.key(0), x, jnp.zeros(3, int))
 
 
@@ -118,5 +118,5 @@ def test_errors():
     with pytest.raises(ValueError, match="number of classes"):
         diffusion_model(mlp(2), (2,), SAMPLING, labels=Labels(guide=lambda denoise, label, null: denoise))
     model = diffusion_model(mlp(2), (2,), SAMPLING, labels=Labels(3))
-    with pytest.raises(ValueError, match="one an image"):
+    with pytest.raises(ValueError, match="one per image"):
         model.sample({}, jax.random.key(0), 2, jnp.zeros(3, int))

@@ -102,7 +102,7 @@ def test_log_prob_of_gaussian_data_by_its_exact_velocity(path):
         value = jax.jit(lambda x, o=options: model.log_prob({"net": {}}, jax.random.key(0), x, label, **o))(x)
         # Multiples of the identity: one probe of signs is exact.
         np.testing.assert_allclose(value, want, atol=1e-4)
-    with pytest.raises(ValueError, match="one an image"):
+    with pytest.raises(ValueError, match="one per image"):
         model.log_prob({"net": {}}, jax.random.key(0), x, jnp.zeros(3, int))
 
 

@@ -54,7 +54,7 @@ CONDITIONS = {
         {"segmentation": one_hot(2, 8)},
     ),
     "segmentation and label, patches, residual resampling": (
-        variant(spade=3) | {"patch": 2, "residual_resampling": True, "channels": (8, 12), "classes": 2},
+        variant(spade=3, residual_resampling=True) | {"patch": 2, "channels": (8, 12), "classes": 2},
         (8, 4),
         {"segmentation": one_hot(2, 8, 4), "label": jnp.array([0, 1])},
     ),

@@ -315,7 +315,7 @@ def _radii(head: Head, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _field(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
-    """As `smooth_field`, from noise on a coarse grid of `scale / 4`: the same law to the eye, and much less work."""
+    """As `smooth_field`, from noise on a coarse grid of `scale / 4`: by eye the same, at much less work."""
     across = _interpolation(size, scale)
     return across @ rng.standard_normal((across.shape[1],) * 2) @ across.T
 

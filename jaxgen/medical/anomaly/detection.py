@@ -109,7 +109,7 @@ def case_counts(score: np.ndarray | Array, mask: np.ndarray | Array, *, levels: 
     Args:
         score: ``[n, *spatial]``.
         mask: lesions, nonzero, of the same shape.
-        levels: how many; average precision made from them errs by less than one in so many.
+        levels: how many; average precision made from them errs by less than ``1 / levels``.
 
     Returns:
         The `CaseCounts`; NaN, and with them all that is made of them, where a score is NaN or infinite.
@@ -187,7 +187,7 @@ def average_precision_gain(counts: CaseCounts, than: CaseCounts, *, resamples: i
         0.0
     """
     if len(counts.lesion) != len(than.lesion):
-        raise ValueError(f"{len(counts.lesion)} cases beside {len(than.lesion)}: compare methods on the same ones")
+        raise ValueError(f"{len(counts.lesion)} cases and {len(than.lesion)}: compare methods on the same ones")
 
     def gain(drawn: np.ndarray) -> float:
         return _average_precision(counts, drawn) - _average_precision(than, drawn)

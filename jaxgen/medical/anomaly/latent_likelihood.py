@@ -25,8 +25,8 @@ def latent_divergence(
     """How far the model's reverse steps lie from those that know the code, at each place and time, in nats.
 
     ``KL(q(z_s | z_t, z) | p(z_s | z_t)) = alpha_s^2 (1 - q^2) / (2 sigma_s^2) sum_c (z - z_hat(z_t))^2`` with
-    ``q = r_s / r_t`` and ``r = sigma / alpha``, s the time `spacing` before t, both laws with the small variance
-    ``sigma_s^2 (1 - q^2)``. For a table of noise rates it is
+    ``q = r_s / r_t`` and ``r = sigma / alpha``, s the time `spacing` before t, both distributions with the small
+    variance ``sigma_s^2 (1 - q^2)``. For a table of noise rates it is
     ``beta^2 / (2 sigma^2 alpha (1 - alpha_bar)) sum_c (noise - noise_hat)^2``.
 
     Args:

@@ -1,7 +1,8 @@
 """From an image and what a model makes of it to a map of anomalies, and from a map to a mask.
 
 A map is ``[b, *spatial]``, higher where a pixel is more anomalous. The residuals take NumPy or JAX and give the same;
-what cleans a map works on the host, in NumPy. Thresholds are chosen on validation images, never on what is judged.
+what cleans a map works on the host, in NumPy. Thresholds are chosen on validation images, never on those that are
+evaluated.
 """
 
 from collections.abc import Callable, Sequence
@@ -153,7 +154,7 @@ def median_filter(score: np.ndarray | Array, width: int = 3) -> np.ndarray:
 
 
 def erode(mask: np.ndarray | Array, iterations: int = 1) -> np.ndarray:
-    """Take so many layers of pixels off the border of masks, and off the border of the image.
+    """Take layers of pixels off the border of masks, and off the border of the image.
 
     The edge of the brain is where residuals of healthy images are largest. What lies there is given up: a lesion of the
     cortex is lost with it.
@@ -180,7 +181,7 @@ def erode(mask: np.ndarray | Array, iterations: int = 1) -> np.ndarray:
 
 
 def clean(score: np.ndarray | Array, within: np.ndarray | Array, *, width: int = 3) -> np.ndarray:
-    """A map made ready to be judged: a median, and 0 outside of the foreground.
+    """A map made ready to be evaluated: a median, and 0 outside of the foreground.
 
     Args:
         score: ``[b, *spatial]``, 0 or more.
@@ -228,7 +229,7 @@ def dice_threshold(score: np.ndarray | Array, mask: np.ndarray | Array) -> tuple
     """The threshold of the largest Dice, pooled over pixels, and that Dice.
 
     On validation images, with true lesions or with artificial ones, it chooses a threshold. On the images that are
-    judged the Dice is an upper bound that no threshold chosen beforehand can exceed.
+    evaluated the Dice is an upper bound that no threshold chosen beforehand can exceed.
 
     Args:
         score: ``[n, *spatial]``.

@@ -69,7 +69,7 @@ def coilwise_operator(mask: Array) -> LinearOperator:
 def couple_coils(
     step: Step, mask: Array, sensitivities: Array, y: Array, grid: Array, *, every: int = 50, last: float = 0.2
 ) -> Step:
-    """After every so many steps, bring the coils to one image: the hybrid form of multi-coil score-MRI.
+    """After every few steps, bring the coils to one image: the hybrid form of multi-coil score-MRI.
 
     ``x <- sum_c conj(S_c) x_c``, ``x <- x + strength A' (y - A x)`` with all coils together, ``x_c <- S_c x``. The
     strength falls linearly from 1 at the first step of the grid to `last` at its last one.

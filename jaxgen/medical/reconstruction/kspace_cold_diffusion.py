@@ -69,7 +69,7 @@ def degrade(x: Array, order: Array, t: Array | int) -> Array:
     Args:
         x: complex images ``[b, h, w, 2]``.
         order: ``[b, w]``, from `removal_order`.
-        t: times, a whole number or one an example ``[b]``.
+        t: times, a whole number or one per example ``[b]``.
 
     Returns:
         Images ``[b, h, w, 2]``.

@@ -34,7 +34,7 @@ def dps(step: Step, operator: LinearOperator, y: Array, scale: Array | float = 1
         step: any sampler step; published for ``jaxgen.samplers.ddpm(path)`` over 1000 steps.
         operator: A; any function that JAX can differentiate will do.
         y: the measurements ``[b, ...]``.
-        scale: the size of the shift; a number, or one an example ``[b]``. The best one depends on the operator, the
+        scale: the size of the shift; a number, or one per example ``[b]``. The best one depends on the operator, the
             scale of the data and the number of steps: choose it on validation data.
 
     Returns:
@@ -83,7 +83,7 @@ def pseudo_inverse_guidance(
     spread: float = 1.0,
     iterations: int = 1,
 ) -> Denoise:
-    """Follow the gradient of ``log p(y | x_t)``, with a normal law of one variance for x0 given x_t.
+    """Follow the gradient of ``log p(y | x_t)``, with a Gaussian of one variance for x0 given x_t.
 
     ``x0_hat + sigma^2 / alpha J' A' (noise^2 + r^2 A A')^-1 (y - A x0_hat)``, J the derivative of x0_hat in x_t and
     ``r^2 = spread^2 sigma^2 / (sigma^2 + alpha^2 spread^2)``, the variance of x0 given x_t were the data normal and

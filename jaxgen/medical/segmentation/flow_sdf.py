@@ -139,8 +139,8 @@ def authors_euler(path: Path) -> Step:
     """Euler's method as the authors' code has it, for comparison only: it does not converge.
 
     The velocity is asked for at ``alpha(t) x_t + sigma(t) noise`` in place of the current sample ``x_t``, which lies
-    off the path that the network was trained on. On an exact one-dimensional law with two modes it settles at a
-    wrong share of each, whatever the number of steps.
+    off the path that the network was trained on. On an exact one-dimensional distribution with two modes it settles at
+    a wrong share of each, whatever the number of steps.
 
     Reference:
         The sampler published with arXiv 2405.18087.

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxgen.config import option
 from jaxgen.errors import UserError
-from jaxgen.nets import unet
+from jaxgen.nets import UNetVariant, unet
 from jaxgen.tasks.old import images
 from jaxgen.types import Net
 
@@ -47,7 +47,7 @@ def network(config: UNetConfig, constants: Mapping[str, Any], *, classes: int | 
         head_width=config.head_width,
         dropout=config.dropout,
         adaptive=config.adaptive,
-        residual_resampling=config.residual_resampling,
+        variant=UNetVariant(residual_resampling=config.residual_resampling),
         patch=config.patch,
         classes=classes,
     )
