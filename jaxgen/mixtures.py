@@ -67,8 +67,8 @@ class Mixture(NamedTuple):
 
         Example:
             >>> from jaxgen.paths import rectified
-            >>> law = gaussian([2.0], [[3.0]]).noised(rectified(), 0.5)
-            >>> law.mean.tolist(), law.covariance.tolist()
+            >>> noised = gaussian([2.0], [[3.0]]).noised(rectified(), 0.5)
+            >>> noised.mean.tolist(), noised.covariance.tolist()
             ([1.0], [[1.0]])
         """
         a, s = path.alpha(t), path.sigma(t)
@@ -152,10 +152,10 @@ class Mixture(NamedTuple):
         clean = jax.tree.map(jnp.asarray, self)  # in the precision of now, whatever traces this later
 
         def denoise(x: Array, t: Array) -> Array:
-            law = clean.noised(path, t)
-            along = law._along(x)
-            share = jax.nn.softmax(law._log_parts(along), -1)
-            shrunk = clean._across(share, path.alpha(t) * clean.variances / law.variances * along)
+            noised = clean.noised(path, t)
+            along = noised._along(x)
+            share = jax.nn.softmax(noised._log_parts(along), -1)
+            shrunk = clean._across(share, path.alpha(t) * clean.variances / noised.variances * along)
             return (jnp.sum(share[..., None] * clean.means, -2) + shrunk).astype(x.dtype)
 
         return denoise
@@ -222,8 +222,8 @@ def mixture(weights: Any, means: Any, covariances: Any) -> Mixture:
         ValueError: if shapes do not fit, or a weight or a variance is not above 0.
 
     Example:
-        >>> law = mixture([1, 3], [[0.0, 0.0], [4.0, 0.0]], [[[1.0, 0.0], [0.0, 1.0]]] * 2)
-        >>> law.mean.tolist()
+        >>> mixed = mixture([1, 3], [[0.0, 0.0], [4.0, 0.0]], [[[1.0, 0.0], [0.0, 1.0]]] * 2)
+        >>> mixed.mean.tolist()
         [3.0, 0.0]
     """
     weights, means, covariances = (np.asarray(a, np.float64) for a in (weights, means, covariances))

@@ -199,7 +199,7 @@ def _axes(tiff: Any, pages: list, path: Path) -> tuple[tuple[int, ...], str, Any
         raise UserError(f"{path}: announces {count} planes, but holds {len(pages)}; export it again")
     if len(axes.replace("C", "")) > 1:
         kinds = " and ".join(f"{axis} ({n})" for axis, n in named if axis != "C")
-        raise UserError(f"{path}: a stack over {kinds}, but one axis beside rows and columns is read; split it")
+        raise UserError(f"{path}: a stack over {kinds}, but one axis besides rows and columns is read; split it")
     if virtual is not None:
         needed = virtual.dataoffset + count * math.prod(page.shape) * page.dtype.itemsize
         if needed > path.stat().st_size:

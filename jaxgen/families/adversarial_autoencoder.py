@@ -131,8 +131,8 @@ def adversarial_autoencoder_model(
     updates a step.
 
     Of a prior in separate pieces expect less: with eight Gaussians on a circle as prior a test holds the codes within
-    twice the two-sample floor of their MMD to it where each has a deviation of 0.4; where they have 0.2 and are well
-    apart, no setting that was tried came so near.
+    twice the two-sample floor of their MMD to it where each has a standard deviation of 0.4; where they have 0.2 and
+    are well apart, no setting that was tried came so near.
 
     Args:
         encoder: ``apply(params, x [b, *shape]) -> [b, d]``; the code is a function of x.

@@ -86,7 +86,7 @@ def denoising_autoencoder_model(
 ) -> Model:
     """A network that undoes a corruption, trained on ``mean w |net(corrupt(x)) - x|^2``; it may have skip connections.
 
-    With normal noise of deviation s the best network knows the score of the noisy data:
+    With normal noise of standard deviation s the best network knows the score of the noisy data:
     ``(net(y) - y) / s^2 = grad log p_s(y)``.
 
     Args:

@@ -164,7 +164,7 @@ def decode(decoder: Net, params: Params, z: Array, scale: float | Array) -> Arra
 
 
 def measure_scale(codes: Array) -> float:
-    """The factor that brings codes to deviation 1: ``1 / std(codes)`` over all of them.
+    """The factor that brings codes to standard deviation 1: ``1 / std(codes)`` over all of them.
 
     Measure it on the codes of training images and keep it with the checkpoint: it belongs to one trained autoencoder.
 

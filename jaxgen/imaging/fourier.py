@@ -65,7 +65,7 @@ def smooth_phase(z: Array, width: float) -> Array:
 
     Args:
         z: complex images ``[b, h, w]``.
-        width: deviation of the window in k-space, cycles over the image.
+        width: standard deviation of the window in k-space, cycles over the image.
 
     Returns:
         Radians, ``[b, h, w]``.

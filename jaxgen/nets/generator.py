@@ -19,7 +19,7 @@ from jaxgen.types import Array, Key, Net, Params
 def _coarsest(shape: Sequence[int], halvings: int, fold: int = 1) -> tuple[int, ...]:
     multiple = fold * 2**halvings
     if not shape[:-1] or any(n % multiple for n in shape[:-1]):
-        raise ValueError(f"spatial axes must be multiples of {multiple} for so many levels, got {tuple(shape[:-1])}")
+        raise ValueError(f"spatial axes must be multiples of {multiple} for its levels, got {tuple(shape[:-1])}")
     return tuple(n // 2**halvings for n in shape[:-1])
 
 

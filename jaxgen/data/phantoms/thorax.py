@@ -202,7 +202,7 @@ def ct2d(seed: int, index: int, size: int = 64) -> dict[str, np.ndarray]:
     """An axial CT slice of a chest: body with fat and muscle, lungs with vessels, heart, aorta, airways, bones.
 
     Drawn twice as fine and averaged, then blurred with 0.4 pixels of an image of 64 (in proportion at others); a smooth
-    texture of deviation 25 HU in the lungs and 6 HU elsewhere in the body, no noise of a scanner.
+    texture of standard deviation 25 HU in the lungs and 6 HU elsewhere in the body, no noise of a scanner.
 
     Args:
         seed: of the set.

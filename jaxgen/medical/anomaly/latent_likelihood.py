@@ -89,8 +89,8 @@ def _standardised(divergence: np.ndarray | Array, mean: np.ndarray, deviation: n
 def calibrate(divergence: np.ndarray | Array, *, percentile: float = 97.5) -> Healthy:
     """Learn from healthy validation images what is usual, time by time and place by place.
 
-    The divergence changes by orders of magnitude with time: each time is brought to mean 0 and deviation 1 before the
-    average over times.
+    The divergence changes by orders of magnitude with time: each time is brought to mean 0 and standard deviation 1
+    before the average over times.
 
     Args:
         divergence: ``[T, n, *spatial]`` of `latent_divergence` on healthy images that the model was not trained on.

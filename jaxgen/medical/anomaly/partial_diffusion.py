@@ -71,13 +71,13 @@ def make_coarse_noise(cells: int) -> NoiseDistribution:
         True
     """
 
-    def law(key: Key, shape: tuple[int, ...]) -> Array:
+    def noise(key: Key, shape: tuple[int, ...]) -> Array:
         variance = 1.0
         for n in shape[1:-1]:
             variance *= _correlation(n, cells)[0]
         return coarse_noise(key, shape, cells) / variance**0.5
 
-    return law
+    return noise
 
 
 def coarse_covariance(cells: int) -> Callable[[Array], Array]:

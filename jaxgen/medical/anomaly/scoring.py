@@ -1,4 +1,4 @@
-"""From an image and what a model makes of it to a map of anomalies, and from a map to a mask.
+"""From an image and its reconstruction to a map of anomalies, and from a map to a mask.
 
 A map is ``[b, *spatial]``, higher where a pixel is more anomalous. The residuals take NumPy or JAX and give the same;
 what cleans a map works on the host, in NumPy. Thresholds are chosen on validation images, never on those that are
@@ -21,7 +21,7 @@ def absolute_residual(x: Any, restored: Any) -> Any:
 
     Args:
         x: images ``[b, *spatial, c]``, NumPy or JAX.
-        restored: what the model makes of them.
+        restored: their reconstructions.
 
     Returns:
         ``[b, *spatial]``.
@@ -40,7 +40,7 @@ def brighter_residual(x: Any, restored: Any) -> Any:
 
     Args:
         x: images ``[b, *spatial, c]``, NumPy or JAX.
-        restored: what the model makes of them.
+        restored: their reconstructions.
 
     Returns:
         ``[b, *spatial]``.
@@ -62,7 +62,7 @@ def squared_residual(x: Any, restored: Any) -> Any:
 
     Args:
         x: images ``[b, *spatial, c]``, NumPy or JAX.
-        restored: what the model makes of them.
+        restored: their reconstructions.
 
     Returns:
         ``[b, *spatial]``.
@@ -83,7 +83,7 @@ def perceptual_residual(features: Callable[[Array], Sequence[Array]], x: Array, 
     Args:
         features: ``images [b, *spatial, c] -> (layer [b, *spatial_l, c_l], ...)``.
         x: images ``[b, *spatial, c]``.
-        restored: what the model makes of them.
+        restored: their reconstructions.
 
     Returns:
         Float32 ``[b, *spatial]``.

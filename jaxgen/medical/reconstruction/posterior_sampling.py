@@ -94,8 +94,8 @@ def pseudo_inverse_guidance(
         operator: A.
         y: the measurements ``[b, ...]``.
         path: the path.
-        noise: the deviation of the noise of y.
-        spread: the deviation of the data about its mean.
+        noise: the standard deviation of the noise of y.
+        spread: the standard deviation of the data about its mean.
         iterations: of conjugate gradients for the inverse; 1 is exact where ``A A'`` is a multiple of a projection.
 
     Returns:

@@ -65,7 +65,7 @@ def diffpir(
         operator: A.
         y: the measurements ``[b, ...]``.
         path: the path.
-        noise: the deviation of the noise of y; at least 0.001 is taken.
+        noise: the standard deviation of the noise of y; at least 0.001 is taken.
         weight: lambda of the paper, 1 to 20; larger trusts the network more.
         iterations: of `proximal`.
         interval: two times, in either order, between which to do so, ends included; outside, the denoiser alone. The
