@@ -264,7 +264,7 @@ def our_side(config: Any, stage: str, image: Any) -> tuple[Side, Any]:
     apply = jax.jit(lambda params, image: net.apply(params, image, 0.5, net.encode(params, image)))
     ensemble = jax.jit(
         lambda params, key, image: flow_sdf.flow_sdf.ensemble(
-            net, params, key, image, config.members, **flow_sdf.sampling(config)
+            net, flow_sdf.sampling(config), params, key, image, config.members
         )
     )
     key = jax.random.key(0)

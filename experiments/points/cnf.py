@@ -19,11 +19,11 @@ from jaxgen.config import option
 from jaxgen.couplings import COUPLINGS
 from jaxgen.data.planar import planar_set
 from jaxgen.experiment import Evaluation, Metric, Run
-from jaxgen.families import cnf_model, flow_matching_model
+from jaxgen.families import Costs, cnf_model, flow_matching_model
 from jaxgen.metrics import straightness
 from jaxgen.nets import mlp
 from jaxgen.paths import rectified
-from jaxgen.samplers import euler, grids
+from jaxgen.samplers import Sampling, euler, grids
 from jaxgen.samplers.velocity import compiled_velocity
 from jaxgen.tasks import images, points
 from jaxgen.types import Key, Model, Net
@@ -54,13 +54,16 @@ def velocity(config: CNFConfig) -> Net:
 
 
 def by_likelihood(run: Run) -> Model:
-    options = {name: getattr(run.config, name) for name in ("solver", "trace", "kinetic", "jacobian")}
-    return cnf_model(velocity(run.config), (2,), data="points", steps=run.config.solver_steps, **options)
+    options = {name: getattr(run.config, name) for name in ("solver", "trace")}
+    costs = Costs(run.config.kinetic, run.config.jacobian)
+    return cnf_model(velocity(run.config), (2,), data="points", steps=run.config.solver_steps, costs=costs, **options)
 
 
 def by_flow_matching(run: Run) -> Model:
     coupling, grid = COUPLINGS[run.config.coupling], grids.uniform(PATH, 50)
-    return flow_matching_model(velocity(run.config), PATH, (2,), euler(PATH), grid, data="points", coupling=coupling)
+    return flow_matching_model(
+        velocity(run.config), (2,), Sampling(PATH, euler(PATH), grid), data="points", coupling=coupling
+    )
 
 
 def draw(run: Run, key: Key, n: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from jaxgen.medical.segmentation import flow_sdf
 from jaxgen.medical.segmentation.conditional import ConditionalNet, conditional_net
 from jaxgen.nets import rrdb_encoder, unet
 from jaxgen.paths import rectified
-from jaxgen.samplers import euler, grids, heun, runge_kutta4
+from jaxgen.samplers import Sampling, euler, grids, heun, runge_kutta4
 from jaxgen.tasks import images, networks, segmentation
 from jaxgen.tasks.images import Widths
 from jaxgen.types import Model
@@ -72,22 +72,21 @@ def flow_network(config: FlowSDFConfig) -> ConditionalNet:
     return conditional_net(encoder, denoiser, patch=config.patch)
 
 
-def sampling(config: FlowSDFConfig) -> dict[str, Any]:
+def sampling(config: FlowSDFConfig) -> Sampling:
     path = rectified(config.sigma_min)
-    step, grid = SAMPLERS[config.sampler](path), grids.uniform(path, config.ode_steps)
-    return {"path": path, "step": step, "grid": grid, "prediction": config.prediction}
+    return Sampling(path, SAMPLERS[config.sampler](path), grids.uniform(path, config.ode_steps), config.prediction)
 
 
 def model(run: Run) -> Model:
     config = run.config
     weight = flow_sdf.velocity_weight(rectified(config.sigma_min), config.max_weight)
     options = {"repeats": config.repeats, "weight": weight if config.prediction == "x0" else None}
-    return flow_sdf.flow_sdf(flow_network(config), **options, **sampling(config))
+    return flow_sdf.flow_sdf(flow_network(config), sampling(config), **options)
 
 
 def drawing(run: Run, **options: Any) -> Any:
     net, sampler = flow_network(run.config), sampling(run.config)
-    draw = jax.jit(lambda params, key, image: flow_sdf.ensemble(net, params, key, image, **options, **sampler))
+    draw = jax.jit(lambda params, key, image: flow_sdf.ensemble(net, sampler, params, key, image, **options))
     return functools.partial(draw, run.params["flow_sdf"]["net"])
 
 
@@ -96,7 +95,7 @@ def method(run: Run) -> segmentation.Ensemble:
 
 
 def along_the_flow(run: Run, tiles: np.ndarray) -> Figure:
-    key, times = jax.random.fold_in(run.key, len(run.splits.test)), sampling(run.config)["grid"]
+    key, times = jax.random.fold_in(run.key, len(run.splits.test)), sampling(run.config).grid
     (ways,) = drawing(run, members=1, keep=True)(key, tiles)
     return figures.from_noise(np.asarray(ways)[..., 0], tiles, np.asarray(times).tolist())
 

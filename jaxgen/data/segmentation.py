@@ -13,6 +13,7 @@ from jaxgen.errors import UserError
 from jaxgen.imaging.distance import signed_distance
 from jaxgen.imaging.intensity import percentile_range
 from jaxgen.imaging.tiles import Tiling, extract_tiles, tiling
+from jaxgen.types import Array
 
 Target = Literal["distance", "binary"]
 Convention = Literal["boundary_zero", "symmetric"]
@@ -54,7 +55,7 @@ def masks_of(example: Example) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))
-def _distances(masks, truncate: float, convention: Convention, margin: int):
+def _distances(masks: np.ndarray, truncate: float, convention: Convention, margin: int) -> Array:
     whole = jax.vmap(lambda mask: signed_distance(mask, truncate=truncate, convention=convention))(masks)
     return whole[(slice(None), *(slice(margin, n - margin) for n in masks.shape[1:]))]
 
@@ -94,7 +95,7 @@ class SegmentationTiles:
         convention: Convention = "boundary_zero",
         target: Target = "distance",
         overlap: int = 0,
-    ):
+    ) -> None:
         self._source, self._percentiles, self._range = source, percentiles, value_range
         self._truncate, self._convention, self._target = truncate, convention, target
         self._plans: list[Tiling] = []

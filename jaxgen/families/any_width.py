@@ -13,6 +13,8 @@ import numpy as np
 
 from jaxgen import paths
 from jaxgen.families import (
+    Costs,
+    Game,
     cnf_model,
     diffusion_model,
     flow_matching_model,
@@ -25,7 +27,7 @@ from jaxgen.families import (
 from jaxgen.flops import count_flops
 from jaxgen.imaging.differentiable_augment import differentiable_augment
 from jaxgen.nets import dcgan_discriminator, dcgan_generator, decoder, encoder, unet
-from jaxgen.samplers import euler, grids
+from jaxgen.samplers import Sampling, euler, grids
 from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.types import Model, Net
 
@@ -89,7 +91,7 @@ def _gan(shape: Shape, width: int) -> Model:
     channels = _levels(width, (16, 6, 2, 1))
     generator, critic = dcgan_generator(shape, channels=channels), dcgan_discriminator(channels=channels[::-1])
     moved = functools.partial(differentiable_augment, brightness=0, contrast=0, translation=0.125, cutout=0, fill=-1.0)
-    return gan_model(generator, critic, shape, latent=LATENT, r1=0.2, r2=0.2, augment=moved)
+    return gan_model(generator, critic, shape, latent=LATENT, game=Game(r1=0.2, r2=0.2), augment=moved)
 
 
 def _vae(shape: Shape, width: int) -> Model:
@@ -113,7 +115,7 @@ CNF_STEPS = 4
 
 def _cnf(shape: Shape, width: int) -> Model:
     net = _unet(shape, width)
-    return cnf_model(net, shape, solver="midpoint", steps=CNF_STEPS, trace="hutchinson", kinetic=0.01, jacobian=0.01)
+    return cnf_model(net, shape, solver="midpoint", steps=CNF_STEPS, trace="hutchinson", costs=Costs(0.01, 0.01))
 
 
 def _cnf_points(shape: Shape, width: int) -> list[Point]:
@@ -148,7 +150,7 @@ EULER_STEPS = (1, 2, 5, 10, 20, 50)
 
 
 def _flow_matching(shape: Shape, width: int, steps: int = 50) -> Model:
-    return flow_matching_model(_unet(shape, width), PATH, shape, euler(PATH), grids.uniform(PATH, steps))
+    return flow_matching_model(_unet(shape, width), shape, Sampling(PATH, euler(PATH), grids.uniform(PATH, steps)))
 
 
 def _flow_matching_points(shape: Shape, width: int) -> list[Point]:
@@ -171,14 +173,8 @@ DRAWN = (
 
 def _diffusion(shape: Shape, width: int, sampler: str = "ddim", evaluations: int = 50) -> Model:
     made = SAMPLERS[sampler]
-    return diffusion_model(
-        _unet(shape, width),
-        NOISE,
-        shape,
-        made.step(NOISE),
-        grids.log_snr(NOISE, made.steps_within(evaluations)),
-        prediction="v",
-    )
+    grid = grids.log_snr(NOISE, made.steps_within(evaluations))
+    return diffusion_model(_unet(shape, width), shape, Sampling(NOISE, made.step(NOISE), grid, "v"))
 
 
 def _diffusion_points(shape: Shape, width: int) -> list[Point]:

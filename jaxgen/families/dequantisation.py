@@ -60,7 +60,7 @@ def uniform_dequantiser(bins: int = 256) -> Dequantiser:
 
 
 def variational_dequantiser(bijection: Bijection, bins: int = 256) -> Dequantiser:
-    """Noise whose law is learned: ``u = sigmoid(f(e; x))`` with e standard normal and f a flow that sees the data.
+    """Learned noise: ``u = sigmoid(f(e; x))`` with e standard normal and f a flow that sees the data.
 
     Args:
         bijection: f, of the shape of the data; its condition is the data itself, so its conditioners must take an

@@ -149,10 +149,10 @@ def stacked(layers: Sequence[Sequence[Entry]]) -> Iterator[Entry]:
     for same_entry in zip(*layers, strict=True):
         first, size = same_entry[0], len(same_entry[0].names)
 
-        def ours(*tensors: np.ndarray, first=first, size=size) -> np.ndarray:
+        def ours(*tensors: np.ndarray, first: Entry = first, size: int = size) -> np.ndarray:
             return np.stack([first.ours(*tensors[i : i + size]) for i in range(0, len(tensors), size)])
 
-        def theirs(x: np.ndarray, first=first) -> list[np.ndarray]:
+        def theirs(x: np.ndarray, first: Entry = first) -> list[np.ndarray]:
             return [tensor for layer in x for tensor in first.theirs(layer)]
 
         yield Entry(first.path, tuple(name for entry in same_entry for name in entry.names), ours, theirs)

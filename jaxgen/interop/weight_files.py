@@ -152,7 +152,7 @@ def _single(x: np.ndarray) -> np.ndarray:
 
 
 _Rows = Callable[[Sequence[Storage]], Iterator[tuple[Storage, np.ndarray]]]
-"""Storages one after the other, so that no more than one is held beside the tensors."""
+"""Storages one after the other, so that no more than one is held in addition to the tensors."""
 
 
 def _read_zip(file: BinaryIO, size: int) -> tuple[Any, _Rows]:

@@ -13,7 +13,7 @@ import optax
 from jaxgen.config import RunConfig, option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment, Run
-from jaxgen.families import gan_model
+from jaxgen.families import Game, gan_model
 from jaxgen.imaging import differentiable_augment
 from jaxgen.losses import adversarial as losses
 from jaxgen.metrics import density_coverage, within_class_distance
@@ -163,11 +163,7 @@ def make_model(run: Run, classes: int | None = None) -> Model:
         *networks(run, classes),
         images.image_shape(run),
         latent=config.latent,
-        adversarial=LOSSES[config.loss](),
-        r1=config.r1,
-        r2=config.r2,
-        gradient_penalty=config.gradient_penalty,
-        critic_steps=config.critic_steps,
+        game=Game(LOSSES[config.loss](), config.r1, config.r2, config.gradient_penalty, config.critic_steps),
         augment=augmentation(config.augment),
         classes=classes,
     )

@@ -7,6 +7,7 @@ t = 0 is the image and t = n what was measured. Complex images are ``[b, h, w, 2
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +69,7 @@ def degrade(x: Array, order: Array, t: Array | int) -> Array:
     Args:
         x: complex images ``[b, h, w, 2]``.
         order: ``[b, w]``, from `removal_order`.
-        t: times, a whole number or one an example ``[b]``.
+        t: times, a whole number or one per example ``[b]``.
 
     Returns:
         Images ``[b, h, w, 2]``.
@@ -181,7 +182,7 @@ def restore(predict: Predict, kspace: Array, order: Array, *, steps: int, keep: 
     start = kspace / scale
     times = jnp.round(jnp.linspace(1, 0, steps + 1)[:, None] * columns_missing(order)).astype(jnp.int32)
 
-    def fill(kspace: Array, pair: tuple[Array, Array]):
+    def fill(kspace: Array, pair: tuple[Array, Array]) -> Any:
         t, s = pair
         found = _to_kspace(predict(_to_image(kspace), t))
         kspace = jnp.where(_kept(order, s) & ~_kept(order, t), found, kspace)

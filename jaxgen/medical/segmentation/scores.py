@@ -1,6 +1,7 @@
 """Everything that is measured of segmentations: overlap, surfaces, calibration, uncertainty, agreement with raters."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -55,7 +56,7 @@ def score_masks(masks: Sequence[np.ndarray], truths: Sequence[np.ndarray], *, sp
     sizes = sum(int(a.sum() + b.sum()) for a, b in pairs)
     diagonals = [image_diagonal(b.shape, spacing=spacing) for _, b in pairs]
 
-    def distance(metric) -> float:
+    def distance(metric: Callable[..., Any]) -> float:
         return _mean_distance([metric(a[None], b[None], spacing=spacing)[0] for a, b in pairs], diagonals)
 
     return {
