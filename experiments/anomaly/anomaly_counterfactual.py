@@ -77,37 +77,15 @@ EXPERIMENT = anomaly.experiment(
     config=AnomalyCounterfactualConfig,
     presets={
         "smoke": {"levels": (0.2,), "scales": (2.0, 4.0), "classifier_scales": (10.0,)},
-        "small": {
-            "classifier_steps": 8000,
-            "classifier_rate": 3e-3,
-            "classifier_batches": 4,
-            "classifier_power": 3.0,
-            "classifier_patch": 2,
-            "steps": 1500,
-            "lesions": 50,
-            "chosen_on": 50,
-            "sampler_steps": 10,
-        },
-        "full": {
-            "channels": (64, 128, 192, 256),
-            "blocks": 2,
-            "attention": (1, 2, 3),
-            "head_width": 64,
-            "dropout": 0.1,
-            "drop_label": 0.35,
-            "classifier_channels": (32, 64, 64, 128),
-            "classifier_steps": 20_000,
-            "classifier_rate": 1e-4,
-            "noise": "white",
-            "highest": 1.0,
-            "levels": (0.75,),
-            "sampler_steps": 75,
-            "classifier_scales": (100.0,),
-            "scales": (3.0,),
-            "steps": 50_000,
-            "batch_size": 64,
-            "weight_decay": 0.01,
-        },
+        "small": {"classifier_steps": 8000, "classifier_rate": 3e-3, "classifier_batches": 4}
+        | {"classifier_power": 3.0, "classifier_patch": 2, "lesions": 50, "chosen_on": 50}
+        | {"sampler_steps": 10}
+        | {"steps": 1500},
+        "full": {"channels": (64, 128, 192, 256), "blocks": 2, "attention": (1, 2, 3), "head_width": 64}
+        | {"dropout": 0.1, "drop_label": 0.35, "classifier_channels": (32, 64, 64, 128)}
+        | {"classifier_steps": 20_000, "classifier_rate": 1e-4, "noise": "white", "highest": 1.0}
+        | {"levels": (0.75,), "sampler_steps": 75, "classifier_scales": (100.0,), "scales": (3.0,)}
+        | {"steps": 50_000, "batch_size": 64, "weight_decay": 0.01},
     },
     stages=[noisy_classifier.STAGE, anomaly.stage("diffusion", model)],
     evaluate=evaluate,

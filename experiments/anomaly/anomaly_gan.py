@@ -99,30 +99,13 @@ EXPERIMENT = anomaly.experiment(
     config=AnomalyGANConfig,
     presets={
         "smoke": {"encoder_steps": 2, "widths": (8, 4), "latent": 4, "chunk": 8},
-        "small": {
-            "steps": 2500,
-            "batch_size": 16,
-            "learning_rate": 5e-4,
-            "warmup_steps": 100,
-            "gradient_clip": 0.0,
-            "optimizer": "adam",
-            "vae_steps": 500,
-        },
-        "full": {
-            "widths": (512, 512, 256, 128, 64),
-            "latent": 128,
-            "loss": "wasserstein",
-            "penalty": 10.0,
-            "critic_steps": 5,
-            "channels": (64, 128, 256, 512),
-            "steps": 100_000,
-            "encoder_steps": 50_000,
-            "batch_size": 64,
-            "gradient_clip": 0.0,
-            "optimizer": "adam",
-            "ema_decay": 0.999,
-            "vae_steps": 67_200,
-        },
+        "small": {"vae_steps": 500}
+        | {"steps": 2500, "batch_size": 16, "learning_rate": 5e-4, "warmup_steps": 100}
+        | {"gradient_clip": 0.0, "optimizer": "adam"},
+        "full": {"widths": (512, 512, 256, 128, 64), "latent": 128, "loss": "wasserstein", "penalty": 10.0}
+        | {"critic_steps": 5, "channels": (64, 128, 256, 512), "encoder_steps": 50_000, "vae_steps": 67_200}
+        | {"steps": 100_000, "batch_size": 64, "gradient_clip": 0.0, "optimizer": "adam"}
+        | {"ema_decay": 0.999},
     },
     stages=[StageSpec("gan", build_gan), anomaly.stage("encoder", invert, steps="encoder_steps", groups=("encoder",))],
     evaluate=evaluate,

@@ -101,27 +101,12 @@ EXPERIMENT = anomaly.experiment(
     config=AnomalyLatentConfig,
     presets={
         "smoke": {"autoencoder_channels": (8, 8), "autoencoder_steps": 4, "times": 2},
-        "small": {
-            "prediction": "noise",
-            "channels": (32, 64),
-            "steps": 2000,
-            "batch_size": 16,
-            "lesions": 100,
-            "reference_steps": 0,
-        },
-        "full": {
-            "size": 192,
-            "autoencoder_channels": (64, 128, 256, 256),
-            "autoencoder_steps": 200_000,
-            "channels": (128, 256, 256),
-            "blocks": 2,
-            "attention": (1, 2),
-            "head_width": 64,
-            "times": 50,
-            "sampler_steps": 500,
-            "steps": 300_000,
-            "batch_size": 64,
-        },
+        "small": {"prediction": "noise", "channels": (32, 64), "lesions": 100, "reference_steps": 0}
+        | {"steps": 2000, "batch_size": 16},
+        "full": {"size": 192, "autoencoder_channels": (64, 128, 256, 256), "autoencoder_steps": 200_000}
+        | {"channels": (128, 256, 256), "blocks": 2, "attention": (1, 2), "head_width": 64, "times": 50}
+        | {"sampler_steps": 500}
+        | {"steps": 300_000, "batch_size": 64},
     },
     stages=latent.stages(anomaly.prepare),
     evaluate=evaluate,

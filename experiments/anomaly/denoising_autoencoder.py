@@ -104,19 +104,10 @@ EXPERIMENT = anomaly.experiment(
     config=DenoisingConfig,
     presets={
         "smoke": {"steps": 6, "cells": 4, "samples": 16, "chunk": 16, "checkpoint_every": 3},
-        "full": {
-            "size": 128,
-            "channels": (64, 128, 256, 512),
-            "blocks": 2,
-            "cells": 16,
-            "steps": 67_200,
-            "schedule": "cosine",
-            "weight_decay": 1e-5,
-            "mirror": False,
-            "ema_decay": 0.999,
-            "samples": 2000,
-            "checkpoint_every": 2000,
-        },
+        "full": {"size": 128, "channels": (64, 128, 256, 512), "blocks": 2, "cells": 16, "mirror": False}
+        | {"samples": 2000}
+        | {"steps": 67_200, "schedule": "cosine", "weight_decay": 1e-5, "ema_decay": 0.999}
+        | {"checkpoint_every": 2000},
     },
     load=load,
     measure=functools.partial(data.measure, headroom=0.0),

@@ -108,26 +108,13 @@ EXPERIMENT = generation.experiment(
     data="phantom brains at 32 pixels, computed; or your images",
     config=NormalizingFlowConfig,
     presets={
-        "small": {
-            "size": 32,
-            "couplings": 4,
-            "width": 32,
-            "steps": 1500,
-            "batch_size": 32,
-            "warmup_steps": 200,
-            "samples": 128,
-        },
+        "small": {"size": 32, "couplings": 4, "width": 32, "samples": 128}
+        | {"steps": 1500, "batch_size": 32, "warmup_steps": 200},
         "smoke": {"levels": 1, "couplings": 2, "width": 8, "likelihood_images": 8, "likelihood_draws": 1},
-        "full": {
-            **GLOW_64,
-            "steps": 500_000,
-            "batch_size": 64,
-            "warmup_steps": 10_000,
-            "schedule": "constant",
-            "optimizer": "adam",
-            "likelihood_images": 10_000,
-            "precision": "float32",
-        },
+        "full": GLOW_64
+        | {"likelihood_images": 10_000}
+        | {"steps": 500_000, "batch_size": 64, "warmup_steps": 10_000, "schedule": "constant"}
+        | {"optimizer": "adam", "precision": "float32"},
     },
     load=lambda config: images.load_labelled(config) if config.conditional else images.load_images(config),
     stages=(images.stage("flow", model),),

@@ -116,16 +116,10 @@ EXPERIMENT = points.experiment(
     presets={
         "smoke": {"flow_steps": 10, "widths": (16,), "solver": "midpoint", "solver_steps": 2, "tolerance": 1e-3},
         "small": {**DEFAULTS, "points": 50_000, "test_points": 5000, "steps": 2000, "learning_rate": 3e-3},
-        "full": {
-            **DEFAULTS,
-            "points": 10**6,
-            "test_points": 50_000,
-            "widths": (256, 256, 256),
-            "solver_steps": 16,
-            "steps": 20_000,
-            "flow_steps": 100_000,
-            "batch_size": 1024,
-        },
+        "full": DEFAULTS
+        | {"points": 10**6, "test_points": 50_000, "widths": (256, 256, 256), "solver_steps": 16}
+        | {"flow_steps": 100_000}
+        | {"steps": 20_000, "batch_size": 1024},
     },
     stages=(
         images.stage("cnf", by_likelihood, prepare=None),

@@ -71,29 +71,13 @@ EXPERIMENT = comparison.experiment(
     config=CTConfig,
     presets={
         "smoke": {"data": "ct_phantom/16", "views": (4, 6), "metal_views": 6},
-        "small": {
-            "rotate": 10.0,
-            "zoom": 0.1,
-            "shift": 0.05,
-            "sampler_steps": 40,
-            "cases": 8,
-            "tuning": 8,
-            "repeats": 16,
-            "tv_steps": 200,
-            "steps": 3000,
-            "chunk": 8,
-        },
-        "full": {
-            **posterior.SONG_2022,
-            "size": 320,
-            "channels": (32, 32, 64, 64, 64, 64, 64),
-            "attention": (4,),
-            "methods": ("projection", "ddnm", "diffpir", "dps"),
-            "views": (10, 20, 23, 50),
-            "metal_views": 320,
-            "snr": 0.246,
-            "tv_steps": 200,
-        },
+        "small": {"rotate": 10.0, "zoom": 0.1, "shift": 0.05, "sampler_steps": 40, "cases": 8, "tuning": 8}
+        | {"repeats": 16, "tv_steps": 200, "chunk": 8}
+        | {"steps": 3000},
+        "full": posterior.SONG_2022
+        | {"size": 320, "channels": (32, 32, 64, 64, 64, 64, 64), "attention": (4,)}
+        | {"methods": ("projection", "ddnm", "diffpir", "dps"), "views": (10, 20, 23, 50)}
+        | {"metal_views": 320, "snr": 0.246, "tv_steps": 200},
     },
     load=ct.load,
     measure=ct.measure,

@@ -87,25 +87,11 @@ EXPERIMENT = comparison.experiment(
     presets={
         "smoke": {"steps": 6, "checkpoint_every": 3, "channels": (8, 12), "attention": (1,)},
         "small": {"chunk": 32},
-        "full": {
-            "size": 320,
-            "channels": (64, 128, 256, 512),
-            "blocks": 2,
-            "attention": (3,),
-            "patch": 1,
-            "accelerations": (8,),
-            "phase": 0.0,
-            "steps": 700_000,
-            "batch_size": 6,
-            "learning_rate": 2e-5,
-            "schedule": "constant",
-            "optimizer": "adam",
-            "ema_decay": 0.9995,
-            "mirror": False,
-            "tv_iterations": 300,
-            "test_images": 500,
-            "chunk": 8,
-        },
+        "full": {"size": 320, "channels": (64, 128, 256, 512), "blocks": 2, "attention": (3,), "patch": 1}
+        | {"accelerations": (8,), "phase": 0.0, "mirror": False, "tv_iterations": 300, "test_images": 500}
+        | {"chunk": 8}
+        | {"steps": 700_000, "batch_size": 6, "learning_rate": 2e-5, "schedule": "constant"}
+        | {"optimizer": "adam", "ema_decay": 0.9995},
     },
     stages=(images.stage("restorer", model, prepare=columns.prepare),),
     evaluate=evaluate,

@@ -84,15 +84,9 @@ EXPERIMENT = comparison.experiment(
     presets={
         "smoke": {"methods": ("ddnm",)},
         "small": {"chunk": 16},
-        "full": {
-            **posterior.SONG_2022,
-            "size": 240,
-            "channels": (32, 32, 64, 64, 64),
-            "attention": (3,),
-            "mask": "equispaced",
-            "methods": ("score_mri", "ddnm", "diffpir", "dps"),
-            "snr": 0.517,
-        },
+        "full": posterior.SONG_2022
+        | {"size": 240, "channels": (32, 32, 64, 64, 64), "attention": (3,), "mask": "equispaced"}
+        | {"methods": ("score_mri", "ddnm", "diffpir", "dps"), "snr": 0.517},
     },
     measure=mri.measure,
     stages=(posterior.prior_stage(mri.prepare),),
