@@ -7,7 +7,6 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.data import Subset
@@ -17,7 +16,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Preview, Run, StageSpec
 from jaxgen.figures import segmentation as figures
 from jaxgen.medical.segmentation.cases import Case, of_maps
-from jaxgen.medical.segmentation.uncertainty import agreeing_probability, summarise
+from jaxgen.medical.segmentation.uncertainty import described
 from jaxgen.tasks import presets
 from jaxgen.tasks.segmentation.data import (
     BASELINE,
@@ -36,26 +35,11 @@ __all__ = ["Comparison", "Ensemble", "SegmentationConfig", "experiment", "prepar
 
 PREVIEWED = 4
 """Images that ``--evaluate-every`` segments."""
-SMALL: presets.Changes = {
-    "steps": 800,
-    "batch_size": 8,
-    "learning_rate": 2e-3,
-    "warmup_steps": 50,
-    "ema_decay": 0.99,
-    "checkpoint_every": 100,
-    "log_every": 10,
-}
-SMOKE: presets.Changes = {
-    **presets.SMOKE,
-    "batch_size": 2,
-    "checkpoint_every": 2,
-    "size": 64,
-    "test_images": 4,
-    "chunk": 4,
-    "members": 3,
-    "channels": (8,),
-    "baseline_channels": (8, 14),
-}
+TRAINING = {"steps": 800, "batch_size": 8, "learning_rate": 2e-3, "warmup_steps": 50, "ema_decay": 0.99}
+SMALL: presets.Changes = {**TRAINING, "checkpoint_every": 100, "log_every": 10}
+WIDTHS = {"channels": (8,), "baseline_channels": (8, 14)}
+EVALUATED = {"size": 64, "test_images": 4, "chunk": 4, "members": 3}
+SMOKE: presets.Changes = {**presets.SMOKE, **WIDTHS, **EVALUATED, "batch_size": 2, "checkpoint_every": 2}
 FULL: presets.Changes = {**presets.FULL, "precision": "bfloat16"}
 
 
@@ -139,13 +123,6 @@ def applied(run: Run, method: Ensemble) -> Callable[[Key, Image], dict[str, np.n
         if channels != known:
             raise UserError(f"the run was trained on {known} channels, this image has {channels}")
         (maps,) = segmenter.maps(key, [segmenter.scale(image.array)], chunk=4)
-        summary = summarise(jnp.asarray(maps), threshold=segmenter.threshold)
-        probability = np.asarray(agreeing_probability(summary))
-        return {
-            "mask": np.asarray(summary.mask),
-            "probability": probability,
-            "uncertainty": probability * (1 - probability),
-            "distance": np.asarray((summary.mean - segmenter.threshold) * run.config.truncation),
-        }
+        return described(maps, segmenter.threshold, run.config.truncation)
 
     return segment
