@@ -28,7 +28,7 @@ from jaxgen.tasks.segmentation.data import (
     prepare_tiles,
     unet_options,
 )
-from jaxgen.tasks.segmentation.evaluation import Comparison, Ensemble, Segmenter
+from jaxgen.tasks.segmentation.evaluation import Comparison, Ensemble, cases_of, scaled, segmenter
 from jaxgen.types import Key
 
 __all__ = ["Comparison", "Ensemble", "SegmentationConfig", "experiment", "prepare_tiles", "unet_options"]
@@ -92,21 +92,20 @@ def experiment(
 
 def preview(run: Run, method: Ensemble) -> Preview:
     """A few validation images while the method trains, and the Dice of both methods on them."""
-    segmenter, source = Segmenter(run, method), run.splits.validation
-    few = Subset(source, range(min(len(source), PREVIEWED)))
-    cases = segmenter.cases(few, run.key)
+    source = run.splits.validation
+    cases = cases_of(run, method, Subset(source, range(min(len(source), PREVIEWED))))
     dice = {f"{name}/dice": float(np.mean([case.dice[name] for case in cases])) for name in cases[0].predictions}
     return Preview(dice, figures.members(cases, range(len(cases)), method.name, raters=run.splits.rater_names))
 
 
 def sampled(run: Run, method: Ensemble, n: int) -> Evaluation:
     """What ``jaxgen sample`` leaves: ensembles of n test images, from the first on and over again."""
-    segmenter, test = Segmenter(run, method), run.splits.test
+    whole, test = segmenter(run, method), run.splits.test
     chosen = [i % len(test) for i in range(n)]
-    images = [segmenter.scale(test[i]["image"]) for i in chosen]
-    arrays = {f"distance_{i}": maps for i, maps in enumerate(segmenter.maps(run.key, images))}
+    images = [scaled(run, test[i]["image"]) for i in chosen]
+    arrays = {f"distance_{i}": maps for i, maps in enumerate(whole.maps(run.key, images))}
     cases = [
-        Case.of(str(test.names[i]), image, masks_of(test[i]), {method.name: of_maps(maps, segmenter.threshold)})
+        Case.of(str(test.names[i]), image, masks_of(test[i]), {method.name: of_maps(maps, whole.threshold)})
         for i, image, maps in zip(chosen, images, arrays.values(), strict=True)
     ]
     drawn = {"samples": figures.members(cases, range(min(n, 8)), method.name, raters=run.splits.rater_names)}
@@ -116,13 +115,13 @@ def sampled(run: Run, method: Ensemble, n: int) -> Evaluation:
 
 def applied(run: Run, method: Ensemble) -> Callable[[Key, Image], dict[str, np.ndarray]]:
     """What ``jaxgen apply`` finds in an image: mask, probability, uncertainty, and the mean distance in pixels."""
-    segmenter = Segmenter(run, method)
+    whole = segmenter(run, method)._replace(chunk=4)
 
     def segment(key: Key, image: Image) -> dict[str, np.ndarray]:
         known, channels = run.facts.image_channels, image.array.shape[-1]
         if channels != known:
             raise UserError(f"the run was trained on {known} channels, this image has {channels}")
-        (maps,) = segmenter.maps(key, [segmenter.scale(image.array)], chunk=4)
-        return described(maps, segmenter.threshold, run.config.truncation)
+        (maps,) = whole.maps(key, [scaled(run, image.array)])
+        return described(maps, whole.threshold, run.config.truncation)
 
     return segment
