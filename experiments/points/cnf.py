@@ -16,7 +16,6 @@ import jax
 import numpy as np
 
 from jaxgen.app.cli import run_module
-from jaxgen.chunks import in_chunks
 from jaxgen.config import option
 from jaxgen.couplings import COUPLINGS
 from jaxgen.data.planar import planar_set
@@ -78,18 +77,16 @@ def evaluate(run: Run) -> Evaluation:
     flow, n = compiled_velocity(velocity(run.config).apply, grid, run.config.tolerance), len(fresh)
     score = functools.partial(points.score, known, fresh, gap="excess")
     sets = {"fresh points": fresh, "gaussian": run.facts.gaussian.draw(n, run.config.seed)}
-    metrics: dict[str, Any] = {"gaussian": score(run.facts.gaussian.log_prob(fresh), sets["gaussian"])}
+    metrics: dict[str, Any] = {"gaussian": score(run.facts.gaussian.log_prob, sets["gaussian"])}
     densities, ways = {}, {}
     for name, stage in METHODS.items():
         params = run.params[stage]["net"]
-        density = functools.partial(flow.log_prob, params)
-        densities[name] = lambda x, density=density: in_chunks(density, len(x), n, x)
         drawn, cost = flow.draw(params, jax.random.normal(run.key, (n, 2)))
         way = flow.trajectory(params, jax.random.normal(run.key, (1000, 2)))
+        densities[name] = functools.partial(flow.log_prob, params)
         sets[name], ways[name] = np.asarray(drawn), np.asarray(way)
-        metrics[name] = score(densities[name](fresh), sets[name])
-        straight = float(straightness(way, grid).mean())
-        metrics[name] |= {"straightness": straight, "evaluations": int(cost["evaluations"])}
+        metrics[name] = score(densities[name], sets[name]) | {"evaluations": int(cost["evaluations"])}
+        metrics[name]["straightness"] = float(straightness(way, grid).mean())
     gaps = ", ".join(f"{name} {found['excess']:.3f}" for name, found in metrics.items())
     metrics["entropy"] = known.entropy(250)
     headline = f"Nats above the entropy of {run.config.data} ({metrics['entropy']:.3f}): {gaps}."

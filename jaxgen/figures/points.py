@@ -8,8 +8,9 @@ from matplotlib.figure import Figure as Canvas
 
 from jaxgen.data.planar import PlanarSet
 from jaxgen.figures.figure import Figure
+from jaxgen.types import Array
 
-LogDensity = Callable[[np.ndarray], np.ndarray]
+LogDensity = Callable[[np.ndarray], np.ndarray | Array]
 SHOWN, CELLS, WAYS = 4000, 120, 150
 """Points of a set, cells along one side of a density, and trajectories that are shown at most."""
 
@@ -60,6 +61,6 @@ def _densities(
     mesh = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
     top = float(np.exp(known.log_prob(mesh)).max())
     for name, log_prob in fields.items():
-        panel, picture = next(axes), np.exp(log_prob(mesh)).reshape(CELLS, CELLS)
+        panel, picture = next(axes), np.exp(np.asarray(log_prob(mesh))).reshape(CELLS, CELLS)
         panel.imshow(picture, origin="lower", extent=bounds * 2, cmap="magma", vmin=0, vmax=top)
         panel.set(title=name, xticks=[], yticks=[])

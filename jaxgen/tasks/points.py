@@ -14,7 +14,7 @@ from jaxgen.data import ArraySource, Source, Splits
 from jaxgen.data.planar import PLANAR, PlanarSet, planar_set
 from jaxgen.experiment import Evaluation, Experiment, Metric, Run, StageSpec
 from jaxgen.facts import Facts
-from jaxgen.figures.points import panels
+from jaxgen.figures.points import LogDensity, panels
 from jaxgen.metrics.energy import energy_distance
 from jaxgen.metrics.likelihood import divergence_from
 from jaxgen.tasks import presets
@@ -80,14 +80,14 @@ def measure_points(config: RunConfig, splits: Splits) -> PointFacts:
 
 
 def score(
-    known: PlanarSet, x: np.ndarray, log_prob: np.ndarray, drawn: np.ndarray | None = None, *, gap: str = "gap"
+    known: PlanarSet, x: np.ndarray, density: LogDensity, drawn: np.ndarray | None = None, *, gap: str = "gap"
 ) -> dict[str, float]:
     """How likely fresh points are under a model, compared with their own distribution.
 
     Args:
         known: the distribution p of the points.
         x: fresh points ``[n, 2]``.
-        log_prob: ``log q(x) [n]`` in nats.
+        density: ``log q(x) [n]`` in nats, under the model.
         drawn: points ``[m, 2]`` drawn from the model, or None.
         gap: the metric's name.
 
@@ -95,9 +95,9 @@ def score(
         ``nats``, the mean negative log-likelihood, `gap` (`jaxgen.metrics.likelihood.divergence_from`) and
         ``{gap}_error``, its standard error; with `drawn` ``energy_distance`` too, squared and unbiased.
     """
+    log_prob = np.asarray(density(x), np.float64)
     divergence = divergence_from(known.log_prob(x), log_prob)
-    nats = -np.asarray(log_prob, np.float64).mean()
-    found = {"nats": float(nats), gap: divergence.value, f"{gap}_error": divergence.standard_error}
+    found = {"nats": float(-log_prob.mean()), gap: divergence.value, f"{gap}_error": divergence.standard_error}
     if drawn is not None:
         found["energy_distance"] = float(energy_distance(jnp.asarray(drawn), jnp.asarray(x)))
     return found
