@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxgen.baselines import Gaussian
 from jaxgen.config import RunConfig, option
 from jaxgen.data import ArraySource, Source, Splits
 from jaxgen.data.planar import PLANAR, PlanarSet, planar_set
-from jaxgen.experiment import Evaluation, Experiment, Metric, Run, StageSpec
+from jaxgen.experiment import Evaluation, Experiment, Metric, Run
 from jaxgen.facts import Facts
 from jaxgen.figures.points import LogDensity, panels
 from jaxgen.metrics.energy import energy_distance
@@ -118,28 +118,19 @@ make = functools.partial(presets.make, small=SMALL, smoke=SMOKE, full=FULL)
 
 def experiment(
     *,
-    name: str,
-    summary: str,
-    data: str,
     config: type[PointsConfig],
     presets: Mapping[str, presets.Changes],
-    stages: Sequence[StageSpec],
-    evaluate: Callable[[Run], Evaluation],
     draw: Callable[[Run, Key, int], np.ndarray],
-    **others: Any,
+    **fields: Any,
 ) -> Experiment:
     """An experiment on points in the plane, compared with a fitted Gaussian.
 
     Args:
-        name: the name of the file.
-        summary: one line for ``jaxgen list``.
-        data: one line on the data it trains on by default.
         config: the class of the configuration.
         presets: what each preset changes (`jaxgen.tasks.presets.make`).
-        stages: the stages.
-        evaluate: ``evaluate(run)``.
         draw: ``draw(run, key, n) -> points [n, 2]``, for ``jaxgen sample``.
-        **others: fields of `Experiment` that differ from those of every experiment on points.
+        **fields: of `Experiment`: ``name``, ``summary``, ``data``, ``stages``, ``evaluate``, and those that differ from
+            those of every experiment on points.
     """
 
     def sample(run: Run, n: int) -> Evaluation:
@@ -147,14 +138,5 @@ def experiment(
         shown = panels(planar_set(run.config.data), "Points drawn from the model.", sets={"samples": points})
         return Evaluation({"points": n}, {"samples": shown}, f"{n} points", arrays={"points": points})
 
-    fields: dict[str, Any] = {"load": load_points, "measure": measure_points, "facts": PointFacts, "sample": sample}
-    return Experiment(
-        name=name,
-        summary=summary,
-        data=data,
-        presets=make(config, presets),
-        stages=stages,
-        evaluate=evaluate,
-        baseline="gaussian",
-        **fields | others,
-    )
+    shared: dict[str, Any] = {"load": load_points, "measure": measure_points, "facts": PointFacts, "sample": sample}
+    return Experiment(presets=make(config, presets), baseline="gaussian", **shared | fields)

@@ -48,28 +48,23 @@ make = functools.partial(presets.make, small=SMALL, smoke=SMOKE, full=FULL)
 
 def experiment(
     *,
-    name: str,
-    summary: str,
-    data: str,
     config: type[SegmentationConfig],
     presets: Mapping[str, presets.Changes],
     stages: Sequence[StageSpec],
     method: Callable[[Run], Ensemble],
-    **others: Any,
+    **fields: Any,
 ) -> Experiment:
     """An experiment that segments; the deterministic U-Net is its first stage.
 
     Args:
-        name: the name of the file.
-        summary: one line for ``jaxgen list``.
-        data: one line on the data it trains on by default.
         config: the class of the configuration.
         presets: what each preset changes (`jaxgen.tasks.presets.make`).
         stages: the stages of the method.
         method: ``method(run)``, how the trained method draws.
-        **others: fields of `Experiment` that differ from those of every segmentation, such as ``evaluate``.
+        **fields: of `Experiment`: ``name``, ``summary``, ``data``, and those that differ from those of every
+            segmentation, such as ``evaluate``.
     """
-    fields: dict[str, Any] = {
+    shared: dict[str, Any] = {
         "load": load_masks,
         "measure": measure_masks,
         "facts": SegmentationFacts,
@@ -79,15 +74,8 @@ def experiment(
         "sample": lambda run, n: sampled(run, method(run), n),
         "apply": lambda run: applied(run, method(run)),
     }
-    return Experiment(
-        name=name,
-        summary=summary,
-        data=data,
-        presets=make(config, presets),
-        stages=(BASELINE, *stages),
-        baseline=BASELINE.name,
-        **fields | others,
-    )
+    made = make(config, presets)
+    return Experiment(presets=made, stages=(BASELINE, *stages), baseline=BASELINE.name, **shared | fields)
 
 
 def preview(run: Run, method: Ensemble) -> Preview:
