@@ -7,10 +7,11 @@ and their JSON form all come from the dataclass, so there is one place to read a
 import argparse
 import dataclasses
 import difflib
+import inspect
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NoReturn, TypeVar
 
 from jaxgen.errors import UserError
@@ -33,7 +34,7 @@ def option(
     gt: float | None = None,
     le: float | None = None,
     lt: float | None = None,
-    choices: Sequence[Any] | Mapping[Any, Any] | None = None,
+    choices: Collection[Any] | None = None,
     group: str = "",
     formerly: str = "",
 ) -> Any:
@@ -46,7 +47,8 @@ def option(
         gt: the value must be greater than this.
         le: the value must be at most this.
         lt: the value must be less than this.
-        choices: the allowed values, or a registry whose keys they are; an annotation ``Literal[...]`` says the same.
+        choices: the allowed values (of each entry of a tuple), or a table whose keys they are; an annotation
+            ``Literal[...]`` says the same.
         group: the heading under which ``--help`` lists the flag.
         formerly: the field's name in the version before: its flag still works, and runs of before still open.
 
@@ -70,7 +72,7 @@ def option(
         metadata={
             "help": help,
             "bounds": {name: bound for name, bound in bounds.items() if bound is not None},
-            "choices": choices if choices is None or isinstance(choices, Mapping) else tuple(choices),
+            "choices": choices,  # a registry is looked at when a value is checked, so that it may grow
             "group": group,
             "formerly": formerly,
         },
@@ -95,7 +97,7 @@ class RunConfig:
     seed: int = option(
         0, "seed of every random number: initial weights, order of examples, samples", ge=0, lt=2**32, group="data"
     )
-    batch_size: int = option(16, "examples a step, over all devices together", ge=1, group="data")
+    batch_size: int = option(16, "examples per step, over all devices together", ge=1, group="data")
     workers: int = option(0, "threads that decode images ahead of training (0: none)", ge=0, le=256, group="data")
 
     steps: int = option(1000, "training steps of each stage", ge=1, group="training")
@@ -117,6 +119,14 @@ class RunConfig:
     checkpoint_every: int = option(500, "steps between checkpoints", ge=1, group="saving")
     keep_checkpoints: int = option(2, "newest checkpoints to keep in each stage", ge=1, group="saving")
     log_every: int = option(20, "steps between lines of the log", ge=1, group="saving")
+    evaluate_every: int = option(
+        0,
+        "steps between evaluations while training (0: none), each with the averaged parameters so far: metrics and "
+        "a figure of samples in the log, TensorBoard and the page; unless the experiment has its own short preview, "
+        "those of its first method, in its last stage, and each costs as much as the evaluation at the end",
+        ge=0,
+        group="saving",
+    )
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -241,7 +251,7 @@ class Parser(argparse.ArgumentParser):
         jaxgen.errors.UserError: unknown flag --stepz; did you mean '--steps'? (see x --help)
     """
 
-    def __init__(self, **kwargs: Any):
+    def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", _HelpFormatter)
         super().__init__(allow_abbrev=False, **kwargs)
 
@@ -272,19 +282,20 @@ class Parser(argparse.ArgumentParser):
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str):
+    def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=32, width=110)
 
 
 def add_options(parser: argparse.ArgumentParser, config: RunConfig, title: str = "experiment") -> None:
     """Add every field of a configuration to a parser as a flag; the help shows the values of `config` as defaults.
 
-    Flags that are not given leave nothing in the parsed namespace, so that `override` knows what was asked for.
+    Flags that are not given leave nothing in the parsed namespace, so that `override` knows what was asked for. Those
+    that the experiment's own module defines come first, then those of its task, then those of every run.
 
     Args:
         parser: the parser to extend.
         config: the configuration (a preset) that the flags change.
-        title: the heading for fields that have no group of their own.
+        title: the heading of the experiment's own flags.
 
     Example:
         >>> parser = Parser(prog="x")
@@ -294,28 +305,44 @@ def add_options(parser: argparse.ArgumentParser, config: RunConfig, title: str =
     """
     hints = typing.get_type_hints(type(config))
     groups: dict[str, Any] = {}
-    fields = sorted(dataclasses.fields(config), key=lambda field: bool(field.metadata.get("group")))
-    for field in fields:
-        heading = field.metadata.get("group") or title
+    for heading, field in _in_order(config, title):
         group = groups.get(heading) or groups.setdefault(heading, parser.add_argument_group(heading))
-        text = field.metadata.get("help", "").replace("%", "%%")
-        default = _show(getattr(config, field.name)).replace("%", "%%")
-        text += f" [{_allowed(field, hints[field.name])}default: {default}]"
+        hint, text = hints[field.name], field.metadata.get("help", "")
+        text += f" [{_allowed(field, hint)}default: {_show(getattr(config, field.name))}]"
+        kind: dict[str, Any] = {"action": _OnOff} if hint is bool else {"type": _reader(hint, flag(field.name))}
         if old := field.metadata.get("formerly"):  # without help and default, argparse lists nothing of it
-            former = parser.add_argument_group()
-            kind = {"action": _OnOff} if hints[field.name] is bool else {"type": _reader(hints[field.name], flag(old))}
-            former.add_argument(flag(old), dest=field.name, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **kind)
-        if hints[field.name] is bool:
-            group.add_argument(flag(field.name), dest=field.name, action=_OnOff, default=argparse.SUPPRESS, help=text)
-            continue
+            former = {"action": _OnOff} if hint is bool else {"type": _reader(hint, flag(old))}
+            parser.add_argument_group().add_argument(
+                flag(old), dest=field.name, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **former
+            )
+        if hint is not bool:
+            kind["metavar"] = _metavar(hint, field.metadata.get("choices"))
         group.add_argument(
-            flag(field.name),
-            dest=field.name,
-            default=argparse.SUPPRESS,
-            type=_reader(hints[field.name], flag(field.name)),
-            metavar=_metavar(hints[field.name]),
-            help=text,
+            flag(field.name), dest=field.name, default=argparse.SUPPRESS, help=text.replace("%", "%%"), **kind
         )
+
+
+def _in_order(config: RunConfig, title: str) -> list[tuple[str, dataclasses.Field[Any]]]:
+    """The fields under their headings: the experiment's own first, then those of its task, then those of every run."""
+    kind = type(config)
+    found = []
+    for field in dataclasses.fields(config):
+        owner = next(one for one in kind.__mro__ if field.name in inspect.get_annotations(one))
+        group = field.metadata.get("group", "")
+        if owner is not RunConfig and owner.__module__ == kind.__module__:
+            found.append((0, f"{title}: {group}" if group else title, field))
+        elif owner is not RunConfig and group not in _SHARED:
+            found.append((1, group or "task", field))
+        else:
+            found.append((2 + _SHARED.index(group) if group in _SHARED else 1, group or "run", field))
+    headings = {heading: rank for rank, heading, _ in reversed(found)}
+    places = {heading: i for i, heading in enumerate(dict.fromkeys(heading for _, heading, _ in found))}
+    found.sort(key=lambda entry: (headings[entry[1]], places[entry[1]], entry[0]))
+    return [(heading, field) for _, heading, field in found]
+
+
+_SHARED = ("data", "training", "speed", "saving")
+"""The headings of what every run can be told, in the order of ``--help``."""
 
 
 def override(config: C, given: argparse.Namespace) -> C:
@@ -336,7 +363,7 @@ def override(config: C, given: argparse.Namespace) -> C:
 
 
 class _OnOff(argparse.BooleanOptionalAction):
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         text = kwargs.get("help")
         super().__init__(*args, **kwargs)
         self.help = text  # BooleanOptionalAction of Python 3.11 appends the default once more
@@ -385,14 +412,14 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
     raise UserError(f"{name} must be {_describe(hint)}, got {value!r}")
 
 
-def _check_range(value: Any, field: dataclasses.Field, name: str) -> None:
+def _check_range(value: Any, field: dataclasses.Field[Any], name: str) -> None:
     choices = field.metadata.get("choices")
     bounds = field.metadata.get("bounds", {})
     for entry in value if isinstance(value, tuple) else (value,):
         if entry is None:
             continue
         if choices is not None and entry not in choices:
-            raise UserError(_not_a_choice(name, entry, list(choices)))
+            raise UserError(_not_a_choice(name, entry, choices))
         for key, words, holds in _BOUNDS:
             if key in bounds and not holds(entry, bounds[key]):
                 raise UserError(f"{name} must be {words} {bounds[key]}, got {entry}")
@@ -465,21 +492,33 @@ def _describe(hint: Any) -> str:
     return " or ".join(parts)
 
 
-def _metavar(hint: Any) -> str:
+def _metavar(hint: Any, choices: Collection[Any] | None = None) -> str:
     kind = _options(hint)[0]
+    several = typing.get_origin(kind) is tuple
+    if several and typing.get_origin(inner := typing.get_args(kind)[0]) is Literal:
+        choices = typing.get_args(inner)
     if typing.get_origin(kind) is Literal:
-        return "{" + ",".join(map(str, typing.get_args(kind))) + "}"
-    if typing.get_origin(kind) is tuple:
+        choices = typing.get_args(kind)
+    if choices:
+        return "{" + ",".join(map(str, choices)) + "}" + ",..." * several
+    if several:
         return "N,N,..." if typing.get_args(kind)[0] is int else "X,X,..."
     return {int: "N", float: "X", str: "TEXT"}.get(kind, "VALUE")
 
 
-def _allowed(field: dataclasses.Field, hint: Any) -> str:
+_NARROW = 8
+"""An upper bound up to this is worth a word in ``--help``; a lower bound is, beside it or if it is not 0 or 1."""
+
+
+def _allowed(field: dataclasses.Field[Any], hint: Any) -> str:
     bounds = field.metadata.get("bounds", {})
+    narrow = any(bounds.get(key, math.inf) <= _NARROW for key in ("le", "lt"))
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    parts = [f"{signs[key]} {bounds[key]}" for key, _, _ in _BOUNDS if key in bounds]
-    if field.metadata.get("choices"):
-        parts.append("one of " + ", ".join(map(str, field.metadata["choices"])))
+    parts = [
+        f"{signs[key]} {bounds[key]}"
+        for key, _, _ in _BOUNDS
+        if key in bounds and (narrow or (key in ("ge", "gt") and bounds[key] not in (0, 1)))
+    ]
     if type(None) in _options(hint):
         parts.append("or none")
     return "; ".join([*parts, ""]).lstrip() if parts else ""

@@ -13,28 +13,16 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure as MatplotlibFigure
 
 from jaxgen import discovery
 from jaxgen.config import RunConfig, nearest
 from jaxgen.discovery import names
 from jaxgen.errors import UserError
 from jaxgen.facts import Facts
+from jaxgen.figures.figure import Figure
 
 EVALUATE, SAMPLE, APPLY = 1, 2, 3
 """What is folded into the run's seed for the random numbers of each command."""
-
-
-class Figure(NamedTuple):
-    """A figure with the sentence that explains it.
-
-    Attributes:
-        figure: a ``matplotlib.figure.Figure`` (made without pyplot, so that nothing needs closing).
-        caption: what to see in it, in a sentence or two.
-    """
-
-    figure: MatplotlibFigure
-    caption: str
 
 
 class Metric(NamedTuple):
@@ -100,6 +88,18 @@ class Evaluation(NamedTuple):
     images: Sequence[str] = ()
 
 
+class Preview(NamedTuple):
+    """What ``--evaluate-every`` shows of a run that trains.
+
+    Attributes:
+        metrics: the metrics that matter most, by name; a curve of each is in the page.
+        images: a figure, or samples ``[n, *spatial, c]`` in [-1, 1]; None for none.
+    """
+
+    metrics: Mapping[str, float] = {}
+    images: Figure | np.ndarray | None = None
+
+
 class Reader(NamedTuple):
     """How ``jaxgen apply`` reads a file of measurements rather than of an image.
 
@@ -157,6 +157,10 @@ class Experiment(NamedTuple):
         sample_flags: the flags of ``jaxgen sample`` that it takes ("label", "guidance", "sampler", "steps"), and the
             field of the configuration that each replaces; None where `sample` takes a keyword of that name, of which
             ``label`` is numbers of classes ``[n]``.
+        preview: ``preview(run) -> Preview``, what ``--evaluate-every`` shows; ``run.params`` holds the stages trained
+            so far and the averaged parameters so far of the one that trains, the last of them. None where there is
+            nothing to show yet. Without a `preview` it shows the first figure and the first method of `evaluate`, while
+            the last stage trains.
     """
 
     name: str
@@ -175,6 +179,7 @@ class Experiment(NamedTuple):
     baseline: str = ""
     examples: Callable[[Run], Any] | None = None
     sample_flags: Mapping[str, str | None] = {}
+    preview: Callable[[Run], Preview | None] | None = None
 
 
 def key_of(config: RunConfig, purpose: int) -> jax.Array:

@@ -1,7 +1,15 @@
-"""What all tests share: the CPU, compiled programs kept between runs of the tests, and a toy experiment."""
+"""What all tests share: the CPU, compiled programs kept between runs of the tests, memory, and a toy experiment.
+
+Programs are kept in the user's cache folder, as those of `jaxgen` itself: a file there is found by what was compiled,
+with which JAX and for which processor, so that workers and later runs share it.
+"""
 
 import contextlib
+import ctypes
+import gc
 import os
+import resource
+import sys
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -15,6 +23,68 @@ from jaxgen.app import caching
 
 caching.enable()
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+TABLE = "tests/experiments/test_all.py"
+"""Its tests go to workers by experiment, those of every other file together."""
+
+
+def pytest_xdist_make_scheduler(config, log):
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid.partition("[")[2] if TABLE in nodeid and "[" in nodeid else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
+
+
+@pytest.fixture(scope="session")
+def drop_programs():
+    """A function that forgets what was compiled and gives its memory back to the system."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+
+    def drop():
+        jax.clear_caches()
+        gc.collect()
+        if trim is not None:  # of glibc, which keeps what is freed; there are other C libraries
+            trim(0)
+
+    return drop
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_a_module_are_dropped(drop_programs):
+    """Otherwise a worker ends with gigabytes of programs that no test needs any more."""
+    yield
+    drop_programs()
+
+
+def gigabytes():
+    """The most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["gigabytes"] = gigabytes()
+
+
+MOST = {}
+"""Gigabytes, by worker."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    if "gigabytes" in getattr(node, "workeroutput", {}):
+        MOST[node.gateway.id] = node.workeroutput["gigabytes"]
+
+
+def pytest_terminal_summary(terminalreporter):
+    most = MOST or {"this process": gigabytes()}
+    said = ", ".join(f"{name} {value:.1f} GB" for name, value in sorted(most.items()))
+    terminalreporter.write_line(f"most memory held: {said}")
 
 
 @pytest.fixture(scope="session")

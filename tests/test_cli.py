@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jaxgen.app import cli, runner, runs
+from jaxgen.app import cli, opening, runs
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 
@@ -423,7 +423,7 @@ def test_a_folder_called_like_an_experiment_does_not_hide_it(command, copied, tm
     code, out, _ = command("run", f"./{name}")
     assert code == 0
     assert f"{name} is finished" in out
-    assert runner.resume(runs.RunFolder(Path(name))).startswith(f"jaxgen run ./{name}")
+    assert opening.resume(runs.RunFolder(Path(name))).startswith(f"jaxgen run ./{name}")
 
 
 @pytest.mark.parametrize("odd", ["\u202egnp", "\x1b[2J", "\u2066x\u2069", "\x07", "\u200b"])

@@ -149,3 +149,67 @@ def test_help_lists_every_flag_with_the_defaults_of_the_preset():
     assert "default: 5,6" in text
     assert "10% by default" in text
     assert text.index("toy:") < text.index("training:")
+
+
+TABLE = {"euler": 1, "heun": 2, "ddim": 3}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfTask(cfg.RunConfig):
+    size: int = cfg.option(64, "pixels", ge=1, group="data")
+    drop: float = cfg.option(0.1, "share dropped", ge=0, lt=1, group="network")
+    least: int = cfg.option(8, "images", ge=4, group="evaluation")
+
+
+OfTask.__module__ = "jaxgen.tasks.some"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfRecipe(OfTask):
+    sampler: str = cfg.option("euler", "how", choices=TABLE, group="sampling")
+    samplers: tuple[str, ...] = cfg.option(("euler", "heun"), "several", choices=TABLE)
+    evaluations: tuple[int, ...] = cfg.option((4,), "how many", ge=1, le=10_000)
+
+
+def helped():
+    parser = cfg.Parser(prog="x")
+    cfg.add_options(parser, OfRecipe(), title="recipe")
+    return parser, parser.format_help()
+
+
+def test_help_begins_with_the_own_flags_then_those_of_the_task_then_those_of_every_run():
+    _, text = helped()
+    own, task = ["sampler", "samplers", "evaluations"], ["drop", "least"]
+    shared = ["data", "seed", "size", "steps", "learning_rate", "precision", "devices", "checkpoint_every"]
+    places = [text.index(f"  {cfg.flag(name)} ") for name in (*own, *task, *shared)]
+    assert places == sorted(places)
+    heads = [line[:-1] for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert heads == [
+        "options", "recipe: sampling", "recipe", "network", "evaluation", "data", "training", "speed", "saving"
+    ]  # fmt: skip
+
+
+def test_help_names_the_keys_of_a_table_and_only_narrow_bounds():
+    _, text = helped()
+    assert "--sampler {euler,heun,ddim}" in text
+    assert "--samplers {euler,heun,ddim},..." in text
+    assert "one of euler" not in text
+    assert "--evaluations N,N,...         how many [default: 4]" in text
+    assert "share dropped [>= 0; < 1; default: 0.1]" in text
+    assert "images [>= 4; default: 8]" in text
+    assert "training steps of each stage [default: 1000]" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--sampler", "heum"], "--sampler must be one of euler, heun, ddim, got 'heum'; did you mean 'heun'?"),
+        (["--samplers", "euler,dim"], "--samplers must be one of euler, heun, ddim, got 'dim'; did you mean 'ddim'?"),
+    ],
+)
+def test_a_key_that_a_table_lacks_names_the_nearest(words, message):
+    parser, _ = helped()
+    with pytest.raises(UserError) as caught:
+        cfg.override(OfRecipe(), parser.parse(words))
+    assert str(caught.value) == message
+    assert cfg.override(OfRecipe(), parser.parse(["--samplers", "ddim"])).samplers == ("ddim",)

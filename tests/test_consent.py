@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jaxgen import consent
-from jaxgen.app import runner
+from jaxgen.app import opening
 from jaxgen.app.cli import main
 from jaxgen.data import load
 from jaxgen.errors import UserError
@@ -94,18 +94,18 @@ def test_an_experiment_is_a_built_in_name_whatever_was_agreed_to(stranger, tmp_p
     places = {"FILE": str(tmp_path / "theirs.py"), "FOLDER": str(tmp_path)}
     change(stranger, **{k: places.get(v, v) if isinstance(v, str) else v for k, v in entries.items()})
     with consent.given(code=trust), pytest.raises(UserError, match=words) as error:
-        runner.open_config(stranger)
+        opening.open_config(stranger)
     assert "config.json" in str(error.value)
     assert not (tmp_path / "mark").exists()
 
 
 def test_what_a_program_agrees_to_ends_with_the_block(stranger, tmp_path):
     with pytest.raises(UserError, match="would be executed"):
-        runner.open_config(stranger)
+        opening.open_config(stranger)
     with consent.given(code=True):
-        assert runner.open_config(stranger)[1].name == "toy"
+        assert opening.open_config(stranger)[1].name == "toy"
     with pytest.raises(UserError, match="would be executed"):
-        runner.open_trained(stranger)
+        opening.open_trained(stranger)
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_data_that_the_user_typed_are_downloaded_and_no_other(stranger, toy_file
 def test_a_program_that_opens_a_run_downloads_nothing_and_its_own_data_it_may(stranger, downloads):
     change(stranger, config={**json.loads((stranger / "config.json").read_text())["config"], "data": "mnist"})
     with consent.given(code=True):
-        _, experiment, _, config = runner.open_config(stranger)
+        _, experiment, _, config = opening.open_config(stranger)
         with pytest.raises(UserError, match="not on this disk"):
             experiment.load(config)
     assert "network" not in downloads

@@ -10,10 +10,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jaxgen.app import runner
+from jaxgen.app import opening
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
-from jaxgen.experiment import chosen_number
+from jaxgen.experiment import Run, chosen_number
 
 DEEP = "[" * 100_000
 CONSTANTS = [
@@ -141,7 +141,7 @@ def test_captions_of_another_shape(copied, capsys, text):
 
 
 def test_a_setting_that_is_no_number():
-    known = {"chosen": {"a": {"level": "high", "scale": 2}, "b": 3.0}}
+    known = Run(None, None, chosen={"a": {"level": "high", "scale": 2}, "b": 3.0})
     assert chosen_number(known, "a", "scale", default=1) == 2
     assert chosen_number(known, "c", "scale", default=1) == 1
     assert chosen_number(known, "a", "other", default=0.5) == 0.5
@@ -183,7 +183,7 @@ def test_a_damaged_last_checkpoint_says_why_the_run_is_behind(commands, copied, 
 
 def test_an_unfinished_run_of_before_need_not_say_which_training_images_it_has(tmp_path):
     now = {"value_range": [[0.0], [255.0]], "home": "28 examples, 8a7d91bc"}
-    runner._as_measured(tmp_path / "constants.json", {"value_range": [[0.0], [255.0]]}, now)
+    opening.refuse_other_facts(tmp_path / "constants.json", {"value_range": [[0.0], [255.0]]}, now)
     for saved in ({}, {"home": now["home"]}, {**now, "home": "35 examples, 00000000"}, {"value_range": [[0.0], [1.0]]}):
         with pytest.raises(UserError, match=r"constants\.json"):
-            runner._as_measured(tmp_path / "constants.json", saved, now)
+            opening.refuse_other_facts(tmp_path / "constants.json", saved, now)

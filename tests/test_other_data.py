@@ -15,16 +15,22 @@ from experiments.anomaly import anomaly_diffusion, denoising_autoencoder
 from experiments.generation import gan, vae
 from experiments.segmentation import flow_sdf
 from jaxgen import experiment as experiments
-from jaxgen.app import other_data, runner
+from jaxgen.app import evaluating, opening, other_data
 from jaxgen.app.cli import main
+from jaxgen.app.opening import Opened
 from jaxgen.data import Everything, load
 from jaxgen.errors import UserError
-from jaxgen.tasks import autoencoding as reconstruction
-from jaxgen.tasks.anomaly import evaluation as judging
-from jaxgen.tasks.old import likelihood as dequantised
-from jaxgen.tasks.old import sample_quality as fidelity
+from jaxgen.experiment import Run
+from jaxgen.facts import Facts
+from jaxgen.tasks import autoencoding, generation, likelihood
+from jaxgen.tasks.anomaly import evaluation
 
 RNG = np.random.default_rng(0)
+
+
+def facts(**known):
+    """What other data are compared with; fields that a test does not need are left out."""
+    return SimpleNamespace(**known)
 
 
 def save(path, n, *, channels=None, seed=0, low=0, high=255, dtype=np.uint8, size=16, **more):
@@ -111,7 +117,7 @@ def test_every_experiment_keeps_its_own_data_beside_all_of_the_others(name, tmp_
     other = save(tmp_path / "other.npz", 9, seed=1, masks=masks(9, range(0, 9, 2)), **swapped)
     config = dataclasses.replace(experiment.presets["smoke"], data=home)
     own = experiment.load(config)
-    known = {"value_range": [[0.0], [255.0]], "classes": list(own.label_names)}
+    known = facts(value_range=[[0.0], [255.0]], classes=own.label_names)
     used, splits, where = other_data.load_for_evaluation(experiment, config, config, known, other)
     assert where == "home"
     assert used.data == other
@@ -130,24 +136,23 @@ def test_limits_on_test_images_do_not_hold_for_other_data(tmp_path):
 
     def of(experiment, **changes):
         config = dataclasses.replace(experiment.presets["smoke"], data=home, **changes)
-        return other_data.load_for_evaluation(experiment, config, config, known, other)
+        config, splits, _ = other_data.load_for_evaluation(experiment, config, config, known, other)
+        return Run(config, experiment.facts.from_json(known), splits=splits)
 
-    class Judge:
-        def features(self, x):
-            return x.reshape(len(x), -1)
-
-    config, splits, _ = of(gan.EXPERIMENT, samples=8)
-    real = fidelity.Real(config, known, splits, Judge())
+    run = of(gan.EXPERIMENT, samples=8)
+    real = generation.RealImages(run, lambda x: x.reshape(len(x), -1))
     assert real.count == len(real.held_out) == 33
-    assert len(real.train) == len(splits.train)
+    assert len(real.train) == len(run.splits.train)
     whole = np.load(other)["images"]
     np.testing.assert_allclose(real.held_out[..., 0], whole / 127.5 - 1, atol=1e-5)
-    config, splits, _ = of(vae.EXPERIMENT, likelihood_images=2, samples=8)
-    assert len(reconstruction.held_images(config, known, splits).test) == 33
+    run = of(vae.EXPERIMENT, likelihood_images=2, samples=8)
+    brightness = lambda x: x.mean((1, 2))  # noqa: E731
+    grey = lambda z: jax.numpy.zeros((len(z), 16, 16, 1))  # noqa: E731
+    assert len(autoencoding.Reconstructions(run, "vae", brightness, grey).test) == 33
     key = jax.random.key(0)
-    assert len(dequantised.test_images(config, known, splits, key, 2)) == 33
-    at_home = dataclasses.replace(config, data=home)
-    assert len(dequantised.test_images(at_home, known, splits, key, 2)) == 2
+    assert len(likelihood.dequantised_test_images(run, key, 2)) == 33
+    at_home = run._replace(config=dataclasses.replace(run.config, data=home))
+    assert len(likelihood.dequantised_test_images(at_home, key, 2)) == 2
 
 
 # Baselines and settings
@@ -156,12 +161,12 @@ def test_limits_on_test_images_do_not_hold_for_other_data(tmp_path):
 def test_anomaly_baselines_are_fitted_at_home_and_all_lesions_of_the_other_data_count(tmp_path):
     home = save(tmp_path / "home.npz", 60, masks=masks(60, range(0, 60, 2)))
     other = save(tmp_path / "other.npz", 100, seed=1, masks=masks(100, range(0, 100, 2)))
-    config = dataclasses.replace(anomaly_diffusion.SMOKE, data=home)
+    config = dataclasses.replace(anomaly_diffusion.EXPERIMENT.presets["smoke"], data=home)
     experiment = anomaly_diffusion.EXPERIMENT
     known = experiment.measure(config, experiment.load(config))
-    own = judging.bench(config, known, experiment.load(config))
+    own = evaluation.make_bench(Run(config, known, splits=experiment.load(config)))
     used, splits, _ = other_data.load_for_evaluation(experiment, config, config, known, other)
-    bench = judging.bench(used, known, splits)
+    bench = evaluation.make_bench(Run(used, known, splits=splits))
     np.testing.assert_array_equal(bench.train, own.train)
     np.testing.assert_array_equal(bench.validation, own.validation)
     np.testing.assert_array_equal(bench.chosen_on[0], own.chosen_on[0])
@@ -175,11 +180,11 @@ def test_illnesses_that_home_does_not_know_are_ill(tmp_path, names):
     classes = np.array(["glioma", "notumor"])
     home = save(tmp_path / "home.npz", 40, labels=np.arange(40) % 2, label_names=classes)
     other = save(tmp_path / "other.npz", 20, seed=1, labels=np.arange(20) % 2, label_names=np.array(names))
-    config = dataclasses.replace(anomaly_diffusion.SMOKE, data=home)
+    config = dataclasses.replace(anomaly_diffusion.EXPERIMENT.presets["smoke"], data=home)
     experiment = anomaly_diffusion.EXPERIMENT
     known = experiment.measure(config, experiment.load(config))
     used, splits, _ = other_data.load_for_evaluation(experiment, config, config, known, other)
-    ill = judging.bench(used, known, splits).ill[1]
+    ill = evaluation.make_bench(Run(used, known, splits=splits)).ill[1]
     assert ill.sum() == sum(name != "notumor" for name in names) * 10
 
 
@@ -190,7 +195,7 @@ def test_patients_of_the_other_hospital_are_all_tested(tmp_path):
             volume, lesion = RNG.uniform(1, 9, (16, 16, 20)), np.zeros((16, 16, 20), np.uint8)
             lesion[4:8, 4:8, :5] = 1
             np.savez(tmp_path / place / f"{i}.npz", volume=volume.astype(np.float32), lesion=lesion)
-    config = dataclasses.replace(anomaly_diffusion.SMOKE, data=str(tmp_path / "home"))
+    config = dataclasses.replace(anomaly_diffusion.EXPERIMENT.presets["smoke"], data=str(tmp_path / "home"))
     known = {"value_range": [[0.0], [10.0]], "channels": 1, "classes": []}
     other = str(tmp_path / "other")
     _, splits, _ = other_data.load_for_evaluation(anomaly_diffusion.EXPERIMENT, config, config, known, other)
@@ -205,7 +210,7 @@ def test_phantoms_stay_prepared_beside_files(tmp_path):
     own = experiment.load(config)
     known = experiment.measure(config, own)
     used, splits, _ = other_data.load_for_evaluation(experiment, config, config, known, other)
-    bench = judging.bench(used, known, splits)
+    bench = evaluation.make_bench(Run(used, known, splits=splits))
     np.testing.assert_array_equal(bench.train, own.train.arrays["image"])
     assert len(bench.lesions["lesions"][0]) == 9
 
@@ -221,11 +226,16 @@ def test_the_line_of_an_evaluation_says_which_part_it_is(monkeypatch, tmp_path):
     plain = load("ct_phantom/16")
     for origin, words in (("computed", "its test set"), ("a.npz", "all of them"), ("a folder", "all of them")):
         splits = plain._replace(origin=origin)
-        trained = (SimpleNamespace(path=tmp_path), gan.EXPERIMENT, gan.SMOKE, {}, {})
-        monkeypatch.setattr(runner, "open_trained", lambda path, trained=trained: trained)
-        monkeypatch.setattr(other_data, "load_for_evaluation", lambda *a, s=splits: (gan.SMOKE, s, "home"))
-        with pytest.raises((UserError, KeyError)):
-            runner.evaluate(tmp_path, "other", tmp_path / "out", said.append)
+        config = gan.EXPERIMENT.presets["smoke"]
+
+        def fails(run):
+            raise UserError("no")
+
+        opened = Opened(SimpleNamespace(path=tmp_path), gan.EXPERIMENT._replace(evaluate=fails), Run(config, Facts()))
+        monkeypatch.setattr(evaluating, "open_trained", lambda path, opened=opened: opened)
+        monkeypatch.setattr(other_data, "load_for_evaluation", lambda *a, s=splits, c=config: (c, s, "home"))
+        with pytest.raises(UserError, match="no"):
+            evaluating.evaluate(tmp_path, "other", tmp_path / "out", said.append)
         assert said[-1] == f"evaluating 512 images of ct_phantom, {words}"
 
 
@@ -235,7 +245,7 @@ def test_the_line_of_an_evaluation_says_which_part_it_is(monkeypatch, tmp_path):
 def refusal(home, other, experiment=denoising_autoencoder.EXPERIMENT, **constants):
     config = dataclasses.replace(experiment.presets["smoke"], data=home)
     with pytest.raises(UserError) as caught:
-        other_data.load_for_evaluation(experiment, config, config, constants, other)
+        other_data.load_for_evaluation(experiment, config, config, facts(**constants), other)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -281,8 +291,8 @@ def test_values_of_another_kind_are_refused(tmp_path, value_range, low, high, dt
 @pytest.mark.parametrize("high", [60, 200, 1000])
 def test_darker_and_brighter_images_are_no_other_kind(tmp_path, high):
     home, other = save(tmp_path / "home.npz", 9), save(tmp_path / "o.npz", 9, high=high, dtype=np.uint16)
-    config = dataclasses.replace(denoising_autoencoder.SMOKE, data=home)
-    known = {"value_range": [[0.0], [255.0]]}
+    config = dataclasses.replace(denoising_autoencoder.EXPERIMENT.presets["smoke"], data=home)
+    known = facts(value_range=[[0.0], [255.0]])
     experiment = denoising_autoencoder.EXPERIMENT
     assert len(other_data.load_for_evaluation(experiment, config, config, known, other)[1].test) == 9
 
@@ -304,20 +314,22 @@ def test_home_data_that_are_gone_are_asked_for(tmp_path):
 def test_too_few_images_for_a_set_are_one_line(tmp_path, n):
     home, other = save(tmp_path / "home.npz", 30), save(tmp_path / "other.npz", n)
     known = {"value_range": [[0.0], [255.0]], "channels": 1, "classes": []}
-    config = dataclasses.replace(gan.SMOKE, data=home)
+    config = dataclasses.replace(gan.EXPERIMENT.presets["smoke"], data=home)
     used, splits, _ = other_data.load_for_evaluation(gan.EXPERIMENT, config, config, known, other)
     with pytest.raises(UserError, match="1 image is too few" if n == 1 else "3 images are too few"):
-        fidelity.Real(used, known, splits, None)
+        generation.RealImages(Run(used, gan.EXPERIMENT.facts.from_json(known), splits=splits), lambda x: x)
 
 
 def test_other_data_without_a_lesion_are_one_line(tmp_path):
     home = save(tmp_path / "home.npz", 30, masks=masks(30, range(0, 30, 2)))
     other = save(tmp_path / "other.npz", 3, masks=masks(3, range(3)))
-    known = {"value_range": [[0.0], [255.0]], "channels": 1, "classes": []}
-    config = dataclasses.replace(anomaly_diffusion.SMOKE, data=home)
+    known = anomaly_diffusion.EXPERIMENT.facts.from_json(
+        {"value_range": [[0.0], [255.0]], "channels": 1, "classes": []}
+    )
+    config = dataclasses.replace(anomaly_diffusion.EXPERIMENT.presets["smoke"], data=home)
     used, splits, _ = other_data.load_for_evaluation(anomaly_diffusion.EXPERIMENT, config, config, known, other)
     with pytest.raises(UserError, match="none of its test images has a lesion"):
-        judging.bench(used, known, splits)
+        evaluation.make_bench(Run(used, known, splits=splits))
 
 
 # The command
@@ -369,8 +381,9 @@ def test_a_failed_evaluation_leaves_no_folder(copied, tmp_path, capsys, monkeypa
     def fails(*arguments):
         raise UserError("no")
 
-    found = runner.open_trained(copied)
-    monkeypatch.setattr(runner, "open_trained", lambda path: (found[0], found[1]._replace(evaluate=fails), *found[2:]))
+    found = opening.open_trained(copied)
+    failing = found._replace(experiment=found.experiment._replace(evaluate=fails))
+    monkeypatch.setattr(evaluating, "open_trained", lambda path: failing)
     for out in ([], ["--out", str(tmp_path / "deep" / "out")]):
         assert main(["eval", str(copied), *out]) == 2
     assert not (copied / "evaluations").exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxgen.app import report, runs
+from jaxgen.app import comparison_page, report, runs, tables
 from jaxgen.app.charts import line_chart
 from jaxgen.app.cli import main
 
@@ -148,7 +148,7 @@ def test_a_broken_number_or_figure_does_not_break_the_page(copied):
 
 
 def test_the_best_is_marked_in_the_direction_that_is_better():
-    said = report.table(
+    said = tables.table(
         {"a": {"dice": 0.9, "hausdorff95": 3.0, "auroc": 0.5}, "b": {"dice": 0.8, "hausdorff95": 2.0, "auroc": 0.5}}
     )
     dice, hausdorff, auroc = said.splitlines()[1:]
@@ -206,9 +206,9 @@ def test_a_smoke_run_says_at_the_top_that_it_only_shows_that_the_parts_work(copi
     words = "this only shows that the parts work"
     assert words in before_results(report.page(runs.open_run(copied)))
     assert words not in report.page(runs.open_run(other))
-    both = before_results(report.compare([runs.open_run(copied), runs.open_run(other)]))
+    both = before_results(comparison_page.compare([runs.open_run(copied), runs.open_run(other)]))
     assert f"{copied.name}: {words}" in both
-    assert words not in report.compare([runs.open_run(other)])
+    assert words not in comparison_page.compare([runs.open_run(other)])
     assert main(["run", str(copied)]) == 0
     assert "only shows that the parts work" in capsys.readouterr().out
 
@@ -260,7 +260,7 @@ def test_a_page_holds_figures_of_the_run_alone(copied, tmp_path, name):
     name = str(secret.with_suffix("")) if name == "SECRET" else name
     set_json(copied / "figures" / "captions.json", figures=[{"name": name, "caption": "x"}])
     folder = runs.open_run(copied)
-    for text in (report.page(folder), report.compare([folder, folder])):
+    for text in (report.page(folder), comparison_page.compare([folder, folder])):
         parsed(text)
         assert base64.b64encode(b"VICTIM").decode() not in text
         assert "<img" not in text
@@ -344,7 +344,7 @@ def test_characters_that_hide_others_are_escaped(copied):
     with (copied / "log.jsonl").open("a") as log:
         log.write(json.dumps({"stage": odd, "step": 1, odd: 1.0, "warning": odd}) + "\n")
     folder = runs.open_run(copied)
-    for text in (report.page(folder), report.compare([folder, folder])):
+    for text in (report.page(folder), comparison_page.compare([folder, folder])):
         assert not [letter for letter in text if unicodedata.category(letter) in ("Cc", "Cf", "Cs") and letter != "\n"]
         assert "\\u202e" in text
         parsed(text)
@@ -366,7 +366,7 @@ def test_a_page_names_no_path_of_this_machine(copied, other, tmp_path, monkeypat
     with (run / "log.jsonl").open("a") as log:
         log.write(json.dumps({"stage": "s", "step": 1, "warning": f"{tmp_path}/x/y.png: it is dark"}) + "\n")
     folder = runs.open_run(run)
-    for text in (report.page(folder), report.compare([folder, runs.open_run(other)])):
+    for text in (report.page(folder), comparison_page.compare([folder, runs.open_run(other)])):
         for private in (str(tmp_path), str(home), "jane", str(Path(__file__).parent)):
             assert private not in text
         assert "https://a.org/b" in text
@@ -375,11 +375,11 @@ def test_a_page_names_no_path_of_this_machine(copied, other, tmp_path, monkeypat
 
 
 def test_environment_and_data_hold_no_path_of_this_machine(monkeypatch, tmp_path):
-    from jaxgen.app import runner
+    from jaxgen.app import provenance
 
     argv = [f"{tmp_path}/bin/jaxgen", "run", f"{tmp_path}/my exp.py", f"--data={tmp_path}/scans", "../../jane/x", "~/y"]
     monkeypatch.setattr("sys.argv", argv)
-    said = json.dumps(runner.environment())
+    said = json.dumps(provenance.environment())
     assert str(tmp_path) not in said
     assert "jane" not in said
     assert "jaxgen run 'my exp.py' --data=scans x y" in said
@@ -389,9 +389,9 @@ def test_runs_of_one_name_are_told_apart_without_their_folders(copied, tmp_path)
     a, b = tmp_path / "a" / "try", tmp_path / "b" / "try"
     for path in (a, b):
         shutil.copytree(copied, path)
-    text = report.compare([runs.open_run(a), runs.open_run(b)])
+    text = comparison_page.compare([runs.open_run(a), runs.open_run(b)])
     assert "<b>1</b>a/try" in text
-    text = report.compare([runs.open_run(a), runs.open_run(a)])
+    text = comparison_page.compare([runs.open_run(a), runs.open_run(a)])
     assert "<b>1</b>try (1)" in text
     assert "<b>2</b>try (2)" in text
 
@@ -415,23 +415,23 @@ def test_a_best_value_is_marked_among_runs_on_the_same_data_alone(copied, other,
     metrics = json.loads((third / "metrics.json").read_text())
     metrics["logistic"]["accuracy"] = 0.999
     (third / "metrics.json").write_text(json.dumps(metrics))
-    text = report.compare([runs.open_run(path) for path in (copied, other, third)])
+    text = comparison_page.compare([runs.open_run(path) for path in (copied, other, third)])
     assert "<td class='best'><span>0.9900</span></td>" in text
     assert "<td>0.9990</td>" in text
     assert "not all on the same data" in text
-    text = report.compare([runs.open_run(path) for path in (copied, third)])
+    text = comparison_page.compare([runs.open_run(path) for path in (copied, third)])
     assert "class='best'" not in text
-    text = report.compare([runs.open_run(path) for path in (copied, other)])
+    text = comparison_page.compare([runs.open_run(path) for path in (copied, other)])
     assert "not all on the same data" not in text
 
 
 def test_other_pixels_under_the_same_names_are_other_data():
-    from jaxgen.app import runner
+    from jaxgen.app import provenance
     from jaxgen.data.source import ArraySource, Splits
 
     def about(value):
         parts = (ArraySource({"image": np.full((4, 3, 3, 1), value, np.uint8)}) for _ in range(3))
-        return runner._about_data(Splits(*parts, name="a", origin="file /home/jane/a.npz"))
+        return provenance.about_data(Splits(*parts, name="a", origin="file /home/jane/a.npz"))
 
     assert about(1) == about(1)
     assert about(1)["content"] != about(2)["content"]
@@ -441,7 +441,7 @@ def test_other_pixels_under_the_same_names_are_other_data():
 def test_runs_that_do_not_say_their_data_are_not_compared(copied, other):
     for path in (copied, other):
         (path / "data.json").unlink()
-    text = report.compare([runs.open_run(path) for path in (copied, other)])
+    text = comparison_page.compare([runs.open_run(path) for path in (copied, other)])
     assert "class='best'" not in text
 
 
@@ -456,7 +456,7 @@ MANY = {name: {f"metric_{k}": 0.123 * (i + k) for k in range(9)} for i, name in 
 def test_a_table_fits_the_terminal_and_loses_nothing(monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     for metrics in (MANY, {name: MANY[name] for name in METHODS[:4]}):
-        said = report.table(metrics)
+        said = tables.table(metrics)
         assert max(map(len, said.splitlines())) <= columns
         for name, values in metrics.items():
             for value in values.values() if isinstance(values, dict) else ():
@@ -467,12 +467,12 @@ def test_a_table_fits_the_terminal_and_loses_nothing(monkeypatch, columns):
 
 def test_a_table_that_fits_is_one_table(monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
-    assert len(report.table(MANY).splitlines()) == 11
+    assert len(tables.table(MANY).splitlines()) == 11
     monkeypatch.setenv("COLUMNS", "80")
-    assert report.table(MANY).count("\nmethod ") > 1
+    assert tables.table(MANY).count("\nmethod ") > 1
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here: the pages are not seen by a browser")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_shows_the_pages_whole(copied, other, tmp_path, width):
     out = tmp_path / "both.html"
@@ -490,7 +490,7 @@ def test_a_browser_shows_the_pages_whole(copied, other, tmp_path, width):
         assert said["title"]
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here: the pages are not seen by a browser")
 @pytest.mark.parametrize("width", [1280, 390, 320])
 def test_a_wide_table_fits_a_phone(copied, other, tmp_path, width):
     """Wider than the page it may be scrolled on a desk; on a phone it is a list."""
@@ -518,7 +518,7 @@ def test_no_page_shows_the_ids_of_test_patients(toy_run, tmp_path, patients, ima
     folder = runs.open_run(tmp_path / "run")
     assert "ID-7" not in report.page(folder, images=images)
     assert "patients" in report.page(folder, images=images)
-    assert "ID-7" not in report.compare([folder, folder], images=images)
+    assert "ID-7" not in comparison_page.compare([folder, folder], images=images)
 
 
 @pytest.mark.parametrize("images", [True, False])

@@ -8,17 +8,27 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from experiments.generation import conditional_gan, ddpm, flow_matching, guidance, normalizing_flow, vae
-from experiments.studies import sampler_speed
-from jaxgen.app import runner
+from jaxgen.app import sampling
 from jaxgen.app.cli import main
+from jaxgen.app.opening import Opened
 from jaxgen.app.runs import RunFolder
 from jaxgen.app.sample_files import plain_name, remove_samples, write_samples
 from jaxgen.app.sample_request import Request, apply_request, class_numbers
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation
+from jaxgen.experiment import Evaluation, Run, find
+from jaxgen.facts import Facts
 
-CLASSES = {"classes": ["dark", "bright", "no tumour, old"], "chosen": {}}
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Known(Facts):
+    classes: tuple[str, ...] = ("dark", "bright", "no tumour, old")
+
+    @property
+    def values(self):
+        return {"classes": list(self.classes)}
+
+
+CLASSES = Known().classes
 
 
 @pytest.mark.parametrize(
@@ -32,7 +42,7 @@ CLASSES = {"classes": ["dark", "bright", "no tumour, old"], "chosen": {}}
     ],
 )
 def test_classes_by_name_and_by_number(words, numbers):
-    assert class_numbers(words, CLASSES["classes"]) == numbers
+    assert class_numbers(words, CLASSES) == numbers
 
 
 def test_a_number_that_is_a_name_is_that_class():
@@ -51,48 +61,50 @@ def test_labels_of_a_run_without_classes_are_refused():
         class_numbers(["0"], [])
 
 
-def asked(experiment, n=4, **request):
-    return apply_request(Request(**request), experiment, experiment.presets["smoke"], CLASSES, n)
+def asked(name, n=4, **request):
+    experiment = find(name)
+    return apply_request(Request(**request), experiment, Run(experiment.presets["smoke"], Known()), n)
 
 
 def test_what_is_asked_for_reaches_the_configuration():
-    config, keywords = asked(ddpm.EXPERIMENT, sampler="heun", steps=7)
+    config, keywords = asked("ddpm", sampler="heun", steps=7)
     assert (config.sampler, config.sampler_steps, keywords) == ("heun", 7, {})
-    config, keywords = asked(guidance.EXPERIMENT, n=5, label=("bright,0",), guidance=2.5)
+    config, keywords = asked("guidance", n=5, label=("bright,0",), guidance=2.5)
     assert config.scales == (2.5,)
     assert keywords["label"].tolist() == [1, 0, 1, 0, 1]
-    config, _ = asked(sampler_speed.EXPERIMENT, sampler="ddim", steps=9)
+    config, _ = asked("sampler_speed", sampler="ddim", steps=9)
     assert (config.samplers, config.evaluations) == (("ddim",), (9,))
-    assert asked(ddpm.EXPERIMENT) == (ddpm.SMOKE, {})
+    assert asked("ddpm") == (find("ddpm").presets["smoke"], {})
 
 
 @pytest.mark.parametrize(
-    ("experiment", "request_", "words"),
+    ("name", "request_", "words"),
     [
         (
-            ddpm.EXPERIMENT,
+            "ddpm",
             {"guidance": 2.0},
             "--guidance: samples of ddpm have no such choice; they know --n, --seed",
         ),
-        (vae.EXPERIMENT, {"steps": 3}, "--steps: samples of vae"),
-        (conditional_gan.EXPERIMENT, {"sampler": "ddim"}, "they know --n, --seed, --label"),
-        (ddpm.EXPERIMENT, {"sampler": "ddimm"}, "did you mean 'ddim'"),
-        (ddpm.EXPERIMENT, {"steps": 20_000}, "--steps must be at most"),
-        (guidance.EXPERIMENT, {"guidance": -1.0}, "--guidance must be at least 0"),
-        (flow_matching.EXPERIMENT, {"sampler": "ddim"}, "--sampler must be one of euler"),
+        ("vae", {"steps": 3}, "--steps: samples of vae"),
+        ("conditional_gan", {"sampler": "ddim"}, "they know --n, --seed, --label"),
+        ("ddpm", {"sampler": "ddimm"}, "did you mean 'ddim'"),
+        ("ddpm", {"steps": 20_000}, "--steps must be at most"),
+        ("guidance", {"guidance": -1.0}, "--guidance must be at least 0"),
+        ("flow_matching", {"sampler": "ddim"}, "--sampler must be one of euler"),
     ],
 )
-def test_what_does_not_apply_is_one_line(experiment, request_, words):
+def test_what_does_not_apply_is_one_line(name, request_, words):
     with pytest.raises(UserError) as caught:
-        asked(experiment, **request_)
+        asked(name, **request_)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_an_unconditional_flow_takes_no_label():
-    config = dataclasses.replace(normalizing_flow.SMOKE, conditional=False)
+    experiment = find("normalizing_flow")
+    config = dataclasses.replace(experiment.presets["smoke"], conditional=False)
     with pytest.raises(UserError, match="--conditional"):
-        normalizing_flow.EXPERIMENT.sample(config, CLASSES, {}, None, None, 2, label=np.zeros(2, int))
+        experiment.sample(Run(config, Known()), 2, label=np.zeros(2, int))
 
 
 # Files
@@ -156,22 +168,22 @@ def test_a_label_is_never_a_path(text):
 def drawer(tmp_path, monkeypatch):
     """A run of the conditional GAN whose generator draws its labels; reading data is an error."""
 
-    def draws(config, constants, trained, splits, key, n, label=None):
+    def draws(run, n, label=None):
         import jax
 
         label = np.arange(n) % 3 if label is None else label
-        x = np.asarray(jax.random.uniform(key, (n, 4, 4, 1)))
-        arrays = {"images": x, "label": label, "label_names": np.array(constants["classes"])}
+        x = np.asarray(jax.random.uniform(run.key, (n, 4, 4, 1)))
+        arrays = {"images": x, "label": label, "label_names": np.array(run.facts.classes)}
         return Evaluation({"images": n}, {}, f"{n} images", arrays=arrays, images=("images",))
 
     def no_data(config):
         raise AssertionError("samples need no data")
 
-    experiment = conditional_gan.EXPERIMENT._replace(sample=draws, load=no_data)
+    experiment = find("conditional_gan")._replace(sample=draws, load=no_data)
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
-    opened = (folder, experiment, conditional_gan.gan.SMOKE, CLASSES, {})
-    monkeypatch.setattr(runner, "open_trained", lambda path: opened)
+    opened = Opened(folder, experiment, Run(experiment.presets["smoke"], Known()))
+    monkeypatch.setattr(sampling, "open_trained", lambda path: opened)
     return folder.path
 
 
@@ -182,7 +194,7 @@ def test_sample_writes_files_and_label_names(drawer, capsys):
     assert pictures == [f"sample_00{i}_{name}.png" for i, name in enumerate(["bright", "dark"] * 2)]
     held = np.load(out / "samples.npz")
     assert held["label"].tolist() == [1, 0, 1, 0]
-    assert held["label_names"].tolist() == CLASSES["classes"]
+    assert tuple(held["label_names"]) == CLASSES
     assert held["images"].dtype.kind == "f"
     assert main(["sample", str(drawer), "--n", "1"]) == 0
     assert [file.name for file in out.glob("*.png")] == ["sample_000_dark.png"]

@@ -37,7 +37,7 @@ class TwoMoonsConfig(RunConfig):
     points: int = option(4096, "training points", ge=64, le=10**7)
     spread: float = option(0.1, "standard deviation of the points round each moon", ge=0)
     widths: tuple[int, ...] = option((128, 128, 128), "hidden layers of the velocity network", ge=1)
-    coupling: str = option("independent", "how noise is paired with data", choices=tuple(COUPLINGS))
+    coupling: str = option("independent", "how noise is paired with data", choices=COUPLINGS)
     ode_steps: int = option(50, "Euler steps from noise to data", ge=1)
 
 

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from jaxgen import figures
 from jaxgen.app.cli import run_module
 from jaxgen.baselines import gaussian_images
 from jaxgen.experiment import Evaluation, Metric, Run, StageSpec
-from jaxgen.tasks import features, figures, gan, generation, images
+from jaxgen.tasks import features, gan, generation, images
 from jaxgen.train import Stage
 
 DESCRIBE = {"accuracy": Metric("Asked class", "higher", "share that the classifier takes for the asked class")}
@@ -60,7 +61,7 @@ def evaluate(run: Run) -> Evaluation:
         describe=DESCRIBE,
         figures={
             "samples": figures.rows(by_class(drawn, each, names), "Images drawn, a row per class."),
-            "beside": figures.rows(by_class(real.held_out, label, names), "Real test images, a row per class."),
+            "compared": figures.rows(by_class(real.held_out, label, names), "Real test images, a row per class."),
             "between": figures.rows(
                 dict(zip(names, between, strict=True)), "Between two latent vectors, a row per class."
             ),

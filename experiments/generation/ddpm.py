@@ -11,11 +11,12 @@ import dataclasses
 
 import numpy as np
 
+from jaxgen import figures
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Figure, Run
 from jaxgen.samplers.catalogue import SAMPLERS
-from jaxgen.tasks import diffusion, features, figures, generation, images, networks
+from jaxgen.tasks import diffusion, features, generation, images, networks
 from jaxgen.types import Key, Model
 
 
@@ -55,18 +56,7 @@ EXPERIMENT = generation.experiment(
     data="phantom brains, computed; or your images",
     config=DDPMConfig,
     presets={
-        "full": {
-            **networks.HO_256,
-            "path": "linear",
-            "prediction": "noise",
-            "sampler_steps": 1000,
-            "steps": 1_200_000,
-            "batch_size": 64,
-            "learning_rate": 2e-5,
-            "warmup_steps": 5000,
-            "schedule": "constant",
-            "optimizer": "adam",
-        },
+        "full": {**networks.HO_256, **networks.HO_TRAINING, "sampler_steps": 1000},
     },
     stages=(images.stage("ddpm", model),),
     evaluate=evaluate,

@@ -14,9 +14,10 @@ log shows the critic's accuracy and the coverage of the training images.
 import jax
 import numpy as np
 
+from jaxgen import figures
 from jaxgen.app.cli import run_module
 from jaxgen.experiment import Evaluation, Run, StageSpec
-from jaxgen.tasks import figures, gan, generation
+from jaxgen.tasks import gan, generation
 
 
 def evaluate(run: Run) -> Evaluation:

@@ -16,15 +16,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgen import draws
+from jaxgen import figures
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Figure, Metric, Run
-from jaxgen.samplers import grids, sample
+from jaxgen.figures import sampler_errors
+from jaxgen.metrics import sampler_error
+from jaxgen.samplers import grids
 from jaxgen.samplers.catalogue import SAMPLERS
-from jaxgen.tasks import diffusion, exact_mixture, features, figures, generation, images, networks
-from jaxgen.types import Array, Key, Model, Params
+from jaxgen.tasks import diffusion, features, generation, images, networks
+from jaxgen.types import Array, Key, Params
 
 Errors = dict[str, dict[int, float]]
 """``{sampler: {evaluations: error}}``."""
@@ -57,19 +59,13 @@ class SamplerSpeedConfig(diffusion.DiffusionConfig, features.FeatureConfig):
             raise UserError(f"--evaluations must rise, got {','.join(map(str, self.evaluations))}")
 
 
-def model(run: Run) -> Model:
-    return diffusion.make_model(run)
-
-
 def draw(run: Run, name: str, evaluations: int, key: Key, n: int) -> tuple[np.ndarray, float]:
     """Images ``[n, h, w, c]``, and the seconds they took once the program was compiled."""
     path, shape, chunk = diffusion.make_path(run.config), images.image_shape(run), run.config.chunk
     step, grid = SAMPLERS[name].step(path), GRIDS[run.config.grid](path, SAMPLERS[name].steps_within(evaluations))
 
     def drawn(params: Params, keys: Key) -> Array:
-        noise_keys, step_keys = draws.split(keys, 2)
-        start = diffusion.starting_noise(path, noise_keys, (len(keys), *shape))
-        return sample(step, diffusion.denoise_with(run, params), step_keys, start, grid)
+        return diffusion.from_noise(path, diffusion.denoise_with(run, params), step, grid, keys, shape)
 
     params, keys = run.params["ddpm"]["net"], jax.random.split(key, n)
     program = jax.jit(drawn).lower(params, keys[: min(chunk, n)]).compile()
@@ -78,10 +74,10 @@ def draw(run: Run, name: str, evaluations: int, key: Key, n: int) -> tuple[np.nd
     return found, time.perf_counter() - began
 
 
-def errors_on_mixture(config: SamplerSpeedConfig, key: Key) -> exact_mixture.Found:
-    return exact_mixture.evaluate_samplers(
+def errors_on_mixture(config: SamplerSpeedConfig, key: Key) -> sampler_error.Found:
+    return sampler_error.evaluate_samplers(
         diffusion.make_path(config),
-        exact_mixture.make_mixture(config.dimensions, config.parts, config.seed),
+        sampler_error.make_mixture(config.dimensions, config.parts, config.seed),
         GRIDS[config.grid],
         config.evaluations,
         key,
@@ -92,7 +88,7 @@ def errors_on_mixture(config: SamplerSpeedConfig, key: Key) -> exact_mixture.Fou
 
 def picks(title: str, errors: Errors, budget: int, floor: float = 0.0) -> dict[str, str]:
     """The best and the second at a number of evaluations, in words; below the floor they are tied."""
-    order = exact_mixture.ranking(errors, budget)
+    order = sampler_error.ranking(errors, budget)
     known = [name for name in order if np.isfinite(errors[name][budget])]
     words = [f"{name} {errors[name][budget]:.3g}" if name in known else f"{name} diverged" for name in order[:2]]
     equal = sum(errors[name][budget] <= floor for name in order)
@@ -123,13 +119,13 @@ def evaluate(run: Run) -> Evaluation:
     metrics: dict[str, Any] = {f"{b} evaluations": column(measures, b, found.law_floor) for b in config.evaluations}
     metrics |= {"law_floor": found.law_floor, "frechet_floor": held_out, "images": count}
     winners = {
-        budget: dict.fromkeys(exact_mixture.ranking(measures[title], budget)[0] for title in ("flow", "frechet"))
+        budget: dict.fromkeys(sampler_error.ranking(measures[title], budget)[0] for title in ("flow", "frechet"))
         for budget in config.evaluations
     }
     advice = "; ".join(f"{budget} evaluations: {' and '.join(names)}" for budget, names in winners.items())
     headline = f"Best on the mixture (nearest to the true flow) and on images (Frechet distance): {advice}."
     made = {
-        **exact_mixture.error_figures(found),
+        **sampler_errors.error_figures(found),
         **trained_figures(config, frechet, seconds, held_out),
         "samples": rows_of_samples(config, shown),
     }
@@ -160,7 +156,7 @@ def trained_figures(config: SamplerSpeedConfig, frechet: Errors, seconds: Errors
     notes = {name: [str(budget) for budget in frechet[name]] for name in frechet}
     return {
         "frechet_against_evaluations": figures.curves(
-            exact_mixture.finite_curves(frechet, list(frechet)),
+            sampler_errors.finite_curves(frechet, list(frechet)),
             "Images from the trained network: Frechet distance to the training images in features.",
             x="evaluations of the network",
             y="Frechet distance",
@@ -245,7 +241,7 @@ EXPERIMENT = generation.experiment(
             "chunk": 500,
         },
     },
-    stages=(images.stage("ddpm", model),),
+    stages=(images.stage("ddpm", diffusion.make_model),),
     evaluate=evaluate,
     draw=draw_by_first_sampler,
     caption="Images drawn by the first sampler, at the most evaluations.",

@@ -20,15 +20,15 @@ import jax
 import numpy as np
 from scipy.stats import t as student_t
 
-from jaxgen import baselines
+from jaxgen import baselines, figures
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import Splits
 from jaxgen.experiment import Evaluation, Figure, Metric, Run, StageSpec
-from jaxgen.tasks import families, figures, generation, images, likelihood
+from jaxgen.figures.trade_off import against, triangle
+from jaxgen.tasks import families, generation, images, likelihood
 from jaxgen.tasks.best import lowest
 from jaxgen.tasks.families import FAMILIES, Drawer
-from jaxgen.tasks.trilemma_figures import against, triangle
 from jaxgen.train import Stage
 from jaxgen.types import Key, Model
 

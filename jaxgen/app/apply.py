@@ -14,8 +14,10 @@ import numpy as np
 import PIL.Image
 from tqdm import tqdm
 
-from jaxgen.app import runner, runs
+from jaxgen.app import runs
 from jaxgen.app.inputs import find_all, find_inputs
+from jaxgen.app.opening import open_trained
+from jaxgen.app.outputs import Say, make_folder
 from jaxgen.data import readers
 from jaxgen.data.image import Image
 from jaxgen.data.nifti import axial_axis
@@ -39,7 +41,7 @@ def apply_run(
     overwrite: bool = False,
     dicom_seg: bool = False,
     seed: int | None = None,
-    say: runner.Say = print,
+    say: Say = print,
     quiet: bool = False,
 ) -> list[str]:
     """Apply a trained run to images; a file that fails is named and passed over, and so is what is no image.
@@ -67,7 +69,7 @@ def apply_run(
     """
     if dicom_seg and find_spec("highdicom") is None:
         raise UserError("--dicom-seg needs highdicom: pip install 'jaxgen[dicom]', or leave the flag out for NIfTI")
-    _, experiment, opened = runner.open_trained(run)
+    _, experiment, opened = open_trained(run)
     if experiment.apply is None:
         raise UserError(f"{run}: the experiment {experiment.name} cannot be applied to images; try `jaxgen sample`")
     suffixes = () if experiment.reader is None else experiment.reader.suffixes
@@ -77,7 +79,7 @@ def apply_run(
     _refuse_clashes(stems, out, overwrite)
     summary = _earlier(out / "summary.json")
     function = experiment.apply(opened)
-    runner.make_folder(out, "--out")
+    make_folder(out, "--out")
     root = jax.random.fold_in(jax.random.key(opened.config.seed if seed is None else seed), APPLY)
     summary |= {name: {"left_out": why} for name, why in left_out.items()}
     failed: list[str] = []
@@ -224,7 +226,7 @@ def _warned(path: Path, results: dict[str, np.ndarray]) -> dict[str, np.ndarray]
 def write_results(
     results: Mapping[str, np.ndarray], image: Image, out: Path, stem: str, dicom_seg: bool, overwrite: bool
 ) -> dict[str, object]:
-    """Write what came out of one image beside each other: ``<stem>_<name>`` with the suffix that fits.
+    """Write what came out of one image next to each other: ``<stem>_<name>`` with the suffix that fits.
 
     Volumes, NIfTI and DICOM become NIfTI in the space of the image. Plain pictures become 8-bit PNG to look at (a
     fractional map is scaled: [0, 1] where it fits in it, else by its largest value), with the numbers themselves in

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from jaxgen import __version__
+from jaxgen import __version__, file_limits
 from jaxgen.app.memory_pages import more_memory_pages
 from jaxgen.config import Parser, RunConfig, add_options, choose_preset, nearest, override
 from jaxgen.errors import UserError, printable
@@ -30,7 +30,7 @@ Deep generative models for medical imaging, in pure JAX. Version {__version__}.
   jaxgen sample RUN [--n N]          draw samples from a trained run
   jaxgen eval RUN [--data D]         evaluate a trained run, on other data too
   jaxgen compare REAL GENERATED      how alike two sets of images are: Frechet distance and others
-  jaxgen report RUN [RUN ...]        rebuild the page of a run, or compare several
+  jaxgen report RUN [RUN ...]        rebuild the page of a run, or compare several; --markdown for tables
   jaxgen info                        versions, devices, memory, caches
 
 `jaxgen COMMAND --help` says more. For a first look: jaxgen run flow_sdf --preset smoke
@@ -44,7 +44,7 @@ _PATIENCE = 24 * 3600
 class _Stopped(BaseException):
     """A signal asked the process to end while nothing needed saving."""
 
-    def __init__(self, number: int):
+    def __init__(self, number: int) -> None:
         self.exit_code = 128 + number
 
 
@@ -138,10 +138,10 @@ def _guard(command: Callable[[_Context], int]) -> int:
     context = _Context()
     # what readers warn of on the way is said by our own lines, or does not matter
     warnings.filterwarnings("ignore", module=r"(pydicom|PIL|nibabel|tifffile)\b")
-    limit = os.environ.get(_LIMIT)
     before = _on_sigterm(_raise_stopped)
     try:
-        return command(context)
+        with file_limits.restored():
+            return command(context)
     except SystemExit as leave:  # argparse after --help
         return leave.code if isinstance(leave.code, int) else 0
     except UserError as error:
@@ -163,9 +163,6 @@ def _guard(command: Callable[[_Context], int]) -> int:
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
-        if os.environ.get(_LIMIT) != limit:  # --max-file-mib of this command alone
-            os.environ.pop(_LIMIT)
-            os.environ.update({_LIMIT: limit} if limit is not None else {})
 
 
 def _on_sigterm(handler: Any) -> Any:
@@ -289,6 +286,7 @@ def _run(argv: list[str], context: _Context, experiment: Any = None, reference: 
         description=f"{experiment.summary}\n\nDefaults below are those of the preset {preset!r}.",
         epilog=_RUN_EPILOG.format(prog=prog),
     )
+    add_options(parser, config, title=experiment.name)
     group = parser.add_argument_group("run")
     presets = ", ".join(experiment.presets)
     group.add_argument(
@@ -297,7 +295,6 @@ def _run(argv: list[str], context: _Context, experiment: Any = None, reference: 
     group.add_argument("--workdir", metavar="DIR", help="run folder [default: a new one under runs/]")
     _add_download_flag(group)
     _add_machine_flags(group)
-    add_options(parser, config, title=experiment.name)
     given = parser.parse(rest)
     return _train(experiment, preset, override(config, given), given, name, context)
 
@@ -329,15 +326,15 @@ def _take_name(argv: list[str]) -> tuple[str, list[str]]:
 
 
 def _resume(path: str, rest: list[str], context: _Context) -> int:
-    from jaxgen.app import runner
+    from jaxgen.app import opening
 
     parser = Parser(prog=f"jaxgen run {path}", description="Go on with a run as it was configured.")
     _add_consent_flags(parser)
     _add_machine_flags(parser)
     given = parser.parse(rest)
     given.workdir = path
-    folder, experiment, preset, config = runner.open_config(path)
-    return _train(experiment, preset, config, given, runner.reference_of(folder), context)
+    folder, experiment, preset, config = opening.open_config(path)
+    return _train(experiment, preset, config, given, opening.reference_of(folder), context)
 
 
 def _train(experiment: Any, preset: str, config: RunConfig, given: Any, reference: str, context: _Context) -> int:
@@ -345,11 +342,11 @@ def _train(experiment: Any, preset: str, config: RunConfig, given: Any, referenc
         raise UserError("--workdir needs the path of a folder, got an empty text")
     _join(given)
     _prepare_jax(not given.no_cache)
-    from jaxgen.app import runner
+    from jaxgen.app import opening, runner
 
     def started(folder: Any) -> None:
         context.folder = folder.path
-        context.again = runner.resume(folder)
+        context.again = opening.resume(folder)
 
     runner.train(
         experiment,
@@ -377,14 +374,11 @@ def _add_machine_flags(parser: Any) -> None:
     parser.add_argument("--process", type=_whole, metavar="I", help="several processes: which one this is, from 0")
 
 
-_LIMIT = "JAXGEN_MAX_FILE_MIB"
-
-
 def _add_file_limit(parser: Any) -> None:
     """The flag that lets small files decode to more, kept where readers of every thread and process find it."""
 
     def keep(text: str) -> int:
-        os.environ[_LIMIT] = str(found := _positive(text))
+        file_limits.set_limit(found := _positive(text))
         return found
 
     parser.add_argument(
@@ -471,12 +465,12 @@ def _sample(argv: list[str], context: _Context) -> int:
     given = parser.parse(argv)
     _not_empty(given.out, "--out")
     _prepare_jax(not given.no_cache)
-    from jaxgen.app import runner
+    from jaxgen.app import sampling
     from jaxgen.app.sample_request import Request
 
     label = tuple(given.label) if given.label else None
     request = Request(label, given.guidance, given.sampler, given.steps)
-    runner.sample(Path(given.run), given.n, Path(given.out) if given.out else None, given.seed, context.say, request)
+    sampling.sample(Path(given.run), given.n, Path(given.out) if given.out else None, given.seed, context.say, request)
     return 0
 
 
@@ -502,10 +496,10 @@ def _eval(argv: list[str], context: _Context) -> int:
     _not_empty(given.out, "--out")
     _not_empty(given.data, "--data")
     _prepare_jax(not given.no_cache)
-    from jaxgen.app import runner
+    from jaxgen.app import evaluating
 
     out, reading = Path(given.out) if given.out else None, {"slices": given.slices, "foreground": given.foreground}
-    runner.evaluate(Path(given.run), given.data, out, context.say, images=not given.no_images, **reading)
+    evaluating.evaluate(Path(given.run), given.data, out, context.say, images=not given.no_images, **reading)
     return 0
 
 
@@ -581,16 +575,27 @@ def _compare(argv: list[str], context: _Context) -> int:
 
 def _report(argv: list[str], context: _Context) -> int:
     parser = Parser(
-        prog="jaxgen report", description="Rebuild the page of a run; with several runs, a page that compares them."
+        prog="jaxgen report",
+        description="Rebuild the page of a run; with several runs, a page that compares them; or print their results.",
     )
     parser.add_argument("run", metavar="RUN", nargs="+", help="run folder")
     parser.add_argument("--out", metavar="FILE", help="the page of a comparison [default: comparison.html]")
     parser.add_argument("--no-images", action="store_true", help="a page without images of the data, to send around")
+    parser.add_argument(
+        "--markdown",
+        action="store_true",
+        help="print the metrics as Markdown tables instead: methods by metrics, runs that differ in the seed together",
+    )
     given = parser.parse(argv)
     _not_empty(given.out, "--out")
-    from jaxgen.app import report, runs
+    from jaxgen.app import comparison_page, markdown, report, runs
 
     folders = [runs.open_run(path) for path in given.run]
+    if given.markdown:
+        if given.out is not None:
+            raise UserError("--out is for pages; --markdown prints to standard output (write it to a file with >)")
+        context.say(markdown.tables(folders))
+        return 0
     if len(folders) == 1 and given.out is None:
         context.say(str(report.write(folders[0], images=not given.no_images)))
         return 0
@@ -599,7 +604,7 @@ def _report(argv: list[str], context: _Context) -> int:
         raise UserError(f"--out {out}: it is a folder; give the name of a file, such as {out / 'comparison.html'}")
     if out.exists() and b"content='jaxgen report'" not in out.read_bytes()[:2000]:
         raise UserError(f"--out {out}: it is there already and is no page of jaxgen; give another name")
-    make = report.compare if len(folders) > 1 else lambda found, images: report.page(found[0], images=images)
+    make = comparison_page.compare if len(folders) > 1 else lambda found, images: report.page(found[0], images=images)
     text = make(folders, images=not given.no_images)
     try:
         runs.write_text(out, text)

@@ -1,16 +1,18 @@
-"""The page of one evaluation of a trained run: ``report.html`` beside its figures and numbers."""
+"""The page of one evaluation of a trained run: ``report.html`` next to its figures and numbers."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxgen.app import report, runs
+from jaxgen.app import page, runs
+from jaxgen.app.recorded import Recorded
+from jaxgen.app.tables import ordered
 
 
-class _Evaluated(report._Run):
+class _Evaluated(Recorded):
     """What an evaluation's folder says, with what the run's folder says of the experiment."""
 
-    def __init__(self, run: runs.RunFolder, folder: Path):
+    def __init__(self, run: runs.RunFolder, folder: Path) -> None:
         here = runs.RunFolder(folder)
         about = runs.read_json(run.config)
         self.folder, self.about, self.log = here, about, []
@@ -18,7 +20,7 @@ class _Evaluated(report._Run):
         self.data = runs.read_json(here.data, default={})
         self.timings = runs.read_json(here.timings, default={})
         self.captions = runs.read_json(here.captions, default={})
-        self.metrics = report.ordered(runs.read_json(here.metrics, default={}), self.captions.get("order", {}))
+        self.metrics = ordered(runs.read_json(here.metrics, default={}), self.captions.get("order", {}))
         self.headline = str(self.captions.get("headline", ""))
         self.describe = self.captions.get("describe", {})
         self.baseline = str(about.get("baseline", ""))
@@ -38,17 +40,17 @@ def write(run: runs.RunFolder, folder: Path, note: str, facts: Mapping[str, Any]
         The path of the page.
     """
     found = _Evaluated(run, folder)
-    headline = f"<p class='headline'>{report._e(found.headline)}</p>" if found.headline else ""
+    headline = f"<p class='headline'>{page.escape(found.headline)}</p>" if found.headline else ""
     body = [
-        f"<header><h1>{report._e(found.name)}, evaluated</h1><p class='soft'>{report._e(note)}</p>{headline}"
-        + report._chips(facts)
+        f"<header><h1>{page.escape(found.name)}, evaluated</h1><p class='soft'>{page.escape(note)}</p>{headline}"
+        + page.chips(facts)
         + "</header>",
-        report._smoke([found.name] if found.smoke else []),
-        "" if images else report._without_images(len(report._entries(found))),
-        report._section("Results", report._metric_table(found)),
-        report._section("Figures", "".join(report._figures(found)) if images else ""),
-        report._section("Time", report._timings(found.timings)),
+        page.about_smoke([found.name] if found.smoke else []),
+        "" if images else page.without_images(len(found.entries)),
+        page.section("Results", page.metric_table(found)),
+        page.section("Figures", "".join(page.figure_list(found)) if images else ""),
+        page.section("Time", page.time_tables(found.timings)),
     ]
-    page = runs.RunFolder(folder).report
-    runs.write_text(page, report._document(f"{found.name} · {folder.name}", body))
-    return page
+    path = runs.RunFolder(folder).report
+    runs.write_text(path, page.document(f"{found.name} · {folder.name}", body))
+    return path

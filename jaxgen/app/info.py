@@ -10,7 +10,7 @@ import jax
 
 import jaxgen
 from jaxgen.app import caching
-from jaxgen.app.runner import versions
+from jaxgen.app.provenance import versions
 from jaxgen.discovery import names
 
 

@@ -8,7 +8,8 @@
 ``checkpoints/<stage>/``  the states of training
 ``chosen.json``           settings that the evaluation chose on validation data, for `jaxgen sample` and `apply`
 ``metrics.json``          results: deterministic numbers only; written last, so that it marks a finished run
-``timings.json``          seconds, and images a second
+``timings.json``          seconds, and images per second
+``progress/``             figures of evaluations while training, ``<stage>-<step>.png``
 ``figures/``              PNG files, and ``captions.json``
 ``report.html``           all of it on one page
 ========================  ==============================================================================
@@ -38,7 +39,7 @@ FILES = (
     "config.json", "constants.json", "chosen.json", "data.json", "environment.json", "metrics.json", "timings.json",
     "log.jsonl", "log.tmp", "report.html", "error.txt", ".lock",
 )  # fmt: skip
-FOLDERS = ("checkpoints", "tensorboard", "figures", "samples", "evaluations")
+FOLDERS = ("checkpoints", "tensorboard", "figures", "progress", "samples", "evaluations")
 MOST_JSON = 64 * 2**20
 """Bytes of a JSON file at most; those that jaxgen writes are thousands of times smaller."""
 MOST_DEPTH = 50
@@ -97,7 +98,7 @@ class RunFolder:
 
     @property
     def timings(self) -> Path:
-        """Seconds, and images a second."""
+        """Seconds, and images per second."""
         return self.path / "timings.json"
 
     @property

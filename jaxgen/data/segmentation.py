@@ -64,7 +64,7 @@ class SegmentationTiles:
     """Tiles of equal size cut from a source of images with masks.
 
     ``tiles[i]`` holds ``image`` float16 ``[*size, c]`` in [-1, 1] and ``distance`` float16 ``[*size, raters]``: the
-    truncated signed distance of each reader's mask, or -1 inside and +1 outside for the target ``"binary"``. A
+    truncated signed distance of each rater's mask, or -1 inside and +1 outside for the target ``"binary"``. A
     distance is that of the whole image, however it is cut: masks are cut with a margin as wide as the truncation.
 
     Every image is read once when the tiles are made, to know its size and its range of values.

@@ -11,7 +11,12 @@ from jaxgen.families.adversarial_autoencoder import (
 from jaxgen.families.autoencoder import autoencoder_model, denoising_autoencoder_model
 from jaxgen.families.classifier import classifier_model
 from jaxgen.families.cnf import Costs, cnf_model
-from jaxgen.families.dequantisation import Dequantiser, uniform_dequantiser, variational_dequantiser
+from jaxgen.families.dequantisation import (
+    Dequantiser,
+    checkerboard_dequantiser,
+    uniform_dequantiser,
+    variational_dequantiser,
+)
 from jaxgen.families.diffusion import LearnedVariance, diffusion_model
 from jaxgen.families.flow_matching import flow_matching_model
 from jaxgen.families.flows import glow, masked_autoregressive_flow, neural_spline_flow, real_nvp
@@ -22,6 +27,7 @@ from jaxgen.families.latent_autoencoder import latent_autoencoder_model
 from jaxgen.families.mean_flow import mean_flow_model
 from jaxgen.families.normalizing_flow import flow_model
 from jaxgen.families.reflow import reflow_model
+from jaxgen.families.scaled_codes import scaled_codes_model
 from jaxgen.families.vae import bernoulli_likelihood, gaussian_likelihood, logistic_likelihood, vae_model
 from jaxgen.families.vector_quantised import vector_quantised_model
 
@@ -35,6 +41,7 @@ __all__ = [
     "adversarial_autoencoder_model",
     "autoencoder_model",
     "bernoulli_likelihood",
+    "checkerboard_dequantiser",
     "classifier_model",
     "cnf_model",
     "denoising_autoencoder_model",
@@ -53,6 +60,7 @@ __all__ = [
     "normal_prior",
     "real_nvp",
     "reflow_model",
+    "scaled_codes_model",
     "ring_prior",
     "semi_supervised_adversarial_autoencoder_model",
     "swiss_roll_prior",

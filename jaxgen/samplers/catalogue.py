@@ -80,3 +80,11 @@ SAMPLERS: dict[str, Sampler] = {
         lambda path: predictor_corrector(reverse_diffusion(path), path), evaluations=2, random=True
     ),
 }
+
+FLOW_SOLVERS: dict[str, Callable[[Path], Step]] = {
+    "euler": euler,
+    "midpoint": midpoint,
+    "heun": heun,
+    "runge_kutta4": runge_kutta4,
+}
+"""Solvers of the ordinary equation of a velocity, as experiments with flows offer them."""

@@ -1,55 +1,90 @@
-"""What the autoencoders' experiments share: networks, the principal components they must beat, metrics and figures."""
+"""Autoencoding of images: options, networks, and reconstructions compared with principal components."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from matplotlib.figure import Figure as Canvas
 
+from jaxgen import figures as draw_figures
+from jaxgen import nets
+from jaxgen.baselines import principal_components
 from jaxgen.config import option
-from jaxgen.data import Splits, most_of
-from jaxgen.errors import UserError
-from jaxgen.experiment import Figure, Metric
+from jaxgen.data import most_of
+from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run
 from jaxgen.metrics import psnr, ssim
-from jaxgen.nets import decoder, encoder
-from jaxgen.tasks import figures as pictures
-from jaxgen.tasks.old import images
-from jaxgen.types import Array, Net
+from jaxgen.tasks import generation, images, presets
+from jaxgen.tasks.networks import check_levels
+from jaxgen.types import Array, Net, Params
 
-Widths = tuple[int, ...]
 MOST_TRAIN = 2000
-"""Training images that the principal components are found on, and figures and metrics of codes use."""
+"""Training images that the principal components are found on."""
+
+DEFAULTS = {
+    "small": {**generation.SMALL, "checkpoint_every": 500},
+    "smoke": {**generation.SMOKE, "code": 4, "channels": (8,), "attention": None},
+    "full": {
+        **generation.FULL,
+        "size": 128,
+        "channels": (64, 128, 256, 512, 512),
+        "blocks": 2,
+        "patch": 1,
+        "steps": 500_000,
+        "batch_size": 64,
+        "learning_rate": 2e-4,
+        "warmup_steps": 5000,
+    },
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CodeConfig(images.ImageConfig):
     """The options of every experiment with an encoder and a decoder."""
 
-    code: int = option(64, "numbers that an image is squeezed into", ge=1, le=65_536, group="network")
-    channels: Widths = option((32, 64, 96, 128), "widths of the levels, the finest first", ge=4, group="network")
-    blocks: int = option(1, "residual blocks a level", ge=1, le=8, group="network")
-    attention: Widths | None = option(None, "levels with self-attention, 0 the finest", ge=0, group="network")
+    code: int = option(64, "latent dimension", ge=1, le=65_536, group="network")
+    channels: images.Widths = option((32, 64, 96, 128), "widths of the levels, the finest first", ge=4, group="network")
+    blocks: int = option(1, "residual blocks per level", ge=1, le=8, group="network")
+    attention: images.Widths | None = option(None, "levels with self-attention, 0 the finest", ge=0, group="network")
     head_width: int = option(32, "width of an attention head", ge=4, group="network")
-    patch: int = option(2, "fold blocks of so many pixels into channels first", ge=1, le=16, group="network")
-    samples: int = option(256, "test images to judge on, and images drawn beside them", ge=8, group="judging")
+    patch: int = option(2, "fold blocks of this many pixels per side into channels first", ge=1, le=16, group="network")
+    samples: int = option(256, "test images to evaluate on, and images to draw", ge=8, group="evaluation")
 
     def __post_init__(self) -> None:
         """Check every field, and those that must fit each other."""
         super().__post_init__()
-        multiple = self.patch * 2 ** (len(self.channels) - 1)
-        if self.size % multiple:
-            raise UserError(f"--size must be a multiple of {multiple} with such a --patch and levels, got {self.size}")
-        if self.attention and max(self.attention) >= len(self.channels):
-            last = len(self.channels) - 1
-            raise UserError(f"--attention must name levels from 0 to {last}, got {max(self.attention)}")
+        check_levels(self.size, self.patch, self.channels, self.attention)
 
 
-def networks(config: CodeConfig, constants: Mapping[str, Any], *, answers: int = 1) -> tuple[Net, Net]:
-    """Encoder to a vector of `code` numbers (times `answers`) and decoder from one."""
+def experiment(
+    *, config: type[CodeConfig], presets: Mapping[str, presets.Changes], draws: bool = True, **fields: Any
+) -> Experiment:
+    """An experiment with an encoder and a decoder.
+
+    Args:
+        config: the class of the configuration; if the model draws images a `jaxgen.tasks.features.FeatureConfig` too.
+        presets: what each preset changes.
+        draws: whether the model draws images, which are compared with real ones (`jaxgen.tasks.generation.experiment`).
+        **fields: of the `Experiment`, and ``draw`` and ``caption``.
+    """
+    if draws:
+        return generation.experiment(config=config, presets=presets, defaults=DEFAULTS, **fields)
+    return Experiment(
+        presets=generation.make_presets(config, presets, DEFAULTS),
+        load=images.load_images,
+        measure=images.measure_images,
+        facts=images.ImageFacts,
+        examples=images.example_images,
+        **fields,
+    )
+
+
+def networks(run: Run, *, outputs: int = 1) -> tuple[Net, Net]:
+    """The encoder, to `outputs` vectors of the latent dimension in one, and the decoder, from one such vector."""
+    config = run.config
     options: dict[str, Any] = {
         "channels": config.channels,
         "blocks": config.blocks,
@@ -57,111 +92,144 @@ def networks(config: CodeConfig, constants: Mapping[str, Any], *, answers: int =
         "head_width": config.head_width,
         "patch": config.patch,
     }
-    size = (config.size, config.size)
     return (
-        encoder(answers * config.code, vector=True, **options),
-        decoder(constants["channels"], spatial=size, **options),
+        nets.encoder(outputs * config.code, vector=True, **options),
+        nets.decoder(run.facts.image_channels, spatial=(config.size, config.size), **options),
     )
 
 
-def optimizers(
-    config: CodeConfig,
-    *groups: str,
-    faster: Mapping[str, float] | None = None,
-    updates: Mapping[str, int] | None = None,
-) -> dict[str, optax.GradientTransformation]:
-    """An optimizer for each group.
-
-    `faster` multiplies the learning rate of some; `updates` says which have more than one update a step, so that their
-    schedules end with the training.
-    """
-    made = {}
-    for name in groups:
-        n = (updates or {}).get(name, 1)
-        rate = config.learning_rate * (faster or {}).get(name, 1.0)
-        changed = dataclasses.replace(config, learning_rate=rate, warmup_steps=n * config.warmup_steps)
-        made[name] = images.optimizers(changed, n * config.steps)["net"]
-    return made
+def codec(run: Run, params: Params) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    """``encode(x [b, h, w, c]) -> [b, d]`` and ``decode(z)`` of trained networks with one output each."""
+    encoder, decoder = networks(run)
+    return functools.partial(encoder.apply, params["encoder"]), functools.partial(decoder.apply, params["decoder"])
 
 
-class Held(NamedTuple):
-    """The images of an evaluation, in [-1, 1].
+class Reconstructions:
+    """Test images and their reconstructions by an autoencoder and by as many principal components.
+
+    Args:
+        run: the run.
+        name: of the autoencoder among the metrics.
+        encode: images ``[b, h, w, c]`` to codes ``[b, d]``.
+        decode: codes to images.
 
     Attributes:
-        train: training images, at most `MOST_TRAIN`.
-        test: test images, at most `samples`.
-        label: the labels of the test images, or None.
+        test: test images ``[n, h, w, c]`` in [-1, 1], at most ``config.samples``.
+        label: their classes ``[n]``, or None.
+        codes: their codes ``[n, d]``.
+        reconstructed: reconstructions ``[n, h, w, c]`` by method.
+        metrics: PSNR and SSIM by method.
     """
 
-    train: np.ndarray
-    test: np.ndarray
-    label: np.ndarray | None
+    def __init__(self, run: Run, name: str, encode: Callable[[Array], Array], decode: Callable[[Array], Array]) -> None:
+        self.run, self.name = run, name
+        self.encode = lambda x: in_chunks(run.config, encode, x)
+        self.decode = lambda z: in_chunks(run.config, decode, z)
+        train = images.real_images(run, run.splits.train, MOST_TRAIN)["image"]
+        test = images.real_images(run, run.splits.test, most_of(run.config.data, run.config.samples))
+        self.test, self.label = test["image"], test.get("label") if run.facts.classes else None
+        self.codes = self.encode(self.test)
+        principal = principal_components(train, run.config.code)
+        self.components = principal.axes.shape[1]
+        self.reconstructed = {name: self.decode(self.codes), "pca": principal.reconstruct(self.test)}
+        self.metrics = {method: likeness(x, self.test) for method, x in self.reconstructed.items()}
 
+    def evaluation(
+        self,
+        compared: generation.Comparison | None = None,
+        *,
+        caption: str = "Images drawn by the model.",
+        codes: Mapping[str, np.ndarray] = {},
+        metrics: Mapping[str, Any] = {},
+        remark: str = "",
+        describe: Mapping[str, Metric] = {},
+    ) -> Evaluation:
+        """The evaluation of an autoencoder, and of the images that it draws if it does.
 
-def held_images(config: CodeConfig, constants: Mapping[str, Any], splits: Splits) -> Held:
-    """The images that reconstructions are judged on."""
-    train = images.real_images(config, constants, splits.train, MOST_TRAIN)
-    test = images.real_images(config, constants, splits.test, most_of(config.data, config.samples))
-    return Held(train["image"], test["image"], test.get("label") if constants["classes"] else None)
+        Args:
+            compared: images drawn by the model, compared with real ones.
+            caption: of those images.
+            codes: other sets of codes to show, such as draws of the prior.
+            metrics: more metrics, by method or of the whole.
+            remark: the end of the headline.
+            describe: how to show the added metrics; these come first.
+        """
+        dimensions = self.run.config.code
+        ours, principal = (self.metrics[name]["psnr"] for name in (self.name, "pca"))
+        headline = (
+            f"Test images reconstructed from {dimensions} dimensions at {ours:.2f} dB, from as many principal "
+            f"components at {principal:.2f} dB. {remark}"
+        ).strip()
+        caption_of_rows = f"Test images reconstructed from {dimensions} dimensions."
+        figures = {
+            "reconstructions": reconstructions(self.test, self.reconstructed, caption_of_rows),
+            "interpolations": self._interpolations(),
+            "codes": code_scatter({"codes of test images": self.codes, **codes}, self.label, self.run.facts.classes),
+        }
+        table, described = generation.joined(self.metrics, {"code": dimensions}, metrics), {**describe, **DESCRIBE}
+        if compared is None:
+            table |= {"images": len(self.test), "components": self.components}
+            return Evaluation(table, figures, headline, described)
+        headline = f"{compared.headline(self.name)} {headline}"
+        return compared.evaluation(
+            caption=caption, metrics=table, figures=figures, headline=headline, describe=described
+        )
+
+    def _interpolations(self) -> Figure:
+        """Three pairs of test images, and what lies between their codes."""
+        share = np.linspace(0, 1, 8)[:, None]
+        ends = self.encode(self.test[:6] if len(self.test) > 1 else np.repeat(self.test, 2, axis=0))
+        rows = {}
+        for i, (first, last) in enumerate(zip(ends[::2], ends[1::2], strict=False)):
+            rows[f"pair {i + 1}"] = np.clip(self.decode((1 - share) * first + share * last), -1, 1)
+        return draw_figures.rows(rows, "On the straight line between the codes of two test images.")
 
 
 @jax.jit
-def _likeness(restored: Array, x: Array) -> tuple[Array, Array]:
-    return jnp.mean(psnr(restored, x, data_range=2.0)), jnp.mean(ssim(restored, x, data_range=2.0))
+def _likeness(reconstructed: Array, x: Array) -> tuple[Array, Array]:
+    return jnp.mean(psnr(reconstructed, x, data_range=2.0)), jnp.mean(ssim(reconstructed, x, data_range=2.0))
 
 
-def likeness(restored: np.ndarray, x: np.ndarray) -> dict[str, float]:
-    """Metrics of images had back, the mean over them."""
-    peak, similarity = _likeness(jnp.asarray(restored, jnp.float32), jnp.asarray(x, jnp.float32))
+def likeness(reconstructed: np.ndarray, x: np.ndarray) -> dict[str, float]:
+    """PSNR and SSIM of reconstructions ``[n, h, w, c]``, means over the images."""
+    peak, similarity = _likeness(jnp.asarray(reconstructed, jnp.float32), jnp.asarray(x, jnp.float32))
     return {"psnr": float(peak), "ssim": float(similarity)}
 
 
 DESCRIBE = {
-    "psnr": Metric("PSNR", "higher", "of test images had back, dB"),
-    "ssim": Metric("SSIM", "higher", "of test images had back"),
+    "psnr": Metric("PSNR", "higher", "of reconstructed test images, dB"),
+    "ssim": Metric("SSIM", "higher", "of reconstructed test images"),
 }
 
 
-def reconstructions(x: np.ndarray, restored: Mapping[str, np.ndarray], caption: str, count: int = 8) -> Figure:
-    """Images, and below them what each method makes of them."""
+def reconstructions(x: np.ndarray, reconstructed: Mapping[str, np.ndarray], caption: str, count: int = 8) -> Figure:
+    """Images, and below them their reconstructions by each method."""
     chosen = np.unique(np.linspace(0, len(x) - 1, min(count, len(x))).round().astype(int))
-    return pictures.rows({"image": x[chosen]} | {name: y[chosen] for name, y in restored.items()}, caption)
+    return draw_figures.rows({"image": x[chosen], **{name: y[chosen] for name, y in reconstructed.items()}}, caption)
 
 
-def interpolations(
-    encode: Callable[[np.ndarray], np.ndarray], decode: Callable[[np.ndarray], np.ndarray], x: np.ndarray
-) -> Figure:
-    """Three pairs of images, and what lies between their codes."""
-    share = np.linspace(0, 1, 8)[:, None]
-    codes = encode(x[:6] if len(x) > 1 else np.repeat(x, 2, axis=0))
-    drawn = {}
-    for row in range(len(codes) // 2):
-        first, last = codes[2 * row], codes[2 * row + 1]
-        drawn[f"pair {row + 1}"] = np.clip(decode((1 - share) * first + share * last), -1, 1)
-    return pictures.rows(drawn, "On the straight line between the codes of two test images.")
-
-
-def code_scatter(codes: Mapping[str, np.ndarray], label: np.ndarray | None, names: list[str]) -> Figure:
-    """Codes of test images along their two widest directions, coloured by class; other sets in grey beside them."""
+def code_scatter(codes: Mapping[str, np.ndarray], label: np.ndarray | None, classes: Sequence[str]) -> Figure:
+    """Sets of codes along the two directions in which the first varies most, that one coloured by class."""
     canvas = Canvas(figsize=(3.6 * len(codes), 3.6), layout="constrained")
     (first, *_) = codes.values()
-    mean = first.mean(0)
-    axes_ = np.linalg.svd(first - mean, full_matrices=False)[2][:2].T if first.shape[1] > 2 else np.eye(first.shape[1])
+    mean, dimensions = first.mean(0), first.shape[1]
     for panel, (name, points) in zip(canvas.subplots(1, len(codes), squeeze=False)[0], codes.items(), strict=True):
-        place = (points - mean) @ axes_ if first.shape[1] > 2 else points
-        place = np.concatenate([place, np.zeros((len(place), 1))], 1) if place.shape[1] == 1 else place
-        if label is not None and len(label) == len(place) and points is first:
-            for k, class_name in enumerate(names):
-                chosen = label == k
-                colour = pictures.COLOURS[k % len(pictures.COLOURS)]
-                panel.scatter(place[chosen, 0], place[chosen, 1], s=6, color=colour, label=class_name)
+        place = points
+        if dimensions > 2:
+            place = (points - mean) @ np.linalg.svd(first - mean, full_matrices=False)[2][:2].T
+        elif dimensions == 1:
+            place = np.concatenate([points, np.zeros_like(points)], 1)
+        if label is not None and points is first:
+            for k, class_name in enumerate(classes):
+                colour = draw_figures.COLOURS[k % len(draw_figures.COLOURS)]
+                panel.scatter(*place[label == k].T, s=6, color=colour, label=class_name)
             panel.legend(fontsize=6, frameon=False)
         else:
-            panel.scatter(place[:, 0], place[:, 1], s=6, color="0.5")
+            panel.scatter(*place.T, s=6, color="0.5")
         panel.set_title(name, fontsize=8)
-    return Figure(canvas, "Codes along the two directions in which those of the test images are widest.")
+    return Figure(canvas, "Codes along the two directions in which those of the test images vary most.")
 
 
-def in_chunks(config: images.ImageConfig, function: Callable, *arrays: np.ndarray) -> np.ndarray:
-    """A jitted function on images or codes, in stretches of `chunk`."""
+def in_chunks(config: images.ImageConfig, function: Callable[..., Array], *arrays: np.ndarray) -> np.ndarray:
+    """A function on images or codes, compiled for ``config.chunk`` of them at once."""
     return images.in_chunks(jax.jit(function), len(arrays[0]), config.chunk, *arrays)

@@ -106,6 +106,28 @@ def starting_noise(path: Path, key: Key, shape: tuple[int, ...]) -> Array:
     return path.sigma(jnp.asarray(path.t_noise, jnp.float32)) * draws.normal(key, shape)
 
 
+def from_noise(
+    path: Path, denoise: Denoise, step: Step, grid: Array, keys: Key, shape: tuple[int, ...], *, keep: bool = False
+) -> Array:
+    """Sample from noise to data, every example with a key of its own; called inside of a compiled program.
+
+    Args:
+        path: the path.
+        denoise: the denoiser.
+        step: a step of the sampler.
+        grid: its times ``[steps + 1]``.
+        keys: keys ``[b]``.
+        shape: of one example.
+        keep: keep the whole way from noise to data.
+
+    Returns:
+        ``[b, *shape]``; with `keep` ``[steps + 1, b, *shape]``.
+    """
+    noise_keys, step_keys = draws.split(keys, 2)
+    start = starting_noise(path, noise_keys, (len(keys), *shape))
+    return sample(step, denoise, step_keys, start, grid, keep=keep)
+
+
 def draw_images(
     run: Run, params: Params, step: Callable[[Path], Step], steps: int, key: Key, n: int, *, keep: bool = False
 ) -> np.ndarray:
@@ -128,9 +150,7 @@ def draw_images(
 
     @jax.jit
     def draw(params: Params, keys: Key) -> Array:
-        noise_keys, step_keys = draws.split(keys, 2)
-        start = starting_noise(path, noise_keys, (len(keys), *shape))
-        drawn = sample(made, denoise_with(run, params), step_keys, start, grid, keep=keep)
+        drawn = from_noise(path, denoise_with(run, params), made, grid, keys, shape, keep=keep)
         return jnp.moveaxis(drawn, 1, 0) if keep else drawn
 
     return draw_in_chunks(run, lambda keys: draw(params, keys), key, n)

@@ -7,14 +7,16 @@ with the training images, which samples should resemble and not copy.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen import figures
 from jaxgen.baselines import gaussian_images
-from jaxgen.config import RunConfig
+from jaxgen.config import RunConfig, nearest
 from jaxgen.data import Everything, most_of
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run, StageSpec
+from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run, StageSpec, chosen_number
 from jaxgen.metrics import (
     copying_test,
     density_coverage,
@@ -23,9 +25,10 @@ from jaxgen.metrics import (
     memorisation_ratio,
     nearest_neighbours,
     precision_recall,
+    within_class_distance,
 )
-from jaxgen.tasks import features, figures, images, presets
-from jaxgen.types import Array, Key
+from jaxgen.tasks import features, images, presets
+from jaxgen.types import Array, Key, Model, Params
 
 MOST_TRAIN = 5000
 LEAST = 4
@@ -209,6 +212,19 @@ class Comparison:
         """The share of samples that the classifier takes for their class; NaN if any diverged."""
         return NAN if diverged(samples) else float(np.mean(self.extract.classes(samples) == label))
 
+    def of_classes(self, label: np.ndarray) -> dict[str, dict[str, float]]:
+        """Accuracy and diversity of each set: of samples of the classes ``[n]``, and of held-out images."""
+        found = {}
+        for name, samples in self.sets.items():
+            known = self.real.label if name == "held-out images" else label
+            assert known is not None  # data without labels were refused
+            several = np.bincount(known).max() > 1
+            found[name] = {
+                "accuracy": self.accuracy(samples, known),
+                "diversity": within_class_distance(self.extract(samples), known) if several else 0.0,
+            }
+        return found
+
     def neighbours(self, samples: np.ndarray) -> Figure:
         """Samples above the training images nearest to them."""
         _, index = nearest_neighbours(_flat(np.nan_to_num(samples)), _flat(self.real.train))
@@ -242,7 +258,9 @@ class Comparison:
         merged = joined(self.metrics, metrics, {"images": self.real.count})
         made = {
             "samples": _grid(self.sets[shown][:40], caption),
-            "beside": _rows({name: x[:8] for name, x in self.sets.items()}, "Samples, baseline, and real test images."),
+            "compared": _rows(
+                {name: x[:8] for name, x in self.sets.items()}, "Samples, baseline, and real test images."
+            ),
             "neighbours": self.neighbours(self.sets[shown][:8]),
             **figures,
         }
@@ -262,6 +280,21 @@ class Comparison:
 _grid, _rows = figures.grid, figures.rows  # `figures` is an argument of `evaluation`
 
 
+def fidelity_against_diversity(
+    metrics: Mapping[str, Mapping[str, float]], scales: Mapping[str, Sequence[float]]
+) -> Figure:
+    """Accuracy against diversity (`Comparison.of_classes`) of sets called ``"method scale"`` and of held-out images."""
+    sets = {method: [metrics[f"{method} {scale:g}"] for scale in of_one] for method, of_one in scales.items()}
+    sets["held-out images"] = [metrics["held-out images"]]
+    return figures.curves(
+        {name: ([row["diversity"] for row in rows], [row["accuracy"] for row in rows]) for name, rows in sets.items()},
+        "Fidelity against diversity as the scale of guidance grows (numbers at the points).",
+        x="diversity: mean distance within a class",
+        y="fidelity: share taken for the asked class",
+        notes={method: [f"{scale:g}" for scale in of_one] for method, of_one in scales.items()},
+    )
+
+
 def joined(*tables: Mapping[str, Any]) -> dict[str, Any]:
     """Tables of metrics as one: what several say of a method stands together.
 
@@ -274,6 +307,22 @@ def joined(*tables: Mapping[str, Any]) -> dict[str, Any]:
         for name, found in table.items():
             made[name] = {**made.get(name, {}), **found} if isinstance(found, Mapping) else found
     return made
+
+
+def chosen_name(flag: str, name: str, offered: Sequence[str]) -> str:
+    """One of the names on offer, whose spaces may be typed as underscores.
+
+    Raises:
+        UserError: if it is none of them; the message names the flag and the nearest.
+
+    Example:
+        >>> chosen_name("--sampler", "probability_flow", ["ddim", "probability flow"])
+        'probability flow'
+    """
+    typed = {one.replace(" ", "_"): one for one in offered}
+    if name.replace(" ", "_") not in typed:
+        raise UserError(f"{flag} must be one of {', '.join(typed)}, got {name!r}{nearest(name, list(typed))}")
+    return typed[name.replace(" ", "_")]
 
 
 def cut(x: Array) -> Array:
@@ -294,6 +343,69 @@ def distances(extract: features.Features, to: np.ndarray, samples: np.ndarray) -
     return {"frechet": float(frechet_distance(to, found)), "kernel": float(kernel_distance(to, found).value)}
 
 
+def drawing(
+    run: Run,
+    stage: str,
+    model: Model,
+    *,
+    finish: Callable[[Array], Array] = cut,
+    labels: Callable[[int], np.ndarray | None] = lambda n: None,
+) -> Callable[..., np.ndarray]:
+    """Images drawn by a trained model.
+
+    Args:
+        run: the run.
+        stage: the stage that trained the model.
+        model: the model.
+        finish: what its samples become, images in [-1, 1].
+        labels: the classes ``[n]`` to draw where none are asked for.
+
+    Returns:
+        ``draw(key, n, label=None, **settings) -> [n, h, w, c]``: the key is one key or ``[n]``; label ``[n]`` and
+        settings are those of ``model.sample``, which is compiled once for all their values.
+    """
+
+    @jax.jit
+    def some(params: Params, settings: Mapping[str, float], keys: Key, label: Array | None = None) -> Array:
+        return finish(model.sample(params, keys, len(keys), label, **settings))
+
+    def draw(key: Key, n: int, label: np.ndarray | None = None, **settings: float) -> np.ndarray:
+        keys = key if key.ndim else jax.random.split(key, n)
+        label = labels(n) if label is None else label
+        arrays = (keys,) if label is None else (keys, label)
+        return images.in_chunks(
+            lambda *arrays: some(run.params[stage], settings, *arrays), n, run.config.chunk, *arrays
+        )
+
+    return draw
+
+
+def frechet_on_validation(
+    run: Run,
+    name: str,
+    settings: Sequence[float],
+    draw: Callable[..., np.ndarray],
+    extract: features.Features,
+) -> dict[float, float]:
+    """The Frechet distance to the validation images of images drawn with each setting, the best setting first.
+
+    On other data the only setting is the one that the run's own evaluation chose.
+
+    Args:
+        run: the run; ``config.samples`` images are drawn.
+        name: of the setting in ``run.chosen``.
+        settings: what to choose from.
+        draw: ``draw(key, n, **{name: setting}) -> images``, such as `drawing`.
+        extract: the feature extractor.
+    """
+    if isinstance(run.config.data, Everything) and name in run.chosen:
+        settings = (chosen_number(run, name, default=settings[0]),)
+    key, n = jax.random.key(run.config.seed), run.config.samples
+    known = extract(images.real_images(run, run.splits.validation, n)["image"])
+    found = {setting: distances(extract, known, draw(key, n, **{name: setting}))["frechet"] for setting in settings}
+    return dict(sorted(found.items(), key=lambda item: item[1] if np.isfinite(item[1]) else np.inf))
+
+
 def sampled(
     drawn: np.ndarray, caption: str, label: np.ndarray | None = None, classes: Sequence[str] = ()
 ) -> Evaluation:
@@ -309,6 +421,10 @@ def _flat(x: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), -1)
 
 
+OF_CLASSES = {
+    "accuracy": Metric("Asked class", "higher", "share that a classifier of real images takes for the asked class"),
+    "diversity": Metric("Diversity", "higher", "mean distance of two images of a class, in features"),
+}
 DESCRIBE = {
     "frechet": Metric("Frechet distance", "lower", "to the training images, in features"),
     "kernel": Metric("Kernel distance", "lower", "unbiased squared MMD, cubic kernel, in features"),

@@ -118,6 +118,26 @@ def measure_images(config: ImageConfig, splits: Splits) -> ImageFacts:
     )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SpreadFacts(ImageFacts):
+    """Facts of images that a preconditioned network needs.
+
+    Attributes:
+        sigma_data: the standard deviation of the training images in [-1, 1].
+    """
+
+    sigma_data: float
+
+
+def measure_spread(config: ImageConfig, splits: Splits) -> SpreadFacts:
+    """`measure_images`, and the standard deviation of at most 500 training images."""
+    known = measure_images(config, splits)
+    chosen = np.unique(np.linspace(0, len(splits.train) - 1, min(500, len(splits.train))).astype(int))
+    low, high = known.value_range
+    values = resized(Subset(splits.train, chosen), config.size, (low, high)).arrays["image"]
+    return SpreadFacts(**dataclasses.asdict(known), sigma_data=float(values.std()))
+
+
 def example_images(run: Run) -> ArraySource:
     """What training is fed: the training images at one size, a byte per value."""
     return resized(run.splits.train, run.config.size, run.facts.value_range, dtype=np.uint8)
@@ -181,7 +201,7 @@ def stage(
     model: Callable[[Run], Model],
     *,
     steps: str = "steps",
-    prepare: Callable[[Any], Prepare] = prepare_images,
+    prepare: Callable[[Any], Prepare] | None = prepare_images,
     groups: tuple[str, ...] = ("net",),
     wanted: Callable[[Any], bool] | None = None,
 ) -> StageSpec:
@@ -191,7 +211,7 @@ def stage(
         name: the stage's name.
         model: ``model(run)``.
         steps: the field of the configuration that holds the number of steps.
-        prepare: ``prepare(config)``, what is done to batches on the device.
+        prepare: ``prepare(config)``, what is done to batches on the device; None for nothing.
         groups: the groups of parameters.
         wanted: ``wanted(config)``, whether the stage is trained at all; None for always.
     """
@@ -199,7 +219,7 @@ def stage(
     def build(run: Run) -> Stage:
         count = getattr(run.config, steps)
         optimizers = dict.fromkeys(groups, optimizer(run.config, count))
-        return Stage(name, model(run), optimizers, count, prepare(run.config))
+        return Stage(name, model(run), optimizers, count, None if prepare is None else prepare(run.config))
 
     return StageSpec(name, build, wanted)
 

@@ -7,7 +7,7 @@ from jaxgen.train.loop import Diverged, Feed, LoopConfig, train_stage
 from jaxgen.train.optimizer import make_optimizer, make_schedule
 from jaxgen.train.progress import Reporter
 from jaxgen.train.sharding import Parallel, data_parallel, make_mesh
-from jaxgen.train.stage import Stage, Trained
+from jaxgen.train.stage import Evaluator, Shown, Stage, Trained
 from jaxgen.train.state import TrainState, init_state
 from jaxgen.train.step import make_many_steps, make_train_step
 from jaxgen.train.watch import Adviser, Watch, critic_wins, falls, stays_low
@@ -16,6 +16,7 @@ __all__ = [
     "Adviser",
     "Checkpointer",
     "Diverged",
+    "Evaluator",
     "Feed",
     "Interrupted",
     "Loaded",
@@ -23,6 +24,7 @@ __all__ = [
     "Parallel",
     "Reporter",
     "Restored",
+    "Shown",
     "Stage",
     "TrainState",
     "Trained",

@@ -19,7 +19,7 @@ from jaxgen.train.checkpoint import Checkpointer
 from jaxgen.train.interrupts import Interrupted, StopRequest, catch_signals
 from jaxgen.train.progress import Reporter
 from jaxgen.train.sharding import Parallel, data_parallel
-from jaxgen.train.stage import Stage, Trained
+from jaxgen.train.stage import Evaluator, Shown, Stage, Trained
 from jaxgen.train.state import TrainState, init_state, run_once
 from jaxgen.train.step import make_many_steps, make_train_step
 
@@ -118,6 +118,7 @@ def train_stage(
     reporter: Reporter | None = None,
     *,
     resident_bytes: int = 1 << 30,
+    evaluator: Evaluator | None = None,
 ) -> Trained:
     """Train a stage to its end, going on from its newest checkpoint where there is one.
 
@@ -130,9 +131,10 @@ def train_stage(
         feed: its examples; this process's share of each batch of ``config.batch_size``.
         config: see `LoopConfig`; a dataclass is saved with the checkpoints.
         folder: the run's folder: checkpoints go to ``checkpoints/<stage>``, and see `Reporter`.
-        constants: what sampling needs beside the parameters, saved with the checkpoints; a dict that JSON can hold.
+        constants: what sampling needs besides the parameters, saved with the checkpoints; a dict that JSON can hold.
         reporter: tells how it goes; a new one on `folder` if None.
         resident_bytes: the data set is kept on the device if it is no larger than this.
+        evaluator: what to evaluate while training; the first process alone does, and the others wait. None for nothing.
 
     Returns:
         The trained stage.
@@ -156,7 +158,7 @@ def train_stage(
             catch_signals(reporter.message) as stop,
             Checkpointer(_checkpoints(Path(folder), stage), config.keep_checkpoints, reporter.message) as checkpointer,
         ):
-            run = _Run(stage, feed, config, constants or {}, reporter, parallel, checkpointer, stop)
+            run = _Run(stage, feed, config, constants or {}, reporter, parallel, checkpointer, stop, evaluator)
             return run.train(resident_bytes)
     finally:
         reporter.finish()
@@ -180,9 +182,11 @@ class _Run:
         parallel: Parallel,
         checkpointer: Checkpointer,
         stop: StopRequest,
+        evaluator: Evaluator | None,
     ) -> None:
         self.stage, self.feed, self.config, self.constants = stage, feed, config, constants
         self.reporter, self.parallel, self.checkpointer, self.stop = reporter, parallel, checkpointer, stop
+        self.evaluator = evaluator
         self.step = self.saved = self.start = self.last_count = 0
         # Of the log interval that is going on; saved with the checkpoints, so that a resumed run logs the same.
         self.sums: dict[str, float] = {}
@@ -195,7 +199,7 @@ class _Run:
         self.names: list[str] = []
         self.programs: dict[int, Any] = {}
         self.sent: deque[_Sent] = deque()
-        self.compile_seconds = self.recompile_seconds = 0.0
+        self.compile_seconds = self.recompile_seconds = self.evaluate_seconds = 0.0
         self.began = self.interval_began = 0.0
 
     def train(self, resident_bytes: int) -> Trained:
@@ -209,6 +213,9 @@ class _Run:
         while self.step < stage.steps:
             state = self.call(state, arrays)
             self.settle(_RUN_AHEAD)
+            if self.evaluation_is_due():
+                self.settle(0)
+                self.evaluate(state)
             stop = self.asked_to_stop()
             if stop or self.step == stage.steps or self.due(self.config.checkpoint_every):
                 self.settle(0)
@@ -218,12 +225,14 @@ class _Run:
                 raise Interrupted(stop, self.step)
         self.checkpointer.wait()
         state = parallel.collect(state)
-        seconds = time.perf_counter() - self.began - self.recompile_seconds if self.began else 0.0
+        other = self.recompile_seconds + self.evaluate_seconds
         timings = {
             "compile_seconds": self.compile_seconds,
-            "train_seconds": seconds,
+            "train_seconds": time.perf_counter() - self.began - other if self.began else 0.0,
             "steps": self.step - self.start,
         }
+        if self.evaluator is not None:
+            timings["evaluate_seconds"] = self.evaluate_seconds
         return Trained(state.ema, state, timings)
 
     def first_state(self, arrays: Mapping[str, np.ndarray] | None) -> TrainState:
@@ -273,10 +282,44 @@ class _Run:
             return {}
         if self.step < self.stage.steps and not self.due(self.config.log_every * watch.every):
             return {}
-        params = jax.tree.map(lambda x: x.addressable_data(0), self.parallel.collect(state).ema)
+        params = self.averaged(state)
         stream = zlib.crc32(f"{self.stage.stream} watch".encode())
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.config.seed), stream), self.step)
         return {name: float(value) for name, value in watch.measure(params, key, self.watched).items()}
+
+    def averaged(self, state: Any) -> Any:
+        """The running average of the parameters, on one device of this process."""
+        return jax.tree.map(lambda x: x.addressable_data(0), self.parallel.collect(state).ema)
+
+    def evaluation_is_due(self) -> bool:
+        """Whether to evaluate after the last call."""
+        evaluator = self.evaluator
+        return (
+            evaluator is not None and self.due(evaluator.every) and (evaluator.at_end or self.step < self.stage.steps)
+        )
+
+    def evaluate(self, state: Any) -> None:
+        """Evaluate the parameters so far and log it; what fails is a warning, for training matters more."""
+        if self.evaluator is None or jax.process_index() != 0:
+            return
+        began = time.perf_counter()
+        where, image, said = {"stage": self.stage.name, "step": self.step}, b"", dict[str, Any]()
+        try:
+            shown = self.evaluator.show(self.averaged(state), self.step)
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            said = {"warning": f"the evaluation while training failed: {reason}"}
+            self.reporter.message(f"{self.stage.name}: warning at step {self.step}: {said['warning']}")
+        else:
+            said, image = (_line_of(shown), shown.image) if shown is not None else ({}, b"")
+            if shown is not None:
+                numbers = ", ".join(f"{name} {value:.4g}" for name, value in shown.numbers.items())
+                self.reporter.message(f"{self.stage.name}: evaluated at step {self.step}: {shown.headline or numbers}")
+        seconds = time.perf_counter() - began
+        self.evaluate_seconds += seconds
+        self.interval_began += seconds
+        if said:
+            self.reporter.log(where | said | {"time": round(time.time(), 3)}, image)
 
     def advise(self, numbers: Mapping[str, float], step: int) -> dict[str, str]:
         """What the watch's advisers have to say of a line of the log."""
@@ -371,7 +414,7 @@ class _Run:
     def report(self, done: _Sent, rows: np.ndarray) -> None:
         """Show how far the run is, and write a line of the log where one is due."""
         now = time.perf_counter()
-        rate = (done.step - self.start) * self.config.batch_size / max(now - self.began, 1e-9)
+        rate = (done.step - self.start) * self.config.batch_size / max(now - self.began - self.evaluate_seconds, 1e-9)
         losses = [column for column, name in enumerate(self.names) if name.startswith("loss")]
         self.reporter.advance(done.step, float(rows[-1, losses].sum()), rate)
         if done.step < self.stage.steps and not self.due(self.config.log_every, done.step, done.steps):
@@ -429,6 +472,13 @@ class _Run:
             config=dataclasses.asdict(config) if dataclasses.is_dataclass(config) else {},
         )
         self.saved = self.step
+
+
+def _line_of(shown: Shown) -> dict[str, Any]:
+    """An evaluation as entries of a line of the log."""
+    texts = {"headline": shown.headline, "figure": shown.figure, "caption": shown.caption}
+    numbers = {f"evaluation/{name}": value for name, value in shown.numbers.items()}
+    return numbers | {name: text for name, text in texts.items() if text}
 
 
 def _rows(arrays: Mapping[str, np.ndarray], chosen: np.ndarray) -> dict[str, np.ndarray]:

@@ -61,7 +61,7 @@ def cut_log(path: Path, stage: str, step: int) -> None:
 class Reporter:
     """Tells how a run goes.
 
-    On a terminal there is a bar with the loss, images a second and the time left; elsewhere a plain line every
+    On a terminal there is a bar with the loss, images per second and the time left; elsewhere a plain line every
     `interval` seconds. ``log.jsonl`` and the TensorBoard events (``tensorboard/<stage>/``) are flushed line by line.
 
     Args:
@@ -123,7 +123,7 @@ class Reporter:
                 raise _unwritable(self.folder, error) from error
 
     def training(self) -> None:
-        """Training itself starts: the clock for images a second and time left runs from here."""
+        """Training itself starts: the clock for images per second and time left runs from here."""
         self._began = self._last_line = time.monotonic()
         if not self.quiet and self.stream.isatty():
             from tqdm import tqdm
@@ -160,11 +160,12 @@ class Reporter:
                 f"{_duration(left)} left"
             )
 
-    def log(self, record: Mapping[str, Any]) -> None:
+    def log(self, record: Mapping[str, Any], image: bytes = b"") -> None:
         """Write one line of ``log.jsonl`` and its numbers as TensorBoard events.
 
         Args:
             record: what to write; ``step`` among it.
+            image: the content of a PNG file for TensorBoard.
 
         Raises:
             UserError: if it cannot be written.
@@ -174,7 +175,7 @@ class Reporter:
         try:
             self._log.write(json.dumps(record) + "\n")
             self._log.flush()
-            self._events.write(record)
+            self._events.write(record, image)
         except OSError as error:
             raise _unwritable(Path(self._log.name), error) from error
 
@@ -205,12 +206,16 @@ class _Events:
             self._writer.write_event(Event(wall_time=time.time(), step=step + 1, session_log=session))
         self._writer.flush()
 
-    def write(self, record: Mapping[str, Any]) -> None:
+    def write(self, record: Mapping[str, Any], image: bytes) -> None:
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 
         numbers = {k: v for k, v in record.items() if isinstance(v, (int, float)) and k not in ("step", "time")}
         values = [Summary.Value(tag=name, simple_value=float(number)) for name, number in numbers.items()]
+        if image:
+            width, height = (int.from_bytes(image[i : i + 4], "big") for i in (16, 20))  # of a PNG's first chunk
+            picture = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=image)
+            values.append(Summary.Value(tag="evaluation", image=picture))
         self._writer.write_event(Event(wall_time=time.time(), step=record["step"], summary=Summary(value=values)))
         self._writer.flush()
 

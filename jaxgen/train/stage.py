@@ -1,5 +1,6 @@
 """What is trained, and what comes out."""
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import optax
@@ -38,13 +39,47 @@ class Stage(NamedTuple):
         return self.formerly or self.name
 
 
+class Shown(NamedTuple):
+    """What an evaluation while training found.
+
+    Attributes:
+        numbers: metrics by name.
+        headline: the result in one sentence, or an empty text.
+        figure: the name of the file of its figure, without its ending; an empty text for none.
+        caption: what to see in it.
+        image: the figure, as the content of a PNG file.
+    """
+
+    numbers: Mapping[str, float]
+    headline: str = ""
+    figure: str = ""
+    caption: str = ""
+    image: bytes = b""
+
+
+class Evaluator(NamedTuple):
+    """An evaluation every some steps of a stage. It changes nothing that is trained; if it fails, training goes on.
+
+    Attributes:
+        every: steps between two.
+        show: ``show(params, step)``, with the running average of the parameters; None where there is nothing to show.
+            The parameters' memory is training's own: they must be copied to be kept.
+        at_end: evaluate after the last step too; False where an evaluation follows anyway.
+    """
+
+    every: int
+    show: Callable[[Params, int], Shown | None]
+    at_end: bool = True
+
+
 class Trained(NamedTuple):
     """A trained stage.
 
     Attributes:
         params: the running average of the parameters, to sample and evaluate with.
         state: the whole state after the last step.
-        timings: what this process did: ``compile_seconds``, ``train_seconds`` (compilation left out) and ``steps``.
+        timings: what this process did: ``compile_seconds``, ``train_seconds`` (compilation and evaluation left out),
+            ``evaluate_seconds`` where there was an `Evaluator`, and ``steps``.
     """
 
     params: Params

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxgen import experiment
+from jaxgen.data import generated
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,6 +23,22 @@ def smoke_in_the_precision_of_full():
     yield changed
     for name, preset in changed.items():
         experiment.find(name).presets["smoke"] = preset
+
+
+@pytest.fixture(scope="session", autouse=True)
+def phantoms_are_drawn_once():
+    """Experiments look at the same thousands of phantoms, of which each takes milliseconds."""
+    drawn = {}
+
+    def example(source, i):
+        if (source._phantoms, i) not in drawn:
+            whole = source._phantoms[i]
+            drawn[source._phantoms, i] = {name: whole[name] for name in ("image", "mask", "label") if name in whole}
+        return {name: drawn[source._phantoms, i][name] for name in source._entries}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generated.DrawnSource, "__getitem__", example)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxgen.app import cli, runner
+from jaxgen.app import cli, opening
 from tests.fuzz.damage import damage
 
 _JSON = (
@@ -91,5 +91,5 @@ def damage_checkpoint(rng: np.random.Generator, run: Path, copy: Path) -> str:
 
 def params(run: Path) -> list[np.ndarray]:
     """The trained parameters, through the door that `sample`, `eval` and `apply` use."""
-    *_, trained = runner.open_trained(run)
+    trained = opening.open_trained(run).run.params
     return [np.asarray(leaf) for leaf in jax.tree.leaves(trained)]

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from jaxgen import draws
-from jaxgen.train import Interrupted, Reporter, Stage, fingerprint, make_optimizer, train_stage
+from jaxgen.train import Evaluator, Interrupted, Reporter, Shown, Stage, fingerprint, make_optimizer, train_stage
 from jaxgen.types import Model, Objective
 
 
@@ -111,12 +111,19 @@ def sgd_stage(steps=5):
     return make_stage(steps, optax.sgd(0.5, momentum=0.9))
 
 
-def train(folder, steps=10, stage=None, feed=None, reporter=None, constants=None, **config):
+def train(folder, steps=10, stage=None, feed=None, reporter=None, constants=None, evaluator=None, **config):
     config = Config(**config)
     Path(folder).mkdir(parents=True, exist_ok=True)
     feed = feed or Feed(batch_size=config.batch_size, seed=config.seed)
     reporter = reporter or Reporter(folder if jax.process_index() == 0 else None, quiet=True)
-    return train_stage(stage or make_stage(steps), feed, config, folder, constants or {"scale": 127.5}, reporter)
+    stage, constants = stage or make_stage(steps), constants or {"scale": 127.5}
+    return train_stage(stage, feed, config, folder, constants, reporter, evaluator=evaluator)
+
+
+def evaluate(params, step):
+    """An evaluation while training that takes longer than a step."""
+    time.sleep(0.5)
+    return Shown({"norm": float(jax.jit(optax.global_norm)(params))})
 
 
 def read_log(folder):
@@ -135,6 +142,7 @@ def main():
     parser.add_argument("--sgd", action="store_true")
     parser.add_argument("--stream", action="store_true")
     parser.add_argument("--local-devices", type=int, default=1)
+    parser.add_argument("--evaluate-every", type=int, default=0)
     parser.add_argument("--coordinator", default="")
     parser.add_argument("--process", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1)
@@ -160,7 +168,8 @@ def main():
         for number in range(args.stages):
             name = f"stage{number}" if args.stages > 1 else "tiny"
             stage = (sgd_stage(args.steps) if args.sgd else make_stage(args.steps))._replace(name=name)
-            trained = train(args.workdir, stage=stage, feed=feed, reporter=reporter, **config)
+            shown = Evaluator(args.evaluate_every, evaluate) if args.evaluate_every else None
+            trained = train(args.workdir, stage=stage, feed=feed, reporter=reporter, evaluator=shown, **config)
             metrics[name] = {"params": fingerprint(trained.params), "step": int(trained.state.step)}
     except Interrupted as interrupted:
         print(interrupted, flush=True)

@@ -7,7 +7,15 @@ from jaxgen.medical.anomaly.baselines import (
     principal_residual,
     z_map,
 )
-from jaxgen.medical.anomaly.counterfactual import Pair, classifier_free_pair, dynamic_normalisation, translate
+from jaxgen.medical.anomaly.comparison import Bench, Clean, compare, find, image_score, twin_psnr
+from jaxgen.medical.anomaly.counterfactual import (
+    Pair,
+    classifier_free_pair,
+    classifier_pair,
+    dynamic_normalisation,
+    label_pair,
+    translate,
+)
 from jaxgen.medical.anomaly.detection import (
     CaseCounts,
     Detection,
@@ -17,6 +25,7 @@ from jaxgen.medical.anomaly.detection import (
     evaluate_detection,
 )
 from jaxgen.medical.anomaly.gan_inversion import inversion_model, inversion_score
+from jaxgen.medical.anomaly.latent_healing import LatentHealing
 from jaxgen.medical.anomaly.latent_likelihood import (
     Healthy,
     calibrate,
@@ -25,14 +34,18 @@ from jaxgen.medical.anomaly.latent_likelihood import (
     latent_divergence,
     unlikely,
 )
+from jaxgen.medical.anomaly.methods import FLOOR, RESIDUALS, Found, Method, by_map, by_residual, cleaned
 from jaxgen.medical.anomaly.partial_diffusion import (
     SIMPLEX_STD,
+    averaged,
     coarse_covariance,
     make_coarse_noise,
     make_simplex_noise,
+    named_noise,
     partial_diffusion,
 )
 from jaxgen.medical.anomaly.patch_diffusion import box_masks, patch_diffusion, patch_diffusion_model, stitching_weights
+from jaxgen.medical.anomaly.saliency import saliency
 from jaxgen.medical.anomaly.scoring import (
     absolute_residual,
     brighter_residual,
@@ -49,10 +62,26 @@ from jaxgen.medical.anomaly.scoring import (
 from jaxgen.medical.anomaly.synthetic import paste_anomalies
 
 __all__ = [
+    "named_noise",
+    "averaged",
+    "twin_psnr",
+    "image_score",
+    "find",
+    "compare",
+    "Clean",
+    "Bench",
+    "cleaned",
+    "by_residual",
+    "by_map",
+    "Method",
+    "Found",
+    "RESIDUALS",
+    "FLOOR",
     "CaseCounts",
     "Detection",
     "Detector",
     "Healthy",
+    "LatentHealing",
     "Pair",
     "Residual",
     "SIMPLEX_STD",
@@ -64,6 +93,7 @@ __all__ = [
     "calibrate",
     "case_counts",
     "classifier_free_pair",
+    "classifier_pair",
     "clean",
     "coarse_covariance",
     "make_coarse_noise",
@@ -78,6 +108,7 @@ __all__ = [
     "intensity",
     "inversion_model",
     "inversion_score",
+    "label_pair",
     "latent_divergence",
     "median_filter",
     "partial_diffusion",
@@ -88,6 +119,7 @@ __all__ = [
     "principal_residual",
     "remove_small",
     "make_simplex_noise",
+    "saliency",
     "squared_residual",
     "stitching_weights",
     "translate",

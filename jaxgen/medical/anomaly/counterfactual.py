@@ -3,10 +3,9 @@
 One function, `translate`: the probability flow carries an image up to a level of noise under one denoiser and back down
 under another. The pairs of denoisers that the literature has:
 
-- Wolleb et al. 2022: ``translate(path, d, classifier(d, log_prob_healthy, path, 100.0), x, grid)``, see
-  `jaxgen.guidance.classifier`;
+- Wolleb et al. 2022: `classifier_pair`, guided by a classifier of noisy images;
 - Sanchez et al. 2022: `classifier_free_pair`, encoding under the null label;
-- DDIB (Su et al. 2023): ``translate(path, diseased, healthy, x, grid)``, two models or one under two labels.
+- DDIB (Su et al. 2023): ``translate(path, diseased, healthy, x, grid)``, of two models, or `label_pair` of one.
 """
 
 import functools
@@ -15,9 +14,9 @@ from typing import NamedTuple
 
 import jax
 
-from jaxgen.guidance import classifier_free_batched
+from jaxgen.guidance import classifier, classifier_free_batched
 from jaxgen.paths import Path
-from jaxgen.samplers import ddim, dynamic_threshold, invert, sample
+from jaxgen.samplers import clip, ddim, dynamic_threshold, invert, sample
 from jaxgen.types import Array, Denoise
 
 dynamic_normalisation = functools.partial(dynamic_threshold, quantile=0.99, channelwise=True)
@@ -110,3 +109,63 @@ def classifier_free_pair(
     """
     encode = normalise(lambda x, t: denoise(x, t, null))
     return Pair(encode, normalise(classifier_free_batched(denoise, target, null, scale)))
+
+
+def classifier_pair(
+    path: Path,
+    denoise: Denoise,
+    log_prob: Callable[[Array, Array], Array],
+    scale: float,
+    *,
+    covariance: Callable[[Array], Array] | None = None,
+) -> Pair:
+    """The denoisers of Wolleb et al.: encode as the image is, decode towards what a noisy classifier calls healthy.
+
+    x0_hat is cut to [-1, 1] under guidance: a sure classifier has steep places, where unclipped guidance runs away in
+    one image of some dozens.
+
+    Args:
+        path: the path of both.
+        denoise: ``(x_t, t) -> x0_hat``.
+        log_prob: ``(x_t, t) -> [b]``, log-probabilities of the healthy.
+        scale: of the guidance, 0 for none; the paper takes 100.
+        covariance: of coarse noise (`jaxgen.guidance.classifier`); None for white noise.
+
+    Returns:
+        The `Pair`, for `translate`.
+
+    Reference:
+        Wolleb et al. 2022, "Diffusion models for medical anomaly detection", algorithm 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxgen.paths import variance_preserving
+        >>> log_prob = lambda x, t: x.sum((1, 2))
+        >>> pair = classifier_pair(variance_preserving(), lambda x, t: 0 * x, log_prob, 1e6)
+        >>> [float(denoise(jnp.zeros((1, 1, 1)), jnp.float32(0.5))[0, 0, 0]) for denoise in pair]
+        [0.0, 1.0]
+    """
+    return Pair(denoise, clip(classifier(denoise, log_prob, path, scale, covariance=covariance)))
+
+
+def label_pair(denoise: Callable[[Array, Array, Array], Array], source: Array, target: Array) -> Pair:
+    """The denoisers of a bridge between two labels of one model: encode under one, decode under the other.
+
+    Args:
+        denoise: ``(x_t, t, label [b]) -> x0_hat``.
+        source: the label of the images as they are, ``[b]``.
+        target: the label of the images as they should be, ``[b]``.
+
+    Returns:
+        The `Pair`, for `translate`.
+
+    Reference:
+        Su et al. 2023, "Dual diffusion implicit bridges for image-to-image translation", algorithm 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> pair = label_pair(lambda x, t, y: 0 * x + y[:, None], jnp.ones(1), jnp.zeros(1))
+        >>> [float(denoise(jnp.zeros((1, 1)), 0.5)[0, 0]) for denoise in pair]
+        [1.0, 0.0]
+    """
+    return Pair(lambda x, t: denoise(x, t, source), lambda x, t: denoise(x, t, target))

@@ -80,6 +80,56 @@ def make_coarse_noise(cells: int) -> NoiseDistribution:
     return noise
 
 
+def named_noise(
+    name: str, size: int, *, wavelength: float = 64.0, std: float = 1.0, cells: int = 8
+) -> NoiseDistribution:
+    """Noise by its name: white, simplex, coarse, or coarse16 for coarse noise of 16 nodes along each axis.
+
+    Args:
+        name: of the noise.
+        size: pixels along an axis of the images; coarse noise has no more nodes.
+        wavelength: of the first octave of simplex noise, in pixels.
+        std: standard deviation of simplex noise; the others have 1.
+        cells: nodes of coarse noise whose name does not say.
+
+    Returns:
+        The distribution.
+
+    Example:
+        >>> import jax
+        >>> named_noise("coarse4", 32)(jax.random.key(0), (2, 32, 32, 1)).shape
+        (2, 32, 32, 1)
+    """
+    if name == "white":
+        return draws.normal
+    if name == "simplex":
+        return make_simplex_noise(wavelength, std=std)
+    return make_coarse_noise(min(int(name.removeprefix("coarse") or cells), size))
+
+
+def averaged(restore: Callable[[Key], Array], keys: Key, repeats: int) -> Array:
+    """The mean of what ``restore(keys [b])`` gives with several draws of noise per image, one after the other.
+
+    Args:
+        restore: ``keys [b] -> [b, ...]``.
+        keys: ``[b]``.
+        repeats: the number of draws.
+
+    Returns:
+        ``[b, ...]``.
+
+    Example:
+        >>> import jax
+        >>> averaged(lambda keys: jnp.ones(len(keys)), jax.random.split(jax.random.key(0), 2), 3).tolist()
+        [1.0, 1.0]
+    """
+
+    def once(_: None, drawn: Key) -> tuple[None, Array]:
+        return None, restore(drawn)
+
+    return jnp.mean(lax.scan(once, None, draws.split(keys, repeats))[1], 0)
+
+
 def coarse_covariance(cells: int) -> Callable[[Array], Array]:
     """Multiplication by the covariance of `make_coarse_noise`, ``[b, *spatial, c] -> [b, *spatial, c]``.
 

@@ -128,6 +128,24 @@ def ensemble(
     return jax.lax.map(member, draws.split(key, members))
 
 
+def velocity_weight(path: Path, most: float) -> Callable[[Array], Array]:
+    """``w(t) = min(1 / sigma(t)^2, most)``: the error of x0, so weighted, is that of the velocity, up to a limit.
+
+    Args:
+        path: the rectified path.
+        most: the limit.
+
+    Returns:
+        The `weight` of `flow_sdf` for the prediction ``"x0"``.
+
+    Example:
+        >>> from jaxgen.paths import rectified
+        >>> velocity_weight(rectified(), 9.0)(jnp.array([0.5, 1.0])).tolist()
+        [4.0, 9.0]
+    """
+    return lambda t: jnp.minimum(1 / jnp.square(path.sigma(t)), most)
+
+
 class _Started(NamedTuple):
     """The state of `authors_euler`: the sample, and the noise that it started from."""
 

@@ -1,4 +1,4 @@
-"""Everything that is measured of segmentations: overlap, surfaces, calibration, uncertainty, agreement with readers."""
+"""Everything that is measured of segmentations: overlap, surfaces, calibration, uncertainty, agreement with raters."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -155,22 +155,19 @@ def eikonal_error(distances: Sequence[np.ndarray], truncate: float, band: float 
     return float(every.mean()) if len(every) else float("nan")
 
 
-def score_raters(samples: Sequence[np.ndarray], readers: Sequence[np.ndarray]) -> float:
-    """Mean squared generalised energy distance between sampled masks and those of several readers.
+def score_raters(samples: Sequence[np.ndarray], raters: Sequence[np.ndarray]) -> float:
+    """Mean squared generalised energy distance between sampled masks and those of several raters.
 
     Args:
         samples: one bool ``[n, *spatial]`` an image.
-        readers: one bool ``[raters, *spatial]`` an image.
+        raters: one bool ``[raters, *spatial]`` an image.
 
     Returns:
         The mean over images, lower is better; see `jaxgen.metrics.distribution.generalized_energy_distance`.
     """
     return float(
         np.mean(
-            [
-                generalized_energy_distance(jnp.asarray(s), jnp.asarray(r))
-                for s, r in zip(samples, readers, strict=True)
-            ],
+            [generalized_energy_distance(jnp.asarray(s), jnp.asarray(r)) for s, r in zip(samples, raters, strict=True)],
             dtype=np.float64,
         )
     )

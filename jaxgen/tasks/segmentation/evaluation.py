@@ -9,10 +9,10 @@ import numpy as np
 from jaxgen.data import Source, most_of
 from jaxgen.data.segmentation import masks_of, scale_image
 from jaxgen.experiment import Evaluation, Figure, Metric, Run
+from jaxgen.figures import segmentation as pictures
 from jaxgen.imaging.tiles import extract_tiles, tiling
 from jaxgen.medical.segmentation.cases import Case, of_maps, of_probability, table
 from jaxgen.medical.segmentation.whole_image import by_tiles
-from jaxgen.tasks.segmentation import figures as pictures
 from jaxgen.tasks.segmentation.data import BASELINE, baseline_network, threshold
 from jaxgen.types import Array, Key
 
