@@ -113,12 +113,7 @@ EXPERIMENT = generation.experiment(
     presets={
         "small": {"size": 32, "patch": 1, "samples": 128},
         "smoke": {"likelihood_images": 2, "bound_draws": 2, "tolerance": 0.05},
-        "full": {
-            **networks.SONG_32,
-            **networks.SONG_TRAINING,
-            "sampler_steps": 1000,
-            "bound_draws": 1000,
-        },
+        "full": {**networks.SONG_32, **networks.SONG_TRAINING, "sampler_steps": 1000, "bound_draws": 1000},
         "full-ve": {"path": "ve", "ema_decay": 0.999},
     },
     measure=images.measure_spread,
