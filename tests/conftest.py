@@ -5,6 +5,7 @@ with which JAX and for which processor, so that workers and later runs share it.
 """
 
 import contextlib
+import ctypes
 import gc
 import os
 import resource
@@ -39,12 +40,25 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
+@pytest.fixture(scope="session")
+def drop_programs():
+    """A function that forgets what was compiled and gives its memory back to the system."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+
+    def drop():
+        jax.clear_caches()
+        gc.collect()
+        if trim is not None:  # of glibc, which keeps what is freed; there are other C libraries
+            trim(0)
+
+    return drop
+
+
 @pytest.fixture(scope="module", autouse=True)
-def programs_of_a_module_are_dropped():
+def programs_of_a_module_are_dropped(drop_programs):
     """Otherwise a worker ends with gigabytes of programs that no test needs any more."""
     yield
-    jax.clear_caches()
-    gc.collect()
+    drop_programs()
 
 
 def gigabytes():

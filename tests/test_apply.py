@@ -166,7 +166,6 @@ def seg_of(path):
 
 
 def test_dicom_seg_of_series_without_a_patient(toy_run, images, tmp_path):
-    pytest.importorskip("highdicom")
     for k in range(3):
         placed(images / "whole" / f"{k}", 2 * k, 200 * (k % 2), PatientID="p", SeriesInstanceUID="1.2.3.1", **study())
         placed(images / "nobody" / f"{k}", 2 * k, 9, PatientID=None, SeriesInstanceUID="1.2.3.2", **study())
@@ -184,7 +183,6 @@ def test_dicom_seg_of_series_without_a_patient(toy_run, images, tmp_path):
 
 
 def test_dicom_seg_of_a_single_image_and_of_frames(toy_run, images, tmp_path):
-    pytest.importorskip("highdicom")
     write(images / "xray.dcm", np.eye(8, dtype=np.uint16) * 999, **study(Modality="DX", SeriesInstanceUID="1.2.8"))
     enhanced(images / "enhanced.dcm", flat(9, 900, 9), [groups(z) for z in (4, 0, 2)], **study())
     failed, summary, _ = run(toy_run, images, tmp_path, dicom_seg=True)
@@ -195,7 +193,6 @@ def test_dicom_seg_of_a_single_image_and_of_frames(toy_run, images, tmp_path):
 
 
 def test_a_dicom_seg_that_cannot_be_made_is_the_failure_of_its_file(toy_run, images, tmp_path, monkeypatch):
-    pytest.importorskip("highdicom")
     for name in ("a", "b"):
         uid = f"1.2.{ord(name)}"
         write(images / f"{name}.dcm", np.eye(8, dtype=np.uint16), **study(Modality="DX", SeriesInstanceUID=uid))

@@ -472,7 +472,7 @@ def test_a_table_that_fits_is_one_table(monkeypatch):
     assert tables.table(MANY).count("\nmethod ") > 1
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here: the pages are not seen by a browser")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_shows_the_pages_whole(copied, other, tmp_path, width):
     out = tmp_path / "both.html"
@@ -490,7 +490,7 @@ def test_a_browser_shows_the_pages_whole(copied, other, tmp_path, width):
         assert said["title"]
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome here: the pages are not seen by a browser")
 @pytest.mark.parametrize("width", [1280, 390, 320])
 def test_a_wide_table_fits_a_phone(copied, other, tmp_path, width):
     """Wider than the page it may be scrolled on a desk; on a phone it is a list."""

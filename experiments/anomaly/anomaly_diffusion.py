@@ -92,22 +92,11 @@ EXPERIMENT = anomaly.experiment(
     presets={
         "smoke": {"noise": ("coarse8",), "levels": (0.2, 0.4), "reference_steps": 2, "vae_steps": 2, "vae_code": 4},
         "small": {"steps": 800, "vae_steps": 500, "checkpoint_every": 200},
-        "full": {
-            **networks.HO_256,
-            "attention": (4, 5),
-            "head_width": 256,
-            "adaptive": True,
-            "noise": ("simplex",),
-            "wavelength": 64.0,
-            "noise_std": SIMPLEX_STD,
-            "levels": (0.15, 0.2, 0.25, 0.3, 0.4, 0.5),
-            "sampler_steps": 250,
-            "vae_steps": 67_200,
-            "steps": 300_000,
-            "batch_size": 1,
-            "optimizer": "adam",
-            "chunk": 16,
-        },
+        "full": networks.HO_256
+        | {"attention": (4, 5), "head_width": 256, "adaptive": True, "noise": ("simplex",)}
+        | {"wavelength": 64.0, "noise_std": SIMPLEX_STD, "levels": (0.15, 0.2, 0.25, 0.3, 0.4, 0.5)}
+        | {"sampler_steps": 250, "vae_steps": 67_200, "chunk": 16}
+        | {"steps": 300_000, "batch_size": 1, "optimizer": "adam"},
     },
     stages=[stage(noise) for noise in NOISES],
     evaluate=evaluate,

@@ -18,7 +18,7 @@ from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Run, StageSpec
 from jaxgen.imaging.tiles import Tiling, tiling
-from jaxgen.medical.anomaly import patch_diffusion, patch_diffusion_model
+from jaxgen.medical.anomaly import averaged, patch_diffusion, patch_diffusion_model
 from jaxgen.samplers import denoiser
 from jaxgen.tasks import anomaly, diffusion
 from jaxgen.tasks.anomaly import restoration
@@ -71,7 +71,7 @@ def methods(run: Run) -> list[anomaly.Method]:
             denoise = denoiser(lambda x, t: net.apply(params, x, t), path, config.prediction)
             t = diffusion.time_at(path, level)
             once = lambda key: patch_diffusion(path, denoise, key, x, boxes(config, name), t, **options)  # noqa: E731
-            return restoration.averaged(once, keys, config.repeats)
+            return averaged(once, keys, config.repeats)
 
         return restoration.restoring(run, NAMES[name], restore, run.params[name]["net"])
 
@@ -91,26 +91,11 @@ EXPERIMENT = anomaly.experiment(
     presets={
         "smoke": {"box": 8, "overlap": 4, "noise": "coarse", "levels": (0.3, 0.6)},
         "small": {"path": "cosine", "levels": (0.2, 0.35, 0.5, 0.65), "repeats": 2},
-        "full": {
-            "size": 96,
-            "path": "cosine",
-            "prediction": "x0",
-            "box": 48,
-            "overlap": 24,
-            "merge": "cut",
-            "wavelength": 64.0,
-            "channels": (128, 256, 256),
-            "blocks": 3,
-            "attention": (2,),
-            "head_width": 64,
-            "residual_resampling": True,
-            "levels": (0.3, 0.4, 0.5, 0.6),
-            "erosion": 3,
-            "median": 5,
-            "steps": 200_000,
-            "batch_size": 32,
-            "optimizer": "adam",
-        },
+        "full": {"size": 96, "path": "cosine", "prediction": "x0", "box": 48, "overlap": 24, "merge": "cut"}
+        | {"wavelength": 64.0, "channels": (128, 256, 256), "blocks": 3, "attention": (2,)}
+        | {"head_width": 64, "residual_resampling": True, "levels": (0.3, 0.4, 0.5, 0.6), "erosion": 3}
+        | {"median": 5}
+        | {"steps": 200_000, "batch_size": 32, "optimizer": "adam"},
     },
     stages=[stage(name) for name in NAMES],
     evaluate=evaluate,

@@ -97,26 +97,12 @@ EXPERIMENT = generation.experiment(
     config=FlowMatchingConfig,
     presets={
         "small": {"steps": 1500},
-        "smoke": {
-            "steps": 4,
-            "few_steps": 4,
-            "channels": (8,),
-            "attention": None,
-            "teacher_steps": 2,
-            "likelihood_images": 3,
-            "tolerance": 0.1,
-            "feature_steps": 4,
-            "checkpoint_every": 4,
-        },
-        "full": {
-            **networks.DHARIWAL_64,
-            "dropout": 0.1,
-            "steps": 500_000,
-            "few_steps": 200_000,
-            "batch_size": 2048,
-            "learning_rate": 1e-4,
-            "warmup_steps": 10_000,
-        },
+        "smoke": {"few_steps": 4, "channels": (8,), "attention": None, "teacher_steps": 2, "likelihood_images": 3}
+        | {"tolerance": 0.1, "feature_steps": 4}
+        | {"steps": 4, "checkpoint_every": 4},
+        "full": networks.DHARIWAL_64
+        | {"dropout": 0.1, "few_steps": 200_000}
+        | {"steps": 500_000, "batch_size": 2048, "learning_rate": 1e-4, "warmup_steps": 10_000},
     },
     defaults=flow_likelihood.DEFAULTS,
     stages=(

@@ -108,24 +108,11 @@ EXPERIMENT = generation.experiment(
     config=ImageToImageConfig,
     presets={
         "small": {"chunk": 32},
-        "smoke": {
-            "test_images": 4,
-            "chunk": 4,
-            "sampler_steps": 4,
-            "inversion_iterations": 1,
-            "edit_times": (0.5,),
-            "jump": 2,
-            "resamples": 2,
-        },
-        "full": {
-            **networks.HO_256,
-            **networks.HO_TRAINING,
-            "sampler_steps": 250,
-            "jump": 10,
-            "resamples": 10,
-            "samples": 256,
-            "chunk": 32,
-        },
+        "smoke": {"test_images": 4, "chunk": 4, "sampler_steps": 4, "inversion_iterations": 1}
+        | {"edit_times": (0.5,), "jump": 2, "resamples": 2},
+        "full": networks.HO_256
+        | networks.HO_TRAINING
+        | {"sampler_steps": 250, "jump": 10, "resamples": 10, "samples": 256, "chunk": 32},
     },
     stages=(images.stage("ddpm", model),),
     evaluate=evaluate,

@@ -20,6 +20,7 @@ from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data.sinogram import read_sinogram
 from jaxgen.experiment import Evaluation, Reader, Run
+from jaxgen.medical.reconstruction.catalogue import offered
 from jaxgen.tasks.images import Widths
 from jaxgen.tasks.reconstruction import comparison, ct, posterior
 
@@ -47,7 +48,7 @@ class CTConfig(posterior.PosteriorConfig):
     methods: tuple[str, ...] = option(
         ("ddnm", "diffpir", "dps"),
         "posterior samplers; `jaxgen apply` takes the first",
-        choices=posterior.offered("ct"),
+        choices=offered("ct"),
         group="sampling",
     )
     inner_steps: int = option(
@@ -70,29 +71,13 @@ EXPERIMENT = comparison.experiment(
     config=CTConfig,
     presets={
         "smoke": {"data": "ct_phantom/16", "views": (4, 6), "metal_views": 6},
-        "small": {
-            "rotate": 10.0,
-            "zoom": 0.1,
-            "shift": 0.05,
-            "sampler_steps": 40,
-            "cases": 8,
-            "tuning": 8,
-            "repeats": 16,
-            "tv_steps": 200,
-            "steps": 3000,
-            "chunk": 8,
-        },
-        "full": {
-            **posterior.SONG_2022,
-            "size": 320,
-            "channels": (32, 32, 64, 64, 64, 64, 64),
-            "attention": (4,),
-            "methods": ("projection", "ddnm", "diffpir", "dps"),
-            "views": (10, 20, 23, 50),
-            "metal_views": 320,
-            "snr": 0.246,
-            "tv_steps": 200,
-        },
+        "small": {"rotate": 10.0, "zoom": 0.1, "shift": 0.05, "sampler_steps": 40, "cases": 8, "tuning": 8}
+        | {"repeats": 16, "tv_steps": 200, "chunk": 8}
+        | {"steps": 3000},
+        "full": posterior.SONG_2022
+        | {"size": 320, "channels": (32, 32, 64, 64, 64, 64, 64), "attention": (4,)}
+        | {"methods": ("projection", "ddnm", "diffpir", "dps"), "views": (10, 20, 23, 50)}
+        | {"metal_views": 320, "snr": 0.246, "tv_steps": 200},
     },
     load=ct.load,
     measure=ct.measure,

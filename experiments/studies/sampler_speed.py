@@ -217,29 +217,13 @@ EXPERIMENT = generation.experiment(
     config=SamplerSpeedConfig,
     presets={
         "small": {"size": 32, "samples": 96, "chunk": 32},
-        "smoke": {
-            "evaluations": (5, 10),
-            "samplers": ("ddim", "dpm_solver_2m_sde"),
-            "dimensions": 4,
-            "parts": 2,
-            "points": 128,
-            "reference_steps": 50,
-        },
-        "full": {
-            **networks.DHARIWAL_64,
-            "path": "cosine",
-            "samplers": tuple(SAMPLERS),
-            "dimensions": 64,
-            "parts": 32,
-            "points": 16_384,
-            "reference_steps": 1000,
-            "steps": 500_000,
-            "batch_size": 256,
-            "learning_rate": 1e-4,
-            "warmup_steps": 5000,
-            "schedule": "constant",
-            "chunk": 500,
-        },
+        "smoke": {"evaluations": (5, 10), "samplers": ("ddim", "dpm_solver_2m_sde"), "dimensions": 4, "parts": 2}
+        | {"points": 128, "reference_steps": 50},
+        "full": networks.DHARIWAL_64
+        | {"path": "cosine", "samplers": tuple(SAMPLERS), "dimensions": 64, "parts": 32, "points": 16_384}
+        | {"reference_steps": 1000, "chunk": 500}
+        | {"steps": 500_000, "batch_size": 256, "learning_rate": 1e-4, "warmup_steps": 5000}
+        | {"schedule": "constant"},
     },
     stages=(images.stage("ddpm", diffusion.make_model),),
     evaluate=evaluate,

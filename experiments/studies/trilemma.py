@@ -196,48 +196,18 @@ EXPERIMENT = generation.experiment(
     data="brain_phantom: computed slices of four classes, or --data",
     config=TrilemmaConfig,
     presets={
-        "small": {
-            "size": 32,
-            "steps": 1000,
-            "batch_size": 32,
-            "learning_rate": 5e-4,
-            "steps_per_call": 5,
-            "checkpoint_every": 500,
-            "log_every": 50,
-        },
-        "smoke": {
-            "families": ("vae", "flow_matching"),
-            "evaluations": (1, 2),
-            "parameters": 60_000,
-            "compute": 1e-4,
-            "steps": 1000,
-            "batch_size": 8,
-            "steps_per_call": 1,
-            "samples": 8,
-            "chunk": 8,
-            "repeats": 2,
-            "likelihood_images": 4,
-            "batches": (8,),
-            "feature_steps": 4,
-            "feature_channels": (8, 8),
-            "checkpoint_every": 500,
-        },
-        "full": {
-            "data": "brain_phantom",
-            "size": 64,
-            "parameters": 30_000_000,
-            "compute": 500_000.0,
-            "batch_size": 128,
-            "learning_rate": 2e-4,
-            "warmup_steps": 1000,
-            "samples": 5000,
-            "chunk": 250,
-            "feature_steps": 4000,
-            "likelihood_images": 500,
-            "batches": (64, 256, 1024),
-            "steps_per_call": 5,
-            "log_every": 50,
-        },
+        "small": {"size": 32}
+        | {"steps": 1000, "batch_size": 32, "learning_rate": 5e-4, "steps_per_call": 5}
+        | {"checkpoint_every": 500, "log_every": 50},
+        "smoke": {"families": ("vae", "flow_matching"), "evaluations": (1, 2), "parameters": 60_000}
+        | {"compute": 1e-4, "samples": 8, "chunk": 8, "repeats": 2, "likelihood_images": 4, "batches": (8,)}
+        | {"feature_steps": 4, "feature_channels": (8, 8)}
+        | {"steps": 1000, "batch_size": 8, "steps_per_call": 1, "checkpoint_every": 500},
+        "full": {"data": "brain_phantom", "size": 64, "parameters": 30_000_000, "compute": 500_000.0}
+        | {"samples": 5000, "chunk": 250, "feature_steps": 4000, "likelihood_images": 500}
+        | {"batches": (64, 256, 1024)}
+        | {"batch_size": 128, "learning_rate": 2e-4, "warmup_steps": 1000, "steps_per_call": 5}
+        | {"log_every": 50},
     },
     stages=tuple(stage(name) for name in FAMILIES),
     evaluate=evaluate,

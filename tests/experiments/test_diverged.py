@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.segmentation import flow_sdf
 from experiments.studies import sampler_speed, trilemma
 from jaxgen.app.cli import main
+from jaxgen.experiment import Run
+from jaxgen.metrics import sample_uncertainty, sample_widening
 from jaxgen.metrics import sampler_error as exact
 from jaxgen.tasks import editing, generation
 from jaxgen.tasks.best import highest, lowest
@@ -83,12 +84,12 @@ def test_what_diverged_is_never_the_best():
 def test_uncertainty_of_samples(bad):
     drawn, truth = RNG.normal(size=(4, 2, 6, 6, 1)), RNG.normal(size=(2, 6, 6, 1))
     seen = np.ones(truth.shape, bool)
-    assert np.isfinite(list(posterior.uncertainty(drawn, truth, seen, 1.5).values())).all()
+    assert np.isfinite(list(sample_uncertainty(drawn, truth, seen, 1.5).values())).all()
     drawn[1, 1, 2, 2] = bad
-    assert np.isnan(posterior.widening(drawn, truth, seen))
-    assert np.isnan(list(posterior.uncertainty(drawn, truth, seen, 1.5).values())).all()
-    assert np.isnan(posterior.kept_widening({"chosen": {"4x": {"dps widening": None}}}, "4x", "dps"))
-    assert posterior.kept_widening({"chosen": {}}, "4x", "dps") == 1
+    assert np.isnan(sample_widening(drawn, truth, seen))
+    assert np.isnan(list(sample_uncertainty(drawn, truth, seen, 1.5).values())).all()
+    assert np.isnan(posterior.kept_widening(Run(None, None, chosen={"4x": {"dps widening": None}}), "4x", "dps"))
+    assert posterior.kept_widening(Run(None, None), "4x", "dps") == 1
 
 
 def test_a_sampler_that_diverges_is_named_in_the_table(tmp_path, monkeypatch, capsys):
@@ -113,41 +114,3 @@ def test_a_sampler_that_diverges_is_named_in_the_table(tmp_path, monkeypatch, ca
     assert "diverged" not in many
     assert many["frechet.ddim"] > 0
     assert "Diverged" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_segmentation_that_diverged(bad):
-    """Masks of NaN are empty: without a word they would be masks like others."""
-    config = flow_sdf.SMOKE
-
-    def case(maps, probability):
-        truth = np.zeros((8, 8), bool)
-        truth[2:5, 2:6] = True
-        summary = flow_sdf.summarise(jnp.asarray(maps), threshold=0.0)
-        return {
-            "readers": truth[None],
-            "truth": truth,
-            "first": maps[0],
-            "member_masks": maps <= 0,
-            "summary": flow_sdf.jax.device_get(summary),
-            "baseline_probability": probability,
-            "baseline": probability > 0.5,
-            "dice": 0.5,
-            "diverged": not np.isfinite(maps).all(),
-            "baseline_diverged": not np.isfinite(probability).all(),
-        }
-
-    maps = RNG.uniform(-1, 1, (2, config.members, 8, 8)).astype(np.float32)
-    fine = [case(m, RNG.random((8, 8))) for m in maps]
-    maps[1, 0, 0, 0] = bad
-    one = flow_sdf._metrics(config, [fine[0], case(maps[1], RNG.random((8, 8)))])
-    for name in ("flow_sdf", "flow_sdf_single"):
-        assert one[name].pop("diverged") == 0.5
-        assert np.isnan(list(one[name].values())).all()
-    assert np.isfinite(one["unet"]["dice"])
-    lost = flow_sdf._metrics(config, [fine[0], case(np.ones((config.members, 8, 8), np.float32), np.zeros((8, 8)))])
-    for name in ("unet", "flow_sdf", "flow_sdf_single"):
-        assert lost[name]["missed"] == 1, name
-        assert lost[name]["hausdorff95"] > np.hypot(8, 8) / 2, name
-        assert {"missed", "false_alarms", "hausdorff95"} <= set(flow_sdf.DESCRIBE)
-    assert "diverged" not in lost["flow_sdf"]

@@ -68,6 +68,7 @@ def test_sizes_must_agree():
         auroc(jnp.zeros(3), jnp.zeros(4))
 
 
+@pytest.mark.peers
 def test_scikit_learn_agrees():
     metrics = pytest.importorskip("sklearn.metrics")
     for score, label in cases():
