@@ -14,7 +14,6 @@ from jaxgen.medical.anomaly import (
     FLOOR,
     Bench,
     Clean,
-    Found,
     Method,
     cleaned,
     compare,
