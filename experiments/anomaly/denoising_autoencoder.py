@@ -119,7 +119,7 @@ EXPERIMENT = anomaly.experiment(
         },
     },
     load=load,
-    measure=functools.partial(data.measure, headroom=0.0),
+    measure=functools.partial(data.measure, headroom=0.0, phantom_low=-1.0),
     references=(),
     stages=[stage("denoiser"), stage("restorer")],
     evaluate=evaluate,
