@@ -110,7 +110,7 @@ EXPERIMENT = anomaly.experiment(
         | {"checkpoint_every": 2000},
     },
     load=load,
-    measure=functools.partial(data.measure, headroom=0.0),
+    measure=functools.partial(data.measure, headroom=0.0, phantom_low=-1.0),
     references=(),
     stages=[stage("denoiser"), stage("restorer")],
     evaluate=evaluate,

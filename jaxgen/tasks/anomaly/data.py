@@ -176,13 +176,16 @@ def check_healthy(config: AnomalyConfig, splits: Splits) -> None:
         raise UserError(f"--healthy {config.healthy}: {config.data} has no such label; it has {known}")
 
 
-def measure(config: PhantomConfig, splits: Splits, *, headroom: float = HEADROOM) -> images.ImageFacts:
+def measure(
+    config: PhantomConfig, splits: Splits, *, headroom: float = HEADROOM, phantom_low: float = 0.0
+) -> images.ImageFacts:
     """The range of the values, the number of channels, and which training images these are.
 
-    Values out of the range are cut off; `headroom`, a share of the range, is left above it.
+    Values out of the range are cut off; `headroom`, a share of the range, is left above it. Phantoms, which are
+    not brought to a range, are said to begin at `phantom_low`, which must be that of runs of before.
     """
     if config.data == PHANTOM:
-        return images.ImageFacts(value_range=((0.0,), (1.0,)), image_channels=1)
+        return images.ImageFacts(value_range=((phantom_low,), (1.0,)), image_channels=1)
     example = splits.train[0]["image"]
     low, high = (np.array(bound) for bound in measure_range(splits.train))
     high = high + headroom * (high - low)

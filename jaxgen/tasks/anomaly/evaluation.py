@@ -10,7 +10,17 @@ from jaxgen.data.phantoms import LESIONS
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Figure, Metric, Run
 from jaxgen.figures.anomaly import Gallery, bars
-from jaxgen.medical.anomaly import FLOOR, Bench, Clean, Method, cleaned, compare, find, foreground, paste_anomalies
+from jaxgen.medical.anomaly import (
+    FLOOR,
+    Bench,
+    Clean,
+    Method,
+    cleaned,
+    compare,
+    find,
+    foreground,
+    paste_anomalies,
+)
 from jaxgen.metrics import auroc, average_precision
 from jaxgen.tasks.anomaly import data
 from jaxgen.tasks.anomaly.references import baselines, learned
