@@ -22,7 +22,7 @@ import PIL.Image
 import pytest
 
 from jaxgen import experiment
-from jaxgen.app import runner
+from jaxgen.app import opening, runner
 from jaxgen.app.cli import main
 from jaxgen.nets import ops
 from jaxgen.train import Interrupted, fingerprint, init_state, make_train_step
@@ -119,7 +119,7 @@ class Signalling:
 
 def test_killed_and_resumed_it_has_the_same_bits_and_its_evaluation_the_same_metrics(smoke, tmp_path, monkeypatch):
     """Killed within the longest stage, then as evaluation begins; `jaxgen eval` evaluates what is there then."""
-    trained = runner.open_trained(smoke.folder).run
+    trained = opening.open_trained(smoke.folder).run
     steps = {}
     for spec in experiment.stages_of(smoke.experiment, smoke.config):
         steps[spec.name] = spec.build(trained).steps
@@ -147,7 +147,7 @@ def test_killed_and_resumed_it_has_the_same_bits_and_its_evaluation_the_same_met
     monkeypatch.undo()
     with pytest.raises(Evaluating):
         runner.train(stopping, "smoke", smoke.config, folder, quiet=True, say=lambda line: None)
-    resumed = runner.open_trained(folder).run
+    resumed = opening.open_trained(folder).run
     assert list(resumed.params) == list(trained.params)
     for name in steps:
         assert fingerprint(resumed.params[name]) == fingerprint(trained.params[name]), name
