@@ -52,6 +52,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
     from jaxgen.data import load
     from jaxgen.data.pipeline import Feed
     from jaxgen.data.source import ArraySource
+    from jaxgen.experiment import Run
 
     caching.enable()
     config = workload.small(quick=False)
@@ -61,7 +62,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
     count = min(len(splits.train), 24 if arguments.quick else 10_000)
 
     began = time.perf_counter()
-    tiles = flow_sdf.EXPERIMENT.examples(config, workload.CONSTANTS, splits)
+    tiles = flow_sdf.EXPERIMENT.examples(Run(config, workload.FACTS, splits=splits))
     feed = Feed(tiles, b, seed=0)
     arrays = {name: np.stack([tiles[i][name] for i in range(count)]) for name in tiles[0]}
     made_seconds = time.perf_counter() - began
@@ -81,7 +82,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
         pngs = load(str(folder), seed=0).train
         raw = Feed(pngs, b, seed=0)
         rates["PNG folder, decoded"] = lambda: next(raw)
-        cut = flow_sdf.EXPERIMENT.examples(config, workload.CONSTANTS, splits._replace(train=pngs))
+        cut = flow_sdf.EXPERIMENT.examples(Run(config, workload.FACTS, splits=splits._replace(train=pngs)))
         png_tiles = Feed(cut, b, seed=0)
         rates["PNG folder, decoded to tiles and distances"] = lambda: next(png_tiles)
         for case, call in rates.items():

@@ -162,12 +162,12 @@ def _our_step(nets: Any, params: Any, x: Any) -> Any:
     import jax
     import jax.numpy as jnp
 
-    from jaxgen.families import gan_model
+    from jaxgen.families import Game, gan_model
     from jaxgen.losses import adversarial
     from jaxgen.train import init_state, make_optimizer, make_train_step
 
     game = adversarial.non_saturating()
-    model = gan_model(*nets, x.shape[1:], latent=LATENT, adversarial=game, r1=GAMMA)
+    model = gan_model(*nets, x.shape[1:], latent=LATENT, game=Game(game, r1=GAMMA))
     optimizers = {
         name: make_optimizer(RATE, 0, 10**6, "constant", name="adam", b1=0.0, b2=0.99)
         for name in ("generator", "critic")

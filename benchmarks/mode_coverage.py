@@ -45,7 +45,7 @@ def train(options: dict[str, Any], data: str, keys: int, steps: int, widths: tup
     import jax.numpy as jnp
 
     from jaxgen.data import planar
-    from jaxgen.families import gan_model
+    from jaxgen.families import Game, gan_model
     from jaxgen.nets import mlp, spectral_norm
     from jaxgen.train import init_state, make_optimizer, make_train_step
 
@@ -53,7 +53,7 @@ def train(options: dict[str, Any], data: str, keys: int, steps: int, widths: tup
     critic = mlp(1, widths=widths)
     if options.pop("spectral", False):
         critic = spectral_norm(critic)
-    model = gan_model(mlp(2, widths=widths), critic, (2,), latent=LATENT, data="points", **options)
+    model = gan_model(mlp(2, widths=widths), critic, (2,), latent=LATENT, game=Game(**options), data="points")
     optimizers = {
         name: make_optimizer(1e-3, 0, steps, "cosine", name="adam", b1=0.0, b2=0.99) for name in ("generator", "critic")
     }

@@ -100,7 +100,7 @@ def _training(net: Any, params: Any, x: Any, steps: int, *, likelihood: bool) ->
     from jaxgen.families import cnf_model, flow_matching_model
     from jaxgen.losses import flow_matching
     from jaxgen.paths import rectified
-    from jaxgen.samplers import euler, grids
+    from jaxgen.samplers import Sampling, euler, grids
     from jaxgen.train import init_state, make_many_steps, make_train_step
 
     path, b = rectified(), len(x)
@@ -116,7 +116,7 @@ def _training(net: Any, params: Any, x: Any, steps: int, *, likelihood: bool) ->
         ours = model.objectives[0].loss({"net": params}, jax.random.key(0), {"x": jnp.asarray(x)})[0].mean()
         theirs = -peer_log_prob(module, theirs_x).mean()
     else:
-        model = flow_matching_model(net, path, (2,), euler(path), grids.uniform(path, 2), data="x")
+        model = flow_matching_model(net, (2,), Sampling(path, euler(path), grids.uniform(path, 2)), data="x")
         noise, t = rng.standard_normal((b, 2)).astype(np.float32), rng.random(b).astype(np.float32)
         predict = lambda x_t, t: net.apply(params, x_t, t)  # noqa: E731
         ours = flow_matching(predict, path, jax.random.key(0), x, noise=noise, t=t).mean()

@@ -33,14 +33,14 @@ def _ours(net: Any, params: Any, x: Any, method: str, steps: int) -> Any:
 
     from jaxgen.families import cnf_model, flow_matching_model
     from jaxgen.paths import rectified
-    from jaxgen.samplers import euler, grids
+    from jaxgen.samplers import Sampling, euler, grids
     from jaxgen.train import init_state, make_many_steps, make_train_step
 
     path = rectified()
     if method == "likelihood":
         model = cnf_model(net, (2,), solver="midpoint", steps=SOLVER_STEPS, data="x")
     else:
-        model = flow_matching_model(net, path, (2,), euler(path), grids.uniform(path, 2), data="x")
+        model = flow_matching_model(net, (2,), Sampling(path, euler(path), grids.uniform(path, 2)), data="x")
     model = model._replace(init=lambda key, batch: {"net": params})
     optimizers = {"net": optax.adam(optax.cosine_decay_schedule(PEAK_RATE, steps))}
     state = init_state(model, optimizers, jax.random.key(0), {"x": x[0]})

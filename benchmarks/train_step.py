@@ -111,13 +111,13 @@ def _our_step(pair: Any, x: Any) -> Any:
     from jaxgen.families import diffusion_model
     from jaxgen.interop import diffusers
     from jaxgen.paths import discrete
-    from jaxgen.samplers import ddpm, grids
+    from jaxgen.samplers import Sampling, ddpm, grids
     from jaxgen.schedules import linear_betas
     from jaxgen.train import init_state, make_optimizer, make_train_step
 
     path = discrete(linear_betas(1000))
     net = diffusers.at_path_time(pair.net)
-    model = diffusion_model(net, path, pair.shape, ddpm(path), grids.uniform(path, 2))
+    model = diffusion_model(net, pair.shape, Sampling(path, ddpm(path), grids.uniform(path, 2), "noise"))
     optimizers = {"net": make_optimizer(LEARNING_RATE, 0, 10**6, "constant", clip=CLIP)}
     batch = {"image": jnp.asarray(x)}
     state = jax.jit(lambda batch: init_state(model, optimizers, jax.random.key(0), batch))(batch)

@@ -51,7 +51,7 @@ def peer_module(config: Any, stage: str) -> Any:
     }
     if stage == "unet":
         return peer.UNet(1, 1, channels=config.baseline_channels, **options)
-    encoder = peer.UNet(config.patch**2, config.channels[0], channels=config.image_channels, blocks=config.blocks)
+    encoder = peer.UNet(config.patch**2, config.channels[0], channels=config.encoder_channels, blocks=config.blocks)
     denoiser = peer.UNet(1, 1, channels=config.channels, time=True, adaptive=config.adaptive, **options)
     return peer.ConditionalUNet(encoder, denoiser)
 
@@ -142,6 +142,7 @@ def check(config: Any, stage: str, module: Any) -> dict[str, float]:
     from jaxgen.losses import likelihood
     from jaxgen.losses.matching import flow_matching
     from jaxgen.paths import rectified
+    from jaxgen.tasks.segmentation.data import baseline_network
 
     made = workload.trainer(config, stage, donate=False)
     batch, params = made.batch, made.state.params["net"]
@@ -153,7 +154,7 @@ def check(config: Any, stage: str, module: Any) -> dict[str, float]:
 
     def loss(params: Any) -> tuple[Any, Any]:
         if stage == "unet":
-            out = flow_sdf.baseline_network(config).apply(params, batch["image"])
+            out = baseline_network(config).apply(params, batch["image"])
             target = (batch["distance"] <= 0).astype(out.dtype)
             return jnp.mean(likelihood.bernoulli(out, target, reduce="mean")), out
         net = flow_sdf.flow_network(config)
@@ -243,6 +244,7 @@ def our_side(config: Any, stage: str, image: Any) -> tuple[Side, Any]:
 
     from benchmarks import workload
     from experiments.segmentation import flow_sdf
+    from jaxgen.tasks.segmentation.data import baseline_network
 
     made = workload.trainer(config, stage)
     params = jax.tree.map(np.asarray, made.state.params["net"])
@@ -254,7 +256,7 @@ def our_side(config: Any, stage: str, image: Any) -> tuple[Side, Any]:
         jax.block_until_ready(metrics)
 
     if stage == "unet":
-        net = flow_sdf.baseline_network(config)
+        net = baseline_network(config)
         apply = jax.jit(net.apply)
         return Side("jaxgen", train, lambda: jax.block_until_ready(apply(fixed, image)), None), params
 
@@ -262,7 +264,7 @@ def our_side(config: Any, stage: str, image: Any) -> tuple[Side, Any]:
     apply = jax.jit(lambda params, image: net.apply(params, image, 0.5, net.encode(params, image)))
     ensemble = jax.jit(
         lambda params, key, image: flow_sdf.flow_sdf.ensemble(
-            net, params, key, image, config.members, prediction=config.prediction, **flow_sdf._sampler(config)
+            net, flow_sdf.sampling(config), params, key, image, config.members
         )
     )
     key = jax.random.key(0)

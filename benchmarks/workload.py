@@ -9,23 +9,27 @@ import numpy as np
 
 from experiments.generation import ddpm
 from experiments.segmentation import flow_sdf
+from jaxgen.experiment import Run
+from jaxgen.tasks.images import ImageFacts
+from jaxgen.tasks.segmentation.data import SegmentationFacts
 from jaxgen.train import Stage, init_state, make_train_step
 from jaxgen.train.state import run_once
 from jaxgen.types import Batch
 
 STAGES = ("unet", "flow_sdf")
-CONSTANTS: dict[str, Any] = {"channels": 1, "readers": 1, "value_range": None}
+FACTS = SegmentationFacts(image_channels=1, raters=1)
 
 
 def small(*, quick: bool) -> flow_sdf.FlowSDFConfig:
     """The preset; smaller tiles and ensembles if `quick`."""
-    return dataclasses.replace(flow_sdf.SMALL, size=32, members=2, ode_steps=2) if quick else flow_sdf.SMALL
+    preset = flow_sdf.EXPERIMENT.presets["small"]
+    return dataclasses.replace(preset, size=32, members=2, ode_steps=2) if quick else preset
 
 
 def make_stage(config: flow_sdf.FlowSDFConfig, name: str) -> Stage:
     """A stage of the experiment."""
     (spec,) = (spec for spec in flow_sdf.EXPERIMENT.stages if spec.name == name)
-    return spec.build(config, CONSTANTS, {})
+    return spec.build(Run(config, FACTS))
 
 
 def make_batch(config: flow_sdf.FlowSDFConfig, count: int, seed: int = 0) -> Batch:
@@ -59,7 +63,8 @@ def trainer(config: flow_sdf.FlowSDFConfig, name: str, *, prepare: bool = False,
 def diffusion_trainer(*, quick: bool) -> Trainer:
     """The train step of ``ddpm --preset small``, or of its smoke preset if `quick`."""
     config = ddpm.EXPERIMENT.presets["smoke" if quick else "small"]
-    stage = ddpm.EXPERIMENT.stages[-1].build(config, {"channels": 1, "classes": []}, {})
+    facts = ImageFacts(value_range=((0.0,), (1.0,)), image_channels=1)
+    stage = ddpm.EXPERIMENT.stages[-1].build(Run(config, facts))
     shape = (config.batch_size, config.size, config.size, 1)
     image = np.random.default_rng(0).uniform(-1, 1, shape)
     return _trainer(stage, {"image": jnp.asarray(image, jnp.float32)}, config.ema_decay, False, True)

@@ -22,7 +22,7 @@ class Principal(NamedTuple):
         return (x.reshape(len(x), -1) - self.mean) @ self.axes
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
-        """Images had back from their codes, within [-1, 1]."""
+        """Images reconstructed from their codes, within [-1, 1]."""
         flat = self.mean + self.encode(x) @ self.axes.T
         return np.clip(flat, -1, 1).reshape(x.shape).astype(np.float32)
 
@@ -55,7 +55,7 @@ def principal_components(train: np.ndarray, code: int) -> Principal:
 
 
 def gaussian_images(train: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """The baseline: images drawn from a normal law with the mean and the covariance of the training images."""
+    """The baseline: images drawn from the Gaussian with the mean and the covariance of the training images."""
     flat = train.reshape(len(train), -1).astype(np.float64)
     mean = flat.mean(0)
     weights_ = np.random.default_rng(seed).standard_normal((n, len(flat))) / np.sqrt(max(1, len(flat) - 1))
@@ -63,7 +63,7 @@ def gaussian_images(train: np.ndarray, n: int, seed: int) -> np.ndarray:
 
 
 def gaussian_log_prob(train: np.ndarray, validation: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """The log-density ``[b]`` of a normal law with a few principal directions and equal variance in all others.
+    """The log-density ``[b]`` under a Gaussian with a few principal directions and equal variance in all others.
 
     The number of directions is the one under which the validation images are most likely. Tipping & Bishop 1999,
     "Probabilistic principal component analysis", eq. 7 and 8.

@@ -97,7 +97,7 @@ class RunConfig:
     seed: int = option(
         0, "seed of every random number: initial weights, order of examples, samples", ge=0, lt=2**32, group="data"
     )
-    batch_size: int = option(16, "examples a step, over all devices together", ge=1, group="data")
+    batch_size: int = option(16, "examples per step, over all devices together", ge=1, group="data")
     workers: int = option(0, "threads that decode images ahead of training (0: none)", ge=0, le=256, group="data")
 
     steps: int = option(1000, "training steps of each stage", ge=1, group="training")
@@ -251,7 +251,7 @@ class Parser(argparse.ArgumentParser):
         jaxgen.errors.UserError: unknown flag --stepz; did you mean '--steps'? (see x --help)
     """
 
-    def __init__(self, **kwargs: Any):
+    def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", _HelpFormatter)
         super().__init__(allow_abbrev=False, **kwargs)
 
@@ -282,7 +282,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str):
+    def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=32, width=110)
 
 
@@ -363,7 +363,7 @@ def override(config: C, given: argparse.Namespace) -> C:
 
 
 class _OnOff(argparse.BooleanOptionalAction):
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         text = kwargs.get("help")
         super().__init__(*args, **kwargs)
         self.help = text  # BooleanOptionalAction of Python 3.11 appends the default once more

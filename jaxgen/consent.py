@@ -33,7 +33,7 @@ _AGREED: contextvars.ContextVar[Consent] = contextvars.ContextVar("agreed", defa
 def given(
     *, code: bool = False, download: bool = False, typed: str | None = None, command: Sequence[str] = ()
 ) -> Iterator[None]:
-    """Within this block the user agrees, beside what was agreed to before.
+    """Within this block the user agrees, in addition to what was agreed to before.
 
     Args:
         code: the Python file of a run folder may be executed.

@@ -44,8 +44,8 @@ def optimal_transport(noise: Array, x: Array, *, key: Key | None = None, labels:
 
     A model that is given a condition learns, for each condition, the noise that was paired with it. Optimal transport
     over the whole batch makes that noise depend on the condition, while sampling starts from standard normal noise: the
-    conditional law comes out wrong. With `labels`, noise is exchanged only between examples of equal label and stays
-    standard normal given the label. Where every condition is its own (one image each), use `independent`.
+    conditional distribution comes out wrong. With `labels`, noise is exchanged only between examples of equal label and
+    stays standard normal given the label. Where every condition is its own (one image each), use `independent`.
 
     Args:
         noise: standard normal noise ``[b, *spatial, c]``.

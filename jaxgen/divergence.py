@@ -1,6 +1,7 @@
 """The divergence of a vector field, exactly or by random probes, from Jacobian-vector products."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -104,7 +105,7 @@ def estimate(field: Field, x: Array, probes: Array) -> tuple[Array, Array]:
 
 
 def draw_probes(
-    key: Key, shape: tuple[int, ...], count: int = 1, *, gaussian: bool = False, dtype=jnp.float32
+    key: Key, shape: tuple[int, ...], count: int = 1, *, gaussian: bool = False, dtype: Any = jnp.float32
 ) -> Array:
     """Random probes: signs (Rademacher), whose estimates have the least variance, or standard normal numbers.
 

@@ -1,12 +1,15 @@
 """Random draws that do not depend on how a batch is split over devices."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from jaxgen.types import Array, Key
 
 
-def _per_example(draw, key: Key, shape: tuple[int, ...]) -> Array:
+def _per_example(draw: Callable[..., Array], key: Key, shape: tuple[int, ...]) -> Array:
     if key.ndim == 0:
         return draw(key, shape)
     if key.shape != shape[:1]:
@@ -14,7 +17,7 @@ def _per_example(draw, key: Key, shape: tuple[int, ...]) -> Array:
     return jax.vmap(lambda k: draw(k, shape[1:]))(key)
 
 
-def normal(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+def normal(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
     """Standard normal numbers.
 
     Args:
@@ -27,7 +30,7 @@ def normal(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
         An array of `shape`.
 
     Raises:
-        ValueError: if `key` holds several keys but not one an example.
+        ValueError: if `key` holds several keys but not one per example.
 
     Example:
         >>> import jax
@@ -39,7 +42,7 @@ def normal(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
     return _per_example(lambda k, s: jax.random.normal(k, s, dtype), key, shape)
 
 
-def uniform(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+def uniform(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
     """Uniform numbers in [0, 1); the arguments are those of `normal`.
 
     Example:

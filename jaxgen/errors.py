@@ -46,5 +46,5 @@ class UserError(Exception):
         'a.png: cut short; copy it again from where it came'
     """
 
-    def __init__(self, message: str):
+    def __init__(self, message: str) -> None:
         super().__init__(printable(re.sub(r"[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+\s*", " ", str(message)).strip()))

@@ -16,8 +16,8 @@ from jaxgen.paths import Path
 from jaxgen.types import Array, Denoise
 
 
-def _as(x: Array, value) -> Array:
-    """A number, or one an example ``[b]``, in the type of x and with axes that broadcast against x."""
+def _as(x: Array, value: Any) -> Array:
+    """A number, or one per example ``[b]``, in the type of x and with axes that broadcast against x."""
     value = jnp.asarray(value, x.dtype)
     return value.reshape(value.shape + (1,) * (x.ndim - 1)) if value.ndim else value
 
@@ -26,7 +26,7 @@ def _within(t: Array, interval: tuple[float, float] | None) -> Array | bool:
     return True if interval is None else (t >= min(interval)) & (t <= max(interval))
 
 
-def _push(strong: Array, weak: Array, scale, rescale: float) -> Array:
+def _push(strong: Array, weak: Array, scale: Array | float, rescale: float) -> Array:
     """``weak + scale (strong - weak)``, written so that a scale of 1 gives `strong` to the bit."""
     pushed = strong + _as(strong, scale - 1) * (strong - weak)
     if rescale == 0:
@@ -40,7 +40,7 @@ def _push(strong: Array, weak: Array, scale, rescale: float) -> Array:
 def classifier_free(
     denoise: Denoise,
     denoise_unconditional: Denoise,
-    scale,
+    scale: Array | float,
     *,
     rescale: float = 0.0,
     interval: tuple[float, float] | None = None,
@@ -53,7 +53,7 @@ def classifier_free(
     Args:
         denoise: c, the informed denoiser.
         denoise_unconditional: u, the less informed one.
-        scale: 1 is no guidance; a number, or one an example ``[b]``. (The original paper's weight is ``scale - 1``.)
+        scale: 1 is no guidance; a number, or one per example ``[b]``. (The original paper's weight is ``scale - 1``.)
         rescale: from 0 to 1, how much of the standard deviation that c has in each example is given back, against
             overexposure: ``x0_hat <- rescale x0_hat std(c) / std(x0_hat) + (1 - rescale) x0_hat``.
         interval: two times, in either order, between which to guide, ends included; outside, c alone is evaluated. For
@@ -95,7 +95,7 @@ def classifier_free_batched(
     denoise: Callable[[Array, Array, Any], Array],
     condition: Any,
     unconditional: Any,
-    scale,
+    scale: Array | float,
     *,
     rescale: float = 0.0,
     interval: tuple[float, float] | None = None,
@@ -138,7 +138,7 @@ def classifier(
     denoise: Denoise,
     log_prob: Callable[[Array, Array], Array],
     path: Path,
-    scale=1.0,
+    scale: Array | float = 1.0,
     *,
     interval: tuple[float, float] | None = None,
     covariance: Callable[[Array], Array] | None = None,
@@ -154,7 +154,7 @@ def classifier(
         log_prob: ``(x_t, t) -> [b]``, log-probabilities in nats of what is wanted given the noisy x_t, each of its own
             example; differentiable in x_t.
         path: the path of both.
-        scale: 0 is no guidance; a number, or one an example ``[b]``.
+        scale: 0 is no guidance; a number, or one per example ``[b]``.
         interval: two times, in either order, between which to guide, ends included; outside, the classifier is not
             asked. Near the noise end ``sigma^2 / alpha`` magnifies what a trained classifier gets wrong about an x_t
             that says next to nothing.
@@ -166,7 +166,7 @@ def classifier(
         and it does not guide.
 
     Raises:
-        ValueError: when it is called, if log_prob does not return one value an example.
+        ValueError: when it is called, if log_prob does not return one value per example.
 
     Reference:
         Dhariwal & Nichol 2021, "Diffusion models beat GANs on image synthesis", algorithm 2 and eq. 14.
@@ -182,7 +182,7 @@ def classifier(
         def total(x: Array) -> Array:
             values = log_prob(x, t)
             if values.shape != x.shape[:1]:
-                raise ValueError(f"log_prob gave shape {values.shape} for x of shape {x.shape}: one value an example")
+                raise ValueError(f"log_prob gave shape {values.shape} for x of shape {x.shape}: one value per example")
             return values.sum()
 
         def push(x0: Array) -> Array:

@@ -1,10 +1,10 @@
-"""Mixtures of normal laws, and normal laws: the data of which everything is known.
+"""Mixtures of Gaussians, and single Gaussians: data of which everything is known.
 
-The law of x_t on a Gaussian path is again a mixture (`Mixture.noised`), so density, score and posterior mean are closed
-forms at every noise level. A sampler that errs with the exact denoiser errs by itself, not by its network.
+The distribution of x_t on a Gaussian path is again a mixture (`Mixture.noised`), so density, score and posterior mean
+are closed forms at every noise level. A sampler that errs with the exact denoiser errs by itself, not by its network.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jaxgen.types import Array, Denoise, Key
 
 
 class Mixture(NamedTuple):
-    """A mixture of k normal laws in d dimensions, ``sum_k w_k N(m_k, C_k)`` with ``C_k = U_k diag(v_k) U_k'``.
+    """A mixture of k Gaussians in d dimensions, ``sum_k w_k N(m_k, C_k)`` with ``C_k = U_k diag(v_k) U_k'``.
 
     It is a tree of arrays: one compiled program serves several mixtures of the same shape. `mixture` and `gaussian`
     make it from covariances.
@@ -55,8 +55,8 @@ class Mixture(NamedTuple):
         within = (self.axes * self.variances[:, None, :]) @ self.axes.swapaxes(-1, -2)
         return (self.weights[:, None, None] * (within + off[:, :, None] * off[:, None, :])).sum(0)
 
-    def noised(self, path: Path, t) -> "Mixture":
-        """The law of ``x_t = alpha x0 + sigma noise``: ``sum_k w_k N(alpha m_k, alpha^2 C_k + sigma^2)``.
+    def noised(self, path: Path, t: Array | float) -> "Mixture":
+        """The distribution of ``x_t = alpha x0 + sigma noise``: ``sum_k w_k N(alpha m_k, alpha^2 C_k + sigma^2)``.
 
         Args:
             path: the path.
@@ -67,8 +67,8 @@ class Mixture(NamedTuple):
 
         Example:
             >>> from jaxgen.paths import rectified
-            >>> law = gaussian([2.0], [[3.0]]).noised(rectified(), 0.5)
-            >>> law.mean.tolist(), law.covariance.tolist()
+            >>> noised = gaussian([2.0], [[3.0]]).noised(rectified(), 0.5)
+            >>> noised.mean.tolist(), noised.covariance.tolist()
             ([1.0], [[1.0]])
         """
         a, s = path.alpha(t), path.sigma(t)
@@ -152,16 +152,16 @@ class Mixture(NamedTuple):
         clean = jax.tree.map(jnp.asarray, self)  # in the precision of now, whatever traces this later
 
         def denoise(x: Array, t: Array) -> Array:
-            law = clean.noised(path, t)
-            along = law._along(x)
-            share = jax.nn.softmax(law._log_parts(along), -1)
-            shrunk = clean._across(share, path.alpha(t) * clean.variances / law.variances * along)
+            noised = clean.noised(path, t)
+            along = noised._along(x)
+            share = jax.nn.softmax(noised._log_parts(along), -1)
+            shrunk = clean._across(share, path.alpha(t) * clean.variances / noised.variances * along)
             return (jnp.sum(share[..., None] * clean.means, -2) + shrunk).astype(x.dtype)
 
         return denoise
 
     def flow(self, path: Path, x: Array, start: float | None = None, end: float | None = None) -> Array:
-        """Where the probability flow carries points, for a mixture of one part alone (a normal law).
+        """Where the probability flow carries points, for a mixture of one part alone (a Gaussian).
 
         Along each axis of the covariance, with variances ``V_t = alpha_t^2 v + sigma_t^2``:
         ``x_s = alpha_s m + sqrt(V_s / V_t) (x_t - alpha_t m)``.
@@ -179,7 +179,7 @@ class Mixture(NamedTuple):
             ValueError: if there are several parts: then the flow has no closed form.
 
         Reference:
-            Song et al. 2021, "Score-based generative modeling through SDEs", eq. 13, solved for a normal law.
+            Song et al. 2021, "Score-based generative modeling through SDEs", eq. 13, solved for a Gaussian.
 
         Example:
             >>> from jaxgen.paths import rectified
@@ -187,7 +187,7 @@ class Mixture(NamedTuple):
             [3.0]
         """
         if len(self.weights) != 1:
-            raise ValueError(f"a mixture of {len(self.weights)} parts: only a normal law has a flow in closed form")
+            raise ValueError(f"a mixture of {len(self.weights)} parts: only a Gaussian has a flow in closed form")
         before = self.noised(path, path.t_noise if start is None else start)
         after = self.noised(path, path.t_data if end is None else end)
         stretched = before._along(x) * jnp.sqrt(after.variances / before.variances)
@@ -207,8 +207,8 @@ class Mixture(NamedTuple):
         return jnp.log(self.weights) - 0.5 * jnp.sum(along**2 / self.variances + jnp.log(spread), -1)
 
 
-def mixture(weights, means, covariances) -> Mixture:
-    """A mixture of k normal laws.
+def mixture(weights: Any, means: Any, covariances: Any) -> Mixture:
+    """A mixture of k Gaussians.
 
     Args:
         weights: probabilities ``[k]``; they are made to add up to 1.
@@ -222,8 +222,8 @@ def mixture(weights, means, covariances) -> Mixture:
         ValueError: if shapes do not fit, or a weight or a variance is not above 0.
 
     Example:
-        >>> law = mixture([1, 3], [[0.0, 0.0], [4.0, 0.0]], [[[1.0, 0.0], [0.0, 1.0]]] * 2)
-        >>> law.mean.tolist()
+        >>> mixed = mixture([1, 3], [[0.0, 0.0], [4.0, 0.0]], [[[1.0, 0.0], [0.0, 1.0]]] * 2)
+        >>> mixed.mean.tolist()
         [3.0, 0.0]
     """
     weights, means, covariances = (np.asarray(a, np.float64) for a in (weights, means, covariances))
@@ -236,8 +236,8 @@ def mixture(weights, means, covariances) -> Mixture:
     return Mixture(weights / weights.sum(), means, variances, axes)
 
 
-def gaussian(mean, covariance) -> Mixture:
-    """A normal law, as a mixture of one part.
+def gaussian(mean: Any, covariance: Any) -> Mixture:
+    """A Gaussian, as a mixture of one part.
 
     Args:
         mean: ``[d]``.
@@ -257,7 +257,8 @@ def gaussian(mean, covariance) -> Mixture:
 
 
 def ideal_denoiser(path: Path, examples: Array | np.ndarray, bandwidth: float = 0.0) -> Denoise:
-    """The exact denoiser of a finite set of examples, each blurred by a normal law of deviation h: a perfect prior.
+    """The exact denoiser of finitely many examples, each blurred by a Gaussian of standard deviation h: a perfect
+    prior.
 
     ``x0_hat = sum_i w_i x_i + g (x_t - alpha sum_i w_i x_i)`` with ``w_i ~ exp(-|x_t - alpha x_i|^2 / 2 v)``,
     ``v = sigma^2 + alpha^2 h^2`` and ``g = alpha h^2 / v``. It is the `Mixture.denoiser` of one equal part an example,
@@ -269,13 +270,13 @@ def ideal_denoiser(path: Path, examples: Array | np.ndarray, bandwidth: float = 
         bandwidth: h, in units of the data; 0 for the examples alone, which a sampler then ends on exactly.
 
     Returns:
-        ``(x_t [b, *shape], t) -> E[x0 | x_t]``, of the dtype of x_t, with t a scalar or one an example ``[b]``.
+        ``(x_t [b, *shape], t) -> E[x0 | x_t]``, of the dtype of x_t, with t a scalar or one per example ``[b]``.
 
     Raises:
         ValueError: when it is called, if x_t has not the shape of the examples.
 
     Reference:
-        Parzen 1962, "On estimation of a probability density function and mode", for the law; Karras et al. 2022,
+        Parzen 1962, "On estimation of a probability density function and mode", for the density; Karras et al. 2022,
         "Elucidating the design space of diffusion-based generative models", appendix B.3, for the denoiser of a finite
         set.
 
@@ -293,7 +294,7 @@ def ideal_denoiser(path: Path, examples: Array | np.ndarray, bandwidth: float = 
 
     def denoise(x: Array, t: Array) -> Array:
         if x.shape[1:] != examples.shape[1:]:
-            raise ValueError(f"x_t of shape {x.shape} beside examples of shape {examples.shape}: they must be alike")
+            raise ValueError(f"x_t of shape {x.shape} and examples of shape {examples.shape}: they must be alike")
         dtype = jnp.promote_types(x.dtype, jnp.float32)
         least = jnp.finfo(dtype).eps ** 2  # where there is neither noise nor bandwidth, the nearest example alone
         a, s = (jnp.reshape(jnp.asarray(part(t), dtype), (-1, 1)) for part in (path.alpha, path.sigma))

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxgen import schedules
 from jaxgen.types import Array, Denoise
 
 
@@ -91,7 +92,7 @@ def variance_preserving(beta_min: float = 0.1, beta_max: float = 20.0) -> Path:
         (0.0, 0.0066)
     """
 
-    def exponent(t):
+    def exponent(t: Array) -> Array:
         return beta_min * t + 0.5 * (beta_max - beta_min) * t**2
 
     return Path(
@@ -143,10 +144,10 @@ def cosine(s: float = 0.008) -> Path:
     first, speed = np.pi / 2 * s / (1 + s), np.pi / 2 / (1 + s)
 
     # cos a(t) as a sine and cos^2 a(0) - cos^2 a(t) as a product of sines: each end is 0 without cancellation.
-    def alpha(t):
+    def alpha(t: Array) -> Array:
         return jnp.sin(speed * (1 - t)) / jnp.sin(speed * (1 - 0 * t))
 
-    def sigma(t):
+    def sigma(t: Array) -> Array:
         return jnp.sqrt(jnp.sin(speed * t) * jnp.sin(speed * t + 2 * first)) / np.cos(first)
 
     return Path(alpha, sigma, t_data=0.0, t_noise=1.0)
@@ -170,7 +171,7 @@ def sub_variance_preserving(beta_min: float = 0.1, beta_max: float = 20.0) -> Pa
         (0.0, 1.0)
     """
 
-    def exponent(t):
+    def exponent(t: Array) -> Array:
         return beta_min * t + 0.5 * (beta_max - beta_min) * t**2
 
     return Path(lambda t: jnp.exp(-0.5 * exponent(t)), lambda t: -jnp.expm1(-exponent(t)), t_data=0.0, t_noise=1.0)
@@ -195,7 +196,7 @@ def edm(sigma_max: float = 80.0) -> Path:
     )
 
 
-def discrete(betas) -> Path:
+def discrete(betas: Any) -> Path:
     """The path through a table of noise rates, as of DDPM, in continuous time from data (t=0) to noise (t=1).
 
     Entry i of T sits at ``t = (i + 1) / T``, where ``alpha^2 = prod_{j <= i} (1 - betas[j])``, to rounding; at t=0
@@ -237,7 +238,7 @@ def discrete(betas) -> Path:
     if empties:
         slope[-1] = 0.0
 
-    def pair(t) -> tuple[Array, Array]:
+    def pair(t: Array | float) -> tuple[Array, Array]:
         t = _time(t)
         position = t * n
         i = jnp.clip(jnp.floor(position).astype(jnp.int32), 0, n - 1)
@@ -251,7 +252,7 @@ def discrete(betas) -> Path:
     return Path(lambda t: pair(t)[0], lambda t: pair(t)[1], t_data=0.0, t_noise=1.0)
 
 
-def timestep(t, T: int):
+def timestep(t: Any, T: int) -> Any:
     """The number that a network trained on a table of T noise rates expects at time t: ``t T - 1``.
 
     Args:
@@ -268,7 +269,7 @@ def timestep(t, T: int):
     return t * T - 1
 
 
-def _time(t) -> Array:
+def _time(t: Array | float) -> Array:
     return jnp.asarray(t, jnp.promote_types(jnp.result_type(t), jnp.float32))
 
 
@@ -284,7 +285,7 @@ def _off_singular_end(path: Path, t: Array) -> Array:
     return jnp.where(jnp.isfinite(rate), t, t + jnp.sign(inwards) * (1e-12 + 4 * jnp.finfo(t.dtype).eps * jnp.abs(t)))
 
 
-def derivatives(path: Path, t) -> tuple[Array, Array]:
+def derivatives(path: Path, t: Array | float) -> tuple[Array, Array]:
     """The rates ``(alpha'(t), sigma'(t))``; may be infinite at an end (sigma' of `variance_preserving` at t=0).
 
     Args:
@@ -303,7 +304,7 @@ def derivatives(path: Path, t) -> tuple[Array, Array]:
     return jax.jvp(path.alpha, (t,), (tangent,))[1], jax.jvp(path.sigma, (t,), (tangent,))[1]
 
 
-def log_snr(path: Path, t) -> Array:
+def log_snr(path: Path, t: Array | float) -> Array:
     """The logarithm of the signal-to-noise ratio, ``2 (log alpha - log sigma)``; infinite where alpha or sigma is 0.
 
     Reference:
@@ -317,7 +318,7 @@ def log_snr(path: Path, t) -> Array:
     return 2 * (jnp.log(path.alpha(t)) - jnp.log(path.sigma(t)))
 
 
-def time_of_log_snr(path: Path, value) -> Array:
+def time_of_log_snr(path: Path, value: Array | float) -> Array:
     """The time at which the path has a given log signal-to-noise ratio: the inverse of `log_snr`.
 
     It is found by dividing the path's time axis again and again, so that any path will do.
@@ -337,11 +338,11 @@ def time_of_log_snr(path: Path, value) -> Array:
     noisy, clean = (jnp.full_like(value, t) for t in (path.t_noise, path.t_data))
     parts = 64
 
-    def between(bracket, fraction):
+    def between(bracket: Any, fraction: Array | float) -> Any:
         # This form keeps every digit near an end at 0.
         return bracket[0] * (1 - fraction) + bracket[1] * fraction
 
-    def divide(_, bracket):
+    def divide(_: Any, bracket: Any) -> Any:
         fractions = jnp.arange(1, parts, dtype=value.dtype) / parts
         inner = between([end[..., None] for end in bracket], fractions)
         below = (log_snr(path, inner) < value[..., None]).sum(-1, dtype=value.dtype)
@@ -354,7 +355,7 @@ def time_of_log_snr(path: Path, value) -> Array:
     return jnp.where(value <= log_snr(path, noisy), noisy, found)
 
 
-def drift(path: Path, t) -> Array:
+def drift(path: Path, t: Array | float) -> Array:
     """The linear drift ``f(t) = alpha'(t) / alpha(t)`` of the SDE whose marginals are the path's.
 
     Infinite where alpha is 0.
@@ -370,7 +371,7 @@ def drift(path: Path, t) -> Array:
     return derivatives(path, t)[0] / path.alpha(t)
 
 
-def squared_diffusion(path: Path, t) -> Array:
+def squared_diffusion(path: Path, t: Array | float) -> Array:
     """The squared diffusion ``g^2(t) = |(sigma^2)' - 2 f sigma^2|``, per unit of time towards the noise.
 
     It is never negative. With ``d`` the sign of ``t_noise - t_data``, the marginals are those of ``dx = f x dt + g dw``
@@ -388,14 +389,14 @@ def squared_diffusion(path: Path, t) -> Array:
     return jnp.abs(2 * sigma * (sigma_rate - drift(path, t) * sigma))
 
 
-def perturb(path: Path, x: Array, noise: Array, t) -> Array:
+def perturb(path: Path, x: Array, noise: Array, t: Array | float) -> Array:
     """Mix data and noise: ``x_t = alpha(t) x + sigma(t) noise``.
 
     Args:
         path: the path.
         x: clean data ``[b, *spatial, c]``.
         noise: standard normal noise of the same shape.
-        t: a time, or one an example ``[b]``.
+        t: a time, or one per example ``[b]``.
 
     Returns:
         x_t, of the shape of x.
@@ -433,7 +434,7 @@ _NOISE = {
 PREDICTIONS = tuple(_X0)
 
 
-def _coefficients(path: Path, t, x: Array, *names: str) -> tuple[Array, ...]:
+def _coefficients(path: Path, t: Array | float, x: Array, *names: str) -> tuple[Array, ...]:
     for name in names:
         if name not in _VIEW:
             raise ValueError(f"unknown prediction {name!r}: choose from {', '.join(PREDICTIONS)}")
@@ -445,14 +446,14 @@ def _coefficients(path: Path, t, x: Array, *names: str) -> tuple[Array, ...]:
     return tuple(_expand(c, x) for c in (path.alpha(t), path.sigma(t), *rates))
 
 
-def view(path: Path, x: Array, noise: Array, t, name: str) -> Array:
+def view(path: Path, x: Array, noise: Array, t: Array | float, name: str) -> Array:
     """One of the `PREDICTIONS`, computed from clean data and noise: what a network should answer at x_t.
 
     Args:
         path: the path.
         x: clean data ``[b, *spatial, c]``.
         noise: standard normal noise of the same shape.
-        t: a time, or one an example ``[b]``.
+        t: a time, or one per example ``[b]``.
         name: one of `PREDICTIONS`, or ``"x_t"``.
 
     Returns:
@@ -468,7 +469,9 @@ def view(path: Path, x: Array, noise: Array, t, name: str) -> Array:
     return _VIEW[name](x, noise, *_coefficients(path, t, x, name))
 
 
-def convert(path: Path, x_t: Array, t, prediction: Array, source: str = "v", target: str = "x0") -> Array:
+def convert(
+    path: Path, x_t: Array, t: Array | float, prediction: Array, source: str = "v", target: str = "x0"
+) -> Array:
     """Turn one kind of prediction at x_t into another, through the pair (x0, noise).
 
     Where the source does not determine the target the result is not finite: noise and score say nothing of x0 where
@@ -477,7 +480,7 @@ def convert(path: Path, x_t: Array, t, prediction: Array, source: str = "v", tar
     Args:
         path: the path.
         x_t: the state ``[b, *spatial, c]``.
-        t: a time, or one an example ``[b]``.
+        t: a time, or one per example ``[b]``.
         prediction: the prediction to convert, of the shape of x_t.
         source: what it is, one of `PREDICTIONS`.
         target: what to turn it into, one of `PREDICTIONS`.
@@ -533,7 +536,7 @@ def change_path(denoise: Denoise, trained: Path, sampled: Path) -> Denoise:
         1.5
     """
 
-    def changed(x: Array, t) -> Array:
+    def changed(x: Array, t: Array | float) -> Array:
         t = _time(t)
         own = time_of_log_snr(trained, log_snr(sampled, t))
         sizes = (jnp.hypot(path.alpha(u), path.sigma(u)) for path, u in ((trained, own), (sampled, t)))
@@ -541,3 +544,24 @@ def change_path(denoise: Denoise, trained: Path, sampled: Path) -> Denoise:
         return denoise(x * _expand(scale.astype(x.dtype), x), own)
 
     return changed
+
+
+TABLE_STEPS = 1000
+"""Of the tables of noise in `PATHS`."""
+
+
+def _table(betas: Callable[[int], Any]) -> Callable[[], Path]:
+    return lambda: discrete(betas(TABLE_STEPS))
+
+
+PATHS: dict[str, Callable[[], Path]] = {
+    "linear": _table(schedules.linear_betas),
+    "scaled_linear": _table(schedules.scaled_linear_betas),
+    "cosine": _table(schedules.cosine_betas),
+    "sigmoid": _table(schedules.sigmoid_betas),
+    "vp": variance_preserving,
+    "sub_vp": sub_variance_preserving,
+    "ve": variance_exploding,
+    "rectified": rectified,
+}
+"""The paths by name: tables of `TABLE_STEPS` noise levels, and continuous ones. A new path is a line here."""

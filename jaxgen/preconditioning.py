@@ -1,5 +1,6 @@
 """EDM's preconditioning: a network that sees inputs and answers targets of unit size at every level of noise."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ class Preconditioning(NamedTuple):
     noise: Array
 
 
-def coefficients(path: Path, t, sigma_data: float = 0.5) -> Preconditioning:
+def coefficients(path: Path, t: Array | float, sigma_data: float = 0.5) -> Preconditioning:
     """EDM's coefficients on any path.
 
     With ``n^2 = sigma^2 + alpha^2 sigma_data^2``, the variance of x_t: ``skip = alpha sigma_data^2 / n^2``,
@@ -93,7 +94,7 @@ def precondition(net: Net, path: Path, sigma_data: float = 0.5) -> Net:
     return Net(init, apply)
 
 
-def log_normal_noise(mean: float = -1.2, scale: float = 1.2):
+def log_normal_noise(mean: float = -1.2, scale: float = 1.2) -> Callable[[Path, Key, int], Array]:
     """Times whose noise-to-signal ratio is log-normal: ``log(sigma / alpha)`` has this mean and standard deviation.
 
     Ratios that the path does not reach become its nearer end.
@@ -103,7 +104,7 @@ def log_normal_noise(mean: float = -1.2, scale: float = 1.2):
         scale: its standard deviation.
 
     Returns:
-        A law of times ``(path, key, n) -> [n]``, for the argument `time` of a loss.
+        A distribution of times ``(path, key, n) -> [n]``, for the argument `time` of a loss.
 
     Reference:
         Karras et al. 2022, "Elucidating the design space of diffusion-based generative models", table 1: P_mean and

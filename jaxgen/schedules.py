@@ -4,6 +4,8 @@ Entry i of a table of T says how much noise step i adds: ``x_i = sqrt(1 - beta_i
 tables are computed in float64 and given as float32.
 """
 
+from typing import Any
+
 import numpy as np
 
 
@@ -91,7 +93,7 @@ def sigmoid_betas(T: int, start: float = 1e-4, end: float = 0.02) -> np.ndarray:
     return (start + (end - start) / (1 + np.exp(-np.linspace(-6, 6, T)))).astype(np.float32)
 
 
-def zero_terminal_snr(betas) -> np.ndarray:
+def zero_terminal_snr(betas: Any) -> np.ndarray:
     """Change a table so that nothing of the data is left at its end: alpha is shifted and scaled to end at 0.
 
     ``alpha_i <- alpha_0 (alpha_i - alpha_T) / (alpha_0 - alpha_T)``: the first rate is kept, the last is exactly 1.

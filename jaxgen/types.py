@@ -40,7 +40,7 @@ class Objective(NamedTuple):
     Attributes:
         trains: the parameter group that this loss updates, or the groups: an encoder and its decoder learn together,
             and the encoder alone against a critic.
-        loss: ``loss(params, key, batch) -> (value [b], info)``: one value an example, never reduced; `params` is the
+        loss: ``loss(params, key, batch) -> (value [b], info)``: one value per example, never reduced; `params` is the
             whole dict of groups, `info` a dict of arrays of shape ``[b]`` or ``[]`` worth logging.
     """
 

@@ -1,5 +1,6 @@
 """The experiments are found and described without importing them, whatever else is called ``experiments``."""
 
+import json
 import os
 import subprocess
 import sys
@@ -44,13 +45,13 @@ def test_list_imports_no_experiment_and_no_heavy_library(tmp_path):
 
 def test_a_configuration_that_only_asks_what_it_can_draw_builds_no_network(monkeypatch):
     from experiments.studies import trilemma
-    from jaxgen.tasks import families as _trilemma_families
+    from jaxgen.families import any_width
 
     def refused(*args, **options):
         raise AssertionError("a network was built")
 
     for name in ("unet", "encoder", "decoder", "glow", "dcgan_generator", "cnf_model", "diffusion_model"):
-        monkeypatch.setattr(_trilemma_families, name, refused)
+        monkeypatch.setattr(any_width, name, refused)
     assert trilemma.TrilemmaConfig().families
 
 
@@ -102,3 +103,22 @@ def test_a_users_file_imports_both_its_own_folder_and_ours(tmp_path):
     )
     out = run("run", "my.py", "--help", cwd=tmp_path)
     assert out.returncode == 0, out.stderr
+
+
+@pytest.mark.parametrize("module", ["experiments two_moons", "experiments.first.two_moons", "jaxgen run two_moons"])
+def test_from_a_checkout_modules_are_commands_too(module, tmp_path):
+    name, *rest = module.split()
+    flags = ["--preset", "smoke", "--steps", "4", "--quiet", "--workdir", str(tmp_path / "run")]
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    words = [sys.executable, "-m", name, *rest, *flags]
+    out = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240)
+    assert out.returncode == 0, out.stderr
+    assert "Energy distance" in out.stdout
+    command = json.loads((tmp_path / "run" / "config.json").read_text())["command"]
+    assert command == "jaxgen run two_moons --preset smoke --steps 4"
+
+
+def test_a_module_without_a_name_says_how_it_is_called():
+    out = subprocess.run([sys.executable, "-m", "experiments"], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert out.returncode == 2
+    assert "usage: jaxgen run NAME" in out.stdout

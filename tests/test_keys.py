@@ -19,10 +19,6 @@ DRAWS = {
 # Read and found right: where, and why.
 RIGHT = {
     ("samplers/editing.py", "move"): "two branches of lax.cond, of which one runs",
-    (
-        "experiments/segmentation/flow_sdf.py",
-        "_evaluate",
-    ): "folded alone, tiles with the number of their image, below this one",
     ("experiments/generation/normalizing_flow.py", "_evaluate"): "folded alone, with 0 and 1 there and with 2 here",
     ("benchmarks/flows.py", "_case"): "the same noise on purpose, for the peer",
 }

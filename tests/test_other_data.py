@@ -23,7 +23,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Run
 from jaxgen.facts import Facts
 from jaxgen.tasks import autoencoding, generation, likelihood
-from jaxgen.tasks.anomaly import evaluation as judging
+from jaxgen.tasks.anomaly import evaluation
 
 RNG = np.random.default_rng(0)
 
@@ -164,9 +164,9 @@ def test_anomaly_baselines_are_fitted_at_home_and_all_lesions_of_the_other_data_
     config = dataclasses.replace(anomaly_diffusion.EXPERIMENT.presets["smoke"], data=home)
     experiment = anomaly_diffusion.EXPERIMENT
     known = experiment.measure(config, experiment.load(config))
-    own = judging.bench(config, known, experiment.load(config))
+    own = evaluation.make_bench(Run(config, known, splits=experiment.load(config)))
     used, splits, _ = other_data.load_for_evaluation(experiment, config, config, known, other)
-    bench = judging.bench(used, known, splits)
+    bench = evaluation.make_bench(Run(used, known, splits=splits))
     np.testing.assert_array_equal(bench.train, own.train)
     np.testing.assert_array_equal(bench.validation, own.validation)
     np.testing.assert_array_equal(bench.chosen_on[0], own.chosen_on[0])
@@ -184,7 +184,7 @@ def test_illnesses_that_home_does_not_know_are_ill(tmp_path, names):
     experiment = anomaly_diffusion.EXPERIMENT
     known = experiment.measure(config, experiment.load(config))
     used, splits, _ = other_data.load_for_evaluation(experiment, config, config, known, other)
-    ill = judging.bench(used, known, splits).ill[1]
+    ill = evaluation.make_bench(Run(used, known, splits=splits)).ill[1]
     assert ill.sum() == sum(name != "notumor" for name in names) * 10
 
 
@@ -210,7 +210,7 @@ def test_phantoms_stay_prepared_beside_files(tmp_path):
     own = experiment.load(config)
     known = experiment.measure(config, own)
     used, splits, _ = other_data.load_for_evaluation(experiment, config, config, known, other)
-    bench = judging.bench(used, known, splits)
+    bench = evaluation.make_bench(Run(used, known, splits=splits))
     np.testing.assert_array_equal(bench.train, own.train.arrays["image"])
     assert len(bench.lesions["lesions"][0]) == 9
 
@@ -323,11 +323,13 @@ def test_too_few_images_for_a_set_are_one_line(tmp_path, n):
 def test_other_data_without_a_lesion_are_one_line(tmp_path):
     home = save(tmp_path / "home.npz", 30, masks=masks(30, range(0, 30, 2)))
     other = save(tmp_path / "other.npz", 3, masks=masks(3, range(3)))
-    known = {"value_range": [[0.0], [255.0]], "channels": 1, "classes": []}
+    known = anomaly_diffusion.EXPERIMENT.facts.from_json(
+        {"value_range": [[0.0], [255.0]], "channels": 1, "classes": []}
+    )
     config = dataclasses.replace(anomaly_diffusion.EXPERIMENT.presets["smoke"], data=home)
     used, splits, _ = other_data.load_for_evaluation(anomaly_diffusion.EXPERIMENT, config, config, known, other)
     with pytest.raises(UserError, match="none of its test images has a lesion"):
-        judging.bench(used, known, splits)
+        evaluation.make_bench(Run(used, known, splits=splits))
 
 
 # The command

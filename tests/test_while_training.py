@@ -8,10 +8,11 @@ import signal
 import numpy as np
 import pytest
 
-from jaxgen.app import report, runs, while_training
+from jaxgen import discovery
+from jaxgen.app import report, runner, runs, while_training
 from jaxgen.app.cli import main
 from jaxgen.app.runner import train
-from jaxgen.experiment import Preview, find
+from jaxgen.experiment import Preview, find, stages_of
 from jaxgen.train import Interrupted, checkpoint_steps, load_params
 
 
@@ -163,3 +164,26 @@ def test_the_command_line_says_what_it_finds(toy_file, tmp_path, capsys):
     assert main(["run", str(toy_file), *flags]) == 0
     assert "logistic: evaluated at step 10: Accuracy" in capsys.readouterr().err
     assert main(["run", "two_moons", "--evaluate-every", "-1"]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", discovery.names())
+def test_every_experiment_shows_itself_while_its_last_stage_trains(name, tmp_path, monkeypatch):
+    """Once, before the last step, for each evaluation takes as long as the one at the end."""
+
+    def train_stage(stage, *rest, evaluator):
+        return real(stage, *rest, evaluator=evaluator and evaluator._replace(every=max(1, stage.steps - 1)))
+
+    real = runner.train_stage
+    monkeypatch.setattr(runner, "train_stage", train_stage)
+    found = find(name)
+    config = dataclasses.replace(found.presets["smoke"], evaluate_every=1)
+    stage = stages_of(found, config)[-1].name
+    folder = train(found, "smoke", config, tmp_path / "run", say=lambda line: None, quiet=True)
+    assert [row["warning"] for row in runs.read_log(folder.log) if "evaluation" in row.get("warning", "")] == []
+    found = rows(folder, True)
+    assert found
+    assert {row["stage"] for row in found} == {stage}
+    for row in found:
+        assert row["headline"]
+        assert (folder.path / "progress" / f"{row['figure']}.png").is_file()

@@ -18,14 +18,7 @@ from typing import Any
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Run
-from jaxgen.medical.anomaly import (
-    Pair,
-    classifier_free_pair,
-    classifier_pair,
-    coarse_covariance,
-    label_pair,
-    make_coarse_noise,
-)
+from jaxgen.medical import anomaly as translation
 from jaxgen.samplers import clip
 from jaxgen.tasks import anomaly, diffusion
 from jaxgen.tasks.anomaly import counterfactual, labelled, noisy_classifier
@@ -41,44 +34,39 @@ class AnomalyCounterfactualConfig(counterfactual.CounterfactualConfig):
     """The configuration of `anomaly_counterfactual`."""
 
     drop_label: float = option(0.3, "share of labels that training leaves out", ge=0, le=1, group="method")
-    classifier_scales: Scales = option(
-        (3.0, 10.0, 30.0), "of the guidance by a classifier, to choose from", ge=0, group="sampling"
-    )
-    scales: Scales = option(
-        (2.0, 4.0, 8.0), "of the guidance without one, to choose from; 1 is none", ge=0, group="sampling"
-    )
+    classifier_scales: Scales = option((3.0, 10.0, 30.0), "scales of classifier guidance", ge=0, group="sampling")
+    scales: Scales = option((2.0, 4.0, 8.0), "scales of guidance without one; 1 is none", ge=0, group="sampling")
 
 
 def model(run: Run) -> Model:
     config, time = run.config, diffusion.times_up_to(run.config.highest)
-    noise = make_coarse_noise(config.cells) if config.noise == "coarse" else None
+    noise = translation.make_coarse_noise(config.cells) if config.noise == "coarse" else None
     return diffusion.make_model(run, classes=2, drop_label=config.drop_label, noise=noise, time=time)
 
 
 def methods(run: Run) -> list[anomaly.Method]:
     config, path = run.config, diffusion.make_path(run.config)
-    covariance = coarse_covariance(config.cells) if config.noise == "coarse" else None
+    covariance = translation.coarse_covariance(config.cells) if config.noise == "coarse" else None
     made = functools.partial(counterfactual.counterfactual, run)
 
-    def wolleb(nets: Networks, scale: float) -> Pair:
-        return classifier_pair(path, nets.denoise_any, nets.log_healthy, scale, covariance=covariance)
+    def wolleb(nets: Networks, scale: float) -> translation.Pair:
+        return translation.classifier_pair(path, nets.denoise_any, nets.log_healthy, scale, covariance=covariance)
 
-    def sanchez(nets: Networks, scale: float, **options: Any) -> Pair:
-        return classifier_free_pair(nets.denoise, nets.healthy, nets.null, scale, **options)
+    def sanchez(nets: Networks, scale: float, **options: Any) -> translation.Pair:
+        return translation.classifier_free_pair(nets.denoise, nets.healthy, nets.null, scale, **options)
 
     return [
         noisy_classifier.saliency_method(run),
         made("classifier guidance", wolleb, config.classifier_scales),
         made(OURS, sanchez, config.scales),
         made("classifier-free, clipped", functools.partial(sanchez, normalise=clip), config.scales),
-        made("bridge of labels", lambda nets, _: label_pair(nets.denoise, nets.ill, nets.healthy)),
-        made("no guidance", lambda nets, _: label_pair(nets.denoise, nets.null, nets.null)),
+        made("bridge of labels", lambda nets, _: translation.label_pair(nets.denoise, nets.ill, nets.healthy)),
+        made("no guidance", lambda nets, _: translation.label_pair(nets.denoise, nets.null, nets.null)),
     ]
 
 
 def evaluate(run: Run) -> Evaluation:
-    bench = labelled.make_bench(run)
-    compared = anomaly.Comparison(run, methods(run), bench=bench, tuned_on=run.config.tuned_on)
+    compared = anomaly.Comparison(run, methods(run), bench=labelled.make_bench(run), tuned_on=run.config.tuned_on)
     return counterfactual.evaluation(compared, OURS)
 
 

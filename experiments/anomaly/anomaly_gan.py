@@ -4,26 +4,23 @@
     jaxgen run anomaly_gan --feature-weight 0                   # invert by pixels alone
     jaxgen run anomaly_gan --data brain_tumor_mri_128.npz       # or data with masks, see anomaly_diffusion
 
-A generator and a critic are trained on healthy images and frozen; then an encoder learns to find the latent vector from
-which the generator makes an image again, in pixels and in the critic's last features. `full` has the paper's loss,
-widths and schedule, with plain convolutions for its residual blocks.
+A generator and a critic are trained on healthy images and frozen; then an encoder learns the latent vectors from which
+the generator makes images again, in pixels and in the critic's features. `full` has the paper's loss and widths.
 
 Schlegl et al. 2019, "f-AnoGAN: fast unsupervised anomaly detection with generative adversarial networks".
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Run, StageSpec
-from jaxgen.families import gan_model
-from jaxgen.losses import adversarial
+from jaxgen.families import Game, gan_model
 from jaxgen.medical.anomaly import inversion_model, inversion_score
 from jaxgen.nets import dcgan_discriminator, dcgan_generator, encoder
-from jaxgen.tasks import anomaly, images
+from jaxgen.tasks import anomaly, gan, images
 from jaxgen.train import Stage
 from jaxgen.types import Array, Model, Net, Params
 
@@ -32,9 +29,7 @@ from jaxgen.types import Array, Model, Net, Params
 class AnomalyGANConfig(anomaly.AnomalyConfig):
     """The configuration of `anomaly_gan`."""
 
-    widths: images.Widths = option(
-        (128, 64, 48, 32, 16), "widths of both players, coarsest first", ge=2, group="network"
-    )
+    widths: images.Widths = option((128, 64, 48, 32, 16), "widths, from the coarsest level", ge=2, group="network")
     latent: int = option(64, "latent dimension", ge=1, le=4096, group="network")
     loss: str = option("relativistic", "adversarial loss", choices=("relativistic", "wasserstein"), group="method")
     penalty: float = option(1.0, "weight of R1 and R2, or of gradient norms (wasserstein: 10)", ge=0, group="method")
@@ -61,12 +56,11 @@ def networks(run: Run) -> tuple[Net, Net, Net]:
 
 def build_gan(run: Run) -> Stage:
     config, wasserstein = run.config, run.config.loss == "wasserstein"
-    options = {"gradient_penalty": config.penalty} if wasserstein else {"r1": config.penalty, "r2": config.penalty}
-    options["adversarial"] = adversarial.wasserstein() if wasserstein else adversarial.relativistic()
-    options |= {"latent": config.latent, "critic_steps": config.critic_steps}
-    model = gan_model(*networks(run)[:2], images.image_shape(run), **options)
-    optimizer = functools.partial(images.optimizer, config, b1=0.0, b2=0.9 if wasserstein else 0.99)
-    optimizers = {"generator": optimizer(config.steps), "critic": optimizer(config.steps * config.critic_steps)}
+    penalties = {"gradient_penalty": config.penalty} if wasserstein else {"r1": config.penalty, "r2": config.penalty}
+    game = Game(gan.LOSSES[config.loss](), critic_steps=config.critic_steps, **penalties)
+    generator, critic, _ = networks(run)
+    model = gan_model(generator, critic, images.image_shape(run), latent=config.latent, game=game)
+    optimizers = gan.player_optimizers(config, config.critic_steps, b1=0.0, b2=0.9 if wasserstein else 0.99)
     return Stage("gan", model, optimizers, config.steps, anomaly.prepare(config))
 
 
@@ -77,7 +71,7 @@ def frozen(run: Run, params: Params) -> tuple[Callable[[Array], Array], Callable
     return lambda z: generator.apply(params["generator"], z), features
 
 
-def inversion(run: Run) -> Model:
+def invert(run: Run) -> Model:
     return inversion_model(networks(run)[2], *frozen(run, run.params["gan"]), weight=run.config.feature_weight)
 
 
@@ -90,12 +84,10 @@ def methods(run: Run) -> list[anomaly.Method]:
 
 
 def evaluate(run: Run) -> Evaluation:
-    compared = anomaly.Comparison(run, methods(run))
-
     def loss(params: Params, x: Array, restored: Array) -> Array:
         return inversion_score(x, restored, frozen(run, params)[1], weight=run.config.feature_weight)
 
-    score = anomaly.in_chunks(run, loss, run.params["gan"])
+    compared, score = anomaly.Comparison(run, methods(run)), anomaly.in_chunks(run, loss, run.params["gan"])
     separation = compared.separation(lambda x: score(x, compared.methods["f-anogan"].run(run.key, x).restored))
     return compared.evaluation("f-anogan", metrics={"f-anogan": separation})
 
@@ -132,10 +124,7 @@ EXPERIMENT = anomaly.experiment(
             "vae_steps": 67_200,
         },
     },
-    stages=[
-        StageSpec("gan", build_gan),
-        anomaly.stage("encoder", inversion, steps="encoder_steps", groups=("encoder",)),
-    ],
+    stages=[StageSpec("gan", build_gan), anomaly.stage("encoder", invert, steps="encoder_steps", groups=("encoder",))],
     evaluate=evaluate,
     methods=methods,
 )

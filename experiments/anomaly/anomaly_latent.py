@@ -4,17 +4,16 @@
     jaxgen run anomaly_latent --percentile 95                   # flag more of the code
     jaxgen run anomaly_latent --data brain_tumor_mri_128.npz    # or data with masks, see anomaly_diffusion
 
-A convolutional autoencoder with a slightly regularised code, then a diffusion model of the codes of healthy images.
-The threshold of each place of the code is a percentile of healthy validation images. Compared with the autoencoder's
-own residual, healing without the gate and the gate without healing.
+A convolutional autoencoder, then a diffusion model of the codes of healthy images. The threshold of each place of the
+code is a percentile of healthy validation images. Compared with the parts of the method alone.
 
 Pinaya et al. 2022, "Fast unsupervised brain anomaly detection and segmentation with diffusion models", arXiv
 2206.03461.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -22,29 +21,21 @@ import numpy as np
 
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
-from jaxgen.experiment import EVALUATE, Evaluation, Metric, Run, StageSpec, key_of
-from jaxgen.families import latent_autoencoder_model, scaled_codes_model
-from jaxgen.families.latent_autoencoder import decode, encode
+from jaxgen.experiment import EVALUATE, Evaluation, Metric, Run, key_of
 from jaxgen.medical.anomaly import LatentHealing, calibrate, heal, latent_divergence
 from jaxgen.metrics import auroc
-from jaxgen.nets import decoder, encoder
-from jaxgen.samplers import ddim, denoiser, grids
-from jaxgen.tasks import anomaly, diffusion, images
-from jaxgen.tasks.networks import network
-from jaxgen.train import Stage
-from jaxgen.types import Array, Denoise, Key, Model, Net, Params
+from jaxgen.samplers import ddim, grids
+from jaxgen.tasks import anomaly, diffusion, latent
+from jaxgen.types import Array, Key, Params
+
+Healing = Callable[[Key, Key], LatentHealing]
+"""From keys, to flag and to heal, to the method."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AnomalyLatentConfig(anomaly.AnomalyConfig, diffusion.DiffusionConfig):
+class AnomalyLatentConfig(anomaly.AnomalyConfig, latent.LatentConfig):
     """The configuration of `anomaly_latent`."""
 
-    code_channels: int = option(4, "channels of the code", ge=1, group="network")
-    autoencoder_channels: images.Widths = option(
-        (16, 32, 64), "widths of the autoencoder's levels", ge=4, group="network"
-    )
-    autoencoder_steps: int = option(1000, "training steps of the autoencoder", ge=1, group="training")
-    divergence_weight: float = option(1e-6, "of the KL of the code from a Gaussian", ge=0, group="training")
     first: float = option(0.4, "divergences from this share of the way to the noise", gt=0, lt=1, group="method")
     last: float = option(0.6, "to this one", gt=0, lt=1, group="method")
     times: int = option(10, "the number of times of divergences", ge=1, group="method")
@@ -54,90 +45,41 @@ class AnomalyLatentConfig(anomaly.AnomalyConfig, diffusion.DiffusionConfig):
     gate_std: float = option(1.0, "smoothing of the mask, pixels", ge=0, group="method", formerly="gate_deviation")
 
 
-def autoencoder(run: Run) -> tuple[Net, Net]:
-    widths = run.config.autoencoder_channels
-    return encoder(2 * run.config.code_channels, channels=widths), decoder(run.facts.image_channels, channels=widths)
-
-
-def code_shape(run: Run) -> tuple[int, int, int]:
-    side = run.config.size // 2 ** (len(run.config.autoencoder_channels) - 1)
-    return side, side, run.config.code_channels
-
-
-def autoencoder_model(run: Run) -> Model:
-    weight = run.config.divergence_weight
-    return latent_autoencoder_model(*autoencoder(run), code=code_shape(run), divergence_weight=weight)
-
-
-def build_diffusion(run: Run) -> Stage:
-    model = scaled_codes_model(diffusion.make_model(run, shape=code_shape(run), data="code"))
-    encode_net, trained = autoencoder(run)[0], run.params["autoencoder"]
-
-    def prepare(key: Key, batch: images.Batch) -> images.Batch:
-        x = anomaly.prepare(run.config)(key, batch)["image"]
-        return {"code": encode(encode_net, trained, x, 1.0)}
-
-    return Stage("diffusion", model, {"net": images.optimizer(run.config)}, run.config.steps, prepare)
-
-
-def make_healing(run: Run) -> Callable[[Key, Key], LatentHealing]:
-    """From keys, to flag and to heal, to the method: calibrated on healthy validation images as in an evaluation."""
-    config, path, net = (
-        run.config,
-        diffusion.make_path(run.config),
-        network(run, image_channels=run.config.code_channels),
-    )
-    encode_net, decode_net = autoencoder(run)
+def make_healing(run: Run) -> Healing:
+    """Calibrated on healthy validation images with the noise that the run's evaluation draws."""
+    config, path = run.config, diffusion.make_path(run.config)
     first, last, level = (diffusion.time_at(path, share) for share in (config.first, config.last, config.level))
     times, grid = jnp.linspace(first, last, config.times), grids.uniform(path, config.sampler_steps, start=level)
 
-    def coded(params: Params, x: Array) -> tuple[Array, Array, Denoise]:
-        factor = params["diffusion"]["scale"]["factor"]
-        denoise = denoiser(lambda z, t: net.apply(params["diffusion"]["net"], z, t), path, config.prediction)
-        return encode(encode_net, params["autoencoder"], x, factor), factor, denoise
-
     def diverge(params: Params, keys: Key, x: Array) -> Array:
-        z, _, denoise = coded(params, x)
-        return jnp.moveaxis(latent_divergence(path, denoise, keys, z, times, at_once=2), 0, 1)
+        codes = latent.codes(run, params)
+        divergence = latent_divergence(path, codes.denoise, keys, codes.encode(x), times, at_once=2)
+        return jnp.moveaxis(divergence, 0, 1)
 
-    def heal_codes(params: Params, keys: Key, x: Array, mask: Array) -> Array:
-        z, factor, denoise = coded(params, x)
-        healed = heal(ddim(path, 1.0), path, denoise, keys, z, mask, grid)
-        return decode(decode_net, params["autoencoder"], healed, factor)
+    def restore(params: Params, keys: Key, x: Array, mask: Array) -> Array:
+        codes = latent.codes(run, params)
+        return codes.decode(heal(ddim(path, 1.0), path, codes.denoise, keys, codes.encode(x), mask, grid))
 
-    diverged, healed = (anomaly.in_chunks(run, function, run.params) for function in (diverge, heal_codes))
+    diverged, healed = (anomaly.draw_in_chunks(run, function, run.params) for function in (diverge, restore))
 
     def divergence(key: Key, x: np.ndarray) -> np.ndarray:
-        return np.moveaxis(diverged(jax.random.split(key, len(x)), x), 1, 0)
+        return np.moveaxis(diverged(key, x), 1, 0)
 
-    def restore(key: Key, x: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        return healed(jax.random.split(key, len(x)), x, mask.astype(np.float32))
-
-    splits = run.splits or anomaly.load(config)
-    calibration_key = jax.random.split(key_of(config, EVALUATE), 3)[0]
-    usual = divergence(calibration_key, anomaly.prepared(run, splits.validation)["image"])
+    splits, key = run.splits or anomaly.load(config), jax.random.split(key_of(config, EVALUATE), 3)[0]
+    usual = divergence(key, anomaly.prepared(run, splits.validation)["image"])
     options = calibrate(usual, percentile=config.percentile), anomaly.RESIDUALS[config.residual], config.gate_std
-    return lambda flag_key, heal_key: LatentHealing(
-        functools.partial(divergence, flag_key), functools.partial(restore, heal_key), *options
-    )
+    return lambda flag_key, heal_key: LatentHealing(partial(divergence, flag_key), partial(healed, heal_key), *options)
 
 
 def methods(
-    run: Run, healing: Callable[[Key, Key], LatentHealing] | None = None, keys: Callable[[Key], Key] = jax.random.split
+    run: Run, healing: Healing | None = None, keys: Callable[[Key], Key] = jax.random.split
 ) -> list[anomaly.Method]:
-    healing = healing or make_healing(run)
-    maps = {
-        "latent healing": LatentHealing.healed,
-        "without the gate": LatentHealing.ungated,
-        "without healing": LatentHealing.unhealed,
-        "likelihood of the code": LatentHealing.likelihood,
-        "autoencoder residual": LatentHealing.reconstructed,
-    }
+    made = healing or make_healing(run)
 
-    def finding(found: Callable[[LatentHealing, np.ndarray], tuple]) -> Callable[[Key, np.ndarray], anomaly.Found]:
-        return lambda key, x: anomaly.Found(*found(healing(*keys(key)), x))
+    def finding(found: Callable[..., tuple]) -> Callable[[Key, np.ndarray], anomaly.Found]:
+        return lambda key, x: anomaly.Found(*found(made(*keys(key)), x))
 
-    return [anomaly.Method(name, finding(found)) for name, found in maps.items()]
+    return [anomaly.Method(name, finding(found)) for name, found in LatentHealing.maps().items()]
 
 
 def evaluate(run: Run) -> Evaluation:
@@ -181,10 +123,7 @@ EXPERIMENT = anomaly.experiment(
             "batch_size": 64,
         },
     },
-    stages=[
-        anomaly.stage("autoencoder", autoencoder_model, steps="autoencoder_steps", groups=("encoder", "decoder")),
-        StageSpec("diffusion", build_diffusion),
-    ],
+    stages=latent.stages(anomaly.prepare),
     evaluate=evaluate,
     methods=methods,
 )

@@ -18,7 +18,7 @@ from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Run, StageSpec
 from jaxgen.imaging.tiles import Tiling, tiling
-from jaxgen.medical.anomaly import patch_diffusion, patch_diffusion_model
+from jaxgen.medical.anomaly import averaged, patch_diffusion, patch_diffusion_model
 from jaxgen.samplers import denoiser
 from jaxgen.tasks import anomaly, diffusion
 from jaxgen.tasks.anomaly import restoration
@@ -71,7 +71,7 @@ def methods(run: Run) -> list[anomaly.Method]:
             denoise = denoiser(lambda x, t: net.apply(params, x, t), path, config.prediction)
             t = diffusion.time_at(path, level)
             once = lambda key: patch_diffusion(path, denoise, key, x, boxes(config, name), t, **options)  # noqa: E731
-            return restoration.averaged(once, keys, config.repeats)
+            return averaged(once, keys, config.repeats)
 
         return restoration.restoring(run, NAMES[name], restore, run.params[name]["net"])
 

@@ -24,7 +24,7 @@ from jaxgen.families import flow_matching_model
 from jaxgen.metrics.energy import energy_distance
 from jaxgen.nets import mlp
 from jaxgen.paths import rectified
-from jaxgen.samplers import euler, grids
+from jaxgen.samplers import Sampling, euler, grids
 from jaxgen.tasks.points import PointFacts, measure_points, points_of
 from jaxgen.train import Stage, make_optimizer
 from jaxgen.types import Array, Model
@@ -37,7 +37,7 @@ class TwoMoonsConfig(RunConfig):
     points: int = option(4096, "training points", ge=64, le=10**7)
     spread: float = option(0.1, "standard deviation of the points round each moon", ge=0)
     widths: tuple[int, ...] = option((128, 128, 128), "hidden layers of the velocity network", ge=1)
-    coupling: str = option("independent", "how noise is paired with data", choices=tuple(COUPLINGS))
+    coupling: str = option("independent", "how noise is paired with data", choices=COUPLINGS)
     ode_steps: int = option(50, "Euler steps from noise to data", ge=1)
 
 
@@ -59,8 +59,8 @@ def load(config: TwoMoonsConfig) -> Splits:
 
 def model(config: TwoMoonsConfig) -> Model:
     net, path = mlp(2, widths=config.widths), rectified()
-    step, grid = euler(path), grids.uniform(path, config.ode_steps)
-    return flow_matching_model(net, path, (2,), step, grid, data="points", coupling=COUPLINGS[config.coupling])
+    sampling = Sampling(path, euler(path), grids.uniform(path, config.ode_steps))
+    return flow_matching_model(net, (2,), sampling, data="points", coupling=COUPLINGS[config.coupling])
 
 
 def build(run: Run) -> Stage:

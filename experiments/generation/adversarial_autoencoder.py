@@ -44,7 +44,7 @@ class AdversarialConfig(autoencoding.CodeConfig, features.FeatureConfig):
 
     code: int = option(8, "latent dimension", ge=1, le=65_536, group="network")
     prior: str = option(
-        "normal", "distribution of the codes; ring and swiss_roll take --code 2", choices=tuple(PRIORS), group="method"
+        "normal", "distribution of the codes; ring and swiss_roll take --code 2", choices=PRIORS, group="method"
     )
     penalty: float = option(0.1, "weight of the critic's squared gradient", ge=0, group="method")
     adversarial_weight: float = option(0.1, "weight of the encoder's adversarial loss", ge=0, group="method")
@@ -79,8 +79,7 @@ def build(run: Run) -> Stage:
 
 
 def draw(run: Run, key: Key, n: int) -> np.ndarray:
-    sample, params = model(run).sample, run.params["aae"]
-    return images.draw_in_chunks(run, jax.jit(lambda keys: generation.cut(sample(params, keys, len(keys)))), key, n)
+    return generation.drawing(run, "aae", model(run))(key, n)
 
 
 def evaluate(run: Run) -> Evaluation:

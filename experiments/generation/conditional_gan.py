@@ -61,7 +61,7 @@ def evaluate(run: Run) -> Evaluation:
         describe=DESCRIBE,
         figures={
             "samples": figures.rows(by_class(drawn, each, names), "Images drawn, a row per class."),
-            "beside": figures.rows(by_class(real.held_out, label, names), "Real test images, a row per class."),
+            "compared": figures.rows(by_class(real.held_out, label, names), "Real test images, a row per class."),
             "between": figures.rows(
                 dict(zip(names, between, strict=True)), "Between two latent vectors, a row per class."
             ),

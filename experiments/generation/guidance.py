@@ -57,7 +57,7 @@ def evaluate(run: Run) -> Evaluation:
     by_scale = {name: x[: 2 * len(classes)][:12] for name, x in compared.sets.items() if name != "held-out images"}
     shown = {
         "samples": figures.rows(by_class, f"Images of each class, {first} (no guidance where that is 1)."),
-        "beside": figures.rows(by_scale, "The same noise and classes under growing guidance."),
+        "compared": figures.rows(by_scale, "The same noise and classes under growing guidance."),
         "curve": generation.fidelity_against_diversity(metrics, scales),
     }
     return compared.evaluation(metrics=metrics, figures=shown, headline=headline, describe=generation.OF_CLASSES)

@@ -22,7 +22,7 @@ from jaxgen.experiment import Evaluation, Run
 from jaxgen.families import diffusion_model
 from jaxgen.losses.variational import averaged_bound
 from jaxgen.preconditioning import precondition
-from jaxgen.samplers import clip, denoiser, grids
+from jaxgen.samplers import Sampling, clip, denoiser, grids
 from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.samplers.likelihood import log_prob
 from jaxgen.samplers.probability_flow import probability_flow
@@ -51,7 +51,7 @@ def network(run: Run) -> Net:
 def model(run: Run) -> Model:
     path, shape = diffusion.make_path(run.config), images.image_shape(run)
     step, grid = SAMPLERS[COMPARED[0]].step(path), grids.uniform(path, run.config.sampler_steps)
-    return diffusion_model(network(run), path, shape, step, grid, prediction="x0", target="noise")
+    return diffusion_model(network(run), shape, Sampling(path, step, grid, "x0"), target="noise")
 
 
 def denoise_with(run: Run, params: Params) -> Denoise:

@@ -32,7 +32,7 @@ class VAEConfig(autoencoding.CodeConfig, features.FeatureConfig):
     """The configuration of `vae`."""
 
     likelihood: str = option(
-        "gaussian", "pixel likelihood: Gaussian, 256-bin logistic or Bernoulli", choices=tuple(PIXELS), group="method"
+        "gaussian", "pixel likelihood: Gaussian, 256-bin logistic or Bernoulli", choices=PIXELS, group="method"
     )
     beta: float = option(1.0, "weight of the KL divergence of the posterior from the prior", ge=0, group="method")
     free_bits: float = option(0.0, "KL per latent dimension, in nats, that is not penalised", ge=0, group="method")
@@ -64,9 +64,8 @@ def build(run: Run) -> Stage:
 
 
 def draw(run: Run, key: Key, n: int) -> np.ndarray:
-    sample, params, pixels = model(run).sample, run.params["vae"], PIXELS[run.config.likelihood]
-    drawing = jax.jit(lambda keys: generation.cut(pixels.to_image(sample(params, keys, len(keys)))))
-    return images.draw_in_chunks(run, drawing, key, n)
+    to_image = PIXELS[run.config.likelihood].to_image
+    return generation.drawing(run, "vae", model(run), finish=lambda x: generation.cut(to_image(x)))(key, n)
 
 
 def reconstruct(run: Run) -> autoencoding.Reconstructions:

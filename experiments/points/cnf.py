@@ -19,19 +19,17 @@ from jaxgen.config import option
 from jaxgen.couplings import COUPLINGS
 from jaxgen.data.planar import planar_set
 from jaxgen.experiment import Evaluation, Metric, Run
-from jaxgen.families import cnf_model, flow_matching_model
+from jaxgen.families import Costs, cnf_model, flow_matching_model
 from jaxgen.metrics import straightness
 from jaxgen.nets import mlp
 from jaxgen.paths import rectified
-from jaxgen.samplers import euler, grids
+from jaxgen.samplers import Sampling, euler, grids
 from jaxgen.samplers.velocity import compiled_velocity
-from jaxgen.tasks import points
-from jaxgen.tasks.images import in_chunks
+from jaxgen.tasks import images, points
 from jaxgen.types import Key, Model, Net
 
 METHODS = {"likelihood": "cnf", "flow matching": "flow_matching"}  # how the network was trained, and in which stage
 SOLVERS = ("euler", "midpoint", "heun", "dopri5")
-COUPLES = tuple(COUPLINGS)
 PATH = rectified()
 DEFAULTS = {"data": "eight_gaussians", "batch_size": 256, "ema_decay": 0.998, "steps_per_call": 50}
 
@@ -47,7 +45,7 @@ class CNFConfig(points.PointsConfig):
     jacobian: float = option(0.0, "weight of the Jacobian's norm (RNODE)", ge=0, group="method")
     solver: str = option("dopri5", "solver while training the CNF", choices=SOLVERS, group="method")
     solver_steps: int = option(6, "its steps", ge=1, le=1000, group="method")
-    coupling: str = option("independent", "of noise with data, in flow matching", choices=COUPLES, group="method")
+    coupling: str = option("independent", "of noise with data, in flow matching", choices=COUPLINGS, group="method")
     flow_steps: int = option(20_000, "training steps of flow matching", ge=1, group="training")
 
 
@@ -56,13 +54,16 @@ def velocity(config: CNFConfig) -> Net:
 
 
 def by_likelihood(run: Run) -> Model:
-    options = {name: getattr(run.config, name) for name in ("solver", "trace", "kinetic", "jacobian")}
-    return cnf_model(velocity(run.config), (2,), data="points", steps=run.config.solver_steps, **options)
+    options = {name: getattr(run.config, name) for name in ("solver", "trace")}
+    costs = Costs(run.config.kinetic, run.config.jacobian)
+    return cnf_model(velocity(run.config), (2,), data="points", steps=run.config.solver_steps, costs=costs, **options)
 
 
 def by_flow_matching(run: Run) -> Model:
     coupling, grid = COUPLINGS[run.config.coupling], grids.uniform(PATH, 50)
-    return flow_matching_model(velocity(run.config), PATH, (2,), euler(PATH), grid, data="points", coupling=coupling)
+    return flow_matching_model(
+        velocity(run.config), (2,), Sampling(PATH, euler(PATH), grid), data="points", coupling=coupling
+    )
 
 
 def draw(run: Run, key: Key, n: int) -> np.ndarray:
@@ -81,7 +82,7 @@ def evaluate(run: Run) -> Evaluation:
         params = run.params[stage]["net"]
 
         def log_prob(x: np.ndarray, params: Any = params) -> np.ndarray:
-            return in_chunks(lambda part: flow.log_prob(params, part), len(x), n, x)
+            return images.in_chunks(lambda part: flow.log_prob(params, part), len(x), n, x)
 
         drawn, cost = flow.draw(params, jax.random.normal(run.key, (n, 2)))
         way = flow.trajectory(params, jax.random.normal(run.key, (1000, 2)))
@@ -126,7 +127,10 @@ EXPERIMENT = points.experiment(
             "batch_size": 1024,
         },
     },
-    stages=(points.stage("cnf", by_likelihood), points.stage("flow_matching", by_flow_matching, steps="flow_steps")),
+    stages=(
+        images.stage("cnf", by_likelihood, prepare=None),
+        images.stage("flow_matching", by_flow_matching, steps="flow_steps", prepare=None),
+    ),
     evaluate=evaluate,
     draw=draw,
 )

@@ -20,6 +20,7 @@ from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data.sinogram import read_sinogram
 from jaxgen.experiment import Evaluation, Reader, Run
+from jaxgen.medical.reconstruction.catalogue import offered
 from jaxgen.tasks.images import Widths
 from jaxgen.tasks.reconstruction import comparison, ct, posterior
 
@@ -47,7 +48,7 @@ class CTConfig(posterior.PosteriorConfig):
     methods: tuple[str, ...] = option(
         ("ddnm", "diffpir", "dps"),
         "posterior samplers; `jaxgen apply` takes the first",
-        choices=posterior.offered("ct"),
+        choices=offered("ct"),
         group="sampling",
     )
     inner_steps: int = option(

@@ -24,6 +24,7 @@ from jaxgen.experiment import Evaluation, Reader, Run
 from jaxgen.imaging.operators import LinearOperator
 from jaxgen.imaging.sampling_masks import MASKS
 from jaxgen.medical.reconstruction import cg_sense, total_variation
+from jaxgen.medical.reconstruction.catalogue import offered
 from jaxgen.tasks.reconstruction import comparison, mri, posterior
 from jaxgen.types import Array
 
@@ -33,7 +34,7 @@ class MRIConfig(posterior.PosteriorConfig):
     """The configuration of `mri_reconstruction`."""
 
     accelerations: tuple[int, ...] = option((4, 8), "how many times fewer samples", ge=2, le=64, group="scan")
-    mask: str = option("random", "which samples are kept: lines, or points", choices=tuple(MASKS), group="scan")
+    mask: str = option("random", "which samples are kept: lines, or points", choices=MASKS, group="scan")
     coils: int = option(8, "simulated coils of the complex images", ge=1, le=64, group="scan")
     phase: float = option(1.0, "standard deviation of their smooth phase, radians", ge=0, le=10, group="scan")
     imaginary: float = option(0.02, "standard deviation of what stays imaginary without it", gt=0, le=1, group="scan")
@@ -45,7 +46,7 @@ class MRIConfig(posterior.PosteriorConfig):
     methods: tuple[str, ...] = option(
         ("diffpir", "ddnm", "dps"),
         "posterior samplers; `jaxgen apply` takes the first",
-        choices=posterior.offered("mri"),
+        choices=offered("mri"),
         group="sampling",
     )
     inner_steps: int = option(

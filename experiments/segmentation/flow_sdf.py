@@ -13,7 +13,6 @@ import functools
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.app.cli import run_module
@@ -24,10 +23,10 @@ from jaxgen.medical.segmentation import flow_sdf
 from jaxgen.medical.segmentation.conditional import ConditionalNet, conditional_net
 from jaxgen.nets import rrdb_encoder, unet
 from jaxgen.paths import rectified
-from jaxgen.samplers import euler, grids, heun, runge_kutta4
-from jaxgen.tasks import images, segmentation
-from jaxgen.tasks.segmentation import Widths
-from jaxgen.types import Array, Model
+from jaxgen.samplers import Sampling, euler, grids, heun, runge_kutta4
+from jaxgen.tasks import images, networks, segmentation
+from jaxgen.tasks.images import Widths
+from jaxgen.types import Model
 
 SAMPLERS = {"euler": euler, "heun": heun, "rk4": runge_kutta4, "authors": flow_sdf.authors_euler}
 # Of the paper: its data, its flow, its network and its training.
@@ -43,29 +42,25 @@ OPTIMIZER = {"learning_rate": 1e-4, "warmup_steps": 0, "schedule": "constant", "
 class FlowSDFConfig(segmentation.SegmentationConfig):
     """The configuration of `flow_sdf`."""
 
-    prediction: Literal["velocity", "x0"] = option(
-        "x0", "what the network predicts: the velocity (paper) or the clean distance map", group="method"
-    )
+    prediction: Literal["velocity", "x0"] = option("x0", "predict the velocity (paper) or the map", group="method")
     sigma_min: float = option(1e-3, "noise left at the data end of the path", ge=0, lt=1, group="method")
     max_weight: float = option(6.0, "most weight, 1 / sigma^2, of an error of x0", ge=1, group="method")
     repeats: int = option(2, "noisy versions of a map per step; the image is encoded once", ge=1, group="method")
-    network: Literal["shared", "segdiff"] = option(
-        "shared", "image encoder: a U-Net whose features are shared, or residual dense blocks (paper)", group="network"
-    )
+    network: Literal["shared", "segdiff"] = option("shared", "image encoder: a U-Net, or the paper's", group="network")
     encoder_channels: Widths = option(
         (32, 64, 96), "widths of the shared image encoder's levels", ge=4, group="network", formerly="image_channels"
     )
     channels: Widths = option((24, 48), "widths of the denoising U-Net's levels", ge=4, group="network")
     adaptive: bool = option(True, "time scales and shifts the norms; otherwise it is added", group="network")
-    sampler: str = option(
-        "euler", "authors is the published code's, which does not converge", choices=tuple(SAMPLERS), group="sampling"
-    )
+    sampler: str = option("euler", "authors: as published, does not converge", choices=SAMPLERS, group="sampling")
     ode_steps: int = option(10, "steps from noise to distance map", ge=1, le=10_000, group="sampling")
 
-    def levels(self) -> tuple[int, int]:
-        """The number of levels of the deepest network, and of the shallowest with attention."""
-        denoisers = len(self.channels), len(self.baseline_channels)
-        return max(*denoisers, len(self.encoder_channels) if self.network == "shared" else 0), min(denoisers)
+    def __post_init__(self) -> None:
+        """Check every field, and the levels of both networks."""
+        super().__post_init__()
+        networks.check_levels(self.size, self.patch, self.channels, self.attention)
+        if self.network == "shared":
+            networks.check_levels(self.size, self.patch, self.encoder_channels, None)
 
 
 def flow_network(config: FlowSDFConfig) -> ConditionalNet:
@@ -77,25 +72,21 @@ def flow_network(config: FlowSDFConfig) -> ConditionalNet:
     return conditional_net(encoder, denoiser, patch=config.patch)
 
 
-def sampling(config: FlowSDFConfig) -> dict[str, Any]:
+def sampling(config: FlowSDFConfig) -> Sampling:
     path = rectified(config.sigma_min)
-    step, grid = SAMPLERS[config.sampler](path), grids.uniform(path, config.ode_steps)
-    return {"path": path, "step": step, "grid": grid, "prediction": config.prediction}
+    return Sampling(path, SAMPLERS[config.sampler](path), grids.uniform(path, config.ode_steps), config.prediction)
 
 
 def model(run: Run) -> Model:
-    config, path = run.config, rectified(run.config.sigma_min)
-
-    def weight(t: Array) -> Array:  # the error of x0 so weighted is the error of the velocity
-        return jnp.minimum(1 / jnp.square(path.sigma(t)), config.max_weight)
-
+    config = run.config
+    weight = flow_sdf.velocity_weight(rectified(config.sigma_min), config.max_weight)
     options = {"repeats": config.repeats, "weight": weight if config.prediction == "x0" else None}
-    return flow_sdf.flow_sdf(flow_network(config), **options, **sampling(config))
+    return flow_sdf.flow_sdf(flow_network(config), sampling(config), **options)
 
 
 def drawing(run: Run, **options: Any) -> Any:
     net, sampler = flow_network(run.config), sampling(run.config)
-    draw = jax.jit(lambda params, key, image: flow_sdf.ensemble(net, params, key, image, **options, **sampler))
+    draw = jax.jit(lambda params, key, image: flow_sdf.ensemble(net, sampler, params, key, image, **options))
     return functools.partial(draw, run.params["flow_sdf"]["net"])
 
 
@@ -104,7 +95,7 @@ def method(run: Run) -> segmentation.Ensemble:
 
 
 def along_the_flow(run: Run, tiles: np.ndarray) -> Figure:
-    key, times = jax.random.fold_in(run.key, len(run.splits.test)), sampling(run.config)["grid"]
+    key, times = jax.random.fold_in(run.key, len(run.splits.test)), sampling(run.config).grid
     (ways,) = drawing(run, members=1, keep=True)(key, tiles)
     return figures.from_noise(np.asarray(ways)[..., 0], tiles, np.asarray(times).tolist())
 

@@ -16,17 +16,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgen import draws, figures
+from jaxgen import figures
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Figure, Metric, Run
 from jaxgen.figures import sampler_errors
 from jaxgen.metrics import sampler_error
-from jaxgen.samplers import grids, sample
+from jaxgen.samplers import grids
 from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.tasks import diffusion, features, generation, images, networks
-from jaxgen.types import Array, Key, Model, Params
+from jaxgen.types import Array, Key, Params
 
 Errors = dict[str, dict[int, float]]
 """``{sampler: {evaluations: error}}``."""
@@ -59,19 +59,13 @@ class SamplerSpeedConfig(diffusion.DiffusionConfig, features.FeatureConfig):
             raise UserError(f"--evaluations must rise, got {','.join(map(str, self.evaluations))}")
 
 
-def model(run: Run) -> Model:
-    return diffusion.make_model(run)
-
-
 def draw(run: Run, name: str, evaluations: int, key: Key, n: int) -> tuple[np.ndarray, float]:
     """Images ``[n, h, w, c]``, and the seconds they took once the program was compiled."""
     path, shape, chunk = diffusion.make_path(run.config), images.image_shape(run), run.config.chunk
     step, grid = SAMPLERS[name].step(path), GRIDS[run.config.grid](path, SAMPLERS[name].steps_within(evaluations))
 
     def drawn(params: Params, keys: Key) -> Array:
-        noise_keys, step_keys = draws.split(keys, 2)
-        start = diffusion.starting_noise(path, noise_keys, (len(keys), *shape))
-        return sample(step, diffusion.denoise_with(run, params), step_keys, start, grid)
+        return diffusion.from_noise(path, diffusion.denoise_with(run, params), step, grid, keys, shape)
 
     params, keys = run.params["ddpm"]["net"], jax.random.split(key, n)
     program = jax.jit(drawn).lower(params, keys[: min(chunk, n)]).compile()
@@ -247,7 +241,7 @@ EXPERIMENT = generation.experiment(
             "chunk": 500,
         },
     },
-    stages=(images.stage("ddpm", model),),
+    stages=(images.stage("ddpm", diffusion.make_model),),
     evaluate=evaluate,
     draw=draw_by_first_sampler,
     caption="Images drawn by the first sampler, at the most evaluations.",

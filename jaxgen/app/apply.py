@@ -226,7 +226,7 @@ def _warned(path: Path, results: dict[str, np.ndarray]) -> dict[str, np.ndarray]
 def write_results(
     results: Mapping[str, np.ndarray], image: Image, out: Path, stem: str, dicom_seg: bool, overwrite: bool
 ) -> dict[str, object]:
-    """Write what came out of one image beside each other: ``<stem>_<name>`` with the suffix that fits.
+    """Write what came out of one image next to each other: ``<stem>_<name>`` with the suffix that fits.
 
     Volumes, NIfTI and DICOM become NIfTI in the space of the image. Plain pictures become 8-bit PNG to look at (a
     fractional map is scaled: [0, 1] where it fits in it, else by its largest value), with the numbers themselves in

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from jaxgen import __version__
+from jaxgen import __version__, file_limits
 from jaxgen.app.memory_pages import more_memory_pages
 from jaxgen.config import Parser, RunConfig, add_options, choose_preset, nearest, override
 from jaxgen.errors import UserError, printable
@@ -30,7 +30,7 @@ Deep generative models for medical imaging, in pure JAX. Version {__version__}.
   jaxgen sample RUN [--n N]          draw samples from a trained run
   jaxgen eval RUN [--data D]         evaluate a trained run, on other data too
   jaxgen compare REAL GENERATED      how alike two sets of images are: Frechet distance and others
-  jaxgen report RUN [RUN ...]        rebuild the page of a run, or compare several
+  jaxgen report RUN [RUN ...]        rebuild the page of a run, or compare several; --markdown for tables
   jaxgen info                        versions, devices, memory, caches
 
 `jaxgen COMMAND --help` says more. For a first look: jaxgen run flow_sdf --preset smoke
@@ -44,7 +44,7 @@ _PATIENCE = 24 * 3600
 class _Stopped(BaseException):
     """A signal asked the process to end while nothing needed saving."""
 
-    def __init__(self, number: int):
+    def __init__(self, number: int) -> None:
         self.exit_code = 128 + number
 
 
@@ -138,10 +138,10 @@ def _guard(command: Callable[[_Context], int]) -> int:
     context = _Context()
     # what readers warn of on the way is said by our own lines, or does not matter
     warnings.filterwarnings("ignore", module=r"(pydicom|PIL|nibabel|tifffile)\b")
-    limit = os.environ.get(_LIMIT)
     before = _on_sigterm(_raise_stopped)
     try:
-        return command(context)
+        with file_limits.restored():
+            return command(context)
     except SystemExit as leave:  # argparse after --help
         return leave.code if isinstance(leave.code, int) else 0
     except UserError as error:
@@ -163,9 +163,6 @@ def _guard(command: Callable[[_Context], int]) -> int:
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
-        if os.environ.get(_LIMIT) != limit:  # --max-file-mib of this command alone
-            os.environ.pop(_LIMIT)
-            os.environ.update({_LIMIT: limit} if limit is not None else {})
 
 
 def _on_sigterm(handler: Any) -> Any:
@@ -377,14 +374,11 @@ def _add_machine_flags(parser: Any) -> None:
     parser.add_argument("--process", type=_whole, metavar="I", help="several processes: which one this is, from 0")
 
 
-_LIMIT = "JAXGEN_MAX_FILE_MIB"
-
-
 def _add_file_limit(parser: Any) -> None:
     """The flag that lets small files decode to more, kept where readers of every thread and process find it."""
 
     def keep(text: str) -> int:
-        os.environ[_LIMIT] = str(found := _positive(text))
+        file_limits.set_limit(found := _positive(text))
         return found
 
     parser.add_argument(
@@ -581,16 +575,27 @@ def _compare(argv: list[str], context: _Context) -> int:
 
 def _report(argv: list[str], context: _Context) -> int:
     parser = Parser(
-        prog="jaxgen report", description="Rebuild the page of a run; with several runs, a page that compares them."
+        prog="jaxgen report",
+        description="Rebuild the page of a run; with several runs, a page that compares them; or print their results.",
     )
     parser.add_argument("run", metavar="RUN", nargs="+", help="run folder")
     parser.add_argument("--out", metavar="FILE", help="the page of a comparison [default: comparison.html]")
     parser.add_argument("--no-images", action="store_true", help="a page without images of the data, to send around")
+    parser.add_argument(
+        "--markdown",
+        action="store_true",
+        help="print the metrics as Markdown tables instead: methods by metrics, runs that differ in the seed together",
+    )
     given = parser.parse(argv)
     _not_empty(given.out, "--out")
-    from jaxgen.app import comparison_page, report, runs
+    from jaxgen.app import comparison_page, markdown, report, runs
 
     folders = [runs.open_run(path) for path in given.run]
+    if given.markdown:
+        if given.out is not None:
+            raise UserError("--out is for pages; --markdown prints to standard output (write it to a file with >)")
+        context.say(markdown.tables(folders))
+        return 0
     if len(folders) == 1 and given.out is None:
         context.say(str(report.write(folders[0], images=not given.no_images)))
         return 0

@@ -277,7 +277,7 @@ class Images:
         *,
         sampled: Path | None = None,
         scale: Scale | None = None,
-    ):
+    ) -> None:
         self.name, self._items, self._size, self._channels = name, items, size, channels
         self.scale = scale or (
             Scale(*value_range, "as --range says") if value_range else _scale(name, items, sampled, self._raw)

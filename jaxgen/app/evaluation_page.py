@@ -1,4 +1,4 @@
-"""The page of one evaluation of a trained run: ``report.html`` beside its figures and numbers."""
+"""The page of one evaluation of a trained run: ``report.html`` next to its figures and numbers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from jaxgen.app.tables import ordered
 class _Evaluated(Recorded):
     """What an evaluation's folder says, with what the run's folder says of the experiment."""
 
-    def __init__(self, run: runs.RunFolder, folder: Path):
+    def __init__(self, run: runs.RunFolder, folder: Path) -> None:
         here = runs.RunFolder(folder)
         about = runs.read_json(run.config)
         self.folder, self.about, self.log = here, about, []

@@ -215,5 +215,5 @@ def resume(folder: runs.RunFolder) -> str:
 
 
 def trust(folder: runs.RunFolder) -> str:
-    """What a command needs beside the path of a run that was made from a user's file; else an empty text."""
+    """What a command needs besides the path of a run that was made from a user's file; else an empty text."""
     return " --trust-code" if runs.read_object(folder.config, default={}).get("source") else ""

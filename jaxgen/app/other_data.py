@@ -125,7 +125,7 @@ def _channels(image: np.ndarray) -> str:
 
 
 def _check_range(other: Source, value_range: Any, data: str) -> None:
-    """Values of the same kind: not Hounsfield units beside bytes, nor bytes beside numbers from 0 to 1."""
+    """Values of the same kind: not Hounsfield units and bytes, nor bytes and numbers from 0 to 1."""
     if not value_range or "image" not in other[0]:
         return
     low, high = (float(f(bound)) for f, bound in zip((np.min, np.max), value_range, strict=True))
@@ -139,7 +139,7 @@ def _check_range(other: Source, value_range: Any, data: str) -> None:
     if covered < 0.15 or new_width > 5 * width or signs_differ:
         raise UserError(
             f"--data {data}: its values go from {new_low:g} to {new_high:g}, those the run was trained on from {low:g} "
-            f"to {high:g}: not one kind of values (such as 8 bits beside Hounsfield units); bring them to one scale"
+            f"to {high:g}: not one kind of values (such as 8 bits and Hounsfield units); bring them to one scale"
         )
 
 

@@ -15,7 +15,7 @@ MOST_FIGURE = 64 * 2**20
 class Recorded:
     """What a run folder says, read once."""
 
-    def __init__(self, folder: runs.RunFolder):
+    def __init__(self, folder: runs.RunFolder) -> None:
         self.folder = folder
         self.about: dict[str, Any] = runs.read_object(folder.config, runs.CONFIG)
         self.name: str = self.about.get("experiment", folder.path.name)

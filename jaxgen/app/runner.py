@@ -157,7 +157,7 @@ def _local(tree: Any) -> Any:
 class _Clock:
     """timings.json: what all sessions of a run took together."""
 
-    def __init__(self, folder: runs.RunFolder, began: float, loaded: float, batch_size: int):
+    def __init__(self, folder: runs.RunFolder, began: float, loaded: float, batch_size: int) -> None:
         self.folder, self.began, self.batch_size = folder, began, batch_size
         try:
             self.before = runs.read_object(folder.timings, runs.TIMINGS, default={})

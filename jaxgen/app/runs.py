@@ -8,7 +8,7 @@
 ``checkpoints/<stage>/``  the states of training
 ``chosen.json``           settings that the evaluation chose on validation data, for `jaxgen sample` and `apply`
 ``metrics.json``          results: deterministic numbers only; written last, so that it marks a finished run
-``timings.json``          seconds, and images a second
+``timings.json``          seconds, and images per second
 ``progress/``             figures of evaluations while training, ``<stage>-<step>.png``
 ``figures/``              PNG files, and ``captions.json``
 ``report.html``           all of it on one page
@@ -98,7 +98,7 @@ class RunFolder:
 
     @property
     def timings(self) -> Path:
-        """Seconds, and images a second."""
+        """Seconds, and images per second."""
         return self.path / "timings.json"
 
     @property

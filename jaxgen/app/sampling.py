@@ -21,7 +21,7 @@ from jaxgen.experiment import SAMPLE, key_of
 class _Later:
     """Data that are read when somebody looks at them: most samples need none."""
 
-    def __init__(self, load: Callable[[], Any]):
+    def __init__(self, load: Callable[[], Any]) -> None:
         self._load = functools.cache(load)
 
     def __getattr__(self, name: str) -> Any:

@@ -125,7 +125,7 @@ def ordered(metrics: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str, A
 
 
 def methods_of(metrics: Mapping[str, Any], baseline: str) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """The metrics of each method, flattened, the baseline last; and the facts beside them."""
+    """The metrics of each method, flattened, the baseline last; and the numbers of the whole evaluation."""
     methods = {name: flat(value) for name, value in metrics.items() if isinstance(value, Mapping)}
     if baseline in methods:
         methods[baseline] = methods.pop(baseline)

@@ -12,7 +12,7 @@ def actnorm(epsilon: float = 1e-4) -> Bijection:
     """Scale and shift every channel: ``y = (x - shift) exp(-log_scale)``.
 
     The parameters start at the mean and the standard deviation of the batch that `init` is given, so that y begins
-    with mean 0 and deviation 1, and are learned from there.
+    with mean 0 and standard deviation 1, and are learned from there.
 
     Args:
         epsilon: the least standard deviation to start from.

@@ -1,5 +1,7 @@
 """Bijections one after the other."""
 
+from collections.abc import Callable
+
 import jax
 
 from jaxgen.bijections.bijection import Bijection, lift, no_change
@@ -76,7 +78,9 @@ def scan_chain(bijection: Bijection, layers: int) -> Bijection:
 
         return jax.lax.scan(layer, lift(x), jax.random.split(key, layers))[1]
 
-    def run(way, params: Params, x: Array, condition: Array | None, backwards: bool) -> tuple[Array, Array]:
+    def run(
+        way: Callable[..., tuple[Array, Array]], params: Params, x: Array, condition: Array | None, backwards: bool
+    ) -> tuple[Array, Array]:
         # To compute a layer again for its gradient is faster on CPU than to keep, layer by layer, all it computed.
         @jax.checkpoint
         def layer(carry: tuple[Array, Array], params: Params) -> tuple[tuple[Array, Array], None]:

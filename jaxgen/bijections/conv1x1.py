@@ -1,6 +1,7 @@
 """Invertible 1x1 convolutions: a learned, invertible matrix that mixes the channels."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +42,7 @@ def conv1x1() -> Bijection:
         lower, upper = sign[:, None] * lower * sign, sign[:, None] * upper
         return {"lower": jnp.tril(lower, -1), "upper": jnp.triu(upper, 1), "log_diagonal": jnp.log(jnp.diag(upper))}
 
-    def factors(params: Params, dtype) -> tuple[Array, Array]:
+    def factors(params: Params, dtype: Any) -> tuple[Array, Array]:
         c = params["log_diagonal"].shape[0]
         lower = jnp.tril(params["lower"].astype(dtype), -1) + jnp.eye(c, dtype=dtype)
         diagonal = jnp.diag(jnp.exp(params["log_diagonal"].astype(dtype)))

@@ -15,8 +15,8 @@ def elementwise(transform: MonotonicTransform, net: Net | None = None) -> Biject
     Args:
         transform: f, such as `affine` or `rational_quadratic`.
         net: None for parameters theta that are learned themselves, and start at the identity; or a network from the
-            condition ``[b, e]`` to ``[b, transform.parameters * d]`` for an example of d numbers: a law of its own for
-            each class.
+            condition ``[b, e]`` to ``[b, transform.parameters * d]`` for an example of d numbers: a distribution of its
+            own for each class.
 
     Returns:
         A `Bijection`, of any shape.

@@ -15,7 +15,7 @@ def multiscale(shape: Sequence[int], levels: Sequence[Bijection]) -> Bijection:
     """Squeeze, transform, factor out the second half of the channels, and go on with the first half.
 
     The result is one vector: the halves that were factored out, the finest scale first, then what the last level left.
-    End a level with a half `coupling` to let what goes on predict the law of what is factored out.
+    End a level with a half `coupling` to let what goes on predict the distribution of what is factored out.
 
     Args:
         shape: of one example, ``(*spatial, c)``; every spatial axis a multiple of ``2^len(levels)``.

@@ -163,7 +163,7 @@ def apply_foreground(mask: np.ndarray, foreground: Foreground, where: object) ->
 
 
 FOREGROUND = (
-    "what counts as foreground: binary (masks have one value beside 0), any (all but 0), a number from 1 (that value "
+    "what counts as foreground: binary (masks have one value besides 0), any (all but 0), a number from 1 (that value "
     "alone), or the name of a label where the data name theirs"
 )
 """The help of every flag ``--foreground``."""

@@ -50,7 +50,7 @@ class Joined:
         (1, 5)
     """
 
-    def __init__(self, parts: Sequence[Source]):
+    def __init__(self, parts: Sequence[Source]) -> None:
         self._parts = list(parts)
         self._ends = np.cumsum([len(part) for part in self._parts])
 
@@ -115,7 +115,7 @@ class Renumbered:
         3
     """
 
-    def __init__(self, source: Source, numbers: Sequence[int]):
+    def __init__(self, source: Source, numbers: Sequence[int]) -> None:
         self._source, self._numbers = source, np.asarray(numbers, np.int32)
 
     @property

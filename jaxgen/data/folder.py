@@ -62,7 +62,7 @@ class FolderSource:
         UserError: if a header cannot be read, or sizes, ranks or channels do not fit together.
     """
 
-    def __init__(self, pairs: Sequence[Pair], options: Options):
+    def __init__(self, pairs: Sequence[Pair], options: Options) -> None:
         self._pairs = list(pairs)
         self.patients_of_files: Sequence[str] | None = None
         self._options = options._replace(foreground=checks.parse_foreground(options.foreground))
@@ -216,7 +216,7 @@ def _threads() -> int:
 class _Cache:
     """The volumes used last, up to a number of bytes; safe between threads."""
 
-    def __init__(self, max_bytes: int):
+    def __init__(self, max_bytes: int) -> None:
         self._max, self._bytes, self._lock = max_bytes, 0, threading.Lock()
         self._held: OrderedDict[int, Example] = OrderedDict()
 

@@ -38,7 +38,7 @@ class DrawnSource(ArraySource):
         ((16, 16, 1), [0, 1, 2, 3])
     """
 
-    def __init__(self, phantom: str, n: int, *, seed: int, size: int, entries: tuple[str, ...]):
+    def __init__(self, phantom: str, n: int, *, seed: int, size: int, entries: tuple[str, ...]) -> None:
         self._phantoms, self._entries = phantom_source(phantom, n, seed, size), entries
         self.names = self._phantoms.names
 

@@ -42,7 +42,9 @@ def number_classes(
     elif array.dtype.kind == "f":
         whole = np.isfinite(array) & (array == np.round(array))
         for i in np.flatnonzero(~whole)[:1]:
-            raise UserError(f"{where}: example {i} has the label {array[i]}; save whole numbers or names, one an image")
+            raise UserError(
+                f"{where}: example {i} has the label {array[i]}; save whole numbers or names, one per image"
+            )
         numbers = array.astype(np.int64)
     else:
         text = np.array([str(v).strip() for v in array])

@@ -13,22 +13,13 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
+from jaxgen import file_limits
 from jaxgen.errors import UserError
+from jaxgen.file_limits import VARIABLE
 
-VARIABLE = "JAXGEN_MAX_FILE_MIB"
 DEFAULT_MIB = 256
 RATIO = 50
 _CHUNK = 2**16
-
-
-def set_limit(mib: int) -> None:
-    """Let every file decode to this many MiB, in this process and those it starts.
-
-    Example:
-        >>> set_limit(1024)
-        >>> _ = os.environ.pop(VARIABLE)
-    """
-    os.environ[VARIABLE] = str(mib)
 
 
 def most_bytes(path: str | PathLike[str]) -> int:
@@ -43,7 +34,7 @@ def most_bytes(path: str | PathLike[str]) -> int:
     Raises:
         UserError: if the environment variable is no whole number from 1.
     """
-    return max(_limit(), RATIO * _on_disk(path))
+    return max(file_limits.most_bytes(DEFAULT_MIB), RATIO * _on_disk(path))
 
 
 def check_size(path: str | PathLike[str], announced: int, what: str = "") -> None:
@@ -90,7 +81,7 @@ def check_files(path: str | PathLike[str], files: Iterable[str | PathLike[str]],
         >>> check_files("scans", [__file__], 2**20)
     """
     held = sum(_on_disk(file) for file in dict.fromkeys(files))
-    _check(f"{path}:", announced, max(_limit(), RATIO * held), "files of their size")
+    _check(f"{path}:", announced, max(file_limits.most_bytes(DEFAULT_MIB), RATIO * held), "files of their size")
 
 
 def check_deflated(path: Path, file: BinaryIO, wbits: int = -zlib.MAX_WBITS) -> None:
@@ -126,13 +117,6 @@ def require_file(path: str | PathLike[str]) -> None:
             raise UserError(f"{path}: a {name}, not a file; take it out or name a file")
     if stat.S_ISBLK(mode):
         raise UserError(f"{path}: a device, not a file; take it out or name a file")
-
-
-def _limit() -> int:
-    text = os.environ.get(VARIABLE) or str(DEFAULT_MIB)
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) < 2**43:
-        raise UserError(f"{VARIABLE}={text}: not a whole number of MiB from 1; set it anew, or unset it")
-    return int(text) * 2**20
 
 
 def _on_disk(path: str | PathLike[str]) -> int:

@@ -18,7 +18,7 @@ from jaxgen.errors import UserError
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it cannot put right in a header it raises
 
 
-def open_file(path: Path):
+def open_file(path: Path) -> Any:
     """The nibabel image of a file, its announced size and its affine checked; voxels are not read."""
     limits.check_size(path, _start_of_voxels(path), "its header")
     picture = nibabel.load(path, mmap=False)

@@ -255,7 +255,7 @@ def _require(
             found.pop(entry, None)
     if (
         "label" in found and "label" not in wanted and "labels" not in wanted
-    ):  # one an image, they still guide the split
+    ):  # one per image, they still guide the split
         for label, image in zip(parts["label"], parts["image"], strict=True):
             if shapes[label] not in (shapes[image][:1], (*shapes[image][:1], 1)):
                 found.pop("label", None)

@@ -1,4 +1,4 @@
-"""The orientation that a camera or scanner notes beside the pixels (EXIF and TIFF tag 274)."""
+"""The orientation that a camera or scanner notes with the pixels (EXIF and TIFF tag 274)."""
 
 import numpy as np
 

@@ -82,7 +82,7 @@ class Feed:
         process_count: int = 1,
         workers: int = 0,
         transform: Transform | None = None,
-    ):
+    ) -> None:
         if len(source) == 0:
             raise ValueError("a feed needs at least one example")
         if batch_size < 1 or not 0 <= process_index < process_count:

@@ -1,6 +1,6 @@
 """Point sets in the plane whose density is known: where a generative model's likelihood can be checked.
 
-Each is a smooth law, so that its entropy is finite and a model can reach it.
+Each is a smooth distribution, so that its entropy is finite and a model can reach it.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from jaxgen.errors import UserError
 
 
 class PlanarSet(NamedTuple):
-    """A law in the plane.
+    """A distribution in the plane.
 
     Attributes:
         draw: ``draw(rng, n) -> (points [n, 2] float32, mode [n])``; the mode is the part that a point was drawn from.
@@ -39,7 +39,7 @@ class PlanarSet(NamedTuple):
 
 
 def _of_components(centres: np.ndarray, deviation: float, modes: np.ndarray, mode_of: np.ndarray) -> PlanarSet:
-    """An equal mixture of round normal laws; many of them along a curve make a blurred curve."""
+    """An equal mixture of round Gaussians; many of them along a curve make a blurred curve."""
     count = len(centres)
 
     def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +59,7 @@ def _of_components(centres: np.ndarray, deviation: float, modes: np.ndarray, mod
 
 
 def ring(count: int = 8, radius: float = 2.0, deviation: float = 0.2) -> PlanarSet:
-    """Normal laws evenly on a circle: the eight Gaussians.
+    """Gaussians evenly on a circle: the eight of the literature.
 
     Args:
         count: how many.
@@ -67,7 +67,7 @@ def ring(count: int = 8, radius: float = 2.0, deviation: float = 0.2) -> PlanarS
         deviation: the standard deviation of each along either axis.
 
     Returns:
-        The law, with one mode each.
+        The distribution, with one mode each.
 
     Example:
         >>> eight = ring()
@@ -81,7 +81,7 @@ def ring(count: int = 8, radius: float = 2.0, deviation: float = 0.2) -> PlanarS
 
 
 def lattice(side: int = 5, spacing: float = 1.0, deviation: float = 0.05) -> PlanarSet:
-    """Normal laws on a square lattice: the 25 Gaussians on which mode collapse is counted.
+    """Gaussians on a square lattice: the 25 on which mode collapse is counted.
 
     Args:
         side: how many along one side.
@@ -89,7 +89,7 @@ def lattice(side: int = 5, spacing: float = 1.0, deviation: float = 0.05) -> Pla
         deviation: the standard deviation of each along either axis.
 
     Returns:
-        The law, with one mode each.
+        The distribution, with one mode each.
 
     Example:
         >>> lattice().modes.shape
@@ -107,7 +107,7 @@ def moons(deviation: float = 0.1) -> PlanarSet:
         deviation: of the noise along either axis.
 
     Returns:
-        The law, with one mode a moon.
+        The distribution, with one mode per moon.
 
     Example:
         >>> moons().draw(np.random.default_rng(0), 3)[0].shape
@@ -128,7 +128,7 @@ def spirals(turns: float = 1.5, deviation: float = 0.1) -> PlanarSet:
         deviation: of the noise along either axis.
 
     Returns:
-        The law, with one mode an arm.
+        The distribution, with one mode per arm.
 
     Example:
         >>> spirals().draw(np.random.default_rng(0), 3)[0].shape
@@ -144,14 +144,14 @@ def spirals(turns: float = 1.5, deviation: float = 0.1) -> PlanarSet:
 
 
 def checkerboard(side: int = 4, width: float = 1.0) -> PlanarSet:
-    """Uniform on the dark squares of a board: edges that no smooth map of a normal law meets exactly.
+    """Uniform on the dark squares of a board: edges that no smooth map of a Gaussian meets exactly.
 
     Args:
         side: squares along one side, even.
         width: of a square.
 
     Returns:
-        The law, with one mode a square; its entropy is the logarithm of its area.
+        The distribution, with one mode per square; its entropy is the logarithm of its area.
 
     Example:
         >>> round(checkerboard().entropy(400), 4), round(float(np.log(8)), 4)

@@ -18,8 +18,10 @@ ever opened, and what a file announces is checked before it is decoded (`jaxgen.
 """
 
 import unicodedata
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,32 +30,130 @@ from jaxgen.data.arrays import channels_first, load_npy
 from jaxgen.data.image import Header, Image
 from jaxgen.errors import UserError
 
-SUFFIXES = {
-    ".png": "png",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".bmp": "bmp",
-    ".nii": "nifti",
-    ".nii.gz": "nifti",
-    ".dcm": "dicom",
-    ".npy": "npy",
-    ".h5": "fastmri",
+
+class Format(NamedTuple):
+    """A file format: all that is known of it, so that a new one is one entry of `FORMATS`.
+
+    Attributes:
+        title: its name in messages.
+        suffixes: of its files, in lower case; empty for folders.
+        image: ``image(path) -> Image``, its values not yet checked.
+        mask: ``mask(path) -> array``, whole numbers ``[*spatial]``, not yet checked.
+        header: ``header(path, mask) -> Header``, without decoding.
+        marks: pairs of an offset and the bytes there, any of which tells the format.
+        always_marked: whether every file of it has one of the marks.
+    """
+
+    title: str
+    suffixes: tuple[str, ...]
+    image: Callable[[Path], Image]
+    mask: Callable[[Path], np.ndarray]
+    header: Callable[[Path, bool], Header]
+    marks: tuple[tuple[int, bytes], ...] = ()
+    always_marked: bool = False
+
+
+def _starts_with(*marks: bytes) -> tuple[tuple[int, bytes], ...]:
+    return tuple((0, mark) for mark in marks)
+
+
+def _picture(kind: str, title: str, suffixes: tuple[str, ...], mark: bytes, *, always: bool = True) -> Format:
+    """A format that Pillow decodes."""
+    return Format(
+        title,
+        suffixes,
+        image=lambda path: Image(pixels.image(path, kind), None, {"kind": kind, "path": path}),
+        mask=lambda path: pixels.mask(path, kind),
+        header=lambda path, mask: pixels.header(path, kind),
+        marks=_starts_with(mark),
+        always_marked=always,
+    )
+
+
+def _only_channel(read: Callable[[Path], Image]) -> Callable[[Path], np.ndarray]:
+    """Masks in a format of images: those of one channel."""
+
+    def mask(path: Path) -> np.ndarray:
+        array = read(path).array
+        if array.shape[-1] != 1:
+            raise UserError(f"{path}: mask with {array.shape[-1]} channels; save one, with whole numbers")
+        return array[..., 0]
+
+    return mask
+
+
+def _series(path: Path) -> Image:
+    _refuse_others(path)
+    return dicom.series(path)
+
+
+def _series_header(path: Path, mask: bool) -> Header:
+    del mask
+    _refuse_others(path)
+    return dicom.series_header(path)
+
+
+def _npy_header(path: Path, mask: bool) -> Header:
+    array = load_npy(path, mmap_mode="r")
+    shape = array.shape if mask else _npy_image(array, path).shape
+    return Header(shape, 1) if mask else Header(shape[:-1], shape[-1])
+
+
+def _no_masks(path: Path) -> np.ndarray:
+    raise UserError(f"{path}: files of fastMRI hold no masks; save yours as NIfTI or npy")
+
+
+FORMATS: dict[str, Format] = {  # a content that is marked as several is the first of them
+    "dicom": Format(
+        "DICOM",
+        (".dcm",),
+        image=dicom.image,
+        mask=_only_channel(dicom.image),
+        header=lambda path, mask: dicom.header(path),
+        marks=((128, b"DICM"),),
+    ),
+    "series": Format("a DICOM series", (), image=_series, mask=_only_channel(_series), header=_series_header),
+    "nifti": Format(
+        "NIfTI",
+        (".nii", ".nii.gz"),
+        image=nifti.image,
+        mask=_only_channel(nifti.image),
+        header=lambda path, mask: nifti.header(path),
+        marks=((344, b"n+1\0"), (344, b"ni1\0"), (4, b"n+2\0"), (4, b"ni2\0")),
+    ),
+    "png": _picture("png", "PNG", (".png",), b"\x89PNG\r\n\x1a\n"),
+    "tiff": Format(
+        "TIFF",
+        (".tif", ".tiff"),
+        image=lambda path: Image(tiff.image(path), None, {"kind": "tiff", "path": path}),
+        mask=tiff.mask,
+        header=lambda path, mask: tiff.header(path, mask=mask),
+        marks=_starts_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+        always_marked=True,
+    ),
+    "jpeg": _picture("jpeg", "JPEG", (".jpg", ".jpeg"), b"\xff\xd8\xff"),
+    "bmp": _picture("bmp", "BMP", (".bmp",), b"BM", always=False),
+    "npy": Format(
+        "npy",
+        (".npy",),
+        image=lambda path: Image(_npy_image(load_npy(path), path), None, {"kind": "npy", "path": path}),
+        mask=load_npy,
+        header=_npy_header,
+        marks=_starts_with(b"\x93NUMPY"),
+        always_marked=True,
+    ),
+    "fastmri": Format(
+        "HDF5",
+        (".h5",),
+        image=fastmri.image,
+        mask=_no_masks,
+        header=lambda path, mask: fastmri.header(path),
+        marks=_starts_with(b"\x89HDF\r\n\x1a\n"),
+        always_marked=True,
+    ),
 }
-_MAGIC = (
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"II*\0", "tiff"),
-    (b"MM\0*", "tiff"),
-    (b"II+\0", "tiff"),
-    (b"MM\0+", "tiff"),
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"BM", "bmp"),
-    (b"\x1f\x8b", "gzip"),
-    (b"\x93NUMPY", "npy"),
-    (b"PK\x03\x04", "zip"),
-    (b"\x89HDF\r\n\x1a\n", "fastmri"),
-)
+SUFFIXES = {suffix: kind for kind, format in FORMATS.items() for suffix in format.suffixes}
+_PACKED = {"gzip": b"\x1f\x8b", "zip": b"PK\x03\x04"}
 
 
 def file_suffix(path: str | PathLike[str]) -> str:
@@ -89,7 +189,7 @@ def check_readable(path: str | PathLike[str]) -> None:
     """
     path = Path(path)
     if not file_suffix(path) and file_kind(path) == "series":
-        with checks.reading(path, _NAMES["series"]):
+        with checks.reading(path, FORMATS["series"].title):
             _refuse_others(path)
             dicom.series_files(path)
 
@@ -115,19 +215,8 @@ def read_image(path: str | PathLike[str]) -> Image:
     """
     path = Path(path)
     kind = file_kind(path)
-    with checks.reading(path, _NAMES[kind]):
-        if kind == "nifti":
-            result = nifti.image(path)
-        elif kind == "dicom":
-            result = dicom.image(path)
-        elif kind == "series":
-            _refuse_others(path)
-            result = dicom.series(path)
-        elif kind == "fastmri":
-            result = fastmri.image(path)
-        else:
-            array = _npy_image(load_npy(path), path) if kind == "npy" else _picture(path, kind)
-            result = Image(array, None, {"kind": kind, "path": path})
+    with checks.reading(path, FORMATS[kind].title):
+        result = FORMATS[kind].image(path)
         return result._replace(array=checks.image_values(result.array, path))
 
 
@@ -145,21 +234,8 @@ def read_mask(path: str | PathLike[str]) -> np.ndarray:
     """
     path = Path(path)
     kind = file_kind(path)
-    with checks.reading(path, _NAMES[kind]):
-        if kind == "npy":
-            array = load_npy(path)
-        elif kind in ("nifti", "dicom", "series"):
-            if kind == "series":
-                _refuse_others(path)
-            channels = (read := {"nifti": nifti.image, "dicom": dicom.image, "series": dicom.series}[kind](path)).array
-            if channels.shape[-1] != 1:
-                raise UserError(f"{path}: mask with {channels.shape[-1]} channels; save one, with whole numbers")
-            array = read.array[..., 0]
-        elif kind == "fastmri":
-            raise UserError(f"{path}: files of fastMRI hold no masks; save yours as NIfTI or npy")
-        else:
-            array = tiff.mask(path) if kind == "tiff" else pixels.mask(path, kind)
-        return checks.mask_values(array, path)
+    with checks.reading(path, FORMATS[kind].title):
+        return checks.mask_values(FORMATS[kind].mask(path), path)
 
 
 def read_header(path: str | PathLike[str], *, mask: bool = False) -> Header:
@@ -177,29 +253,8 @@ def read_header(path: str | PathLike[str], *, mask: bool = False) -> Header:
     """
     path = Path(path)
     kind = file_kind(path)
-    with checks.reading(path, _NAMES[kind]):
-        if kind == "nifti":
-            return nifti.header(path)
-        if kind == "dicom":
-            return dicom.header(path)
-        if kind == "series":
-            _refuse_others(path)
-            return dicom.series_header(path)
-        if kind == "fastmri":
-            return fastmri.header(path)
-        if kind == "npy":
-            array = load_npy(path, mmap_mode="r")
-            shape = array.shape if mask else _npy_image(array, path).shape
-            return Header(shape, 1) if mask else Header(shape[:-1], shape[-1])
-        return tiff.header(path, mask=mask) if kind == "tiff" else pixels.header(path, kind)
-
-
-def _picture(path: Path, kind: str) -> np.ndarray:
-    return tiff.image(path) if kind == "tiff" else pixels.image(path, kind)
-
-
-_NAMES = {"png": "PNG", "tiff": "TIFF", "jpeg": "JPEG", "bmp": "BMP", "nifti": "NIfTI", "dicom": "DICOM", "npy": "npy"}
-_NAMES |= {"series": "a DICOM series", "fastmri": "HDF5"}
+    with checks.reading(path, FORMATS[kind].title):
+        return FORMATS[kind].header(path, mask)
 
 
 def file_kind(path: Path) -> str:
@@ -220,11 +275,7 @@ def file_kind(path: Path) -> str:
             start = file.read(352)
         if not start:
             raise UserError(f"{path}: empty file (0 bytes); copy it again from where it came, or take it out")
-        content = next((kind for magic, kind in _MAGIC if start.startswith(magic)), None)
-        if start[128:132] == b"DICM":
-            content = "dicom"
-        elif start[344:348] in (b"n+1\0", b"ni1\0") or start[4:8] in (b"n+2\0", b"ni2\0"):
-            content = "nifti"
+        content = _content(start)
     if not suffix and content == "dicom":
         return "dicom"
     if not suffix:
@@ -232,12 +283,20 @@ def file_kind(path: Path) -> str:
     kind = SUFFIXES[suffix]
     expected = "gzip" if suffix == ".nii.gz" else kind
     if content is not None and content != expected:
-        raise UserError(
-            f"{path}: named {suffix}, but its content is {_NAMES.get(content, content)}; give it its right suffix"
-        )
-    if content is None and kind in ("png", "tiff", "jpeg", "npy", "fastmri"):
-        raise UserError(f"{path}: named {suffix}, but its content is not {_NAMES[kind]}; convert it or take it out")
+        title = FORMATS[content].title if content in FORMATS else content
+        raise UserError(f"{path}: named {suffix}, but its content is {title}; give it its right suffix")
+    if content is None and FORMATS[kind].always_marked:
+        title = FORMATS[kind].title
+        raise UserError(f"{path}: named {suffix}, but its content is not {title}; convert it or take it out")
     return kind
+
+
+def _content(start: bytes) -> str | None:
+    """The format, or the kind of archive, that the first bytes of a file show."""
+    for kind, format in FORMATS.items():
+        if any(start[offset : offset + len(mark)] == mark for offset, mark in format.marks):
+            return kind
+    return next((kind for kind, mark in _PACKED.items() if start.startswith(mark)), None)
 
 
 def _refuse_others(path: Path) -> None:

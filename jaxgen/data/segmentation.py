@@ -13,6 +13,7 @@ from jaxgen.errors import UserError
 from jaxgen.imaging.distance import signed_distance
 from jaxgen.imaging.intensity import percentile_range
 from jaxgen.imaging.tiles import Tiling, extract_tiles, tiling
+from jaxgen.types import Array
 
 Target = Literal["distance", "binary"]
 Convention = Literal["boundary_zero", "symmetric"]
@@ -54,7 +55,7 @@ def masks_of(example: Example) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))
-def _distances(masks, truncate: float, convention: Convention, margin: int):
+def _distances(masks: np.ndarray, truncate: float, convention: Convention, margin: int) -> Array:
     whole = jax.vmap(lambda mask: signed_distance(mask, truncate=truncate, convention=convention))(masks)
     return whole[(slice(None), *(slice(margin, n - margin) for n in masks.shape[1:]))]
 
@@ -63,7 +64,7 @@ class SegmentationTiles:
     """Tiles of equal size cut from a source of images with masks.
 
     ``tiles[i]`` holds ``image`` float16 ``[*size, c]`` in [-1, 1] and ``distance`` float16 ``[*size, raters]``: the
-    truncated signed distance of each reader's mask, or -1 inside and +1 outside for the target ``"binary"``. A
+    truncated signed distance of each rater's mask, or -1 inside and +1 outside for the target ``"binary"``. A
     distance is that of the whole image, however it is cut: masks are cut with a margin as wide as the truncation.
 
     Every image is read once when the tiles are made, to know its size and its range of values.
@@ -94,7 +95,7 @@ class SegmentationTiles:
         convention: Convention = "boundary_zero",
         target: Target = "distance",
         overlap: int = 0,
-    ):
+    ) -> None:
         self._source, self._percentiles, self._range = source, percentiles, value_range
         self._truncate, self._convention, self._target = truncate, convention, target
         self._plans: list[Tiling] = []

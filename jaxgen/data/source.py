@@ -53,7 +53,7 @@ class ArraySource:
 
     def __init__(
         self, arrays: dict[str, np.ndarray], names: Sequence[str] | None = None, patients: Sequence[str] | None = None
-    ):
+    ) -> None:
         lengths = {name: len(array) for name, array in arrays.items()}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"arrays of one source need the same number of examples, not {lengths}")
@@ -102,7 +102,7 @@ class Subset:
         4
     """
 
-    def __init__(self, source: Source, indices: Sequence[int] | np.ndarray):
+    def __init__(self, source: Source, indices: Sequence[int] | np.ndarray) -> None:
         self._source = source
         self._indices = np.asarray(indices, np.int64)
 

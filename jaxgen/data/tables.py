@@ -1,7 +1,7 @@
 """Tables that say something of each image: ``labels.csv``, ``patients.csv``.
 
 Two columns, ``name,value``, with or without a header; commas, semicolons or tabs. With a header that names the columns
-(``patient_id,age,filename``) they may come in any order, beside others. A name is a file with or without its suffix
+(``patient_id,age,filename``) they may come in any order, among others. A name is a file with or without its suffix
 and the folders in front of it.
 """
 

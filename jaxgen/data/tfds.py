@@ -63,7 +63,7 @@ class TfdsSource:
         UserError: if the data set lacks what is wanted.
     """
 
-    def __init__(self, builder: Any, split: str, options: Options):
+    def __init__(self, builder: Any, split: str, options: Options) -> None:
         import tensorflow_datasets as tfds
 
         self._name = f"{builder.info.name}/{split}"

@@ -105,7 +105,7 @@ def mask(path: Path) -> np.ndarray:
 
 
 @contextmanager
-def _open(path: Path):
+def _open(path: Path) -> Any:
     pages = _count_pages(path)
     if pages > MOST_PAGES:
         raise UserError(f"{path}: more than {MOST_PAGES} pages; split it into several files")
@@ -199,7 +199,7 @@ def _axes(tiff: Any, pages: list, path: Path) -> tuple[tuple[int, ...], str, Any
         raise UserError(f"{path}: announces {count} planes, but holds {len(pages)}; export it again")
     if len(axes.replace("C", "")) > 1:
         kinds = " and ".join(f"{axis} ({n})" for axis, n in named if axis != "C")
-        raise UserError(f"{path}: a stack over {kinds}, but one axis beside rows and columns is read; split it")
+        raise UserError(f"{path}: a stack over {kinds}, but one axis besides rows and columns is read; split it")
     if virtual is not None:
         needed = virtual.dataoffset + count * math.prod(page.shape) * page.dtype.itemsize
         if needed > path.stat().st_size:

@@ -1,6 +1,7 @@
 """Model families, one a file: each builds a `jaxgen.types.Model`."""
 
 from jaxgen.families.adversarial_autoencoder import (
+    SemiSupervisedNets,
     adversarial_autoencoder_model,
     normal_prior,
     ring_prior,
@@ -9,13 +10,19 @@ from jaxgen.families.adversarial_autoencoder import (
 )
 from jaxgen.families.autoencoder import autoencoder_model, denoising_autoencoder_model
 from jaxgen.families.classifier import classifier_model
-from jaxgen.families.cnf import cnf_model
-from jaxgen.families.dequantisation import Dequantiser, uniform_dequantiser, variational_dequantiser
+from jaxgen.families.cnf import Costs, cnf_model
+from jaxgen.families.dequantisation import (
+    Dequantiser,
+    checkerboard_dequantiser,
+    uniform_dequantiser,
+    variational_dequantiser,
+)
 from jaxgen.families.diffusion import LearnedVariance, diffusion_model
 from jaxgen.families.flow_matching import flow_matching_model
 from jaxgen.families.flows import glow, masked_autoregressive_flow, neural_spline_flow, real_nvp
-from jaxgen.families.gan import gan_model
+from jaxgen.families.gan import Game, gan_model
 from jaxgen.families.interpolant import interpolant_model
+from jaxgen.families.labels import Labels
 from jaxgen.families.latent_autoencoder import latent_autoencoder_model
 from jaxgen.families.mean_flow import mean_flow_model
 from jaxgen.families.normalizing_flow import flow_model
@@ -25,11 +32,16 @@ from jaxgen.families.vae import bernoulli_likelihood, gaussian_likelihood, logis
 from jaxgen.families.vector_quantised import vector_quantised_model
 
 __all__ = [
+    "Costs",
     "Dequantiser",
+    "Game",
+    "Labels",
     "LearnedVariance",
+    "SemiSupervisedNets",
     "adversarial_autoencoder_model",
     "autoencoder_model",
     "bernoulli_likelihood",
+    "checkerboard_dequantiser",
     "classifier_model",
     "cnf_model",
     "denoising_autoencoder_model",

@@ -1,6 +1,7 @@
-"""Adversarial autoencoders: a critic holds the law of the codes to a chosen one. With labels for a few images, too."""
+"""Adversarial autoencoders: a critic matches the codes to a chosen prior; also with labels of a few images."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ Prior = Callable[[Key, int], Array]
 
 
 def normal_prior(dimensions: int, deviation: float = 1.0) -> Prior:
-    """A round normal law of codes.
+    """A round Gaussian of codes.
 
     Args:
         dimensions: d.
@@ -32,7 +33,7 @@ def normal_prior(dimensions: int, deviation: float = 1.0) -> Prior:
 
 
 def ring_prior(count: int = 10, radius: float = 4.0, along: float = 1.0, across: float = 0.3) -> Prior:
-    """Normal laws in the plane, evenly round a circle and drawn out along its radius: petals.
+    """Gaussians in the plane, evenly round a circle and drawn out along its radius: petals.
 
     Args:
         count: how many.
@@ -123,26 +124,26 @@ def adversarial_autoencoder_model(
     corrupt: Corrupt | None = None,
     data: str = "image",
 ) -> Model:
-    """An adversarial autoencoder of ``batch[data]``: codes from which it is had back, with the law of the prior.
+    """An adversarial autoencoder of ``batch[data]``: codes that reconstruct it, distributed as the prior.
 
     Three objectives a step: encoder and decoder on ``mean |decoder(encoder(x)) - x|^2``; the critic on telling codes
     from draws of the prior; the encoder on passing for the prior. A schedule of the encoder's optimizer counts two
     updates a step.
 
     Of a prior in separate pieces expect less: with eight Gaussians on a circle as prior a test holds the codes within
-    twice the two-sample floor of their MMD to it where each has a deviation of 0.4; where they have 0.2 and are well
-    apart, no setting that was tried came so near.
+    twice the two-sample floor of their MMD to it where each has a standard deviation of 0.4; where they have 0.2 and
+    are well apart, no setting that was tried came so near.
 
     Args:
         encoder: ``apply(params, x [b, *shape]) -> [b, d]``; the code is a function of x.
         decoder: ``apply(params, z [b, d]) -> [b, *shape]``.
         critic: ``apply(params, z [b, d]) -> [b]`` or ``[b, 1]``, logits.
-        prior: ``(key, n) -> [n, d]``: `normal_prior`, `ring_prior`, `swiss_roll_prior` or any other law.
+        prior: ``(key, n) -> [n, d]``: `normal_prior`, `ring_prior`, `swiss_roll_prior` or any other distribution.
         losses: of critic and encoder; None for `jaxgen.losses.adversarial.non_saturating`, the paper's.
         penalty: gamma, the weight of the critic's squared gradient, ``gamma / 2 (r1 + r2)`` at draws and codes: it
             keeps the game from going in circles. The paper has none.
-        weight: of passing for the prior, beside the reconstruction.
-        corrupt: ``(key [b], x) -> x``, applied before the encoder where x is to be had back; None leaves x alone.
+        weight: of passing for the prior, relative to the reconstruction.
+        corrupt: ``(key [b], x) -> x``, applied before the encoder where x is to be reconstructed; None leaves x alone.
         data: the entry of the batch to model.
 
     Returns:
@@ -200,11 +201,24 @@ def adversarial_autoencoder_model(
     return Model(init, objectives, sample)
 
 
+class SemiSupervisedNets(NamedTuple):
+    """The networks of `semi_supervised_adversarial_autoencoder_model`.
+
+    Attributes:
+        encoder: ``apply(params, x [b, *shape]) -> [b, classes + d]``: logits of the class, then the style.
+        decoder: ``apply(params, [b, classes + d]) -> [b, *shape]``, given class probabilities and style.
+        critic: of styles, ``apply(params, z [b, d]) -> [b]`` or ``[b, 1]``, logits.
+        class_critic: of classes, ``apply(params, y [b, classes])``, likewise.
+    """
+
+    encoder: Net
+    decoder: Net
+    critic: Net
+    class_critic: Net
+
+
 def semi_supervised_adversarial_autoencoder_model(
-    encoder: Net,
-    decoder: Net,
-    critic: Net,
-    class_critic: Net,
+    nets: SemiSupervisedNets,
     prior: Prior,
     classes: int,
     *,
@@ -216,18 +230,15 @@ def semi_supervised_adversarial_autoencoder_model(
     data: str = "image",
     label: str = "label",
 ) -> Model:
-    """An adversarial autoencoder whose code has a class beside its style, and which learns the class from few labels.
+    """An adversarial autoencoder whose code has a class and a style, and which learns the class from few labels.
 
-    The encoder answers ``[b, classes + d]``: logits of the class y, then the style z. x is had back from (y, z); one
-    critic holds z to its prior, another the probabilities y to draws of equally likely classes, so that they become
+    The encoder answers ``[b, classes + d]``: logits of the class y, then the style z. x is reconstructed from (y, z);
+    one critic holds z to its prior, another the probabilities y to draws of equally likely classes, so that they become
     sure and cover all classes; cross-entropy ties them to the labels of those examples that have one. Examples
     without a label have the label -1.
 
     Args:
-        encoder: ``apply(params, x [b, *shape]) -> [b, classes + d]``.
-        decoder: ``apply(params, [b, classes + d]) -> [b, *shape]``, given class probabilities and style.
-        critic: of styles, ``apply(params, z [b, d]) -> [b]`` or ``[b, 1]``, logits.
-        class_critic: of classes, ``apply(params, y [b, classes])``, likewise.
+        nets: the networks.
         prior: of styles, ``(key, n) -> [n, d]``.
         classes: how many.
         losses: of critics and encoder; None for `jaxgen.losses.adversarial.non_saturating`, the paper's.
@@ -249,12 +260,13 @@ def semi_supervised_adversarial_autoencoder_model(
 
     Example:
         >>> from jaxgen.nets import mlp
-        >>> nets = mlp(3 + 2), mlp(4), mlp(1), mlp(1)
-        >>> model = semi_supervised_adversarial_autoencoder_model(*nets, normal_prior(2), 3, data="x")
+        >>> nets = SemiSupervisedNets(mlp(3 + 2), mlp(4), mlp(1), mlp(1))
+        >>> model = semi_supervised_adversarial_autoencoder_model(nets, normal_prior(2), 3, data="x")
         >>> params = model.init(jax.random.key(0), {"x": jnp.zeros((5, 4)), "label": jnp.zeros(5, int)})
         >>> model.sample(params, jax.random.key(1), 7, jnp.zeros(7, int)).shape
         (7, 4)
     """
+    encoder, decoder, critic, class_critic = nets
     losses = losses or non_saturating()
 
     def encode(params: Params, key: Key, x: Array) -> tuple[Array, Array]:

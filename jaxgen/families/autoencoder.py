@@ -1,4 +1,4 @@
-"""Autoencoders: a code from which an image can be had back; and denoising ones, which undo a corruption."""
+"""Autoencoders: a code from which an image can be reconstructed; and denoising ones, which undo a corruption."""
 
 from collections.abc import Callable
 
@@ -34,13 +34,13 @@ def squared_error(x: Array, target: Array, weight: Array | None = None) -> Array
 
 
 def _no_sample(params: Params, key: Key, n: int, cond: Array | None = None) -> Array:
-    raise TypeError("an autoencoder has no law of its codes to draw from: a VAE has, and an adversarial autoencoder")
+    raise TypeError("an autoencoder has no prior to draw codes from: a VAE has one, and an adversarial autoencoder")
 
 
 def autoencoder_model(encoder: Net, decoder: Net, *, corrupt: Corrupt | None = None, data: str = "image") -> Model:
     """An autoencoder of ``batch[data]``, trained on ``mean |decoder(encoder(x)) - x|^2``.
 
-    With `corrupt` the encoder sees ``corrupt(key, x)`` and x is to be had back.
+    With `corrupt` the encoder sees ``corrupt(key, x)`` and x is to be reconstructed.
 
     Args:
         encoder: ``apply(params, x [b, *shape]) -> code``.
@@ -49,7 +49,7 @@ def autoencoder_model(encoder: Net, decoder: Net, *, corrupt: Corrupt | None = N
         data: the entry of the batch to model.
 
     Returns:
-        A `Model` with the groups ``"encoder"`` and ``"decoder"``, learned together. It has no law to draw from:
+        A `Model` with the groups ``"encoder"`` and ``"decoder"``, learned together. It has no prior to draw from:
         ``sample`` raises `TypeError`.
 
     Reference:
@@ -86,7 +86,7 @@ def denoising_autoencoder_model(
 ) -> Model:
     """A network that undoes a corruption, trained on ``mean w |net(corrupt(x)) - x|^2``; it may have skip connections.
 
-    With normal noise of deviation s the best network knows the score of the noisy data:
+    With normal noise of standard deviation s the best network knows the score of the noisy data:
     ``(net(y) - y) / s^2 = grad log p_s(y)``.
 
     Args:

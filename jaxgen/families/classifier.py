@@ -27,7 +27,7 @@ def classifier_model(
             `jaxgen.nets.classifier`.
         path: the path that noises the images; None trains on clean ones, and the network gets no time.
         noise: what the path mixes in.
-        time: the law of the training times.
+        time: distribution of the training times, ``(path, key, n) -> [n]``.
         data: the entry of the batch with the images.
         label: the entry with their labels, integers ``[b]``.
 

@@ -1,7 +1,7 @@
 """Continuous normalizing flows: a velocity that carries noise to data, trained by maximum likelihood."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,18 @@ import jax.numpy as jnp
 from jaxgen import draws
 from jaxgen.families.labels import Labels
 from jaxgen.types import Array, Batch, Info, Key, Model, Net, Objective, Params
+
+
+class Costs(NamedTuple):
+    """What training adds to the negative log-likelihood, so that the way is straight and few steps suffice (RNODE).
+
+    Attributes:
+        kinetic: weight of the kinetic energy, the integral of ``|velocity|^2``; 0.01 is usual.
+        jacobian: weight of the integral of the squared Frobenius norm of the velocity's Jacobian; 0.01 is usual.
+    """
+
+    kinetic: float = 0.0
+    jacobian: float = 0.0
 
 
 def cnf_model(
@@ -19,19 +31,19 @@ def cnf_model(
     steps: int = 8,
     trace: str = "exact",
     probes: int = 1,
-    kinetic: float = 0.0,
-    jacobian: float = 0.0,
+    costs: Costs = Costs(),  # noqa: B008  (a tuple, which no one can change)
     adjoint: Any = None,
     data: str = "image",
     classes: int | None = None,
 ) -> Model:
     """A continuous normalizing flow from standard normal noise (t=0) to ``batch[data]`` (t=1).
 
-    Trained on ``-log p(x) + kinetic * K + jacobian * J`` in nats, where K is the integral of ``|velocity|^2`` and J
-    that of the squared Frobenius norm of its Jacobian, on the way from data to noise in `steps` equal steps. The
-    likelihood is that of the steps as they are made; ``log_prob`` and ``sample`` solve the equation to a tolerance, by
-    Dopri5 unless told otherwise. The network computes in float32 whatever its parameters are: a divergence says how
-    the velocity changes with x, and must be that of the velocity which carries x, not of one that sees x rounded.
+    Trained on ``-log p(x) + costs.kinetic * K + costs.jacobian * J`` in nats, where K is the integral of
+    ``|velocity|^2`` and J that of the squared Frobenius norm of its Jacobian, on the way from data to noise in `steps`
+    equal steps. The likelihood is that of the steps as they are made; ``log_prob`` and ``sample`` solve the equation to
+    a tolerance, by Dopri5 unless told otherwise. The network computes in float32 whatever its parameters are: a
+    divergence says how the velocity changes with x, and must be that of the velocity which carries x, not of one that
+    sees x rounded.
 
     Args:
         net: the velocity, ``apply(params, x [b, *shape], t, key=None)``, and ``label=[b]`` with `classes`.
@@ -41,8 +53,7 @@ def cnf_model(
         trace: the divergence while training: ``"exact"``, at as many derivatives as an example has dimensions, or
             ``"hutchinson"``, from random probes (FFJORD).
         probes: how many probes an example.
-        kinetic: weight of the kinetic energy; 0.01 is usual.
-        jacobian: weight of the Jacobian's norm; 0.01 is usual.
+        costs: the weights of K and J; none by default.
         adjoint: a diffrax adjoint for training; None checkpoints every step, the fastest of those measured.
         data: the entry of the batch to model.
         classes: the number of labels in ``batch["label"]``, integers ``[b]``; None for no labels.
@@ -53,7 +64,7 @@ def cnf_model(
         options are those of `jaxgen.samplers.ode.solve_ode`, and for ``log_prob`` `trace` and `probes` as well.
 
     Raises:
-        ValueError: if the trace is an unknown word; when sampling, if labels are missing or not one an example.
+        ValueError: if the trace is an unknown word; when sampling, if labels are missing or not one per example.
 
     Reference:
         Chen et al. 2018, "Neural ordinary differential equations"; Grathwohl et al. 2019, "FFJORD"; Finlay et al.
@@ -62,14 +73,14 @@ def cnf_model(
     Example:
         >>> import jax
         >>> from jaxgen.nets import mlp
-        >>> model = cnf_model(mlp(2, widths=(8,)), (2,), data="x", kinetic=0.01)
+        >>> model = cnf_model(mlp(2, widths=(8,)), (2,), data="x", costs=Costs(kinetic=0.01))
         >>> params = model.init(jax.random.key(0), {"x": jnp.zeros((3, 2))})
         >>> model.log_prob(params, jax.random.key(1), jnp.zeros((5, 2))).shape
         (5,)
     """
     if trace not in ("exact", "hutchinson"):
         raise ValueError(f"unknown trace {trace!r}: choose exact or hutchinson")
-    labels = Labels(classes)
+    labels, (kinetic, jacobian) = Labels(classes), costs
 
     def asked(n: int, cond: Array | None) -> dict[str, Array]:
         if classes is not None and cond is None:

@@ -1,15 +1,16 @@
 """Whole numbers made continuous, so that a density model can be a model of them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxgen import draws
-from jaxgen.bijections import Bijection
+from jaxgen.bijections import Bijection, affine, chain, coupling, masks
 from jaxgen.losses import gaussian
+from jaxgen.nets import conditioner
 from jaxgen.types import Array, Key, Params
 
 
@@ -59,7 +60,7 @@ def uniform_dequantiser(bins: int = 256) -> Dequantiser:
 
 
 def variational_dequantiser(bijection: Bijection, bins: int = 256) -> Dequantiser:
-    """Noise whose law is learned: ``u = sigmoid(f(e; x))`` with e standard normal and f a flow that sees the data.
+    """Learned noise: ``u = sigmoid(f(e; x))`` with e standard normal and f a flow that sees the data.
 
     Args:
         bijection: f, of the shape of the data; its condition is the data itself, so its conditioners must take an
@@ -93,6 +94,29 @@ def variational_dequantiser(bijection: Bijection, bins: int = 256) -> Dequantise
         return _fill(x, jax.nn.sigmoid(v), bins), log_u + x[0].size * math.log(bins / 2)
 
     return Dequantiser(init, draw, lambda y: _restore(y, bins))
+
+
+def checkerboard_dequantiser(shape: Sequence[int], *, layers: int = 4, width: int = 32, bins: int = 256) -> Dequantiser:
+    """Learned noise of images: `variational_dequantiser` with affine couplings of alternating checkerboards.
+
+    Args:
+        shape: of one image, ``(*spatial, c)``.
+        layers: the number of couplings.
+        width: hidden channels of their conditioners.
+        bins: how many values the data has.
+
+    Returns:
+        A `Dequantiser`.
+
+    Example:
+        >>> dequantiser, x = checkerboard_dequantiser((4, 4, 1), width=4), jnp.zeros((1, 4, 4, 1))
+        >>> dequantiser.draw(dequantiser.init(jax.random.key(0), x), jax.random.key(1), x)[0].shape
+        (1, 4, 4, 1)
+    """
+    *side, channels = shape
+    net = conditioner(2 * channels, width=width)
+    couplings = [coupling(net, affine(), mask=masks.checkerboard(side, flip=bool(i % 2))) for i in range(layers)]
+    return variational_dequantiser(chain(*couplings), bins)
 
 
 def _fill(x: Array, u: Array, bins: int) -> Array:

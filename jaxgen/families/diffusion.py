@@ -10,8 +10,8 @@ from jaxgen.families.labels import Labels
 from jaxgen.losses.diffusion import denoising, hybrid, split_variance
 from jaxgen.losses.times import uniform_time
 from jaxgen.paths import Path
-from jaxgen.samplers import denoiser, sample
-from jaxgen.types import Array, Batch, Denoise, Info, Key, Model, Net, NoiseDistribution, Objective, Params, Step
+from jaxgen.samplers import Sampling, denoiser, sample
+from jaxgen.types import Array, Batch, Info, Key, Model, Net, NoiseDistribution, Objective, Params, Step
 
 
 class LearnedVariance(NamedTuple):
@@ -30,49 +30,36 @@ class LearnedVariance(NamedTuple):
 
 def diffusion_model(
     net: Net,
-    path: Path,
     shape: Sequence[int],
-    step: Step | Callable[[Callable[[Array, Array], Array]], Step],
-    grid: Array,
+    sampling: Sampling,
     *,
-    prediction: str = "noise",
     target: str | None = None,
     weight: Callable[[Array], Array] | None = None,
     time: Callable[[Path, Key, int], Array] = uniform_time,
     noise: NoiseDistribution | None = None,
     data: str = "image",
-    classes: int | None = None,
-    drop_label: float = 0.1,
-    guide: Callable[[Callable[..., Array], Array, Array], Denoise] | None = None,
+    labels: Labels = Labels(),  # noqa: B008  (a tuple, which no one can change)
     variance: LearnedVariance | None = None,
 ) -> Model:
     """A diffusion model of ``batch[data]``, of all of it or class by class.
 
-    Trained on ``w(t) mean |net(x_t, t) - target|^2`` at ``x_t = alpha x0 + sigma noise``; the defaults are the simple
-    objective of DDPM. With `classes` the network is called with ``label [b]`` as well; a share `drop_label` of the
-    labels is replaced by the null label, the number `classes`, so that one network serves both sides of
-    classifier-free guidance.
+    Trained on ``w(t) mean |net(x_t, t) - target|^2`` at ``x_t = alpha x0 + sigma noise``; for a network that predicts
+    the noise the defaults are the simple objective of DDPM. With labels the network is called with ``label [b]`` as
+    well; a share ``labels.drop`` of them is replaced by the null label, the number of classes.
 
     Args:
-        net: ``apply(params, x [b, *shape], t [b] or scalar, key=None)``, and ``label=[b]`` with `classes`; a network of
+        net: ``apply(params, x [b, *shape], t [b] or scalar, key=None)``, and ``label=[b]`` with labels; a network of
             `jaxgen.preconditioning` predicts ``"x0"``.
-        path: the path.
         shape: of one example, ``(*spatial, c)`` or ``(d,)``.
-        step: the sampler's step; with `variance`, a function from the learned fraction to a step, such as
-            ``functools.partial(jaxgen.samplers.ddpm, path)``.
-        grid: its times.
-        prediction: what the network answers, one of `jaxgen.paths.PREDICTIONS`.
+        sampling: the path, the sampler's step and grid, and what the network predicts; with `variance`, the step is a
+            function from the learned fraction to a step, such as ``functools.partial(jaxgen.samplers.ddpm, path)``.
         target: the space of the error; None for that of the prediction.
         weight: ``w(t [b]) -> [b]``, one of `jaxgen.losses.weights`; None weighs all times alike.
-        time: the law of the training times.
+        time: distribution of the training times, ``(path, key, n) -> [n]``, one of `jaxgen.losses.times`.
         noise: what is mixed in, such as `jaxgen.imaging.noise.simplex_noise`; None for white noise. Give it to the step
             as well, if that draws noise.
         data: the entry of the batch to model.
-        classes: the number of labels in ``batch["label"]``, integers ``[b]``; None for no labels.
-        drop_label: the probability that training replaces a label by the null label.
-        guide: ``(denoise(x, t, label), label, null label) -> denoise`` to sample with, such as
-            ``lambda denoise, label, null: classifier_free_batched(denoise, label, null, 3.0)``; None samples the class
-            itself.
+        labels: those in ``batch["label"]``, integers ``[b]``, and how samples follow them; without any by default.
         variance: to learn the reverse variance along with the denoiser, with a network that answers twice the channels
             (`jaxgen.losses.split_variance`); times are then those of its grid, `time` and `target` without effect.
 
@@ -82,8 +69,8 @@ def diffusion_model(
         `jaxgen.samplers.likelihood.log_prob` of the unguided model, its trace by random probes unless told otherwise.
 
     Raises:
-        ValueError: if `guide` is given without `classes`, or both `noise` and `variance`; when sampling, if labels are
-            given without `classes` or are not one an image.
+        ValueError: if there is a `labels.guide` but no class, or both `noise` and `variance`; when sampling, if labels
+            are given to a model without, or not one per image.
 
     Reference:
         Ho et al. 2020, "Denoising diffusion probabilistic models", eq. 14; Ho & Salimans 2022, "Classifier-free
@@ -95,17 +82,16 @@ def diffusion_model(
         >>> from jaxgen.paths import variance_preserving
         >>> from jaxgen.samplers import ddim, grids
         >>> path = variance_preserving()
-        >>> model = diffusion_model(mlp(2, widths=(8,)), path, (2,), ddim(path), grids.uniform(path, 4), data="x")
+        >>> sampling = Sampling(path, ddim(path), grids.uniform(path, 4), prediction="noise")
+        >>> model = diffusion_model(mlp(2, widths=(8,)), (2,), sampling, data="x")
         >>> params = model.init(jax.random.key(0), {"x": jnp.zeros((3, 2))})
         >>> model.sample(params, jax.random.key(1), 5).shape
         (5, 2)
     """
-    if guide is not None and classes is None:
-        raise ValueError("guide steers towards a class: give the number of classes")
+    labels.check()
     if noise is not None and variance is not None:
         raise ValueError("the bound of a learned variance is that of white noise: leave noise or variance out")
-
-    labels = Labels(classes, drop_label)
+    path, step, grid, prediction = sampling
 
     def init(key: Key, batch: Batch) -> Params:
         x = batch[data]
@@ -143,9 +129,9 @@ def diffusion_model(
         def fraction(x: Array, t: Array) -> Array:
             return split_variance(net.apply(params["net"], x, t, **label))[1]
 
-        if guide is not None and cond is not None:
+        if labels.guide is not None and cond is not None:
             null = labels.null(n)["label"]
-            chosen = guide(lambda x, t, label: denoise(params, x, t, {"label": label}), cond, null)
+            chosen = labels.guide(lambda x, t, label: denoise(params, x, t, {"label": label}), cond, null)
         else:
             chosen = lambda x, t: denoise(params, x, t, label)  # noqa: E731
         return sample(step if isinstance(step, Step) else step(fraction), chosen, step_key, start, grid)

@@ -10,44 +10,34 @@ from jaxgen.families.labels import Labels
 from jaxgen.losses.matching import flow_matching
 from jaxgen.losses.times import uniform_time
 from jaxgen.paths import Path
-from jaxgen.samplers import from_velocity, sample
-from jaxgen.types import Array, Batch, Denoise, Info, Key, Model, Net, Objective, Params, Step
+from jaxgen.samplers import Sampling, from_velocity, sample
+from jaxgen.types import Array, Batch, Info, Key, Model, Net, Objective, Params, Step
 
 
 def flow_matching_model(
     net: Net,
-    path: Path,
     shape: Sequence[int],
-    step: Step,
-    grid: Array,
+    sampling: Sampling,
     *,
     data: str = "image",
     coupling: couplings.Coupling = couplings.independent,
     time: Callable[[Path, Key, int], Array] = uniform_time,
-    classes: int | None = None,
-    drop_label: float = 0.1,
-    guide: Callable[[Callable[..., Array], Array, Array], Denoise] | None = None,
+    labels: Labels = Labels(),  # noqa: B008  (a tuple, which no one can change)
 ) -> Model:
     """A flow matching model of ``batch[data]``, of all of it or class by class, with any coupling of noise and data.
 
-    Trained on ``|net(x_t, t) - dx_t/dt|^2`` and sampled by integrating ``dx/dt = net(x, t)`` from noise. With `classes`
+    Trained on ``|net(x_t, t) - dx_t/dt|^2`` and sampled by integrating ``dx/dt = net(x, t)`` from noise. With labels
     the network is called with ``label [b]`` as well, noise and data are paired within each label, and a share
-    `drop_label` of the labels is replaced by the null label, the number `classes`.
+    ``labels.drop`` of them is replaced by the null label, the number of classes.
 
     Args:
-        net: the velocity; ``apply(params, x [b, *shape], t, key=None)``, and ``label=[b]`` with `classes`.
-        path: the path from noise to data.
+        net: the velocity; ``apply(params, x [b, *shape], t, key=None)``, and ``label=[b]`` with labels.
         shape: of one example, ``(*spatial, c)`` or ``(d,)``.
-        step: the sampler's step.
-        grid: its times.
+        sampling: the path from noise to data, the sampler's step and its grid; the network predicts the velocity.
         data: the entry of the batch to model.
         coupling: ``coupling(noise, x, key=keys, labels=labels) -> noise``, one of `jaxgen.couplings`.
-        time: the law of the training times.
-        classes: the number of labels in ``batch["label"]``, integers ``[b]``; None for no labels.
-        drop_label: the probability that training replaces a label by the null label.
-        guide: ``(denoise(x, t, label), label, null label) -> denoise`` to sample with, such as
-            ``lambda denoise, label, null: classifier_free_batched(denoise, label, null, 3.0)``; None samples the class
-            itself.
+        time: distribution of the training times, ``(path, key, n) -> [n]``, one of `jaxgen.losses.times`.
+        labels: those in ``batch["label"]``, integers ``[b]``, and how samples follow them; without any by default.
 
     Returns:
         A `Model` with one group ``"net"``. ``sample(params, key, n, cond=None)`` gives ``[n, *shape]``; `cond` is
@@ -56,8 +46,8 @@ def flow_matching_model(
         otherwise.
 
     Raises:
-        ValueError: if `guide` is given without `classes`; when sampling, if labels are given without `classes` or are
-            not one an example.
+        ValueError: if there is a `labels.guide` but no class, or the prediction is another than the velocity; when
+            sampling, if labels are given to a model without, or not one per example.
 
     Reference:
         Lipman et al. 2023, arXiv 2210.02747; with minibatch optimal transport Tong et al. 2024, arXiv 2302.00482.
@@ -68,14 +58,16 @@ def flow_matching_model(
         >>> from jaxgen.paths import rectified
         >>> from jaxgen.samplers import euler, grids
         >>> path = rectified()
-        >>> model = flow_matching_model(mlp(2, widths=(8,)), path, (2,), euler(path), grids.uniform(path, 4), data="x")
+        >>> sampling = Sampling(path, euler(path), grids.uniform(path, 4))
+        >>> model = flow_matching_model(mlp(2, widths=(8,)), (2,), sampling, data="x")
         >>> params = model.init(jax.random.key(0), {"x": jnp.zeros((3, 2))})
         >>> model.sample(params, jax.random.key(1), 5).shape
         (5, 2)
     """
-    if guide is not None and classes is None:
-        raise ValueError("guide steers towards a class: give the number of classes")
-    labels = Labels(classes, drop_label)
+    labels.check()
+    path, step, grid, prediction = sampling
+    if prediction != "velocity" or not isinstance(step, Step):
+        raise ValueError(f"flow matching trains the velocity and takes a plain step: the prediction is {prediction!r}")
     scale = path.sigma(jnp.asarray(path.t_noise, jnp.float32))
 
     def init(key: Key, batch: Batch) -> Params:
@@ -100,12 +92,12 @@ def flow_matching_model(
         asked = labels.asked(n, cond)
         noise_key, step_key = draws.split(key, 2)
         start = scale * draws.normal(noise_key, (n, *shape))
-        if guide is not None and cond is not None:
+        if labels.guide is not None and cond is not None:
 
             def denoise(x: Array, t: Array, label: Array) -> Array:
                 return from_velocity(velocity(params, {"label": label}), path)(x, t)
 
-            chosen = guide(denoise, cond, labels.null(n)["label"])
+            chosen = labels.guide(denoise, cond, labels.null(n)["label"])
         else:
             chosen = from_velocity(velocity(params, asked), path)
         return sample(step, chosen, step_key, start, grid)

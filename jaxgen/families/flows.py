@@ -149,7 +149,7 @@ def glow(
         steps: couplings a scale.
         width: hidden channels of the conditioners.
         bound: of the logarithm of a coupling's scale, see `affine`.
-        classes: length of the one-hot condition whose classes get laws of their own in the base.
+        classes: length of the one-hot condition whose classes get distributions of their own in the base.
 
     Returns:
         A `Bijection` from ``[b, *shape]`` to ``[b, prod(shape)]``.

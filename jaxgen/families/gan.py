@@ -1,7 +1,7 @@
 """Generative adversarial networks as a model: a generator and a critic that learn against each other."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -11,17 +11,31 @@ from jaxgen.losses.adversarial import Adversarial
 from jaxgen.types import Array, Batch, Info, Key, Model, Net, Objective, Params
 
 
+class Game(NamedTuple):
+    """How generator and critic play.
+
+    Attributes:
+        adversarial: the losses, of `jaxgen.losses.adversarial`; None for `relativistic`.
+        r1: weight gamma of half the squared gradient norm at real examples.
+        r2: the same at generated examples.
+        gradient_penalty: weight of the penalty of gradient norms other than 1 between the two, as for `wasserstein`.
+        critic_steps: updates of the critic per step.
+    """
+
+    adversarial: Adversarial | None = None
+    r1: float = 0.0
+    r2: float = 0.0
+    gradient_penalty: float = 0.0
+    critic_steps: int = 1
+
+
 def gan_model(
     generator: Net,
     critic: Net,
     shape: Sequence[int],
     *,
     latent: int,
-    adversarial: Adversarial | None = None,
-    r1: float = 0.0,
-    r2: float = 0.0,
-    gradient_penalty: float = 0.0,
-    critic_steps: int = 1,
+    game: Game = Game(),  # noqa: B008  (a tuple, which no one can change)
     augment: Callable[[Key, Array], Array] | None = None,
     data: str = "image",
     classes: int | None = None,
@@ -30,8 +44,8 @@ def gan_model(
     """A generative adversarial network of ``batch[data]``, of all of it, class by class, or given an image.
 
     The critic minimises ``critic loss + r1 / 2 R1 + r2 / 2 R2 + gradient_penalty GP`` of a batch of real examples and
-    as many generated ones, `critic_steps` times with fresh latents, then the generator its loss. Generated examples
-    have the labels and conditions of the batch, so that a relativistic pair is of one class.
+    as many generated ones, ``game.critic_steps`` times with fresh latents, then the generator its loss. Generated
+    examples have the labels and conditions of the batch, so that a relativistic pair is of one class.
 
     Args:
         generator: ``apply(params, z [b, latent]) -> [b, *shape]``; with `classes` ``label=[b]`` as well, with
@@ -41,11 +55,7 @@ def gan_model(
             ``[b, *spatial]``.
         shape: of one example.
         latent: numbers in a latent vector, standard normal.
-        adversarial: the losses, of `jaxgen.losses.adversarial`; None for `relativistic`.
-        r1: weight gamma of half the squared gradient norm at real examples.
-        r2: the same at generated examples.
-        gradient_penalty: weight of the penalty of gradient norms other than 1 between the two, as for `wasserstein`.
-        critic_steps: updates of the critic a step.
+        game: the losses, the critic's penalties and its steps.
         augment: ``augment(key, x) -> x``, differentiable, applied to all that the critic sees, such as
             `jaxgen.imaging.differentiable_augment`; with a `condition` it must leave pixels in their place.
         data: the entry of the batch to model.
@@ -61,7 +71,7 @@ def gan_model(
         sum, where there is any.
 
     Raises:
-        ValueError: if `critic_steps` is less than 1; when sampling, if `cond` does not fit the model.
+        ValueError: if `game.critic_steps` is less than 1; when sampling, if `cond` does not fit the model.
 
     Reference:
         Goodfellow et al. 2014, arXiv 1406.2661, algorithm 1; the defaults with ``r1 = r2 > 0`` are those of Huang et
@@ -70,21 +80,24 @@ def gan_model(
     Example:
         >>> import jax
         >>> from jaxgen.nets import mlp
-        >>> model = gan_model(mlp(2, widths=(8,)), mlp(1, widths=(8,)), (2,), latent=4, data="x", r1=1.0, r2=1.0)
+        >>> nets, game = (mlp(2, widths=(8,)), mlp(1, widths=(8,))), Game(r1=1.0, r2=1.0)
+        >>> model = gan_model(*nets, (2,), latent=4, game=game, data="x")
         >>> params = model.init(jax.random.key(0), {"x": jnp.zeros((3, 2))})
         >>> model.sample(params, jax.random.key(1), 5).shape
         (5, 2)
     """
-    if critic_steps < 1:
-        raise ValueError(f"critic_steps must be at least 1, got {critic_steps}")
-    game = losses.relativistic() if adversarial is None else adversarial
+    if game.critic_steps < 1:
+        raise ValueError(f"critic_steps must be at least 1, got {game.critic_steps}")
+    adversarial, r1, r2, gradient_penalty, critic_steps = game
+    if adversarial is None:
+        adversarial = losses.relativistic()
     shape = tuple(shape)
 
     def given(batch: Batch) -> dict[str, Array]:
         label = {} if classes is None else {"label": batch["label"]}
         return label if condition is None else label | {"condition": batch[condition]}
 
-    def judge(params: Params, x: Array, extra: Mapping[str, Array], key: Key) -> Array:
+    def logits_of(params: Params, x: Array, extra: Mapping[str, Array], key: Key) -> Array:
         logits = critic.apply(params["critic"], x, key=key, **extra)
         # A dense layer's last axis of one logit is no axis of patches.
         return logits[..., 0] if logits.ndim == 2 and logits.shape[1] == 1 else logits
@@ -103,7 +116,7 @@ def gan_model(
         generated = generator.apply(params["generator"], z, key=dropout_key, **extra).astype(real.dtype)
         if augment is not None:
             real, generated = augment(real_key, real), augment(generated_key, generated)
-        return real, generated, lambda x: judge(params, x, extra, critic_key), rest
+        return real, generated, lambda x: logits_of(params, x, extra, critic_key), rest
 
     def critic_loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Info]:
         real, generated, critic_of, rest = sides(params, key, batch)
@@ -122,15 +135,18 @@ def gan_model(
             penalty = penalty + gradient_penalty * losses.gradient_penalty(critic_of, rest, real, generated)
         a, b = (_each(logits.astype(jnp.float32)) for logits in (real_logits, generated_logits))
         info = {"accuracy": _share(a > b), "logit_real": a, "logit_generated": b}
-        if game.boundary is not None:
-            info |= {"accuracy_real": _share(a > game.boundary), "accuracy_generated": _share(b < game.boundary)}
+        if adversarial.boundary is not None:
+            info |= {
+                "accuracy_real": _share(a > adversarial.boundary),
+                "accuracy_generated": _share(b < adversarial.boundary),
+            }
         if r1 or r2 or gradient_penalty:
             info["penalty"] = penalty
-        return game.critic(real_logits, generated_logits) + penalty, info
+        return adversarial.critic(real_logits, generated_logits) + penalty, info
 
     def generator_loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Info]:
         real, generated, critic_of, _ = sides(params, key, batch)
-        return game.generator(critic_of(real), critic_of(generated)), {}
+        return adversarial.generator(critic_of(real), critic_of(generated)), {}
 
     def conditions(key: Key, n: int, cond: Any) -> dict[str, Array]:
         named = dict(cond) if isinstance(cond, Mapping) else {}

@@ -1,23 +1,38 @@
 """Labels of a model, and the null label of classifier-free guidance: what families that take labels share."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from jaxgen import draws
-from jaxgen.types import Array, Batch, Key
+from jaxgen.types import Array, Batch, Denoise, Key
 
 
 class Labels(NamedTuple):
-    """The labels that a network is given as ``label=[b]``, or none at all.
+    """The labels that a network is given as ``label=[b]``, or none at all, and how its samples follow them.
 
     Attributes:
         classes: how many there are; None for a network without labels. The number itself is the null label.
-        drop: the probability that training replaces a label by the null label.
+        drop: the probability that training replaces a label by the null label, so that one network serves both sides of
+            classifier-free guidance.
+        guide: ``(denoise(x, t, label), label, null label) -> denoise`` to sample with, such as
+            ``lambda denoise, label, null: classifier_free_batched(denoise, label, null, 3.0)``; None samples the class
+            itself.
     """
 
     classes: int | None = None
-    drop: float = 0.0
+    drop: float = 0.1
+    guide: Callable[[Callable[..., Array], Array, Array], Denoise] | None = None
+
+    def check(self) -> None:
+        """Make sure that there is a class to guide towards.
+
+        Raises:
+            ValueError: if `guide` is given without `classes`.
+        """
+        if self.guide is not None and self.classes is None:
+            raise ValueError("guide steers towards a class: give the number of classes")
 
     def null(self, n: int) -> dict[str, Array]:
         """The null label for n examples, as arguments of the network."""
@@ -44,7 +59,7 @@ class Labels(NamedTuple):
         """The labels that n samples are asked for, as arguments of the network; the null label where `cond` is None.
 
         Raises:
-            ValueError: if labels are given to a model without, or are not one an example.
+            ValueError: if labels are given to a model without, or are not one per example.
 
         Example:
             >>> Labels(3).asked(2, None)["label"].tolist()
@@ -55,5 +70,5 @@ class Labels(NamedTuple):
         if self.classes is None:
             raise ValueError("this model is unconditional: leave cond out, or give the number of classes")
         if cond.shape != (n,):
-            raise ValueError(f"labels of shape {cond.shape} for {n} images: give one an image")
+            raise ValueError(f"labels of shape {cond.shape} for {n} images: give one per image")
         return {"label": cond}

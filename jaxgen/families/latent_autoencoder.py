@@ -37,7 +37,7 @@ def latent_autoencoder_model(
             `jaxgen.nets.encoder`.
         decoder: ``apply(params, z [b, *code]) -> [b, *shape]``.
         code: the shape of z, ``(*spatial, c)``.
-        divergence_weight: of the divergence from a standard normal law, summed over the code and divided by the number
+        divergence_weight: of the divergence from a standard Gaussian, summed over the code and divided by the number
             of values of an image.
         features: ``images -> layers`` for `jaxgen.losses.perceptual_distance`; None leaves that term out.
         perceptual_weight: its weight.
@@ -49,7 +49,7 @@ def latent_autoencoder_model(
 
     Returns:
         A `Model` with the groups ``"encoder"``, ``"decoder"`` and, with one, ``"discriminator"``. ``sample(params, key,
-        n)`` decodes draws of a standard normal law: with so small a weight of the divergence that is noise, and the
+        n)`` decodes draws of a standard Gaussian: with so small a weight of the divergence that is noise, and the
         work of a diffusion model of codes (`encode`, `decode`, `measure_scale`).
 
     Reference:
@@ -78,7 +78,7 @@ def latent_autoencoder_model(
         return params | ({} if discriminator is None else {"discriminator": discriminator.init(discriminator_key, x)})
 
     def through(params: Params, key: Key, x: Array) -> tuple[Array, Array]:
-        """The image had back, and the divergence of its code."""
+        """The reconstruction, and the divergence of its code."""
         encoder_key, code_key, decoder_key = draws.split(key, 3)
         mean, log_variance = posterior(encoder, params["encoder"], x, encoder_key)
         y = decoder.apply(params["decoder"], draw_code(code_key, mean, log_variance), key=decoder_key)
@@ -126,7 +126,7 @@ def encode(encoder: Net, params: Params, x: Array, scale: float | Array, key: Ke
         params: of the autoencoder, with the group ``"encoder"``.
         x: images ``[b, *shape]``.
         scale: as of `measure_scale`.
-        key: to draw the code from its law; None takes the mean.
+        key: to draw the code from its distribution; None takes the mean.
 
     Returns:
         Float32 ``[b, *code]``.
@@ -164,7 +164,7 @@ def decode(decoder: Net, params: Params, z: Array, scale: float | Array) -> Arra
 
 
 def measure_scale(codes: Array) -> float:
-    """The factor that brings codes to deviation 1: ``1 / std(codes)`` over all of them.
+    """The factor that brings codes to standard deviation 1: ``1 / std(codes)`` over all of them.
 
     Measure it on the codes of training images and keep it with the checkpoint: it belongs to one trained autoencoder.
 

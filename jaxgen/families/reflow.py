@@ -1,6 +1,7 @@
 """Reflow: a flow learnt from the noise and samples of another is straighter, and needs fewer steps."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -84,7 +85,7 @@ def reflow_model(
         noise_key, step_key = draws.split(key, 2)
         return carry(params["net"], step_key, draws.normal(noise_key, (n, *shape)), step, grid)
 
-    def log_prob(params: Params, key: Key, x: Array, cond: Array | None = None, **options) -> Array:
+    def log_prob(params: Params, key: Key, x: Array, cond: Array | None = None, **options: Any) -> Array:
         from jaxgen.samplers import continuous_flow  # diffrax takes a second to load, and training does without
 
         if cond is not None:

@@ -7,17 +7,18 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen import draws
-from jaxgen.losses import autoencoding, likelihood
+from jaxgen.losses import autoencoding
+from jaxgen.losses import likelihood as densities
 from jaxgen.types import Array, Batch, Info, Key, Model, Net, Objective, Params
 
 
 class Likelihood(NamedTuple):
-    """The law p(x | z) round what a decoder answers.
+    """The distribution p(x | z) around the output of a decoder.
 
     Attributes:
         init: ``init() -> params``, the parameters it has of its own (a dict, empty if none).
         negative_log: ``(params, answer [b, *shape], x [b, *shape]) -> [b]``, nats.
-        mean: ``(params, answer) -> [b, *shape]``, the mean of the law.
+        mean: ``(params, answer) -> [b, *shape]``, the mean of the distribution.
     """
 
     init: Callable[[], Params]
@@ -26,10 +27,10 @@ class Likelihood(NamedTuple):
 
 
 def gaussian_likelihood(scale: float | None = None, *, start: float = 1.0) -> Likelihood:
-    """A normal law round the decoder's answer with one deviation for all pixels, learned or given.
+    """A Gaussian around the decoder's output with one standard deviation for all pixels, learned or given.
 
-    A learned deviation settles at the root mean square error, which sets the weight of the divergence by the data
-    rather than by hand. A fixed one of 1 is the common squared error, and a hidden beta.
+    A learned standard deviation settles at the root mean square error, which sets the weight of the divergence by the
+    data rather than by hand. A fixed one of 1 is the common squared error, and a hidden beta.
 
     Args:
         scale: the standard deviation; None learns it.
@@ -42,8 +43,8 @@ def gaussian_likelihood(scale: float | None = None, *, start: float = 1.0) -> Li
         Rybkin et al. 2021, "Simple and effective VAE training with calibrated decoders", section 3 (sigma-VAE).
 
     Example:
-        >>> law = gaussian_likelihood(1.0)
-        >>> round(float(law.negative_log(law.init(), jnp.zeros((1, 2)), jnp.zeros((1, 2)))[0]), 4)
+        >>> likelihood = gaussian_likelihood(1.0)
+        >>> round(float(likelihood.negative_log(likelihood.init(), jnp.zeros((1, 2)), jnp.zeros((1, 2)))[0]), 4)
         1.8379
     """
 
@@ -52,7 +53,7 @@ def gaussian_likelihood(scale: float | None = None, *, start: float = 1.0) -> Li
 
     def negative_log(params: Params, answer: Array, x: Array) -> Array:
         deviation = scale if scale is not None else jnp.exp(params["log_scale"].astype(jnp.float32))
-        return likelihood.gaussian(answer, x, deviation)
+        return densities.gaussian(answer, x, deviation)
 
     return Likelihood(init, negative_log, lambda params, answer: answer)
 
@@ -64,17 +65,17 @@ def bernoulli_likelihood() -> Likelihood:
         The likelihood; its mean is ``sigmoid(answer)``.
 
     Example:
-        >>> law = bernoulli_likelihood()
-        >>> round(float(law.negative_log({}, jnp.zeros((1, 1)), jnp.ones((1, 1)))[0]), 4)
+        >>> likelihood = bernoulli_likelihood()
+        >>> round(float(likelihood.negative_log({}, jnp.zeros((1, 1)), jnp.ones((1, 1)))[0]), 4)
         0.6931
     """
     return Likelihood(
-        dict, lambda params, answer, x: likelihood.bernoulli(answer, x), lambda params, answer: jax.nn.sigmoid(answer)
+        dict, lambda params, answer, x: densities.bernoulli(answer, x), lambda params, answer: jax.nn.sigmoid(answer)
     )
 
 
 def logistic_likelihood(*, bins: int = 256, start: float = 0.1) -> Likelihood:
-    """A logistic law round the decoder's answer cut into the values that data can take, with a learned scale.
+    """A logistic distribution around the decoder's output, discretised to the values of the data; its scale is learned.
 
     Its likelihood is a probability, so ``log_prob`` needs no dequantised data.
 
@@ -86,21 +87,21 @@ def logistic_likelihood(*, bins: int = 256, start: float = 0.1) -> Likelihood:
         The likelihood; its mean is taken to be the decoder's answer, cut to [-1, 1].
 
     Example:
-        >>> law = logistic_likelihood(bins=2)
-        >>> round(float(law.negative_log(law.init(), jnp.zeros((1, 1)), jnp.ones((1, 1)))[0]), 4)
+        >>> likelihood = logistic_likelihood(bins=2)
+        >>> round(float(likelihood.negative_log(likelihood.init(), jnp.zeros((1, 1)), jnp.ones((1, 1)))[0]), 4)
         0.6931
     """
 
     def negative_log(params: Params, answer: Array, x: Array) -> Array:
         scale = jnp.exp(params["log_scale"].astype(jnp.float32))
-        return likelihood.discretised_logistic(answer, x, scale, bins=bins)
+        return densities.discretised_logistic(answer, x, scale, bins=bins)
 
     init = lambda: {"log_scale": jnp.log(jnp.float32(start))}  # noqa: E731
     return Likelihood(init, negative_log, lambda params, answer: jnp.clip(answer, -1, 1))
 
 
 def posterior(encoder: Net, params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
-    """The diagonal normal law of the code that an encoder answers: the halves of its last axis.
+    """The diagonal Gaussian of the code that an encoder outputs: the halves of its last axis.
 
     Args:
         encoder: ``apply(params, x, key=None) -> [b, *code, 2 c]``.
@@ -121,7 +122,7 @@ def posterior(encoder: Net, params: Params, x: Array, key: Key | None = None) ->
 
 
 def draw_code(key: Key, mean: Array, log_variance: Array) -> Array:
-    """A draw from a diagonal normal law, ``mean + exp(log_variance / 2) noise``, through which gradients pass.
+    """A draw from a diagonal Gaussian, ``mean + exp(log_variance / 2) noise``, through which gradients pass.
 
     Args:
         key: one key, or keys ``[b]``.
@@ -145,7 +146,7 @@ def vae_model(
     encoder: Net,
     decoder: Net,
     code: Sequence[int],
-    law: Likelihood,
+    likelihood: Likelihood,
     *,
     beta: float = 1.0,
     free_bits: float = 0.0,
@@ -159,18 +160,18 @@ def vae_model(
 
     Args:
         encoder: ``apply(params, x [b, *shape]) -> [b, *code[:-1], 2 code[-1]]``.
-        decoder: ``apply(params, z [b, *code]) -> [b, *shape]``, the answer that `law` reads.
+        decoder: ``apply(params, z [b, *code]) -> [b, *shape]``, the output that `likelihood` reads.
         code: the shape of z, ``(d,)`` or ``(*spatial, c)``.
-        law: p(x | z): `gaussian_likelihood`, `bernoulli_likelihood` or `logistic_likelihood`.
+        likelihood: p(x | z): `gaussian_likelihood`, `bernoulli_likelihood` or `logistic_likelihood`.
         beta: the weight of the divergence; above 1 the code says less, and more plainly.
         free_bits: nats of divergence that each dimension of the code has for nothing while training.
         warm_up: raise the weight from 0 to beta in the first steps. How far it has come is a group ``"warm_up"`` of
             one number, which an objective of its own moves by the learning rate at each step: its optimizer
-            ``optax.sgd(1 / steps)`` makes a warm-up of so many steps.
+            ``optax.sgd(1 / steps)`` makes a warm-up of that number of steps.
         data: the entry of the batch to model.
 
     Returns:
-        A `Model` with the groups ``"encoder"``, ``"decoder"`` and, if the law has parameters, ``"law"``, learned
+        A `Model` with the groups ``"encoder"``, ``"decoder"`` and, if the likelihood has parameters, ``"law"``, learned
         together; it logs the parts of the bound and how many entries of the code say more than 0.01 nats.
         ``sample(params, key, n)`` gives
         the means of p(x | z), without its noise. ``log_prob(params, key, x, cond=None, draws_of_code=64)`` is the
@@ -189,7 +190,7 @@ def vae_model(
         >>> model.sample(params, key, 7).shape, model.log_prob(params, key, batch["x"]).shape
         ((7, 3), (5,))
     """
-    law_learns = bool(law.init())
+    learns = bool(likelihood.init())
 
     def init(key: Key, batch: Batch) -> Params:
         encoder_key, decoder_key = draws.split(key, 2)
@@ -197,7 +198,7 @@ def vae_model(
         params = {
             "encoder": encoder.init(encoder_key, x),
             "decoder": decoder.init(decoder_key, jnp.zeros((x.shape[0], *code))),
-            **({"law": law.init()} if law_learns else {}),
+            **({"law": likelihood.init()} if learns else {}),
         }
         return params | ({"warm_up": {"done": jnp.zeros(())}} if warm_up else {})
 
@@ -207,7 +208,7 @@ def vae_model(
         mean, log_variance = posterior(encoder, params["encoder"], x, encoder_key)
         z = draw_code(code_key, mean, log_variance)
         answer = decoder.apply(params["decoder"], z, key=decoder_key)
-        reconstruction = law.negative_log(params.get("law", {}), answer, x)
+        reconstruction = likelihood.negative_log(params.get("law", {}), answer, x)
         divergence = autoencoding.gaussian_divergence(mean, log_variance)
         weight = beta * jnp.clip(params["warm_up"]["done"].astype(jnp.float32), 0, 1) if warm_up else beta
         value = autoencoding.negative_elbo(reconstruction, autoencoding.free_bits(divergence, free_bits), weight)
@@ -226,7 +227,7 @@ def vae_model(
         if cond is not None:
             raise ValueError("this model is unconditional: leave cond out")
         z = draws.normal(key, (n, *code))
-        return law.mean(params.get("law", {}), decoder.apply(params["decoder"], z))
+        return likelihood.mean(params.get("law", {}), decoder.apply(params["decoder"], z))
 
     def log_prob(params: Params, key: Key, x: Array, cond: Array | None = None, *, draws_of_code: int = 64) -> Array:
         if cond is not None:
@@ -239,10 +240,10 @@ def vae_model(
             answer = decoder.apply(params["decoder"], z)
             axes = tuple(range(1, z.ndim))
             log_ratio = 0.5 * jnp.sum(noise**2 + log_variance - z**2, axes)  # log p(z) - log q(z | x)
-            return log_ratio - law.negative_log(params.get("law", {}), answer, x)
+            return log_ratio - likelihood.negative_log(params.get("law", {}), answer, x)
 
         return autoencoding.importance_weighted_bound(jax.lax.map(weight, draws.split(key, draws_of_code)))
 
-    trained = ("encoder", "decoder", *(("law",) if law_learns else ()))
+    trained = ("encoder", "decoder", *(("law",) if learns else ()))
     objectives = (Objective(trained, loss),) + ((Objective("warm_up", tick),) if warm_up else ())
     return Model(init, objectives, sample, log_prob)

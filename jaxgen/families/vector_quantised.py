@@ -27,7 +27,7 @@ def vector_quantised_model(
     Returns:
         A `Model` with the groups ``"encoder"``, ``"decoder"`` and ``"codebook"``, learned together; it logs the
         perplexity, how many entries are in use. The indices of an image are
-        ``quantise(params["codebook"]["entries"], encoded).number``; a law of them is another model's work, so
+        ``quantise(params["codebook"]["entries"], encoded).number``; their distribution is another model's work, so
         ``sample`` raises `TypeError`.
 
     Reference:
@@ -64,6 +64,6 @@ def vector_quantised_model(
         return error + codebook_loss(encoded, codes, commitment=commitment), info
 
     def sample(params: Params, key: Key, n: int, cond: Array | None = None) -> Array:
-        raise TypeError("a vector-quantised autoencoder has no law of its indices: train a model of them")
+        raise TypeError("a vector-quantised autoencoder has no distribution of its indices: train a model of them")
 
     return Model(init, (Objective(("encoder", "decoder", "codebook"), loss),), sample)

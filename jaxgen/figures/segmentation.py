@@ -67,7 +67,7 @@ def overview(cases: Sequence[Case], shown: Sequence[int], method: str, label: st
 
 
 def from_noise(ways: np.ndarray, images: np.ndarray, times: Sequence[float]) -> Figure:
-    """Maps on their way from noise: ways ``[steps + 1, n, h, w]`` at times ``[steps + 1]``, beside n images."""
+    """Maps on their way from noise: ways ``[steps + 1, n, h, w]`` at times ``[steps + 1]``, after each of n images."""
     picked = np.unique(np.linspace(0, len(times) - 1, min(7, len(times))).round().astype(int))
     canvas, grid = _canvas(len(images), len(picked) + 1)
     for row, image in enumerate(images):

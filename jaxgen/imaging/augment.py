@@ -133,7 +133,7 @@ def random_crop(key: Key, batch: Batch, size: Sequence[int], *, names: Sequence[
     uniform = draws.uniform(key, (b, len(size)))
     corners = jnp.minimum((uniform * room).astype(jnp.int32), room - 1)  # the product can round up to `room`
 
-    def cut(x, corner):
+    def cut(x: Array, corner: Array) -> Array:
         rest = x.ndim - len(size)
         return lax.dynamic_slice(x, (*corner, *(0,) * rest), (*size, *x.shape[len(size) :]))
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.imaging.filtered_backprojection import PARALLEL
+from jaxgen.imaging.filtered_backprojection import PARALLEL, WINDOWS, filtered_backprojection
 from jaxgen.imaging.hounsfield import WATER
 from jaxgen.imaging.metal import IRON, interpolate_trace, metal_trace, random_implants, simulate_metal
 from jaxgen.imaging.operators import LinearOperator, squared_norm_bound
@@ -29,7 +29,7 @@ AIR = -1000.0
     data_fields=("y", "keep", "angles", "scale"),
     meta_fields=("size", "geometry"),
 )
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class CTScan:
     """Measured slices; arrays of NumPy, or of JAX in a program, which `size` and `geometry` are fixed for.
 
@@ -200,6 +200,28 @@ def with_metal(
     ]
     y, trace = (np.concatenate([np.asarray(pair[k]) for pair in found]) for k in (0, 1))
     return ct_scan(y, half_circle(views), x.shape[1], keep=1.0 - trace), mask
+
+
+def filtered(scan: CTScan, window: str, y: np.ndarray | None = None) -> np.ndarray:
+    """Filtered back-projection of the views that are measured.
+
+    Args:
+        scan: the scan.
+        window: one of `jaxgen.imaging.filtered_backprojection.WINDOWS`.
+        y: sinograms to take instead of the scan's.
+
+    Returns:
+        ``[n, h, w, 1]`` in [-1, 1].
+
+    Example:
+        >>> scan = sparse_views(np.zeros((1, 16, 16, 1), np.float32), 30, 30)
+        >>> bool(abs(filtered(scan, "hann")[0, 8, 8, 0]) < 0.1)
+        True
+    """
+    seen = scan.keep.max((0, 2)) > 0
+    rows = jnp.asarray((scan.y if y is None else y)[:, seen])
+    found = filtered_backprojection(rows, scan.angles[seen], scan.size, geometry=scan.geometry, window=WINDOWS[window])
+    return np.clip(2 * np.asarray(found) - 1, -1, 1)
 
 
 def interpolated(scan: CTScan) -> np.ndarray:

@@ -19,7 +19,7 @@ def differentiable_augment(
 ) -> Array:
     """Change brightness and contrast, move, and cut a box out of each image at random; differentiable in the image.
 
-    A critic that only ever sees augmented images, real and generated ones under the same law, cannot learn a small
+    A critic that only ever sees augmented images, real and generated ones alike, cannot learn a small
     training set by heart, and the generator does not learn the augmentation.
 
     Args:

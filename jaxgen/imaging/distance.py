@@ -49,7 +49,7 @@ def _min_plus(squared: Array, axis: int, step: float) -> Array:
     n = source.shape[0]
     i = _along_first(n, source.ndim)
 
-    def add(j, out):
+    def add(j: Array, out: Array) -> Array:
         return jnp.minimum(out, source[j][None] + jnp.square(step * (i - j)))
 
     return jnp.moveaxis(lax.fori_loop(0, n, add, jnp.full_like(source, jnp.inf)), 0, axis)

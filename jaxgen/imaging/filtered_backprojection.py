@@ -59,6 +59,10 @@ def hann(frequency: Array) -> Array:
     return 0.5 + 0.5 * jnp.cos(2 * jnp.pi * frequency)
 
 
+WINDOWS: dict[str, Window] = {"ramp": ramp, "shepp_logan": shepp_logan, "cosine": cosine, "hann": hann}
+"""The windows by name."""
+
+
 def filter_projections(sinogram: Array, window: Window = ramp) -> Array:
     """Projections convolved with the ramp filter, for detectors one pixel apart.
 

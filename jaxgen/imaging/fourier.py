@@ -1,5 +1,7 @@
 """The centred, orthonormal Fourier transform of MRI, and complex images as two real channels."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -7,7 +9,7 @@ from jaxgen import draws
 from jaxgen.types import Array, Key
 
 
-def _shifted(transform, x: Array) -> Array:
+def _shifted(transform: Callable[..., Array], x: Array) -> Array:
     if x.ndim < 3:
         raise ValueError(f"a transform over the two spatial axes needs [b, h, w, ...], not {x.shape}")
     return jnp.fft.fftshift(transform(jnp.fft.ifftshift(x, (1, 2)), axes=(1, 2), norm="ortho"), (1, 2))
@@ -63,7 +65,7 @@ def smooth_phase(z: Array, width: float) -> Array:
 
     Args:
         z: complex images ``[b, h, w]``.
-        width: deviation of the window in k-space, cycles over the image.
+        width: standard deviation of the window in k-space, cycles over the image.
 
     Returns:
         Radians, ``[b, h, w]``.

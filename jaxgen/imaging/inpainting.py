@@ -33,7 +33,7 @@ def harmonic_fill(x: Array, mask: Array, *, iterations: int = 2000) -> Array:
     axes = tuple(range(1, x.ndim - 1))
     mean = jnp.sum(x * known, axes, keepdims=True) / jnp.maximum(jnp.sum(known, axes, keepdims=True), 1)
 
-    def sweep(_, y: Array) -> Array:
+    def sweep(_: Array, y: Array) -> Array:
         total = jnp.zeros_like(y)
         for axis in axes:
             n = y.shape[axis]

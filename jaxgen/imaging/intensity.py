@@ -102,7 +102,7 @@ def random_brightness(key: Key, x: Array, amount: float, *, per_channel: bool = 
         key: a key, or keys ``[b]``.
         x: images ``[b, *spatial, c]``.
         amount: the largest change, in the unit of `x`.
-        per_channel: draw one number a channel instead of one an image.
+        per_channel: draw one number a channel instead of one per image.
 
     Returns:
         ``[b, *spatial, c]``, not clipped.
@@ -122,7 +122,7 @@ def random_contrast(key: Key, x: Array, amount: float, *, per_channel: bool = Fa
         key: a key, or keys ``[b]``.
         x: images ``[b, *spatial, c]``; the mean is that of each channel of each image.
         amount: the largest logarithm of the factor; 0.7 doubles or halves the contrast.
-        per_channel: draw one factor a channel instead of one an image.
+        per_channel: draw one factor a channel instead of one per image.
 
     Returns:
         ``[b, *spatial, c]``, not clipped.
@@ -143,7 +143,7 @@ def random_gamma(key: Key, x: Array, amount: float, *, per_channel: bool = False
         key: a key, or keys ``[b]``.
         x: images ``[b, *spatial, c]`` in [-1, 1]; what is outside is cut first.
         amount: the largest logarithm of the exponent.
-        per_channel: draw one exponent a channel instead of one an image.
+        per_channel: draw one exponent a channel instead of one per image.
 
     Returns:
         ``[b, *spatial, c]`` in [-1, 1].

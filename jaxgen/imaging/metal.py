@@ -40,7 +40,7 @@ IRON = Material(7.874, (3.629, 1.205, 0.5952, 0.3717))
 
 
 def dilate(mask: Array, pixels: int = 1) -> Array:
-    """A mask grown by so many pixels along rows, columns and diagonals.
+    """A mask grown by a number of pixels along rows, columns and diagonals.
 
     Args:
         mask: ``[b, h, w, c]`` bool.

@@ -26,8 +26,8 @@ def _each(draw: Callable[[Key], Array], key: Key, n: int) -> Array:
 def coarse_noise(key: Key, shape: Sequence[int], cells: int | Sequence[int]) -> Array:
     """Normal numbers on a small grid, enlarged by linear interpolation and rolled by a random shift.
 
-    The deviation is 1 at the nodes of the grid and less between them: in the mean over a large image the variance comes
-    near ``(2/3)^rank``. Where the roll joins two borders there is a seam.
+    The standard deviation is 1 at the nodes of the grid and less between them: in the mean over a large image the
+    variance comes near ``(2/3)^rank``. Where the roll joins two borders there is a seam.
 
     Args:
         key: one key, or keys ``[b]``.
@@ -138,7 +138,7 @@ def simplex_noise(
         wavelength: of the first octave, in pixels.
 
     Returns:
-        Float32 of `shape`. With its defaults the noise of AnoDDPM has about 0.5 times this one's deviation.
+        Float32 of `shape`. With its defaults the noise of AnoDDPM has about 0.5 times this one's standard deviation.
 
     Raises:
         ValueError: if there are not two or three spatial axes, or no octave.

@@ -11,7 +11,7 @@ gather again, where the transposed loop would scatter. Each is the derivative of
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -238,7 +238,7 @@ def _taps(geometry: Geometry, size: int) -> int:
     return math.ceil(float(steepest) / geometry.spacing - 1e-6)
 
 
-def _detectors(geometry: Geometry, count: int, dtype) -> Array:
+def _detectors(geometry: Geometry, count: int, dtype: Any) -> Array:
     return (jnp.arange(count, dtype=dtype) - (count - 1) / 2) * geometry.spacing
 
 
@@ -338,20 +338,20 @@ def _backproject(geometry: Geometry, y: Array, angles: Array, size: int) -> Arra
     return jnp.moveaxis(total, -1, 0)
 
 
-def _project_forward(geometry: Geometry, x: Array, angles: Array, detectors: int):
+def _project_forward(geometry: Geometry, x: Array, angles: Array, detectors: int) -> tuple[Array, Any]:
     return _project(geometry, x, angles, detectors), (angles, x.shape[-1])
 
 
-def _project_backward(geometry: Geometry, detectors: int, kept, cotangent: Array):
+def _project_backward(geometry: Geometry, detectors: int, kept: Any, cotangent: Array) -> tuple[Array, Array]:
     angles, size = kept
     return backproject(geometry, cotangent, angles, size), jnp.zeros_like(angles)
 
 
-def _backproject_forward(geometry: Geometry, y: Array, angles: Array, size: int):
+def _backproject_forward(geometry: Geometry, y: Array, angles: Array, size: int) -> tuple[Array, Any]:
     return _backproject(geometry, y, angles, size), (angles, y.shape[-1])
 
 
-def _backproject_backward(geometry: Geometry, size: int, kept, cotangent: Array):
+def _backproject_backward(geometry: Geometry, size: int, kept: Any, cotangent: Array) -> tuple[Array, Array]:
     angles, detectors = kept
     return project(geometry, cotangent, angles, detectors), jnp.zeros_like(angles)
 

@@ -75,7 +75,9 @@ def _repeated(lines: Array, height: int) -> Array:
     return jnp.broadcast_to(jnp.asarray(lines, jnp.float32), (height, lines.shape[0]))
 
 
-def _draw_lines(key: Key, shape: tuple[int, int], acceleration: float, calibration: int | None, log_density) -> Array:
+def _draw_lines(
+    key: Key, shape: tuple[int, int], acceleration: float, calibration: int | None, log_density: Array | float
+) -> Array:
     """The calibration lines, and others without replacement: the largest of log density plus Gumbel noise."""
     height, width = shape
     lines, centre = _budget(width, acceleration, calibration)
@@ -86,7 +88,7 @@ def _draw_lines(key: Key, shape: tuple[int, int], acceleration: float, calibrati
 
 
 def random_mask(key: Key, shape: tuple[int, int], acceleration: float, *, calibration: int | None = None) -> Array:
-    """Lines drawn uniformly, without replacement, beside the calibration lines.
+    """Lines drawn uniformly, without replacement, and the calibration lines.
 
     Args:
         key: a key.
@@ -119,7 +121,7 @@ def gaussian_mask(
     calibration: int | None = None,
     deviation: float = 15 / 128,
 ) -> Array:
-    """Lines drawn about the centre with a normal density, without replacement, beside the calibration lines.
+    """Lines drawn about the centre with a normal density, without replacement, and the calibration lines.
 
     Args:
         key: a key.
@@ -147,7 +149,7 @@ def gaussian_mask(
 
 
 def equispaced_mask(key: Key, shape: tuple[int, int], acceleration: float, *, calibration: int | None = None) -> Array:
-    """Lines at equal distances from a random first one, beside the calibration lines.
+    """Lines at equal distances from a random first one, and the calibration lines.
 
     With n calibration lines among w the distance is ``a = R (n - w) / (n R - w)``, so that the lines in all are w / R.
 
@@ -226,7 +228,7 @@ def radial_mask(key: Key, shape: tuple[int, int], acceleration: float) -> Array:
 def poisson_disc_mask(
     key: Key, shape: tuple[int, int], acceleration: float, *, calibration: int | None = None, slope: float = 2.0
 ) -> Array:
-    """Samples no two of which are near, further apart outside than in the middle, beside a central square.
+    """Samples no two of which are near, further apart outside than in the middle, and a central square.
 
     A sample at distance d from the centre (1 at the nearer border) has a disc of radius ``r (1 + slope d)``, and any
     two samples are at least the smaller of their radii apart. Candidates come in a random order; the largest r that

@@ -1,7 +1,7 @@
 """Cut an image or volume into overlapping tiles and blend the results back. NumPy in, NumPy out; JAX in, JAX out."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +89,7 @@ def _padded(plan: Tiling) -> tuple[int, ...]:
     return tuple(max(n, t) for n, t in zip(plan.shape, plan.tile, strict=True))
 
 
-def extract_tiles(plan: Tiling, image):
+def extract_tiles(plan: Tiling, image: Any) -> Any:
     """Cut the tiles of a plan out of an image.
 
     Args:
@@ -116,7 +116,7 @@ def extract_tiles(plan: Tiling, image):
     return xp.stack([image[_slices(plan, start)] for start in plan.starts])
 
 
-def blend_tiles(plan: Tiling, tiles, window: np.ndarray | None = None):
+def blend_tiles(plan: Tiling, tiles: Any, window: np.ndarray | None = None) -> Any:
     """Put tiles back together as the weighted mean of all tiles over each pixel.
 
     ``out(p) = sum_k w(p - s_k) tile_k(p - s_k) / sum_k w(p - s_k)``; tiles cut from one image give that image back.

@@ -174,10 +174,10 @@ def at_path_time(net: Net, timesteps: int = 1000) -> Net:
     def entry(t: Array) -> Array:
         return paths.timestep(jnp.asarray(t, jnp.float32), timesteps)
 
-    def init(key: Key, x: Array, t: Array, *rest, **named) -> Params:
+    def init(key: Key, x: Array, t: Array, *rest: Any, **named: Any) -> Params:
         return net.init(key, x, entry(t), *rest, **named)
 
-    def apply(params: Params, x: Array, t: Array, *rest, **named) -> Array:
+    def apply(params: Params, x: Array, t: Array, *rest: Any, **named: Any) -> Array:
         return net.apply(params, x, entry(t), *rest, **named)
 
     return Net(init, apply)

@@ -85,11 +85,11 @@ def network(config: Mapping[str, Any], file: str, block_embeddings: bool) -> tup
         if x.shape[1:-1] != size:  # there, positions of another size are stretched over this one
             raise ValueError(f"this network takes images of {size}, got {x.shape[1:-1]}: see sample_size in its config")
 
-    def init(key: Key, x: Array, t: Array, *rest, **named) -> Params:
+    def init(key: Key, x: Array, t: Array, *rest: Any, **named: Any) -> Params:
         check(x)
         return net.init(key, x, t, *rest, **named)
 
-    def apply(params: Params, x: Array, t: Array, *rest, **named) -> Array:
+    def apply(params: Params, x: Array, t: Array, *rest: Any, **named: Any) -> Array:
         check(x)
         return net.apply(params, x, t, *rest, **named)
 
@@ -119,10 +119,10 @@ def _shared(layers: list[list[Entry]]) -> Iterator[Entry]:
     for copies in zip(*layers, strict=True):
         first = copies[0]
 
-        def ours(*theirs: np.ndarray, first=first) -> np.ndarray:
+        def ours(*theirs: np.ndarray, first: Entry = first) -> np.ndarray:
             return first.ours(theirs[0])
 
-        def theirs(x: np.ndarray, first=first) -> list[np.ndarray]:
+        def theirs(x: np.ndarray, first: Entry = first) -> list[np.ndarray]:
             return [*first.theirs(x)] * len(layers)
 
         yield Entry(first.path, tuple(name for entry in copies for name in entry.names), ours, theirs)

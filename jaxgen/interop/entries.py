@@ -119,7 +119,7 @@ class Entries:
         file: str,
         defaults: Mapping[str, Any],
         kinds: Mapping[str, Kind] | None = None,
-    ):
+    ) -> None:
         self._file = file
         self._values = dict(defaults)
         for name, value in config.items():

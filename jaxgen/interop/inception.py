@@ -1,6 +1,7 @@
 """Weights of the Inception network of 2015, from the file that pytorch-fid and torch-fidelity use."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +71,7 @@ def of_params(params: Params, width: int = WIDTHS[-1]) -> Extractor:
     return Extractor(f"inception-{width}", _APPLY[width], params, f"{SIDE} px, bilinear from the corner (TensorFlow 1)")
 
 
-def _features(width: int):
+def _features(width: int) -> Any:
     net = inception()
 
     def apply(params: Params, images: Array) -> Array:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jaxgen.interop import file_limits
+from jaxgen.interop import files
 
 MOST_BYTES = 16 * 2**20
 
@@ -32,7 +32,7 @@ def read(path: Path) -> Any:
         ...
         ValueError: nested too deeply
     """
-    with file_limits.open_regular(path, 2**63) as file:
+    with files.open_regular(path, 2**63) as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise ValueError(f"larger than {MOST_BYTES // 2**20} MiB")

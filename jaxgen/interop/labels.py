@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -30,7 +31,7 @@ null label of classifier-free guidance, put "_null_label": true into its config.
     """
 
     @functools.wraps(apply)
-    def labelled(params: Params, x: Array, t: Array, *rest, label=None, **named) -> Array:
+    def labelled(params: Params, x: Array, t: Array, *rest: Any, label: Array | None = None, **named: Any) -> Array:
         if label is None and not null:
             raise ValueError(
                 f"give a label from 0 to {rows - 1}: this network was trained with one for each image (if its last row "

@@ -118,7 +118,7 @@ def load(file: BinaryIO, kinds: frozenset[str] = frozenset()) -> tuple[Any, dict
         kinds: the storages that may occur, as PyTorch names their classes.
 
     Returns:
-        Its content, of which dicts keep what has a text for a key; and its storages by key.
+        Its content; dicts keep the entries whose keys are text; and its storages by key.
 
     Raises:
         RefusedError: if it holds anything but plain data and tensors, or too much of them.

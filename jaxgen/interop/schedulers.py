@@ -242,7 +242,7 @@ _PREDICTIONS = {"epsilon": "noise", "sample": "x0", "v_prediction": "v"}
 class _Config:
     """The entries of a file, with words for what is wrong with them."""
 
-    def __init__(self, entries: Mapping[str, Any], name: str):
+    def __init__(self, entries: Mapping[str, Any], name: str) -> None:
         self.name = name
         kind = entries.get("_class_name")
         if not isinstance(kind, str) or kind not in _DEFAULTS:
@@ -570,7 +570,7 @@ def _flow(config: _Config, steps: int) -> Scheduler:
         config.one_of(key, False)
     n, shift = config["num_train_timesteps"], config["shift"]
 
-    def shifted(level):
+    def shifted(level: Any) -> Any:
         return shift * level / (1 + (shift - 1) * level)
 
     # The ends of the range are shifted, and then all levels are once more.

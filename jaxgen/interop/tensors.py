@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from jaxgen.errors import UserError
-from jaxgen.interop import file_limits, json_files, weight_files
+from jaxgen.interop import files, json_files, weight_files
 from jaxgen.types import Params
 
 
@@ -37,20 +37,20 @@ def read(folder: Path, stem: str, *, max_bytes: int | None = None) -> tuple[Path
         (3,)
     """
     whole, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
-    left = file_limits.limit(max_bytes)
+    left = files.limit(max_bytes)
     if whole.exists():
-        return whole, _load(file_limits.inside(folder, whole.name), left)
+        return whole, _load(files.inside(folder, whole.name), left)
     if index.exists():
         try:
             shards = sorted({str(name) for name in json_files.read(index)["weight_map"].values()})
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise UserError(f"{index}: not an index of shards ({error}); copy it again from where it came") from error
-        files = [file_limits.inside(folder, shard) for shard in shards]
-        wrong = next((file for file in files if file.suffix != ".safetensors"), None)
+        found = [files.inside(folder, shard) for shard in shards]
+        wrong = next((file for file in found if file.suffix != ".safetensors"), None)
         if wrong is not None:
             raise UserError(f"{index}: names {wrong.name!r}, which is no safetensors file")
-        file_limits.check(index, sum(file.stat().st_size for file in files if file.exists()), left)
-        return index, {name: tensor for file in files for name, tensor in _load(file, left).items()}
+        files.check(index, sum(file.stat().st_size for file in found if file.exists()), left)
+        return index, {name: tensor for file in found for name, tensor in _load(file, left).items()}
     pickled = folder / f"{stem}.bin"
     if pickled.exists():
         raise UserError(
@@ -149,10 +149,10 @@ def stacked(layers: Sequence[Sequence[Entry]]) -> Iterator[Entry]:
     for same_entry in zip(*layers, strict=True):
         first, size = same_entry[0], len(same_entry[0].names)
 
-        def ours(*tensors: np.ndarray, first=first, size=size) -> np.ndarray:
+        def ours(*tensors: np.ndarray, first: Entry = first, size: int = size) -> np.ndarray:
             return np.stack([first.ours(*tensors[i : i + size]) for i in range(0, len(tensors), size)])
 
-        def theirs(x: np.ndarray, first=first) -> list[np.ndarray]:
+        def theirs(x: np.ndarray, first: Entry = first) -> list[np.ndarray]:
             return [tensor for layer in x for tensor in first.theirs(layer)]
 
         yield Entry(first.path, tuple(name for entry in same_entry for name in entry.names), ours, theirs)

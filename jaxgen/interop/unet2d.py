@@ -8,7 +8,7 @@ from typing import Any
 from jaxgen.interop import labels, tensors
 from jaxgen.interop.entries import Entries, Kind
 from jaxgen.interop.tensors import Entry
-from jaxgen.nets import unet
+from jaxgen.nets import UNetVariant, unet
 from jaxgen.nets.embedding import GaussianFourier, sinusoidal
 from jaxgen.types import Array, Key, Net, Params
 
@@ -149,12 +149,15 @@ def network(config: Mapping[str, Any], file: str) -> tuple[Net, dict[str, Any]]:
         "residual_resampling": True in down | up,
         "downsample_padding": (0, 1) if entries.only("downsample_padding", 0, 1) == 0 else (1, 1),
     }
-    net, centred = unet(entries["out_channels"], **options), entries["center_input_sample"]
+    special = {name: options[name] for name in UNetVariant._fields if name in options}
+    common = {name: option for name, option in options.items() if name not in special}
+    net = unet(entries["out_channels"], **common, variant=UNetVariant(**special))
+    centred = entries["center_input_sample"]
 
-    def init(key: Key, x: Array, t: Array, *rest, **named) -> Params:
+    def init(key: Key, x: Array, t: Array, *rest: Any, **named: Any) -> Params:
         return net.init(key, x, t, *rest, **named)
 
-    def apply(params: Params, x: Array, t: Array, *rest, **named) -> Array:
+    def apply(params: Params, x: Array, t: Array, *rest: Any, **named: Any) -> Array:
         out = net.apply(params, 2 * x - 1 if centred else x, t, *rest, **named)
         if not fourier:
             return out

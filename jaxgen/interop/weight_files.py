@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from jaxgen.errors import UserError
-from jaxgen.interop import file_limits, pickles
+from jaxgen.interop import files, pickles
 from jaxgen.interop.pickles import RefusedError, Storage, Tensor
 
 _DTYPES = {
@@ -85,9 +85,9 @@ def read(path: str | Path, *, max_bytes: int | None = None) -> dict[str, np.ndar
         ...     read(f"{folder}/net.safetensors")
         {'fc.bias': array([1., 1.], dtype=float32)}
     """
-    path, most = Path(path), file_limits.limit(max_bytes)
+    path, most = Path(path), files.limit(max_bytes)
     try:
-        file = file_limits.open_regular(path, most)
+        file = files.open_regular(path, most)
     except (OSError, ValueError) as error:  # a name with a null byte is a ValueError
         raise UserError(
             f"{path}: cannot be read ({_said(getattr(error, 'strerror', None) or error).lower()})"
@@ -103,7 +103,7 @@ def read(path: str | Path, *, max_bytes: int | None = None) -> dict[str, np.ndar
                 found = _read_legacy(file, size)
             else:
                 return _renamed(read_safetensors(path, max_bytes=most))
-            return _renamed(_arrays(*found, size, lambda announced: file_limits.check(path, announced, most)))
+            return _renamed(_arrays(*found, size, lambda announced: files.check(path, announced, most)))
         except RefusedError as error:
             raise UserError(
                 f"{path}: is not opened, since {error}, and unpickling that could run code or fill the memory; in "
@@ -139,7 +139,7 @@ def read_safetensors(path: Path, *, max_bytes: int | None = None) -> dict[str, n
         UserError: if it is no regular file or too large.
         SafetensorError, OSError, ValueError, LookupError, TypeError: if it is damaged.
     """
-    with file_limits.open_regular(path, file_limits.limit(max_bytes)) as file:
+    with files.open_regular(path, files.limit(max_bytes)) as file:
         header = int.from_bytes(file.read(8), "little")
         if header > _MOST_HEADER:
             raise SafetensorError(f"its header is said to hold {header} bytes")
@@ -152,7 +152,7 @@ def _single(x: np.ndarray) -> np.ndarray:
 
 
 _Rows = Callable[[Sequence[Storage]], Iterator[tuple[Storage, np.ndarray]]]
-"""Storages one after the other, so that no more than one is held beside the tensors."""
+"""Storages one after the other, so that no more than one is held in addition to the tensors."""
 
 
 def _read_zip(file: BinaryIO, size: int) -> tuple[Any, _Rows]:

@@ -1,4 +1,4 @@
-"""Losses: pure functions that return one value an example. They need nothing but JAX."""
+"""Losses: pure functions that return one value per example. They need nothing but JAX."""
 
 from jaxgen.losses import weights
 from jaxgen.losses.adversarial import (

@@ -1,4 +1,4 @@
-"""Losses of generative adversarial networks, one value an example, and the penalties that keep a critic smooth.
+"""Losses of generative adversarial networks, one value per example, and the penalties that keep a critic smooth.
 
 A critic answers logits, larger for what it takes to be real: ``[b]``, or ``[b, *spatial]`` one a patch, over which the
 losses take the mean. Both sides' losses are to be minimised.
@@ -39,10 +39,10 @@ def _each(value: Array) -> Array:
     return jnp.mean(value, tuple(range(1, value.ndim)))
 
 
-def _pair(generator, critic, boundary: float | None) -> Adversarial:
-    """Losses of logits in float32, one value an example."""
+def _pair(generator: Callable[..., Array], critic: Callable[..., Array], boundary: float | None) -> Adversarial:
+    """Losses of logits in float32, one value per example."""
 
-    def per_example(loss):
+    def per_example(loss: Callable[..., Array]) -> Callable[..., Array]:
         def value(real: Array, generated: Array) -> Array:
             _require_equal_shapes(real, generated)
             return _each(loss(real.astype(jnp.float32), generated.astype(jnp.float32)))
@@ -150,7 +150,7 @@ def wasserstein() -> Adversarial:
 def relativistic() -> Adversarial:
     """Relativistic pairing: critic ``softplus(d(G) - d(x))``, generator ``softplus(d(x) - d(G))``, pair by pair.
 
-    A generated example is judged beside a real one, so that giving up a mode is never a local optimum; with `r1` and
+    A generated example is compared with a real one, so that giving up a mode is never a local optimum; with `r1` and
     `r2` training converges locally.
 
     Returns:

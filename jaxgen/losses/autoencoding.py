@@ -1,4 +1,4 @@
-"""The terms of autoencoders: divergence of diagonal normal laws, bounds on the evidence, codebook loss."""
+"""The terms of autoencoders: divergence of diagonal Gaussians, bounds on the evidence, codebook loss."""
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,12 @@ def _sum(values: Array) -> Array:
     return jnp.sum(values, tuple(range(1, values.ndim)))
 
 
-def gaussian_divergence(mean: Array, log_variance: Array, other_mean=0.0, other_log_variance=0.0) -> Array:
-    """Kullback-Leibler divergence between diagonal normal laws, dimension by dimension.
+def gaussian_divergence(
+    mean: Array, log_variance: Array, other_mean: Array | float = 0.0, other_log_variance: Array | float = 0.0
+) -> Array:
+    """Kullback-Leibler divergence between diagonal Gaussians, dimension by dimension.
 
-    ``KL(N(m, v) | N(n, w)) = (v / w + (m - n)^2 / w - 1 + log w - log v) / 2``; by default to a standard normal law.
+    ``KL(N(m, v) | N(n, w)) = (v / w + (m - n)^2 / w - 1 + log w - log v) / 2``; by default to a standard Gaussian.
 
     Args:
         mean: m ``[b, *code]``.
@@ -34,18 +36,20 @@ def gaussian_divergence(mean: Array, log_variance: Array, other_mean=0.0, other_
     """
     mean, log_variance = _float(mean), _float(log_variance)
     ratio = log_variance - other_log_variance
-    # expm1(r) - r keeps its digits where the laws are almost the same, which is where training ends up.
+    # expm1(r) - r keeps its digits where the distributions are almost the same, which is where training ends up.
     square = (mean - other_mean) ** 2 * jnp.exp(-_float(other_log_variance))
     return 0.5 * (square + jnp.expm1(ratio) - ratio)
 
 
-def gaussian_kl(mean: Array, log_variance: Array, other_mean=0.0, other_log_variance=0.0) -> Array:
-    """Kullback-Leibler divergence between diagonal normal laws: the sum of `gaussian_divergence` over the code.
+def gaussian_kl(
+    mean: Array, log_variance: Array, other_mean: Array | float = 0.0, other_log_variance: Array | float = 0.0
+) -> Array:
+    """Kullback-Leibler divergence between diagonal Gaussians: the sum of `gaussian_divergence` over the code.
 
     Args:
         mean: ``[b, *code]``.
         log_variance: of the same shape.
-        other_mean: of the other law, anything that broadcasts; a standard normal law by default.
+        other_mean: of the other Gaussian, anything that broadcasts; a standard one by default.
         other_log_variance: likewise.
 
     Returns:
@@ -98,7 +102,7 @@ def negative_elbo(reconstruction: Array, divergence: Array, beta: float | Array 
         Float32 ``[b]``.
 
     Raises:
-        ValueError: if the two are not one value an example each.
+        ValueError: if the two are not one value per example each.
 
     Reference:
         Kingma & Welling 2014, "Auto-encoding variational Bayes", eq. 10; Higgins et al. 2017, "beta-VAE", eq. 4.
@@ -108,7 +112,7 @@ def negative_elbo(reconstruction: Array, divergence: Array, beta: float | Array 
         [16.0]
     """
     if reconstruction.ndim != 1 or reconstruction.shape != divergence.shape:
-        raise ValueError(f"one value an example is needed, not {reconstruction.shape} and {divergence.shape}")
+        raise ValueError(f"one value per example is needed, not {reconstruction.shape} and {divergence.shape}")
     return _float(reconstruction) + beta * _float(divergence)
 
 

@@ -40,7 +40,7 @@ def denoising(
         target: the space of the error; None for that of the prediction.
         noise: standard normal noise to use instead of drawing it.
         t: times to use instead of drawing them.
-        time: the law of the times.
+        time: distribution of the times.
         weight: ``w(t [b]) -> [b]``.
 
     Returns:
@@ -108,8 +108,7 @@ def hybrid(
     scale: float = 1e-3,
     weight: Callable[[Array], Array] | None = None,
     bins: int | None = 256,
-    low: float = -1.0,
-    high: float = 1.0,
+    value_range: tuple[float, float] = (-1.0, 1.0),
 ) -> Array:
     """The hybrid loss that learns the reverse variance along with the denoiser: ``L_simple + scale * L_bound``.
 
@@ -128,8 +127,7 @@ def hybrid(
         scale: lambda in the paper, where there are 1000 steps.
         weight: of the denoising loss, ``w(t [b]) -> [b]``.
         bins: the number of values that x can take; None for continuous data.
-        low: the least of them.
-        high: the greatest.
+        value_range: the least and the greatest of them.
 
     Returns:
         Float32 ``[b]``.
@@ -160,5 +158,6 @@ def hybrid(
     mean, fraction = split_variance(answer.astype(jnp.promote_types(answer.dtype, jnp.float32)))
     simple = denoising(lambda *_: mean, path, rest, x, prediction=prediction, noise=noise, t=t, weight=weight)
     x0_hat = lax.stop_gradient(convert(path, x_t, t, mean, prediction, "x0"))
+    low, high = value_range
     bound = step_bound(path, x, x0_hat, t, s, fraction=fraction, bins=bins, low=low, high=high)
     return simple + scale * steps / x[0].size * bound

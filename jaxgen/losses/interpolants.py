@@ -118,7 +118,7 @@ def drift(bridge: Interpolant, velocity: Array, z_hat: Array | None, t: Array, d
     """The drift ``velocity + (gamma' - diffusion / gamma) z_hat`` of ``dx = drift dt + sqrt(2 diffusion) dw``.
 
     With the exact answers, ``velocity = E[a' start + b' end | x_t]`` and ``z_hat = E[z | x_t]``, its solutions have the
-    law of the bridge at every time, whatever the diffusion. Without diffusion it is the probability flow.
+    distribution of the bridge at every time, whatever the diffusion. Without diffusion it is the probability flow.
 
     Args:
         bridge: the interpolant.

@@ -1,6 +1,7 @@
-"""Negative log-likelihoods of data under a network's output, one value an example, in nats."""
+"""Negative log-likelihoods of data under a network's output, one value per example, in nats."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from jaxgen.types import Array
 
 
-def _float(a) -> Array:
+def _float(a: Any) -> Array:
     a = jnp.asarray(a)
     return a.astype(jnp.promote_types(a.dtype, jnp.float32))
 
@@ -47,7 +48,7 @@ def bernoulli(logits: Array, x: Array, *, reduce: str = "sum") -> Array:
     return _reduce(jax.nn.softplus(logits) - x * logits, reduce)
 
 
-def gaussian(mean: Array, x: Array, scale=1.0, *, reduce: str = "sum") -> Array:
+def gaussian(mean: Array, x: Array, scale: Array | float = 1.0, *, reduce: str = "sum") -> Array:
     """Negative log-density of a normal: ``((x - mean) / scale)^2 / 2 + log(scale) + log(2 pi) / 2``.
 
     Args:
@@ -109,9 +110,16 @@ def _log_normal_cdf(z: Array) -> Array:
 
 
 def discretised_gaussian(
-    mean: Array, x: Array, scale, *, bins: int = 256, low: float = -1.0, high: float = 1.0, reduce: str = "sum"
+    mean: Array,
+    x: Array,
+    scale: Array | float,
+    *,
+    bins: int = 256,
+    low: float = -1.0,
+    high: float = 1.0,
+    reduce: str = "sum",
 ) -> Array:
-    """Negative log-probability of data of `bins` values under a normal cut into as many cells.
+    """Negative log-probability of data of `bins` values under a Gaussian discretised to as many bins.
 
     The values lie at ``low + (high - low) k / (bins - 1)``; each gets the mass within half a spacing of it, and the two
     outermost ones the tails as well. Stable however far the mean is off, with gradients that do not vanish.
@@ -157,9 +165,16 @@ def discretised_gaussian(
 
 
 def discretised_logistic(
-    mean: Array, x: Array, scale, *, bins: int = 256, low: float = -1.0, high: float = 1.0, reduce: str = "sum"
+    mean: Array,
+    x: Array,
+    scale: Array | float,
+    *,
+    bins: int = 256,
+    low: float = -1.0,
+    high: float = 1.0,
+    reduce: str = "sum",
 ) -> Array:
-    """Negative log-probability of data of `bins` values under a logistic law cut into as many cells.
+    """Negative log-probability of data of `bins` values under a logistic distribution discretised to as many bins.
 
     As `discretised_gaussian`, with the distribution function ``1 / (1 + exp(-(x - mean) / scale))``: a cell from u to v
     (in scales from the mean) has the mass ``s(v) s(-u) (1 - e^(u - v))``, s the logistic function, of which no digit is
@@ -168,7 +183,7 @@ def discretised_logistic(
     Args:
         mean: ``[b, *spatial, c]``.
         x: targets of the same shape, at (or near) those values.
-        scale: of the logistic law, positive, anything that broadcasts against x; its standard deviation is
+        scale: of the logistic distribution, positive, anything that broadcasts against x; its standard deviation is
             ``pi / sqrt(3)`` times as large.
         bins: the number of values, at least 2.
         low: the least of them.

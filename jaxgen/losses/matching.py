@@ -1,4 +1,4 @@
-"""Flow matching and its kin: regress what a network predicts along a path, one value an example."""
+"""Flow matching and its kin: regress what a network predicts along a path, one value per example."""
 
 from collections.abc import Callable
 

@@ -28,7 +28,7 @@ def interval_times(
         path: the path.
         key: a key, or keys ``[n]``.
         n: how many.
-        time: the law of each, ``(path, key, n) -> [n]``.
+        time: distribution of each, ``(path, key, n) -> [n]``.
         instant: the share of examples whose two times are equal: there MeanFlow is flow matching.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Score matching: fitting the gradient of a log-density without its normalising constant, one value an example."""
+"""Score matching: fitting the gradient of a log-density without its normalising constant, one value per example."""
 
 from collections.abc import Callable
 
@@ -36,7 +36,7 @@ def denoising_score_matching(
         x: clean data ``[b, *shape]``.
         noise: standard normal noise to use instead of drawing it.
         t: times ``[b]`` (or a scalar) to use instead of drawing them.
-        time: the law of the times.
+        time: distribution of the times.
         weight: ``w(t [b]) -> [b]``; None for ``sigma^2``.
 
     Returns:

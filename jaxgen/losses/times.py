@@ -1,4 +1,4 @@
-"""Laws of training times beyond the uniform: spread evenly over a batch, uniform in log SNR, or one of some levels.
+"""Distributions of training times: uniform, logit-normal, spread evenly over a batch, uniform in log SNR, or of levels.
 
 Each is a function ``(path, key, n) -> [n]`` for the argument `time` of a loss.
 """
@@ -107,7 +107,9 @@ def spread_time(path: Path, key: Key, n: int) -> Array:
     return path.t_noise + (path.t_data - path.t_noise) * low_discrepancy(key, n)
 
 
-def uniform_log_snr(low: float = -math.inf, high: float = math.inf, *, spread: bool = False):
+def uniform_log_snr(
+    low: float = -math.inf, high: float = math.inf, *, spread: bool = False
+) -> Callable[[Path, Key, int], Array]:
     """Times at which log SNR is uniform between two bounds.
 
     Where the bounds are those of the path's own range, the plain mean of noise errors over such times is the likelihood
@@ -119,7 +121,7 @@ def uniform_log_snr(low: float = -math.inf, high: float = math.inf, *, spread: b
         spread: whether to spread the times evenly over a batch.
 
     Returns:
-        A law of times ``(path, key, n) -> [n]``.
+        A distribution of times ``(path, key, n) -> [n]``.
 
     Reference:
         Song et al. 2021, "Maximum likelihood training of score-based diffusion models", section 5.1 (importance
@@ -150,7 +152,7 @@ def noise_levels(n_levels: int) -> Callable[[Path, Key, int], Array]:
         n_levels: how many levels, at least 2.
 
     Returns:
-        A law of times ``(path, key, n) -> [n]``.
+        A distribution of times ``(path, key, n) -> [n]``.
 
     Raises:
         ValueError: if there are fewer than 2 levels.

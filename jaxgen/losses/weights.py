@@ -16,8 +16,8 @@ scheme             weight of the noise error       in words
 =================  ==============================  =============================================
 
 with SNR = alpha^2 / sigma^2, r = sigma / alpha, s the data's standard deviation and rate = d log SNR / dt. They are
-meant for times drawn uniformly over the path, but for `edm`, which has a law of its own. Where a weight is infinite or
-undefined at the very end of a path, it is 0 there.
+meant for times drawn uniformly over the path, but for `edm`, which has a distribution of its own. Where a weight is
+infinite or undefined at the very end of a path, it is 0 there.
 """
 
 from collections.abc import Callable
@@ -221,3 +221,13 @@ def elbo(path: Path, space: str) -> Weight:
         4.0
     """
     return in_space(path, lambda t: 0.5 * _rate(path, t), space)
+
+
+WEIGHTS: dict[str, Callable[[Path, str], Weight] | None] = {
+    "simple": None,
+    "snr": snr,
+    "min_snr": min_snr,
+    "p2": p2,
+    "sigmoid": sigmoid,
+}
+"""The weights by name, for times drawn uniformly; None leaves the error as it is."""

@@ -1,4 +1,4 @@
-"""Numbers that judge masks, probabilities, scores, and sets of samples."""
+"""Metrics of masks, probabilities, scores, and sets of samples."""
 
 from jaxgen.metrics.authenticity import authenticity
 from jaxgen.metrics.bootstrap import Estimate, Interval, bootstrap_interval, jackknife_error

@@ -1,6 +1,7 @@
 """What the metrics of whole sets share: features as float64 on the host, and distances in blocks."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +9,7 @@ BLOCK = 2**24
 """Numbers held at once while distances are computed."""
 
 
-def features(*sets) -> list[np.ndarray]:
+def features(*sets: Any) -> list[np.ndarray]:
     """Each set as float64 ``[n, d]``: images are flattened.
 
     Raises:

@@ -11,8 +11,8 @@ def authenticity(samples: ArrayLike, train: ArrayLike) -> float:
     """The share of samples that are farther from their nearest training example than that is from the next one.
 
     A sample s with the nearest training example r is authentic if ``d(s, r) > min_{r' != r} d(r, r')``: else it lies
-    in the neighbourhood of r alone, as a noisy copy of it does. Samples of the true law are not all authentic: beside
-    the value give that of held-out real examples, and look at the difference.
+    in the neighbourhood of r alone, as a noisy copy of it does. Samples of the true distribution are not all authentic:
+    compared with the value give that of held-out real examples, and look at the difference.
 
     Args:
         samples: features ``[m, d]``; images are flattened.

@@ -1,7 +1,7 @@
-"""How sure a number is: standard errors beside values, and bootstrap intervals over cases."""
+"""How sure a number is: standard errors of values, and bootstrap intervals over cases."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class Interval(NamedTuple):
 
 def bootstrap_interval(
     statistic: Callable[..., float],
-    *samples,
+    *samples: Any,
     level: float = 0.95,
     resamples: int = 1000,
     paired: bool = True,
@@ -93,7 +93,7 @@ def bootstrap_interval(
     return Interval(value, float(low), float(high))
 
 
-def jackknife_error(statistic: Callable[..., float], *samples, groups: int = 10, seed: int = 0) -> float:
+def jackknife_error(statistic: Callable[..., float], *samples: Any, groups: int = 10, seed: int = 0) -> float:
     """The standard error of a statistic of sets, by leaving out a group of cases of each at a time.
 
     ``sqrt((g - 1) / g sum_i (s_i - mean s)^2)`` with s_i the statistic without group i. No case is ever repeated, so

@@ -57,7 +57,7 @@ def generalized_energy_distance(
     """Generalized energy distance, squared, between sampled masks and reference masks.
 
     ``D^2 = 2 E d(s, y) - E d(s, s') - E d(y, y')`` with s, s' independent samples, y, y' independent references and
-    ``d = 1 - IoU``. 0 if and only if the two laws are equal (for expectations over the laws).
+    ``d = 1 - IoU``. 0 if and only if the two distributions are equal (for expectations over them).
 
     The V form (the default, as in the literature) averages the last two terms over all pairs, a mask with itself among
     them, which makes D^2 too large by ``E d(s, s') / n + E d(y, y') / m`` on average. The U form (`unbiased`) averages
@@ -67,8 +67,8 @@ def generalized_energy_distance(
     Args:
         samples: ``[n, *spatial]``, foreground where nonzero.
         references: ``[m, *spatial]``.
-        reference_weights: probabilities ``[m]`` that add up to 1, if the references and their law are known exactly;
-            the reference term then is that of the law and needs no correction in either form.
+        reference_weights: probabilities ``[m]`` that add up to 1, if the references and their distribution are known
+            exactly; the reference term then is that of the distribution and needs no correction in either form.
         unbiased: the U form.
 
     Returns:

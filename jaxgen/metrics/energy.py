@@ -18,7 +18,7 @@ def energy_distance(x: Array, y: Array) -> Array:
         y: points ``[m, d]``, m at least 2.
 
     Returns:
-        A scalar, 0 in expectation if and only if the laws are equal.
+        A scalar, 0 in expectation if and only if the distributions are equal.
 
     Raises:
         ValueError: if a set has fewer than two points, or the dimensions differ.

@@ -36,9 +36,9 @@ def interval_coverage(
 ) -> Array:
     """Share of the values that lie in the prediction interval of their samples.
 
-    The interval is ``mean +- widening t sqrt(1 + 1/n) s``, with the samples' deviation s and the quantile t of
-    Student's law of n - 1 degrees of freedom at ``(1 + level) / 2``: were the truth one more draw of a normal law, it
-    would lie inside with probability `level`.
+    The interval is ``mean +- widening t sqrt(1 + 1/n) s``, with the samples' standard deviation s and the quantile t of
+    Student's distribution of n - 1 degrees of freedom at ``(1 + level) / 2``: were the truth one more draw of a
+    Gaussian, it would lie inside with probability `level`.
 
     Args:
         samples: ``[n, ...]``, of a posterior.

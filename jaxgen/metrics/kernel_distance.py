@@ -7,11 +7,14 @@ import numpy as np
 from jaxgen.metrics._host import distance_blocks
 from jaxgen.metrics._host import features as as_features
 from jaxgen.metrics.bootstrap import Estimate
+from jaxgen.types import Array
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def kernel_distance(a, b, *, degree: int = 3, subset_size: int = 1000, seed: int = 0) -> Estimate:
+def kernel_distance(
+    a: np.ndarray | Array, b: np.ndarray | Array, *, degree: int = 3, subset_size: int = 1000, seed: int = 0
+) -> Estimate:
     """Kernel distance (KID, with Inception's features): unbiased, so that sets of different sizes can be compared.
 
     The squared maximum mean discrepancy with the kernel ``k(x, y) = (x^T y / d + 1)^degree``. Both sets are cut at
@@ -44,7 +47,12 @@ def kernel_distance(a, b, *, degree: int = 3, subset_size: int = 1000, seed: int
 
 
 def maximum_mean_discrepancy(
-    a, b, *, bandwidth: float | None = None, subset_size: int = 1000, seed: int = 0
+    a: np.ndarray | Array,
+    b: np.ndarray | Array,
+    *,
+    bandwidth: float | None = None,
+    subset_size: int = 1000,
+    seed: int = 0,
 ) -> Estimate:
     """Squared maximum mean discrepancy with a Gaussian kernel, unbiased.
 
@@ -91,7 +99,7 @@ def maximum_mean_discrepancy(
     return _in_subsets(first, second, subset_size, seed, kernel)
 
 
-def _in_subsets(a, b, subset_size: int, seed: int, kernel: Kernel) -> Estimate:
+def _in_subsets(a: np.ndarray | Array, b: np.ndarray | Array, subset_size: int, seed: int, kernel: Kernel) -> Estimate:
     first, second = as_features(a, b)
     smaller = min(len(first), len(second))
     if smaller < 3 or subset_size < 3:

@@ -9,15 +9,15 @@ _BLOCK = 256
 
 
 class CopyingTest(NamedTuple):
-    """Samples beside held-out real examples, by their distances to the nearest training example.
+    """Samples compared with held-out real examples, by their distances to the nearest training example.
 
     Attributes:
         closer: the probability that a sample lies nearer to the training set than a held-out example does, a tie
-            counting one half; 0.5 for samples of the true law.
-        z: that probability as the statistic of a Mann-Whitney test, about N(0, 1) for samples of the true law; well
-            above 3 the samples copy, well below -3 they lie far from all data.
+            counting one half; 0.5 for samples of the true distribution.
+        z: that probability as the statistic of a Mann-Whitney test, about N(0, 1) for samples of the true distribution;
+            well above 3 the samples copy, well below -3 they lie far from all data.
         copies: the share of samples nearer to the training set than 99 of 100 held-out examples; 0.01 for samples of
-            the true law.
+            the true distribution.
     """
 
     closer: float

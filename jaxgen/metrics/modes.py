@@ -1,4 +1,4 @@
-"""How many of a law's known modes a sample has found, and how evenly."""
+"""How many of a distribution's known modes a sample has found, and how evenly."""
 
 from typing import NamedTuple
 
@@ -33,8 +33,8 @@ def mode_coverage(
 ) -> ModeCoverage:
     """Count the modes that a sample covers.
 
-    A point is near a mode if it lies within `within` deviations of its centre. A mode of weight w is covered if at
-    least the share ``least * w`` of all points lie near it. The divergence is ``sum_k q_k log(q_k / w_k)``, q the
+    A point is near a mode if it lies within `within` standard deviations of its centre. A mode of weight w is covered
+    if at least the share ``least * w`` of all points lie near it. The divergence is ``sum_k q_k log(q_k / w_k)``, q the
     share of points nearest to each centre.
 
     Args:
@@ -42,7 +42,7 @@ def mode_coverage(
         centres: the modes' centres, ``[m, d]``.
         deviation: the standard deviation of each mode along every axis.
         weights: the known shares of the modes ``[m]``, which sum to 1; None for equal ones.
-        within: how many deviations are near. In the plane 3 deviations hold 98.9 % of a normal law.
+        within: how many standard deviations are near. In the plane, 3 hold 98.9 % of a Gaussian.
         least: the share of its due that a mode must hold to count.
 
     Returns:
@@ -53,8 +53,8 @@ def mode_coverage(
             do not sum to 1.
 
     Reference:
-        Srivastava et al. 2017, "VEEGAN", arXiv 1705.07761, section 4.1, counts points within 3 deviations on the ring
-        and the grid; there one point is enough to count a mode.
+        Srivastava et al. 2017, "VEEGAN", arXiv 1705.07761, section 4.1, counts points within 3 standard deviations on
+        the ring and the grid; there one point is enough to count a mode.
 
     Example:
         >>> found = mode_coverage([[0.0], [0.1], [5.0], [2.0]], [[0.0], [5.0], [9.0]], 0.1)

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from jaxgen.imaging.distance import Spacing
 from jaxgen.metrics.overlap import dice, iou
+from jaxgen.types import Array
 
 __all__ = [
     "average_surface_distance",
@@ -46,7 +47,11 @@ def _check_known(*masks: np.ndarray) -> None:
 
 
 def _each(
-    prediction, target, spacing: Spacing, reduce: Callable[[np.ndarray, np.ndarray], float], one_empty: float
+    prediction: np.ndarray | Array,
+    target: np.ndarray | Array,
+    spacing: Spacing,
+    reduce: Callable[[np.ndarray, np.ndarray], float],
+    one_empty: float,
 ) -> np.ndarray:
     prediction, target = np.asarray(prediction), np.asarray(target)
     _check_known(prediction, target)
@@ -62,7 +67,9 @@ def _each(
     return np.asarray(values, np.float64)
 
 
-def hausdorff95(prediction, target, *, spacing: Spacing = 1.0, percentile: float = 95.0) -> np.ndarray:
+def hausdorff95(
+    prediction: np.ndarray | Array, target: np.ndarray | Array, *, spacing: Spacing = 1.0, percentile: float = 95.0
+) -> np.ndarray:
     """Hausdorff distance between the surfaces, with a percentile in place of the maximum.
 
     ``max(q_{a in A} d(a, B), q_{b in B} d(b, A))`` with q the percentile, A and B the two surfaces.
@@ -90,13 +97,15 @@ def hausdorff95(prediction, target, *, spacing: Spacing = 1.0, percentile: float
         [3.0]
     """
 
-    def reduce(ab, ba):
+    def reduce(ab: np.ndarray, ba: np.ndarray) -> float:
         return max(np.percentile(ab, percentile), np.percentile(ba, percentile))
 
     return _each(prediction, target, spacing, reduce, np.inf)
 
 
-def average_surface_distance(prediction, target, *, spacing: Spacing = 1.0) -> np.ndarray:
+def average_surface_distance(
+    prediction: np.ndarray | Array, target: np.ndarray | Array, *, spacing: Spacing = 1.0
+) -> np.ndarray:
     """Average symmetric surface distance: ``(sum_a d(a, B) + sum_b d(b, A)) / (|A| + |B|)``.
 
     Args:
@@ -144,7 +153,9 @@ def image_diagonal(shape: Sequence[int], *, spacing: Spacing = 1.0) -> float:
     return float(np.linalg.norm(np.asarray(shape, np.float64) * size))
 
 
-def surface_dice(prediction, target, tolerance: float, *, spacing: Spacing = 1.0) -> np.ndarray:
+def surface_dice(
+    prediction: np.ndarray | Array, target: np.ndarray | Array, tolerance: float, *, spacing: Spacing = 1.0
+) -> np.ndarray:
     """The share of the two surfaces that lies within `tolerance` of the other one.
 
     ``(|{a: d(a, B) <= tolerance}| + |{b: d(b, A) <= tolerance}|) / (|A| + |B|)``, counting surface pixels.
@@ -171,13 +182,13 @@ def surface_dice(prediction, target, tolerance: float, *, spacing: Spacing = 1.0
         [0.75]
     """
 
-    def reduce(ab, ba):
+    def reduce(ab: np.ndarray, ba: np.ndarray) -> float:
         return float(np.mean(np.concatenate([ab, ba]) <= tolerance))
 
     return _each(prediction, target, spacing, reduce, 0.0)
 
 
-def component_count(mask, *, connectivity: int = 1) -> np.ndarray:
+def component_count(mask: np.ndarray | Array, *, connectivity: int = 1) -> np.ndarray:
     """The number of connected components of the foreground (the Betti number 0).
 
     Args:
@@ -202,7 +213,9 @@ def component_count(mask, *, connectivity: int = 1) -> np.ndarray:
     return np.asarray([ndimage.label(one, structure)[1] for one in mask], np.int64)
 
 
-def component_count_error(prediction, target, *, connectivity: int = 1) -> np.ndarray:
+def component_count_error(
+    prediction: np.ndarray | Array, target: np.ndarray | Array, *, connectivity: int = 1
+) -> np.ndarray:
     """The difference in the number of connected components, ``|count(A) - count(B)|``.
 
     Args:

@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxgen.metrics._host import distance_blocks
 from jaxgen.metrics._host import features as as_features
+from jaxgen.types import Array
 
 
 class TwoSampleTest(NamedTuple):
@@ -13,7 +14,7 @@ class TwoSampleTest(NamedTuple):
 
     Attributes:
         accuracy: share of examples put into the right set by classifiers that did not see them; 0.5 where the sets
-            have one law.
+            have one distribution.
         p_value: the chance of such an accuracy, or a higher one, if they had; at least ``1 / (permutations + 1)``.
         number: examples of each set that were used.
     """
@@ -24,8 +25,8 @@ class TwoSampleTest(NamedTuple):
 
 
 def classifier_test(
-    a,
-    b,
+    a: np.ndarray | Array,
+    b: np.ndarray | Array,
     *,
     classifier: Literal["linear", "neighbours"] = "linear",
     folds: int = 5,
@@ -38,9 +39,9 @@ def classifier_test(
 
     Examples of both sets, as many of each, are cut into folds; each fold is classified by a classifier of the others.
     The accuracies of folds are not independent, since a classifier of one fold was trained on the rest, so that the
-    binomial law calls chance a difference (of normal sets of 30 to 60, a linear classifier told 8 to 13 % apart at a
-    level of 5 %). Instead labels are permuted within folds, and every permutation is trained and tested anew: the
-    p-value is exact for any number of examples and any features.
+    binomial distribution calls chance a difference (of normal sets of 30 to 60, a linear classifier told 8 to 13 %
+    apart at a level of 5 %). Instead labels are permuted within folds, and every permutation is trained and tested
+    anew: the p-value is exact for any number of examples and any features.
 
     Args:
         a: features ``[n, d]``; images are flattened.

@@ -65,7 +65,7 @@ def _chosen(shape: tuple[int, ...], axis: int, share: float, step: int) -> np.nd
 class _Slices:
     """The slices of volumes as a sequence that makes them when they are asked for."""
 
-    def __init__(self, volumes: np.ndarray, axis: int, share: float, step: int):
+    def __init__(self, volumes: np.ndarray, axis: int, share: float, step: int) -> None:
         self._volumes, self._axis = volumes, axis
         self._chosen = _chosen(volumes.shape, axis, share, step)
 

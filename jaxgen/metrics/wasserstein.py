@@ -11,7 +11,7 @@ from jaxgen.types import Array, Key
 def wasserstein_along(a: Array, b: Array, directions: Array, *, order: float = 2.0) -> Array:
     """Wasserstein distances, to the power `order`, of two sets projected onto directions.
 
-    ``W_p^p = int_0^1 |F_a^-1(u) - F_b^-1(u)|^p du``, exact for the two empirical laws, whatever their sizes.
+    ``W_p^p = int_0^1 |F_a^-1(u) - F_b^-1(u)|^p du``, exact for the two empirical distributions, whatever their sizes.
 
     Args:
         a: ``[n, d]``; images are flattened.

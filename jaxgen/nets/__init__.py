@@ -11,9 +11,10 @@ from jaxgen.nets.masked_mlp import masked_mlp
 from jaxgen.nets.mlp import mlp
 from jaxgen.nets.rrdb import rrdb_encoder
 from jaxgen.nets.spectral import spectral_norm
-from jaxgen.nets.unet import unet
+from jaxgen.nets.unet import UNetVariant, unet
 
 __all__ = [
+    "UNetVariant",
     "classifier",
     "conditioner",
     "dense_conditioner",

@@ -10,6 +10,7 @@ out.
 import functools
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,7 @@ def canonical_convolution(x: Array, kernel: Array, strides: Sequence[int], paddi
     return _bind(x, kernel, tuple(strides), tuple(padding), ones, ones)
 
 
-def _bind(x: Array, kernel: Array, strides, padding: _Pads, x_dilation, kernel_dilation) -> Array:
+def _bind(x: Array, kernel: Array, strides: Any, padding: _Pads, x_dilation: Any, kernel_dilation: Any) -> Array:
     axes = range(len(strides))
     options = {"strides": strides, "padding": padding, "x_dilation": x_dilation, "kernel_dilation": kernel_dilation}
     if any(s > 1 for s in strides) or prod(kernel.shape[:-2]) <= prod(x.shape[1:-1]):
@@ -61,7 +62,7 @@ def _bind(x: Array, kernel: Array, strides, padding: _Pads, x_dilation, kernel_d
     return jnp.flip(jnp.swapaxes(found, 0, -1), tuple(1 + i for i in axes))
 
 
-def _plain(x: Array, kernel: Array, *, strides, padding: _Pads, x_dilation, kernel_dilation) -> Array:
+def _plain(x: Array, kernel: Array, *, strides: Any, padding: _Pads, x_dilation: Any, kernel_dilation: Any) -> Array:
     spatial = "DHW"[3 - len(strides) :]
     layout = ("N" + spatial + "C", spatial + "IO", "N" + spatial + "C")
     return jax.lax.conv_general_dilated(
@@ -74,7 +75,9 @@ def _spread(n: int, dilation: int) -> int:
     return (n - 1) * dilation + 1
 
 
-def _to_x(cotangent: Array, x, kernel: Array, *, strides, padding: _Pads, x_dilation, kernel_dilation) -> Array:
+def _to_x(
+    cotangent: Array, x: Any, kernel: Array, *, strides: Any, padding: _Pads, x_dilation: Any, kernel_dilation: Any
+) -> Array:
     """The cotangent of x: that of the result, spread by the strides, with the kernel turned round."""
     axes = range(len(strides))
     pads = []
@@ -87,7 +90,9 @@ def _to_x(cotangent: Array, x, kernel: Array, *, strides, padding: _Pads, x_dila
     return _bind(cotangent, turned, x_dilation, tuple(pads), strides, kernel_dilation)
 
 
-def _to_kernel(cotangent: Array, x: Array, kernel, *, strides, padding: _Pads, x_dilation, kernel_dilation) -> Array:
+def _to_kernel(
+    cotangent: Array, x: Array, kernel: Any, *, strides: Any, padding: _Pads, x_dilation: Any, kernel_dilation: Any
+) -> Array:
     """The cotangent of the kernel: x convolved with that of the result, batch and channels exchanged."""
     axes = range(len(strides))
     pads = []
@@ -100,7 +105,7 @@ def _to_kernel(cotangent: Array, x: Array, kernel, *, strides, padding: _Pads, x
     return jnp.moveaxis(found, 0, -2)
 
 
-def _batched(arguments, dimensions, **options):
+def _batched(arguments: Any, dimensions: Any, **options: Any) -> Any:
     x, kernel = arguments
     at, kernel_at = dimensions
     if kernel_at is not None:
@@ -110,7 +115,7 @@ def _batched(arguments, dimensions, **options):
     return y.reshape(*x.shape[:2], *y.shape[1:]), 0
 
 
-def _shape(x, kernel, **options):
+def _shape(x: Any, kernel: Any, **options: Any) -> Any:
     made = jax.eval_shape(
         functools.partial(_plain, **options), *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (x, kernel))
     )

@@ -103,10 +103,12 @@ def classifier(
         classes, tuple(channels), blocks, tuple(attention), head_width, adaptive, dropout, groups, patch
     )
 
-    def init(key: Key, x: Array, t=None) -> Params:
+    def init(key: Key, x: Array, t: Array | None = None) -> Params:
         return module.init(key, x, t, None)["params"]
 
-    def apply(params: Params, x: Array, t=None, *, key: Key | None = None, features: bool = False) -> Array:
+    def apply(
+        params: Params, x: Array, t: Array | None = None, *, key: Key | None = None, features: bool = False
+    ) -> Array:
         return cast(Array, module.apply({"params": params}, x, t, key, features))
 
     return Net(init, apply)

@@ -65,8 +65,8 @@ def conditioner(out_channels: int, *, width: int = 64) -> Net:
     """Three convolutions, of 3, 1 and 3 pixels, with SiLU between them; its spatial rank is that of its input.
 
     ``apply(params, x, condition=None)`` maps `x` ``[b, *spatial, c]`` to ``[b, *spatial, out_channels]``. A `condition`
-    ``[b, e]`` is added to the hidden channels, one ``[b, *spatial, e]`` stands beside x. The last layer starts at zero,
-    so that a coupling starts as the identity. What is None at `init` must be None at `apply`.
+    ``[b, e]`` is added to the hidden channels, one ``[b, *spatial, e]`` is concatenated with x. The last layer starts
+    at zero, so that a coupling starts as the identity. What is None at `init` must be None at `apply`.
 
     Args:
         out_channels: channels of the result.

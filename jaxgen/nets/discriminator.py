@@ -95,9 +95,9 @@ def dcgan_discriminator(
 
     ``apply(params, x, label=None, condition=None)`` maps ``[b, *spatial, c]`` to float32 logits ``[b]``, or with
     `patch` to a map of them, ``[b, *spatial / 2^levels]``. Labels ``[b]`` enter by projection, the inner product of
-    the features with the label's embedding; a condition ``[b, *spatial, k]`` is put beside the channels of the image.
-    What is None at `init` must be None at `apply`. It has no normalisation, so penalties of its gradient mean what they
-    say; see `jaxgen.nets.spectral_norm` as well.
+    the features with the label's embedding; a condition ``[b, *spatial, k]`` is concatenated with the channels of the
+    image. What is None at `init` must be None at `apply`. It has no normalisation, so penalties of its gradient mean
+    what they say; see `jaxgen.nets.spectral_norm` as well.
 
     Args:
         channels: widths from the finest level; resolution is halved before each.
@@ -138,7 +138,7 @@ def residual_discriminator(
 
     ``apply(params, x, label=None, condition=None)`` maps ``[b, *spatial, c]`` to float32 logits ``[b]``, or with
     `patch` to a map of them, ``[b, *spatial / 2^(levels - 1)]``. Labels ``[b]`` enter by projection, a condition
-    ``[b, *spatial, k]`` beside the channels of the image. What is None at `init` must be None at `apply`.
+    ``[b, *spatial, k]`` is concatenated with the channels of the image. What is None at `init` must be None at `apply`.
 
     Args:
         channels: width of each level, from the finest; resolution is halved between them.
@@ -146,7 +146,7 @@ def residual_discriminator(
         expansion: how much wider a block is inside.
         group_width: channels a group of its middle convolution.
         smooth: halve the resolution with the weights 1, 3, 3, 1; otherwise by the mean of two pixels.
-        fold: fold blocks of so many pixels along each axis into channels first.
+        fold: fold blocks of ``fold`` pixels along each axis into channels first.
         patch: one logit a patch of the image, as in PatchGAN.
         classes: the number of labels; None for no labels.
 

@@ -198,15 +198,25 @@ def dit(
         epsilons,
     )
 
-    def check(label) -> None:
+    def check(label: Array | None) -> None:
         if label is not None and classes is None:
             raise ValueError("a label was given to a network without classes: give dit its number of classes")
 
-    def init(key: Key, x: Array, t=None, vector=None, label=None) -> Params:
+    def init(
+        key: Key, x: Array, t: Array | None = None, vector: Array | None = None, label: Array | None = None
+    ) -> Params:
         check(label)
         return module.init(key, x, t, vector, label)["params"]
 
-    def apply(params: Params, x: Array, t=None, vector=None, label=None, *, key: Key | None = None) -> Array:
+    def apply(
+        params: Params,
+        x: Array,
+        t: Array | None = None,
+        vector: Array | None = None,
+        label: Array | None = None,
+        *,
+        key: Key | None = None,
+    ) -> Array:
         del key
         check(label)
         return cast(Array, module.apply({"params": params}, x, t, vector, label))

@@ -1,5 +1,7 @@
 """A residual block that needs no normalisation, for generators and critics."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -10,7 +12,7 @@ SLOPE = 0.2
 """Of the leaky ReLU below zero."""
 
 
-def he_init(scale: float = 1.0):
+def he_init(scale: float = 1.0) -> Callable[..., Array]:
     """Fan-in initialisation that keeps the variance through a leaky ReLU (He et al. 2015), times `scale`."""
     return nn.initializers.variance_scaling(2 / (1 + SLOPE**2) * scale**2, "fan_in", "truncated_normal")
 

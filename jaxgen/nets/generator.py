@@ -19,7 +19,7 @@ from jaxgen.types import Array, Key, Net, Params
 def _coarsest(shape: Sequence[int], halvings: int, fold: int = 1) -> tuple[int, ...]:
     multiple = fold * 2**halvings
     if not shape[:-1] or any(n % multiple for n in shape[:-1]):
-        raise ValueError(f"spatial axes must be multiples of {multiple} for so many levels, got {tuple(shape[:-1])}")
+        raise ValueError(f"spatial axes must be multiples of {multiple} for its levels, got {tuple(shape[:-1])}")
     return tuple(n // 2**halvings for n in shape[:-1])
 
 
@@ -162,7 +162,7 @@ def residual_generator(
     """The modern generator: a learned basis weighed by the latent, then residual blocks without normalisation.
 
     ``apply(params, z, label=None, condition=None)`` maps latents ``[b, d]`` to ``[b, *shape]``, unbounded. Labels
-    ``[b]`` enter beside the latent and by adaptive group norm at the head of every block; a condition
+    ``[b]`` enter with the latent and by adaptive group norm at the head of every block; a condition
     ``[b, *spatial, k]`` of the size of the image enters at every resolution through a convolution. What is None at
     `init` must be None at `apply`.
 
@@ -173,7 +173,7 @@ def residual_generator(
         expansion: how much wider a block is inside.
         group_width: channels a group of its middle convolution.
         smooth: double the resolution by linear interpolation; otherwise by repeating pixels.
-        fold: the last level answers blocks of so many pixels along each axis.
+        fold: the last level outputs blocks of ``fold`` pixels along each axis.
         classes: the number of labels; None for no labels.
         label_features: width of a label's embedding.
 

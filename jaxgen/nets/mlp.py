@@ -59,10 +59,12 @@ def mlp(
     """
     module = _MLP(out_features, tuple(widths), time_features, time_scale)
 
-    def init(key: Key, x: Array, t=None, condition=None) -> Params:
+    def init(key: Key, x: Array, t: Array | None = None, condition: Array | None = None) -> Params:
         return module.init(key, x, t, condition)["params"]
 
-    def apply(params: Params, x: Array, t=None, condition=None, *, key: Key | None = None) -> Array:
+    def apply(
+        params: Params, x: Array, t: Array | None = None, condition: Array | None = None, *, key: Key | None = None
+    ) -> Array:
         del key
         return cast(Array, module.apply({"params": params}, x, t, condition))
 

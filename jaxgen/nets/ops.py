@@ -77,7 +77,7 @@ def convolution(
         stride: the same for every spatial axis.
         padding: zeros before and after each spatial axis; None pads an odd window of width k by (k - 1) / 2 on
             either side.
-        groups: the channels are cut into so many groups, each convolved by itself.
+        groups: the channels are cut into this number of groups, each convolved by itself.
 
     Returns:
         ``[b, *spatial / stride, c_out]``.

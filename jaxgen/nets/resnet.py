@@ -1,6 +1,7 @@
 """Residual networks that others have trained on images and volumes, for their features."""
 
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -37,7 +38,7 @@ class _Conv(nn.Module):
         return _on_subgrids(x, self.dilation, lambda h: ops.convolution(h, kernel, bias))
 
 
-def _on_subgrids(x: Array, step: int, function) -> Array:
+def _on_subgrids(x: Array, step: int, function: Callable[[Array], Array]) -> Array:
     """Apply a convolution to each of the interleaved grids of every `step`-th pixel: that dilates it."""
     shape, rank = x.shape, x.ndim - 2
     space = [-(-n // step) for n in shape[1:-1]]
@@ -156,7 +157,7 @@ def resnet(
     def init(key: Key, x: Array) -> Params:
         return module.init(key, x, False)["params"]
 
-    def apply(params: Params, x: Array, maps: bool = False, *, key: Key | None = None):
+    def apply(params: Params, x: Array, maps: bool = False, *, key: Key | None = None) -> Any:
         return cast(Array, module.apply({"params": params}, x, maps))
 
     return float32_answer(Net(init, apply))

@@ -54,9 +54,10 @@ def spectral_radius(kernel: Array, *, squarings: int = 8) -> Array:
 def spectral_norm(net: Net, *, squarings: int = 8) -> Net:
     """The network with every kernel divided by its largest singular value, so that no layer stretches by more than 1.
 
-    Nothing is stored beside the parameters: the values are computed from the kernels anew (`spectral_radius`). Of a
-    convolution the kernel is taken as a matrix, as usual, which bounds its stretch only up to its window. A kernel of
-    zeros stays as it is, but the first update of one makes its norm jump to 1: not for networks that start with some.
+    Nothing is stored in addition to the parameters: the values are computed from the kernels anew (`spectral_radius`).
+    Of a convolution the kernel is taken as a matrix, as usual, which bounds its stretch only up to its window. A kernel
+    of zeros stays as it is, but the first update of one makes its norm jump to 1: not for networks that start with
+    some.
 
     Args:
         net: any network whose kernels are leaves named ``"kernel"``, such as those of `jaxgen.nets`.

@@ -29,7 +29,7 @@ def ddpm(
         path: the path.
         variance: ``"small"``, ``"large"``, or ``(x_t, t) -> v`` with values in [0, 1], of a shape that broadcasts
             against x_t. A network that answers x0 and v together is traced twice; the compiler merges what is equal.
-        noise: the law of z, for networks that were trained on another than white noise.
+        noise: distribution of z, for networks that were trained on another than white noise.
 
     Raises:
         ValueError: if the variance is an unknown word.

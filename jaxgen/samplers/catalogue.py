@@ -1,7 +1,11 @@
-"""The samplers that experiments offer by name, with what a step of each costs."""
+"""The samplers by name, with the cost of a step of each.
+
+`SAMPLERS` is the one list of them: an option takes its choices from it (``option(..., choices=SAMPLERS)``), and so do
+``jaxgen sample --sampler``, the comparison of all samplers and the tests. A new sampler is a file and a line here.
+"""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from jaxgen.paths import Path
 from jaxgen.samplers import (
@@ -28,41 +32,15 @@ from jaxgen.samplers import (
 )
 from jaxgen.types import Step
 
-SamplerName = Literal[
-    "ddpm",
-    "ddim",
-    "ddim_eta1",
-    "euler",
-    "euler_ancestral",
-    "heun",
-    "midpoint",
-    "rk4",
-    "edm",
-    "edm_churn",
-    "dpm_solver_1s",
-    "dpm_solver_2s",
-    "dpm_solver_3s",
-    "dpm_solver_2m",
-    "dpm_solver_3m",
-    "dpm_solver_2m_sde",
-    "unipc",
-    "deis",
-    "pndm",
-    "lms",
-    "euler_maruyama",
-    "reverse_diffusion",
-    "predictor_corrector",
-]
-
 
 class Sampler(NamedTuple):
-    """A sampler on offer.
+    """A sampler in the catalogue.
 
     Attributes:
         step: ``step(path) -> Step``.
-        evaluations: of the network, a step.
+        evaluations: of the network per step.
         random: whether it draws noise on the way.
-        extra: evaluations of a whole run beside those; a last step to no noise at all saves one of some methods.
+        extra: further evaluations of a whole run; negative where the last step, to no noise at all, needs fewer.
     """
 
     step: Callable[[Path], Step]
@@ -71,7 +49,7 @@ class Sampler(NamedTuple):
     extra: int = 0
 
     def steps_within(self, evaluations: int) -> int:
-        """As many steps as a number of evaluations allows, at least 1."""
+        """The number of steps that a number of evaluations allows, at least 1."""
         return max(1, (evaluations - self.extra) // self.evaluations)
 
 

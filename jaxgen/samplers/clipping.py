@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxgen.types import Array, Denoise
 
 
-def clip(denoise: Denoise, low=-1.0, high=1.0) -> Denoise:
+def clip(denoise: Denoise, low: Array | float = -1.0, high: Array | float = 1.0) -> Denoise:
     """Clip x0 to a range: ``min(max(x0, low), high)``.
 
     Args:

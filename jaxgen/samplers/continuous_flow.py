@@ -125,7 +125,7 @@ def log_prob(
     gaussian: bool = False,
     **options: Any,
 ) -> Array:
-    """The log-density at t_data of the law that starts as ``scale * normal`` at t_noise and follows a velocity.
+    """The log-density at t_data of what starts as ``scale * normal`` at t_noise and follows a velocity.
 
     ``log p(x) = log N(x_noise; 0, scale^2) + integral from t_data to t_noise of div velocity dt``. For the velocity
     that a denoiser implies see `jaxgen.samplers.likelihood`, which keeps clear of the ends where that one is singular.

@@ -17,7 +17,7 @@ from jaxgen.types import Step
 
 
 def deis(path: Path, order: int = 3, *, lower_order_final: bool = True) -> Step:
-    """DEIS of any order, multistep, one evaluation a step.
+    """DEIS of any order, multistep, one evaluation per step.
 
     ``x_s / alpha_s = x_t / alpha_t + int_{rho_t}^{rho_s} noise(log rho) d rho``, where ``noise(log rho)`` is the
     polynomial through the last noises; the integral is exact. With ``h = log(rho_t / rho_s)`` it is

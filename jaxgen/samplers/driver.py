@@ -1,10 +1,37 @@
 """The one loop that every sampler runs in."""
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import jax.numpy as jnp
 from jax import lax
 
 from jaxgen import draws
+from jaxgen.paths import Path
 from jaxgen.types import Array, Denoise, Key, Step
+
+
+class Sampling(NamedTuple):
+    """How a trained network is sampled: four choices that belong together.
+
+    Attributes:
+        path: how noise is mixed in.
+        step: the sampler's step on this path, such as ``heun(path)``; where a model learns the variance of its steps, a
+            function from the learned fraction to a step.
+        grid: its times ``[steps + 1]``, from noise to data.
+        prediction: what the network predicts, one of `jaxgen.paths.PREDICTIONS`.
+
+    Example:
+        >>> from jaxgen.paths import rectified
+        >>> from jaxgen.samplers import euler, grids
+        >>> Sampling(rectified(), euler(rectified()), grids.uniform(rectified(), 4)).prediction
+        'velocity'
+    """
+
+    path: Path
+    step: Step | Callable[[Callable[[Array, Array], Array]], Step]
+    grid: Any
+    prediction: str = "velocity"
 
 
 def sample(step: Step, denoise: Denoise, key: Key, x: Array, grid: Array, *, keep: bool = False) -> Array:
@@ -33,7 +60,7 @@ def sample(step: Step, denoise: Denoise, key: Key, x: Array, grid: Array, *, kee
         [1.0, 1.0]
     """
 
-    def body(state, inputs):
+    def body(state: Any, inputs: Any) -> Any:
         i, t, s = inputs
         state = step.step(denoise, draws.fold_in(key, i), state, t, s)
         return state, state.x if keep else None

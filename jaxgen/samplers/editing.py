@@ -1,5 +1,7 @@
 """Editing images with a denoiser: inversion, interpolation, SDEdit, and inpainting by replacement and by RePaint."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -52,7 +54,7 @@ def invert(path: Path, iterations: int = 0) -> Step:
         clean = n_t <= jnp.sqrt(jnp.finfo(x.dtype).eps) * n_s
         safe = jnp.where(clean, 1, n_t)
 
-        def evaluate(i, carry):
+        def evaluate(i: Array, carry: Any) -> Any:
             y, time = carry
             x0 = denoise(y, time)
             # One equation solved for x_s in two ways: holding the noise contracts where there is little of it, holding
@@ -68,13 +70,13 @@ def invert(path: Path, iterations: int = 0) -> Step:
     return Step(start, step)
 
 
-def lerp(a: Array, b: Array, fraction) -> Array:
+def lerp(a: Array, b: Array, fraction: Array | float) -> Array:
     """Straight interpolation, ``(1 - fraction) a + fraction b``.
 
     Args:
         a: ``[b, *spatial, c]``.
         b: of the same shape.
-        fraction: 0 gives a, 1 gives b; a number, or one an example.
+        fraction: 0 gives a, 1 gives b; a number, or one per example.
 
     Returns:
         An array of the same shape.
@@ -88,7 +90,7 @@ def lerp(a: Array, b: Array, fraction) -> Array:
     return (1 - fraction) * a + fraction * b
 
 
-def slerp(a: Array, b: Array, fraction) -> Array:
+def slerp(a: Array, b: Array, fraction: Array | float) -> Array:
     """Interpolation along the circle, ``(sin((1 - f) w) a + sin(f w) b) / sin w``, with w the angle between a and b.
 
     High-dimensional normal noise lies near a sphere. `slerp` stays near it, where `lerp` falls to 0.71 of its radius
@@ -97,7 +99,7 @@ def slerp(a: Array, b: Array, fraction) -> Array:
     Args:
         a: ``[b, *spatial, c]``; the angle is taken example by example.
         b: of the same shape.
-        fraction: 0 gives a, 1 gives b; a number, or one an example.
+        fraction: 0 gives a, 1 gives b; a number, or one per example.
 
     Returns:
         An array of the same shape; `lerp` where a and b have the same or opposite directions, or one is 0.
@@ -113,7 +115,7 @@ def slerp(a: Array, b: Array, fraction) -> Array:
     axes = tuple(range(1, a.ndim))
     p, q = (x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in (a, b))
 
-    def norm(x):
+    def norm(x: Array) -> Array:
         return jnp.sqrt(jnp.sum(x * x, axes, keepdims=True))
 
     u, v = (x / jnp.where(norm(x) > 0, norm(x), 1) for x in (p, q))
@@ -158,7 +160,7 @@ def sdedit(step: Step, path: Path, denoise: Denoise, key: Key, guide: Array, gri
         (2, 3)
     """
 
-    def once(i, x):
+    def once(i: Array, x: Array) -> Any:
         noise_key, step_key = draws.split(draws.fold_in(key, i), 2)
         noise = draws.normal(noise_key, x.shape).astype(x.dtype)
         return sample(step, denoise, step_key, perturb(path, x, noise, grid[0]).astype(x.dtype), grid)
@@ -199,7 +201,7 @@ def replacement(step: Step, path: Path, known: Array, mask: Array, *, noise: Arr
         [[5.0, 0.0]]
     """
 
-    def replaced(denoise: Denoise, key: Key, state, t: Array, s: Array):
+    def replaced(denoise: Denoise, key: Key, state: Any, t: Array, s: Array) -> Any:
         step_key, noise_key = draws.split(key, 2)
         state = step.step(denoise, step_key, state, t, s)
         z = draws.normal(noise_key, state.x.shape) if noise is None else noise
@@ -240,14 +242,14 @@ def time_travel(step: Step, path: Path) -> Step:
         [[3.0, 3.0]]
     """
 
-    def init(x: Array, grid: Array):
+    def init(x: Array, grid: Array) -> Any:
         state = step.init(x, grid)
         if len(jax.tree.leaves(state)) != 1:
             raise ValueError("time travel needs a one-step method: this one keeps a history, which a jump makes wrong")
         return state
 
-    def move(denoise: Denoise, key: Key, state, t: Array, s: Array):
-        def up(state):
+    def move(denoise: Denoise, key: Key, state: Any, t: Array, s: Array) -> Any:
+        def up(state: Any) -> Any:
             ratio = path.alpha(s) / path.alpha(t)
             added = jnp.sqrt(jnp.maximum(path.sigma(s) ** 2 - (ratio * path.sigma(t)) ** 2, 0))
             x = ratio * state.x + added * draws.normal(key, state.x.shape)

@@ -1,6 +1,6 @@
 """The stochastic second-order sampler of EDM, on any path."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -33,8 +33,8 @@ def edm(
     - down by Euler: ``d = (y_u - x0(y_u)) / r_u``, ``y_e = y_u + (r_s - r_u) d``;
     - down by Heun: ``y_s = y_u + (r_s - r_u) (d + d_e) / 2`` with ``d_e = (y_e - x0(y_e)) / r_s``.
 
-    Two evaluations a step, order 2 without churn. One evaluation, Euler's, where a step ends at sigma = 0 or begins at
-    alpha = 0 (where r is infinite). No step goes up beyond the noise end of the path, where no network was trained.
+    Two evaluations per step, order 2 without churn. One evaluation, Euler's, where a step ends at sigma = 0 or begins
+    at alpha = 0 (where r is infinite). No step goes up beyond the noise end of the path, where no network was trained.
 
     Args:
         path: the path; on `jaxgen.paths.edm` y is x and r is the time.
@@ -84,7 +84,7 @@ def edm(
             found = (point - path.alpha(time) * x0) / path.sigma(time)
             return x0.astype(dtype), found.astype(dtype)
 
-        def stage(i, carry):
+        def stage(i: Array, carry: Any) -> Any:
             point, time, slope = carry
             zeros = jnp.zeros_like(x)
             x0, found = lax.cond((i == 0) | ~once, evaluate, lambda *_: (zeros, zeros), point, time)

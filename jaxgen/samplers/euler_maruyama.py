@@ -31,13 +31,13 @@ def noise_rate(path: Path, t: Array, noise: float) -> Array:
 
 
 def euler_maruyama(path: Path, noise: float = 1.0) -> Step:
-    """The Euler-Maruyama method on the reverse equation, order 1 in law, one evaluation a step.
+    """The Euler-Maruyama method on the reverse equation, weak order 1, one evaluation per step.
 
     With u the velocity of the probability flow, ``h = s - t`` and g the path's diffusion,
     ``x_s = x_t + h u + |h| (noise g)^2 / 2 score + noise g sqrt(|h|) z``.
 
-    Every value of `noise` gives the same law with exact steps: 1 is the reverse of the path's own diffusion, 0 the
-    probability flow (`euler`). More noise forgets errors made before, and needs shorter steps. A step to sigma = 0
+    Every value of `noise` gives the same distribution with exact steps: 1 is the reverse of the path's own diffusion, 0
+    the probability flow (`euler`). More noise forgets errors made before, and needs shorter steps. A step to sigma = 0
     adds no noise.
 
     Args:

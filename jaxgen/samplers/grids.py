@@ -4,6 +4,9 @@ They begin at the path's ``t_noise``, or at `start` where one is given (to begin
 `jaxgen.samplers.editing.sdedit`).
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -173,7 +176,15 @@ def trailing(path: Path, steps: int, *, timesteps: int = 1000, start: float | No
     return _at(path, np.round(entries * np.arange(steps, 0, -1) / steps) - 1, timesteps)
 
 
-def _noise_levels(path, steps, spread, unspread, r_min, r_max, start) -> Array:
+def _noise_levels(
+    path: Path,
+    steps: int,
+    spread: Callable[..., Any],
+    unspread: Callable[..., Any],
+    r_min: float | None,
+    r_max: float | None,
+    start: float | None,
+) -> Array:
     """Times equally spaced in ``spread(r)``, ``r = sigma / alpha``, from r_max to r_min, then the data."""
     if start is not None and r_max is not None:
         raise ValueError("give either start or the largest noise, not both")
@@ -304,7 +315,7 @@ def repaint(grid: Array, jump: int = 10, resamples: int = 10) -> Array:
         resamples: how often to come down each stretch, at least 1; 1 gives the grid itself.
 
     Returns:
-        Times, of which those that rise towards the noise need no denoiser.
+        Times; those that rise towards the noise need no denoiser.
 
     Raises:
         ValueError: if `jump` or `resamples` is below 1.

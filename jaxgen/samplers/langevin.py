@@ -4,6 +4,7 @@ All are written with ``noise = (x_t - alpha x0) / sigma = -sigma score``, of ord
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
@@ -43,7 +44,7 @@ def reverse_diffusion(path: Path) -> Step:
 
 
 def predictor_corrector(predictor: Step, path: Path, snr: float = 0.16, corrections: int = 1) -> Step:
-    """Langevin steps at time t that bring the law of x_t closer to the path's, then the predictor's step to s.
+    """Langevin steps at time t that bring the distribution of x_t closer to the path's, then the predictor's step to s.
 
     A Langevin step is ``x + e score + sqrt(2 e) z`` with ``e = 2 (snr |z| / |score|)^2``, the norms being averages over
     the batch: one example's draws move a little with the rest of the batch. On a variance-preserving chain the paper
@@ -76,10 +77,10 @@ def predictor_corrector(predictor: Step, path: Path, snr: float = 0.16, correcti
     def norm(a: Array) -> Array:
         return jnp.mean(jnp.linalg.norm(a.reshape(len(a), -1).astype(jnp.float32), axis=-1))
 
-    def step(denoise: Denoise, key: Key, state, t: Array, s: Array):
+    def step(denoise: Denoise, key: Key, state: Any, t: Array, s: Array) -> Any:
         keys = draws.split(key, 2)
 
-        def correct(i, state, x0):
+        def correct(i: Array, state: Any, x0: Array) -> Any:
             z = draws.normal(draws.fold_in(keys[0], i), state.x.shape)
             return state._replace(x=langevin_step(path, state.x, x0, z, t, snr, norm))
 
@@ -100,7 +101,7 @@ def langevin_step(
         z: standard normal numbers of the same shape.
         t: the time.
         snr: the signal-to-noise ratio, see `predictor_corrector`.
-        norm: of an array of that shape, a number or one an example that broadcasts against it.
+        norm: of an array of that shape, a number or one per example that broadcasts against it.
 
     Returns:
         The new state, of the shape and dtype of x.
@@ -126,11 +127,11 @@ def correct_and_predict(
     corrections: int,
     denoise: Denoise,
     key: Key,
-    state,
+    state: Any,
     t: Array,
     s: Array,
     enter: Callable | None = None,
-):
+) -> Any:
     """Corrections at time t, then the predictor's step to s, with one evaluation of the denoiser before each.
 
     Args:
@@ -160,7 +161,7 @@ def correct_and_predict(
         [2.5]
     """
 
-    def predict(i, state, x0):
+    def predict(i: Array, state: Any, x0: Array) -> Any:
         def found_already(x: Array, time: Array) -> Array:
             if x is not state.x or time is not t:
                 raise ValueError("a predictor must ask its denoiser once, at (x_t, t): this one asks elsewhere")
@@ -168,7 +169,7 @@ def correct_and_predict(
 
         return predictor.step(found_already, key, state, t, s)
 
-    def stage(i, state):
+    def stage(i: Array, state: Any) -> Any:
         state = state if enter is None else enter(i, state)
         return lax.cond(i < corrections, correct, predict, i, state, denoise(state.x, t))
 
@@ -185,7 +186,7 @@ def annealed_langevin(path: Path, step_size: float = 0.2, repeats: int = 100) ->
     Args:
         path: the path, such as `jaxgen.paths.variance_exploding`; alpha must not be 0 on the grid.
         step_size: the step in units of the squared noise: ``epsilon / sigma_L^2`` in the paper, whose experiments have
-            0.2. The law at each level is wrong by a part that grows with it.
+            0.2. The distribution at each level is wrong by a part that grows with it.
         repeats: the number of Langevin steps a level (T in the paper), each of one evaluation.
 
     Reference:
@@ -206,12 +207,12 @@ def annealed_langevin(path: Path, step_size: float = 0.2, repeats: int = 100) ->
         time = jnp.where(clean, t, s)
         alpha, sigma = path.alpha(time), path.sigma(time)
 
-        def move(i, x):
+        def move(i: Array, x: Array) -> Any:
             x0, z = denoise(x, time), draws.normal(draws.fold_in(key, i), x.shape)
             moved = x + 0.5 * step_size * (alpha * x0 - x) + step_size**0.5 * sigma * z
             return jnp.where(clean, path.alpha(s) * x0, moved).astype(dtype)
 
-        def stage(i, x):
+        def stage(i: Array, x: Array) -> Any:
             return lax.cond((i == 0) | ~clean, move, lambda i, x: x, i, x)
 
         x = (alpha / path.alpha(t) * state.x).astype(dtype)

@@ -27,10 +27,6 @@ def log_prob(
     probes: int = 1,
     gaussian: bool = False,
     ratios: tuple[float, float] = (1e-3, 1e4),
-    solver: Any = "tsit5",
-    steps: int | None = None,
-    rtol: float | None = None,
-    atol: float | None = None,
     **options: Any,
 ) -> Array:
     """The log-density of the model that starts from ``sigma(t_noise) * normal`` and follows the probability flow.
@@ -56,11 +52,7 @@ def log_prob(
         probes: how many probes an example.
         gaussian: normal probes instead of signs.
         ratios: the least and the greatest ``sigma / alpha`` to integrate between.
-        solver: one of `ode.SOLVERS`, or a diffrax solver.
-        steps: the number of equal steps in u; None for steps that adapt to the error.
-        rtol: relative tolerance of adaptive steps, 1e-5 if None.
-        atol: absolute tolerance of adaptive steps, 1e-5 if None.
-        **options: further arguments of `solve_ode`.
+        **options: of `jaxgen.samplers.ode.solve_ode`: solver, steps (in u) or rtol and atol, adjoint.
 
     Returns:
         ``[b]`` nats, float32 (float64 for x in float64).
@@ -90,7 +82,6 @@ def log_prob(
         return c * (c * y - on_levels(y.astype(x.dtype), u).astype(dtype))
 
     start = _LEVELS.alpha(first) * x.astype(dtype)
-    options |= {"solver": solver, "steps": steps, "rtol": rtol, "atol": atol}
     drawn = draw_probes(key, x, trace, probes, gaussian)
     carried = carry(velocity, start, first, last, probes=drawn, **options)
     shrunk = x[0].size * jnp.log(_LEVELS.alpha(first))

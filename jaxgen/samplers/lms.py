@@ -16,7 +16,7 @@ from jaxgen.types import Step
 
 
 def lms(path: Path, order: int = 4) -> Step:
-    """The linear multistep method (Adams and Bashforth's, with steps of any length), one evaluation a step.
+    """The linear multistep method (Adams and Bashforth's, with steps of any length), one evaluation per step.
 
     ``x_s / alpha_s = x_t / alpha_t + int_{r_t}^{r_s} noise(r) dr``, where ``noise(r)`` is the polynomial through the
     last noises; the integral is exact.

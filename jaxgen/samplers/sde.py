@@ -30,14 +30,14 @@ class _Increments(diffrax.AbstractBrownianPath):
     levy_area: Any = dataclasses.field(metadata={"static": True})
 
     @property
-    def t0(self):  # type: ignore[override]
+    def t0(self) -> Any:  # type: ignore[override]
         return -jnp.inf
 
     @property
-    def t1(self):  # type: ignore[override]
+    def t1(self) -> Any:  # type: ignore[override]
         return jnp.inf
 
-    def evaluate(self, t0, t1=None, left=True, use_levy=False):
+    def evaluate(self, t0: Any, t1: Any = None, left: bool = True, use_levy: bool = False) -> Any:
         del left
         if t1 is None:
             raise ValueError("only increments over a step of the grid are drawn: this solver asks for more")
@@ -60,17 +60,17 @@ class _Increments(diffrax.AbstractBrownianPath):
 class _Elementwise(diffrax.ControlTerm):
     """Noise that is scaled elementwise, rather than by a matrix."""
 
-    def prod(self, vf, control):
+    def prod(self, vf: Any, control: Any) -> Any:
         return vf * control
 
 
 # Time always runs forwards for diffrax, whose stochastic Runge-Kutta methods lose a sign when it runs backwards.
-def _drift(drift, clock, x, arguments):
+def _drift(drift: Callable[..., Any], clock: Array, x: Array, arguments: Any) -> Any:
     params, direction = arguments
     return direction * drift(params, x, direction * clock)
 
 
-def _diffusion(diffusion, dtype, clock, x, arguments):
+def _diffusion(diffusion: Callable[..., Any], dtype: Any, clock: Array, x: Array, arguments: Any) -> Any:
     params, direction = arguments
     return jnp.asarray(diffusion(params, x, direction * clock), dtype)
 

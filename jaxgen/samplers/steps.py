@@ -9,7 +9,7 @@ evaluation and is one order lower (Euler and Heun's third-order method): made on
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -104,7 +104,7 @@ def _runge_kutta(path: Path, method: _Tableau, ending: _Tableau | None = None) -
         del key
         x = state.x
 
-        def slope(y, time):
+        def slope(y: Array, time: Array) -> Any:
             return convert(path, y, time, denoise(y, time), "x0", "velocity").astype(x.dtype)
 
         if stages == 1:
@@ -118,12 +118,12 @@ def _runge_kutta(path: Path, method: _Tableau, ending: _Tableau | None = None) -
             c, a, b, active = (jnp.where(vanishes, *pair) for pair in zip(last, usual, strict=True))
         h = s - t
 
-        def advance(weights, slopes):
+        def advance(weights: Any, slopes: Any) -> Any:
             # Elementwise, for a matrix product may round to bfloat16 or TF32 on accelerators.
             weights = (h * weights).astype(x.dtype).reshape((stages,) + (1,) * x.ndim)
             return x + jnp.sum(weights * slopes, axis=0)
 
-        def stage(i, slopes):
+        def stage(i: Array, slopes: Any) -> Any:
             y, time = advance(a[i], slopes), t + c[i] * h
             k = lax.cond(active[i], slope, lambda y, time: jnp.zeros_like(x), y, time)
             return slopes.at[i].set(k)
@@ -136,7 +136,7 @@ def _runge_kutta(path: Path, method: _Tableau, ending: _Tableau | None = None) -
 
 
 def euler(path: Path) -> Step:
-    """Euler's method, order 1, one evaluation a step: ``x_s = x_t + (s - t) u(x_t, t)``.
+    """Euler's method, order 1, one evaluation per step: ``x_s = x_t + (s - t) u(x_t, t)``.
 
     On `rectified` it is the same as `ddim`.
 
@@ -150,7 +150,7 @@ def euler(path: Path) -> Step:
 
 
 def heun(path: Path) -> Step:
-    """Heun's method (explicit trapezoidal), order 2, two evaluations a step, one in a last step to sigma = 0.
+    """Heun's method (explicit trapezoidal), order 2, two evaluations per step, one in a last step to sigma = 0.
 
     Reference:
         Karras et al. 2022, "Elucidating the design space of diffusion-based generative models", algorithm 1.
@@ -164,7 +164,7 @@ def heun(path: Path) -> Step:
 
 
 def midpoint(path: Path) -> Step:
-    """The explicit midpoint method, order 2, two evaluations a step.
+    """The explicit midpoint method, order 2, two evaluations per step.
 
     Reference:
         Hairer, Norsett & Wanner 1993, "Solving ordinary differential equations I", section II.1.
@@ -178,7 +178,7 @@ def midpoint(path: Path) -> Step:
 
 
 def runge_kutta4(path: Path) -> Step:
-    """The classical Runge-Kutta method, order 4, four evaluations a step, three in a last step to sigma = 0.
+    """The classical Runge-Kutta method, order 4, four evaluations per step, three in a last step to sigma = 0.
 
     Reference:
         Hairer, Norsett & Wanner 1993, "Solving ordinary differential equations I", section II.1, tables 1.1 and 1.2.
@@ -191,7 +191,7 @@ def runge_kutta4(path: Path) -> Step:
     return _runge_kutta(path, _CLASSIC4, _HEUN3_PADDED)
 
 
-def remaining_noise(path: Path, t, s) -> Array:
+def remaining_noise(path: Path, t: Array | float, s: Array | float) -> Array:
     """How much of the noise-to-signal ratio ``r = sigma / alpha`` a step from t to s leaves: ``r_s / r_t``.
 
     Finite where alpha_t or sigma_s is 0. With q this number, the forward chain from s to t adds noise of variance
@@ -226,7 +226,7 @@ def ddim(path: Path, eta: float = 0.0, *, noise: NoiseDistribution = draws.norma
     Args:
         path: the path.
         eta: how much of the noise is new; c is at most sigma_s, so that eta may exceed 1.
-        noise: the law of the new noise, for networks that were trained on another than white noise.
+        noise: distribution of the new noise, for networks that were trained on another than white noise.
 
     Reference:
         Song, Meng & Ermon 2021, "Denoising diffusion implicit models", eq. 12 and 16.

@@ -34,7 +34,7 @@ class Corrected(NamedTuple):
 def unipc(
     path: Path, order: int = 2, *, exponential: bool = True, corrector: bool = True, lower_order_final: bool = True
 ) -> Step:
-    """UniPC of order 1, 2 or 3, one evaluation a step, used twice.
+    """UniPC of order 1, 2 or 3, one evaluation per step, used twice.
 
     At time t the denoiser's x0 first corrects x_t itself: the step that led there is made again with the polynomial
     through x0 at both its ends and the past. Then the next step is predicted, by the polynomial through x0 and the

@@ -8,37 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import draws, paths, schedules
+from jaxgen import draws
 from jaxgen.config import option
 from jaxgen.experiment import Run
-from jaxgen.families import diffusion_model
-from jaxgen.losses import weights
-from jaxgen.paths import Path
-from jaxgen.samplers import clip, ddim, denoiser, grids, sample
+from jaxgen.families import Labels, diffusion_model
+from jaxgen.losses.weights import WEIGHTS
+from jaxgen.paths import PATHS, Path
+from jaxgen.samplers import Sampling, clip, ddim, denoiser, grids, sample
 from jaxgen.tasks.images import draw_in_chunks, image_shape
 from jaxgen.tasks.networks import UNetConfig, network
 from jaxgen.types import Array, Denoise, Key, Model, Params, Step
-
-TABLE_STEPS = 1000
-TABLES: dict[str, Callable[[int], Any]] = {
-    "linear": schedules.linear_betas,
-    "scaled_linear": schedules.scaled_linear_betas,
-    "cosine": schedules.cosine_betas,
-    "sigmoid": schedules.sigmoid_betas,
-}
-CONTINUOUS: dict[str, Callable[[], Path]] = {
-    "vp": paths.variance_preserving,
-    "sub_vp": paths.sub_variance_preserving,
-    "ve": paths.variance_exploding,
-    "rectified": paths.rectified,
-}
-WEIGHTS: dict[str, Callable[..., Any] | None] = {
-    "simple": None,
-    "snr": weights.snr,
-    "min_snr": weights.min_snr,
-    "p2": weights.p2,
-    "sigmoid": weights.sigmoid,
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,18 +27,16 @@ class DiffusionConfig(UNetConfig):
     path: str = option(
         "cosine",
         "how noise is mixed in: a table of 1000 steps, or a continuous path",
-        choices=(*TABLES, *CONTINUOUS),
+        choices=PATHS,
         group="method",
     )
     prediction: Literal["noise", "x0", "v"] = option("v", "what the network predicts", group="method")
-    weight: str = option("simple", "weight of the noise levels in the loss", choices=tuple(WEIGHTS), group="method")
+    weight: str = option("simple", "weight of the noise levels in the loss", choices=WEIGHTS, group="method")
 
 
 def make_path(config: DiffusionConfig) -> Path:
     """The path that ``--path`` names."""
-    if config.path in TABLES:
-        return paths.discrete(TABLES[config.path](TABLE_STEPS))
-    return CONTINUOUS[config.path]()
+    return PATHS[config.path]()
 
 
 def time_at(path: Path, share: Any) -> Any:
@@ -91,6 +68,7 @@ def make_model(
     *,
     shape: tuple[int, ...] | None = None,
     classes: int | None = None,
+    drop_label: float = 0.1,
     **options: Any,
 ) -> Model:
     """The diffusion model of images, or of something else of another shape.
@@ -101,19 +79,17 @@ def make_model(
         steps: how many of them ``model.sample`` makes.
         shape: of one example; None for that of an image.
         classes: the number of classes that the network is told; None for none.
+        drop_label: the probability that training replaces a label by the null label.
         **options: those of `jaxgen.families.diffusion_model`.
     """
     path = make_path(run.config)
     shape = shape or image_shape(run)
     return diffusion_model(
         network(run, classes=classes, image_channels=shape[-1]),
-        path,
         shape,
-        step(path),
-        grids.uniform(path, steps),
-        prediction=run.config.prediction,
+        Sampling(path, step(path), grids.uniform(path, steps), run.config.prediction),
         weight=loss_weight(run.config, path),
-        classes=classes,
+        labels=Labels(classes, drop_label),
         **options,
     )
 

@@ -14,7 +14,7 @@ from jaxgen.families import flow_matching_model
 from jaxgen.losses import logit_normal, uniform_time
 from jaxgen.metrics import straightness
 from jaxgen.paths import rectified
-from jaxgen.samplers import euler, from_velocity, grids, sample
+from jaxgen.samplers import Sampling, euler, from_velocity, grids, sample
 from jaxgen.samplers.catalogue import FLOW_SOLVERS
 from jaxgen.tasks.flow_likelihood import Density, FlowLikelihoodConfig
 from jaxgen.tasks.images import image_shape
@@ -55,10 +55,8 @@ def make_model(run: Run) -> Model:
     config = run.config
     return flow_matching_model(
         network(run),
-        PATH,
         image_shape(run),
-        FLOW_SOLVERS[config.sampler](PATH),
-        grids.uniform(PATH, config.sampler_steps),
+        Sampling(PATH, FLOW_SOLVERS[config.sampler](PATH), grids.uniform(PATH, config.sampler_steps)),
         coupling=make_coupling(run),
         time=TIMES[config.time],
     )

@@ -13,7 +13,7 @@ import optax
 from jaxgen.config import RunConfig, option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment, Run
-from jaxgen.families import gan_model
+from jaxgen.families import Game, gan_model
 from jaxgen.imaging import differentiable_augment
 from jaxgen.losses import adversarial as losses
 from jaxgen.metrics import density_coverage, within_class_distance
@@ -89,7 +89,7 @@ DEFAULTS = {
 class ImageGANConfig(features.FeatureConfig):
     """The options of an experiment that draws images with a generator trained against a critic."""
 
-    loss: str = option("relativistic", "adversarial loss", choices=tuple(LOSSES), group="method")
+    loss: str = option("relativistic", "adversarial loss", choices=LOSSES, group="method")
     r1: float = option(1.0, "weight gamma of half the critic's squared gradient at real images", ge=0, group="method")
     r2: float = option(1.0, "the same at generated images", ge=0, group="method")
     gradient_penalty: float = option(
@@ -163,11 +163,7 @@ def make_model(run: Run, classes: int | None = None) -> Model:
         *networks(run, classes),
         images.image_shape(run),
         latent=config.latent,
-        adversarial=LOSSES[config.loss](),
-        r1=config.r1,
-        r2=config.r2,
-        gradient_penalty=config.gradient_penalty,
-        critic_steps=config.critic_steps,
+        game=Game(LOSSES[config.loss](), config.r1, config.r2, config.gradient_penalty, config.critic_steps),
         augment=augmentation(config.augment),
         classes=classes,
     )
@@ -257,11 +253,7 @@ def draw_images(run: Run, key: Key, n: int, label: np.ndarray | None = None) -> 
         ``[n, h, w, c]``, cut to [-1, 1].
     """
     model = make_model(run, None if label is None else len(run.facts.classes))
-    params = run.params["gan"]
-    draw = jax.jit(lambda params, keys, *label: generation.cut(model.sample(params, keys, len(keys), *label)))
-    keys = key if key.ndim else jax.random.split(key, n)
-    arrays = (keys,) if label is None else (keys, label)
-    return images.in_chunks(lambda *arrays: draw(params, *arrays), n, run.config.chunk, *arrays)
+    return generation.drawing(run, "gan", model)(key, n, label)
 
 
 def interpolations(run: Run, key: Key, rows: int, columns: int, label: np.ndarray | None = None) -> np.ndarray:

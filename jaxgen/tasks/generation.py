@@ -7,6 +7,7 @@ with the training images, which samples should resemble and not copy.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -15,7 +16,7 @@ from jaxgen.baselines import gaussian_images
 from jaxgen.config import RunConfig, nearest
 from jaxgen.data import Everything, most_of
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run, StageSpec
+from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run, StageSpec, chosen_number
 from jaxgen.metrics import (
     copying_test,
     density_coverage,
@@ -27,7 +28,7 @@ from jaxgen.metrics import (
     within_class_distance,
 )
 from jaxgen.tasks import features, images, presets
-from jaxgen.types import Array, Key
+from jaxgen.types import Array, Key, Model, Params
 
 MOST_TRAIN = 5000
 LEAST = 4
@@ -257,7 +258,9 @@ class Comparison:
         merged = joined(self.metrics, metrics, {"images": self.real.count})
         made = {
             "samples": _grid(self.sets[shown][:40], caption),
-            "beside": _rows({name: x[:8] for name, x in self.sets.items()}, "Samples, baseline, and real test images."),
+            "compared": _rows(
+                {name: x[:8] for name, x in self.sets.items()}, "Samples, baseline, and real test images."
+            ),
             "neighbours": self.neighbours(self.sets[shown][:8]),
             **figures,
         }
@@ -338,6 +341,69 @@ def distances(extract: features.Features, to: np.ndarray, samples: np.ndarray) -
     if diverged(samples) or diverged(found):
         return {"frechet": NAN, "kernel": NAN}
     return {"frechet": float(frechet_distance(to, found)), "kernel": float(kernel_distance(to, found).value)}
+
+
+def drawing(
+    run: Run,
+    stage: str,
+    model: Model,
+    *,
+    finish: Callable[[Array], Array] = cut,
+    labels: Callable[[int], np.ndarray | None] = lambda n: None,
+) -> Callable[..., np.ndarray]:
+    """Images drawn by a trained model.
+
+    Args:
+        run: the run.
+        stage: the stage that trained the model.
+        model: the model.
+        finish: what its samples become, images in [-1, 1].
+        labels: the classes ``[n]`` to draw where none are asked for.
+
+    Returns:
+        ``draw(key, n, label=None, **settings) -> [n, h, w, c]``: the key is one key or ``[n]``; label ``[n]`` and
+        settings are those of ``model.sample``, which is compiled once for all their values.
+    """
+
+    @jax.jit
+    def some(params: Params, settings: Mapping[str, float], keys: Key, label: Array | None = None) -> Array:
+        return finish(model.sample(params, keys, len(keys), label, **settings))
+
+    def draw(key: Key, n: int, label: np.ndarray | None = None, **settings: float) -> np.ndarray:
+        keys = key if key.ndim else jax.random.split(key, n)
+        label = labels(n) if label is None else label
+        arrays = (keys,) if label is None else (keys, label)
+        return images.in_chunks(
+            lambda *arrays: some(run.params[stage], settings, *arrays), n, run.config.chunk, *arrays
+        )
+
+    return draw
+
+
+def frechet_on_validation(
+    run: Run,
+    name: str,
+    settings: Sequence[float],
+    draw: Callable[..., np.ndarray],
+    extract: features.Features,
+) -> dict[float, float]:
+    """The Frechet distance to the validation images of images drawn with each setting, the best setting first.
+
+    On other data the only setting is the one that the run's own evaluation chose.
+
+    Args:
+        run: the run; ``config.samples`` images are drawn.
+        name: of the setting in ``run.chosen``.
+        settings: what to choose from.
+        draw: ``draw(key, n, **{name: setting}) -> images``, such as `drawing`.
+        extract: the feature extractor.
+    """
+    if isinstance(run.config.data, Everything) and name in run.chosen:
+        settings = (chosen_number(run, name, default=settings[0]),)
+    key, n = jax.random.key(run.config.seed), run.config.samples
+    known = extract(images.real_images(run, run.splits.validation, n)["image"])
+    found = {setting: distances(extract, known, draw(key, n, **{name: setting}))["frechet"] for setting in settings}
+    return dict(sorted(found.items(), key=lambda item: item[1] if np.isfinite(item[1]) else np.inf))
 
 
 def sampled(

@@ -201,7 +201,7 @@ def stage(
     model: Callable[[Run], Model],
     *,
     steps: str = "steps",
-    prepare: Callable[[Any], Prepare] = prepare_images,
+    prepare: Callable[[Any], Prepare] | None = prepare_images,
     groups: tuple[str, ...] = ("net",),
     wanted: Callable[[Any], bool] | None = None,
 ) -> StageSpec:
@@ -211,7 +211,7 @@ def stage(
         name: the stage's name.
         model: ``model(run)``.
         steps: the field of the configuration that holds the number of steps.
-        prepare: ``prepare(config)``, what is done to batches on the device.
+        prepare: ``prepare(config)``, what is done to batches on the device; None for nothing.
         groups: the groups of parameters.
         wanted: ``wanted(config)``, whether the stage is trained at all; None for always.
     """
@@ -219,7 +219,7 @@ def stage(
     def build(run: Run) -> Stage:
         count = getattr(run.config, steps)
         optimizers = dict.fromkeys(groups, optimizer(run.config, count))
-        return Stage(name, model(run), optimizers, count, prepare(run.config))
+        return Stage(name, model(run), optimizers, count, None if prepare is None else prepare(run.config))
 
     return StageSpec(name, build, wanted)
 

@@ -17,7 +17,7 @@ from jaxgen.imaging.augment import random_flip
 from jaxgen.metrics.likelihood import bits_per_dimension, dequantise
 from jaxgen.tasks.generation import MOST_TRAIN
 from jaxgen.tasks.images import Batch, ImageConfig, Prepare, draw_in_chunks, real_images
-from jaxgen.types import Array, Key, Model
+from jaxgen.types import Array, Key, Model, Params
 
 
 class PixelLikelihood(NamedTuple):
@@ -78,6 +78,40 @@ def dequantised_test_images(run: Run, key: Key, most: int) -> np.ndarray:
     """Dequantised test images ``[n, h, w, c]``, `most` at most."""
     test = whole_numbers(run, run.splits.test, most_of(run.config.data, most))
     return np.asarray(dequantise(jax.random.split(key, len(test)), jnp.asarray(test)))
+
+
+def log_prob_of_bytes(
+    run: Run, stage: str, model: Model, draws: int, *, labelled: bool = False
+) -> Callable[[Key, np.ndarray, np.ndarray], np.ndarray]:
+    """The log-likelihood of images as bytes, by a model with a dequantiser of its own.
+
+    Args:
+        run: the run.
+        stage: the stage that trained the model.
+        model: the model.
+        draws: draws of the dequantiser's noise per image; the result is the mean over them.
+        labelled: whether the model is told the class of an image.
+
+    Returns:
+        ``log_prob(key, bytes [n, h, w, c], label [n]) -> [n]``, nats.
+    """
+    log_density = model.log_prob
+    assert log_density is not None
+
+    @jax.jit
+    def mean(params: Params, keys: Key, whole: Array, label: Array) -> Array:
+        x, cond = whole.astype(jnp.float32) / 127.5 - 1, label if labelled else None
+
+        def add(i: Array, total: Array) -> Array:
+            return total + log_density(params, jax.vmap(jax.random.fold_in, (0, None))(keys, i), x, cond)
+
+        return jax.lax.fori_loop(0, draws, add, jnp.zeros(len(x))) / draws
+
+    def log_prob(key: Key, whole: np.ndarray, label: np.ndarray) -> np.ndarray:
+        found = draw_in_chunks(run, lambda *arrays: mean(run.params[stage], *arrays), key, len(whole), whole, label)
+        return found.astype(np.float64)
+
+    return log_prob
 
 
 def bits(nats: np.ndarray, dimensions: int, bins: int | None = 256) -> dict[str, float]:

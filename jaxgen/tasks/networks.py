@@ -6,7 +6,7 @@ from typing import Any
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run
-from jaxgen.nets import unet
+from jaxgen.nets import UNetVariant, unet
 from jaxgen.tasks.images import ImageConfig, Widths
 from jaxgen.types import Net
 
@@ -109,7 +109,7 @@ def network(run: Run, *, classes: int | None = None, image_channels: int | None 
         head_width=config.head_width,
         dropout=config.dropout,
         adaptive=config.adaptive,
-        residual_resampling=config.residual_resampling,
+        variant=UNetVariant(residual_resampling=config.residual_resampling),
         patch=config.patch,
         classes=classes,
     )

@@ -1,6 +1,7 @@
 """Points in the plane: densities that are known, so that a model's likelihood can be compared with the entropy."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -15,9 +16,7 @@ from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run, Stage
 from jaxgen.facts import Facts
 from jaxgen.metrics.energy import energy_distance
 from jaxgen.tasks import presets
-from jaxgen.tasks.images import optimizer
-from jaxgen.train import Stage
-from jaxgen.types import Key, Model
+from jaxgen.types import Key
 
 LogDensity = Callable[[np.ndarray], np.ndarray]
 SHOWN, CELLS = 4000, 120
@@ -80,22 +79,6 @@ def measure_points(config: RunConfig, splits: Splits) -> PointFacts:
     """Mean and covariance of the training points."""
     points = points_of(splits.train)
     return PointFacts(mean=tuple(points.mean(0).tolist()), covariance=tuple(map(tuple, np.cov(points.T).tolist())))
-
-
-def stage(name: str, model: Callable[[Run], Model], *, steps: str = "steps") -> StageSpec:
-    """A stage that trains one network ``"net"`` on points.
-
-    Args:
-        name: the stage's name.
-        model: ``model(run)``.
-        steps: the field of the configuration that holds the number of steps.
-    """
-
-    def build(run: Run) -> Stage:
-        count = getattr(run.config, steps)
-        return Stage(name, model(run), {"net": optimizer(run.config, count)}, count)
-
-    return StageSpec(name, build)
 
 
 def score(
@@ -201,6 +184,9 @@ def panels(
     return Figure(canvas, caption)
 
 
+make = functools.partial(presets.make, small=SMALL, smoke=SMOKE, full=FULL)
+
+
 def experiment(
     *,
     name: str,
@@ -237,14 +223,9 @@ def experiment(
         name=name,
         summary=summary,
         data=data,
-        presets=make_presets(config, presets),
+        presets=make(config, presets),
         stages=stages,
         evaluate=evaluate,
         baseline="gaussian",
         **fields | others,
     )
-
-
-def make_presets(config: type[PointsConfig], changes: Mapping[str, presets.Changes]) -> dict[str, PointsConfig]:
-    """The presets of an experiment on points."""
-    return presets.make(config, changes, small=SMALL, smoke=SMOKE, full=FULL)

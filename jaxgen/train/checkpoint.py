@@ -38,8 +38,8 @@ class Restored(NamedTuple):
     Attributes:
         state: the state, on the devices asked for.
         position: batches handed out by the data feed.
-        progress: what the training loop keeps beside the state.
-        constants: what sampling needs beside the parameters.
+        progress: what the training loop keeps besides the state.
+        constants: what sampling needs besides the parameters.
         config: the configuration of the run that saved it.
     """
 
@@ -55,7 +55,7 @@ class Loaded(NamedTuple):
 
     Attributes:
         params: the running average of the parameters.
-        constants: what sampling needs beside the parameters.
+        constants: what sampling needs besides the parameters.
         config: the configuration of the run that saved it.
         step: the training step it was saved at.
     """
@@ -235,7 +235,7 @@ class Checkpointer:
             state: the state; every device holds the whole.
             position: batches handed out by the data feed.
             progress: what the training loop keeps beside the state; a dict that JSON can hold, like the next two.
-            constants: what sampling needs beside the parameters.
+            constants: what sampling needs besides the parameters.
             config: the configuration of the run.
 
         Raises:

@@ -131,7 +131,7 @@ def train_stage(
         feed: its examples; this process's share of each batch of ``config.batch_size``.
         config: see `LoopConfig`; a dataclass is saved with the checkpoints.
         folder: the run's folder: checkpoints go to ``checkpoints/<stage>``, and see `Reporter`.
-        constants: what sampling needs beside the parameters, saved with the checkpoints; a dict that JSON can hold.
+        constants: what sampling needs besides the parameters, saved with the checkpoints; a dict that JSON can hold.
         reporter: tells how it goes; a new one on `folder` if None.
         resident_bytes: the data set is kept on the device if it is no larger than this.
         evaluator: what to evaluate while training; the first process alone does, and the others wait. None for nothing.

@@ -61,7 +61,7 @@ def cut_log(path: Path, stage: str, step: int) -> None:
 class Reporter:
     """Tells how a run goes.
 
-    On a terminal there is a bar with the loss, images a second and the time left; elsewhere a plain line every
+    On a terminal there is a bar with the loss, images per second and the time left; elsewhere a plain line every
     `interval` seconds. ``log.jsonl`` and the TensorBoard events (``tensorboard/<stage>/``) are flushed line by line.
 
     Args:
@@ -123,7 +123,7 @@ class Reporter:
                 raise _unwritable(self.folder, error) from error
 
     def training(self) -> None:
-        """Training itself starts: the clock for images a second and time left runs from here."""
+        """Training itself starts: the clock for images per second and time left runs from here."""
         self._began = self._last_line = time.monotonic()
         if not self.quiet and self.stream.isatty():
             from tqdm import tqdm

@@ -12,7 +12,7 @@ import optax
 from jaxgen import draws
 from jaxgen.train.ema import update_ema
 from jaxgen.train.state import TrainState
-from jaxgen.types import Array, Batch, Key, Model, Params
+from jaxgen.types import Array, Batch, Key, Model, Objective, Params
 
 Metrics = dict[str, Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -86,7 +86,7 @@ def make_train_step(
 
     The objectives are played in order; each takes the gradient of the mean of its values with respect to its own
     groups, as the objectives before it left them, and updates only those. The key of a step is
-    ``fold_in(state.key, state.step)``, split into one key an example, so that neither the number of devices nor a
+    ``fold_in(state.key, state.step)``, split into one key per example, so that neither the number of devices nor a
     restart changes what is drawn.
 
     Args:
@@ -145,7 +145,9 @@ def make_train_step(
         metrics: Metrics = {}
         for objective, label, key in zip(model.objectives, _labels(model), keys[1:], strict=True):
 
-            def reduced(trained: Params, objective=objective, key=key) -> tuple[Array, Mapping[str, Array]]:
+            def reduced(
+                trained: Params, objective: Objective = objective, key: Key = key
+            ) -> tuple[Array, Mapping[str, Array]]:
                 full = {**params, **trained}
                 if precision == "bfloat16":
                     full = cast_parameters(full, jnp.bfloat16)

@@ -7,12 +7,11 @@ import h5py
 import numpy as np
 import pytest
 
-from experiments.generation import ddpm
 from jaxgen.data import read_image, read_mask
 from jaxgen.data.kspace import read_kspace
 from jaxgen.data.readers import read_header
 from jaxgen.errors import UserError
-from jaxgen.tasks.old import images
+from jaxgen.tasks import images
 
 RNG = np.random.default_rng(0)
 
@@ -47,7 +46,7 @@ def test_volumes_are_taken_slice_by_slice(tmp_path):
         (tmp_path / part).mkdir()
         write(tmp_path / part / "a.h5", reconstruction_rss=volume**k)
         write(tmp_path / part / "b.h5", reconstruction_rss=volume ** (k + 0.5))
-    config = dataclasses.replace(ddpm.SMOKE, data=str(tmp_path))
+    config = images.ImageConfig(data=str(tmp_path))
     with pytest.raises(UserError, match="--slices"):
         images.load_images(config)
     splits = images.load_images(dataclasses.replace(config, slices=True))

@@ -30,6 +30,14 @@ def test_what_was_not_measured_is_zero_and_slices_go_before_coils(tmp_path, dtyp
     np.testing.assert_array_equal(read_kspace(save(tmp_path, kspace=kspace)).array[..., 0], KSPACE)
 
 
+def test_the_mask_and_the_number_of_coils_come_as_metadata(tmp_path):
+    slices = np.stack([KSPACE[..., None] * [1, 2, 3]] * 2)
+    meta = read_kspace(save(tmp_path, kspace=slices, mask=np.stack([MASK, ~MASK]))).meta
+    assert meta["coils"] == 3
+    np.testing.assert_array_equal(meta["mask"], np.stack([MASK, ~MASK], -1))
+    np.testing.assert_array_equal(read_kspace(save(tmp_path, kspace=KSPACE, mask=MASK)).meta["mask"], MASK)
+
+
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [

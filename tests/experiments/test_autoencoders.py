@@ -59,27 +59,6 @@ def test_configurations_that_do_not_fit():
         dataclasses.replace(adversarial_autoencoder.EXPERIMENT.presets["small"], prior="ring")
 
 
-@pytest.mark.parametrize(("preset", "precision"), [("small", "float32"), ("full", "bfloat16")])
-@pytest.mark.parametrize("name", NAMES)
-def test_every_preset_traces_a_training_step(name, preset, precision):
-    experiment = EXPERIMENTS[name]
-    config = dataclasses.replace(experiment.presets[preset], precision=precision)
-    dtype = jnp.dtype(precision)
-    batch = {"image": jax.ShapeDtypeStruct((2, config.size, config.size, 1), dtype)}
-    for spec in experiment.stages:
-        if spec.name == "features":
-            continue
-        stage = spec.build(Run(config, facts(experiment)))
-        params = jax.eval_shape(stage.model.init, jax.random.key(0), batch)
-        params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), params)
-        for objective in stage.model.objectives:
-            assert set(objective.groups) <= set(stage.optimizers)
-            keys = jax.random.split(jax.random.key(0), 2)
-            loss, _ = jax.eval_shape(objective.loss, params, keys, batch)
-            assert loss.shape == (2,)
-            assert loss.dtype == jnp.float32 or objective.groups == ("warm_up",)
-
-
 @pytest.mark.parametrize("likelihood", ["logistic", "bernoulli"])
 def test_other_likelihoods_of_the_vae(likelihood):
     config = dataclasses.replace(vae.EXPERIMENT.presets["smoke"], likelihood=likelihood)

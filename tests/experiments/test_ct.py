@@ -1,7 +1,6 @@
 """The CT experiment: from the command line to the files it leaves, a sinogram of a user, its full preset by shape."""
 
 import dataclasses
-import functools
 import json
 
 import jax
@@ -11,14 +10,19 @@ import pytest
 
 from experiments.reconstruction import ct_reconstruction
 from jaxgen.app import runner
+from jaxgen.app.apply import apply_image
 from jaxgen.app.cli import main
 from jaxgen.data import phantoms
-from jaxgen.errors import UserError
+from jaxgen.data.image import Image
+from jaxgen.data.sinogram import read_sinogram
+from jaxgen.experiment import Run
+from jaxgen.imaging.ct_scan import CTScan, ct_scan
 from jaxgen.imaging.fan_beam import fan_beam_operator
 from jaxgen.imaging.hounsfield import WATER
-from jaxgen.imaging.projection import Geometry
+from jaxgen.imaging.projection import Geometry, covering
 from jaxgen.imaging.radon import radon_operator
-from jaxgen.tasks.reconstruction import ct
+from jaxgen.medical.reconstruction import catalogue
+from jaxgen.tasks.reconstruction import comparison, ct, posterior
 
 
 @pytest.fixture(scope="module")
@@ -52,27 +56,31 @@ def test_a_sinogram_of_the_user(run, tmp_path, capsys):
     arrays = np.load(out / "relative_arrays.npz")
     assert arrays["reconstruction"].shape == arrays["uncertainty"].shape == (16, 16)
     assert arrays["reconstruction"].min() >= -1000
-    read = [ct.read_sinogram(tmp_path / f"{name}.npz").array for name in ("relative", "physical")]
+    read = [read_sinogram(tmp_path / f"{name}.npz").array for name in ("relative", "physical")]
     np.testing.assert_allclose(*read, rtol=1e-5)
 
 
 def test_a_sinogram_is_reconstructed_with_what_was_chosen_for_as_many_views(run, tmp_path, monkeypatch):
-    _, _, config, constants, trained = runner.open_trained(run)
-    assert set(constants["chosen"]) == {"4", "6", "metal"}
+    _, _, opened = runner.open_trained(run)
+    config = opened.config
+    assert set(opened.chosen) == {"4", "6", "metal"}
     asked, found, ones = [], [], np.ones((1, 16, 16, 1))
-    monkeypatch.setattr(
-        ct_reconstruction.Reconstructors,
-        "draw",
-        lambda self, method, key, scan, setting, repeats: asked.append(setting) or np.stack([-ones, ones]),
-    )
-    for views, widening in (("4", 1.5), ("6", 3.0)):
-        constants["chosen"][views] |= {"ddnm": float(views), "ddnm widening": widening}
-    apply = ct_reconstruction.EXPERIMENT.apply(config, constants, trained)
+
+    def draw(scan, setting, key, repeats):
+        asked.append(setting)
+        return comparison.Samples(np.stack([-ones, ones]), 0 * ones)
+
+    monkeypatch.setattr(posterior, "methods", lambda *args: (comparison.Method("ddnm", draw, (1.0,), True),))
+    chosen = {views: {"ddnm": float(views), "ddnm widening": factor} for views, factor in (("4", 1.5), ("6", 3.0))}
+    apply = ct_reconstruction.EXPERIMENT.apply(opened._replace(chosen=chosen))
     for views in (3, 5, 50):
-        array = np.zeros((views, 16, 4), np.float32)
-        array[:, :, 1], array[:, :, 3] = np.arange(views)[:, None] * np.pi / views, 1
-        found.append(apply(jax.random.key(0), array)["uncertainty"])
+        meta = {"angles": np.arange(views) * np.pi / views, "geometry": Geometry()}
+        found.append(apply(jax.random.key(0), Image(np.zeros((views, 16, 1), np.float32), None, meta))["uncertainty"])
     assert asked == [4.0, 6.0, 6.0]
+    slices = Image(np.zeros((50, 16, 2, 1), np.float32), None, meta)
+    stack = apply_image(apply, jax.random.key(0), slices, 2, tmp_path / "stack.npz")
+    assert stack["uncertainty"].shape == (16, 16, 2), "every slice has the angles and the geometry of the stack"
+    assert asked[3:] == [6.0, 6.0]
     half = (config.high + 1000) / 2
     for uncertainty, widening in zip(found, (1.5, 3, 3), strict=True):
         np.testing.assert_allclose(uncertainty, half * widening * np.sqrt(2), rtol=1e-6)
@@ -95,18 +103,16 @@ def test_a_sinogram_of_a_fan(run, tmp_path, capsys):
     np.savez(folder / "fan.npz", **fan_of(hu))
     np.savez(folder / "near.npz", **fan_of(hu, source_distance=250.0))
     np.savez(folder / "wide.npz", **fan_of(hu, spacing=250.0))
-    array = ct.read_sinogram(folder / "fan.npz").array
-    _, _, config, constants, trained = runner.open_trained(run)
-    ways = ct_reconstruction.Reconstructors(dataclasses.replace(config, tv_steps=60), constants, trained)
-    y, truth = array[None, ..., 0] / 2.5, np.clip((hu[None] + 1000) / 1250 - 1, -1, 1)
+    image = read_sinogram(folder / "fan.npz")
+    _, _, opened = runner.open_trained(run)
+    opened = opened._replace(config=dataclasses.replace(opened.config, tv_steps=60))
+    methods = {method.name: method.run for method in ct.baselines(opened, (1e-4,))}
+    y, truth = image.array[None, ..., 0] / 2.5, np.clip((hu[None] + 1000) / 1250 - 1, -1, 1)
     wrong = {}
-    for name, geometry in (("fan", Geometry(*map(float, array[0, 0, 2:]))), ("parallel", Geometry())):
-        scan = ct.Scan(array[:, 0, 1], y, np.ones_like(y), np.zeros((1, 16, 16, 1), bool), geometry)
-        for method, found in (
-            ("fbp", ways.filtered(scan.y, scan, "ramp")),
-            ("tv", ways.total_variation(scan, 1e-4)),
-        ):
-            wrong[method, name] = np.sqrt(np.mean((found - truth) ** 2))
+    for name, geometry in (("fan", image.meta["geometry"]), ("parallel", Geometry())):
+        scan = ct_scan(y, image.meta["angles"], 16, geometry=geometry)
+        for method, setting in (("fbp", "ramp"), ("tv", 1e-4)):
+            wrong[method, name] = np.sqrt(np.mean((methods[method](scan, setting) - truth) ** 2))
     assert wrong["tv", "fan"] < min(0.05, wrong["tv", "parallel"] / 4)
     assert wrong["fbp", "fan"] < min(0.15, wrong["fbp", "parallel"] / 2)
 
@@ -117,79 +123,35 @@ def test_a_sinogram_of_a_fan(run, tmp_path, capsys):
         assert words in errors
 
 
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"sinogram": np.zeros((4, 6)), "angles": np.zeros(4), "detector_distance": 1.0}, "without `source_distance`"),
-        ({"sinogram": np.zeros((4, 6)), "angles": np.zeros(4), "spacing": np.ones(2)}, "must be one number"),
-        ({"sinogram": np.zeros((4, 6))}, "holds no `angles`"),
-        ({"sinogram": np.zeros((6, 4)), "angles": np.zeros(4)}, "does not fit"),
-        ({"sinogram": np.zeros((4, 6), complex), "angles": np.zeros(4)}, "not real"),
-        ({"sinogram": np.full((4, 6), np.nan), "angles": np.zeros(4)}, "NaN"),
-        ({"sinogram": np.zeros((4, 6)), "angles": np.arange(4) * 45}, "degrees"),
-        ({"sinogram": np.zeros((4, 6)), "angles": np.zeros(4), "pixel_mm": -1.0}, "positive"),
-    ],
-)
-def test_bad_sinograms(arrays, message, tmp_path):
-    np.savez(tmp_path / "bad.npz", **arrays)
-    with pytest.raises(UserError, match=message):
-        ct.read_sinogram(tmp_path / "bad.npz")
-
-
-def test_the_system_explains_what_is_measured():
-    """The sinogram of u, brought to x in [-1, 1], is what the scaled operator gives of x, whatever rays count."""
-    x = np.asarray(jax.random.uniform(jax.random.key(0), (2, 16, 16, 1), minval=-1))
-    scan = ct.sparse(x, 3, 5)
-    assert scan.y.shape == (2, 5, ct.detectors(16))
-    assert (scan.y[:, 3:] == 0).all()
-    operator, target = ct.system(16, jnp.asarray(scan.angles), scan.y, scan.keep, jnp.float32(0.3))
-    np.testing.assert_allclose(operator.forward(jnp.asarray(x)), target, atol=1e-4)
-
-
 def test_slices_are_moved_at_twice_their_size():
     """A shift of nothing to speak of leaves the means of 2 x 2 pixels; a real one moves them."""
-    config = dataclasses.replace(ct_reconstruction.SMOKE, mirror=False, rotate=0.0, zoom=0.0, shift=1e-7)
-    splits = ct_reconstruction.EXPERIMENT.load(config)
-    constants = ct_reconstruction._measure(config, splits)
-    whole = ct_reconstruction._examples(dataclasses.replace(config, shift=0.0), constants, splits)[0]["image"]
-    twice = ct_reconstruction._examples(config, constants, splits)[0]["image"]
+    smoke = ct_reconstruction.EXPERIMENT.presets["smoke"]
+    config = dataclasses.replace(smoke, mirror=False, rotate=0.0, zoom=0.0, shift=1e-7)
+    splits = ct.load(config)
+    run = Run(config, ct.measure(config, splits), splits=splits)
+    whole = ct.examples(run._replace(config=dataclasses.replace(config, shift=0.0)))[0]["image"]
+    twice = ct.examples(run)[0]["image"]
     assert (whole.shape, twice.shape) == ((16, 16, 1), (32, 32, 1))
     batch, keys = {"image": jnp.asarray(twice)[None]}, jax.random.split(jax.random.key(0), 1)
     halved = np.asarray(twice, np.float32).reshape(16, 2, 16, 2, 1).mean((1, 3))
-    np.testing.assert_allclose(ct_reconstruction._prepare(config)(keys, batch)["image"][0], halved, atol=1e-3)
-    moved = ct_reconstruction._prepare(dataclasses.replace(config, rotate=90.0))(keys, batch)["image"][0]
+    np.testing.assert_allclose(ct.prepare(config)(keys, batch)["image"][0], halved, atol=1e-3)
+    moved = ct.prepare(dataclasses.replace(config, rotate=90.0))(keys, batch)["image"][0]
     assert np.abs(moved - halved).mean() > 0.1
-
-
-def test_metal_spoils_what_passes_through_it():
-    x = np.full((1, 16, 16, 1), -1, np.float32)
-    x[:, 3:13, 3:13] = -0.2  # water
-    scan = ct.with_metal(jax.random.key(0), x, 8, high=1500.0, pixel=25.0, photons=1e8)
-    exact = ct.sparse(x, 8, 8).y
-    trusted = scan.keep > 0
-    assert 0 < scan.ignore.mean() < 0.2
-    assert 0.1 < trusted.mean() < 0.95
-    np.testing.assert_allclose(scan.y[trusted], exact[trusted], atol=0.3)
-    assert (scan.y - exact)[~trusted].max() > 2
-    line = ct.interpolated(scan)
-    np.testing.assert_array_equal(line[trusted], scan.y[trusted])
-    assert np.abs(line - exact).mean() < np.abs(scan.y - exact).mean()
 
 
 @pytest.mark.parametrize("preset", ["small", "full"])
 def test_presets_trace_a_training_step_and_a_reconstruction(preset):
     config = dataclasses.replace(ct_reconstruction.EXPERIMENT.presets[preset], data="ct_phantom")
     batch = {"image": jax.ShapeDtypeStruct((2, config.size, config.size, 1), jnp.float32)}
-    constants = {"channels": 1, "classes": [], "value_range": [[-1000], [1500]]}
-    stage = ct_reconstruction.EXPERIMENT.stages[0].build(config, constants, {})
+    run = Run(config, ct.measure(config, None))
+    stage = ct_reconstruction.EXPERIMENT.stages[0].build(run)
     params = jax.eval_shape(stage.model.init, jax.random.key(0), batch)
     keys = jax.random.split(jax.random.key(0), 2)
     (objective,) = stage.model.objectives
     assert jax.eval_shape(objective.loss, params, keys, batch)[0].shape == (2,)
-    ways = ct_reconstruction.Reconstructors(config, constants, {"prior": params})
-    rays = jax.ShapeDtypeStruct((2, 23, ct.detectors(config.size)), jnp.float32)
+    rays = jax.ShapeDtypeStruct((2, 23, covering(Geometry(), config.size)), jnp.float32)
     angles, number = jax.ShapeDtypeStruct((23,), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
-    method = config.methods[0]  # the smoke preset runs the others
-    draw = functools.partial(ways._posterior[method], geometry=Geometry())
-    found = jax.eval_shape(draw, params["net"], keys, rays, rays, angles, number, number)
+    scan = CTScan(rays, rays, angles, number, config.size)
+    draw = posterior.compiled(run, ct.problem(run), catalogue.METHODS[config.methods[0]])  # smoke runs the others
+    found, _ = jax.eval_shape(draw, params["net"], keys, scan, number)
     assert found.shape == (2, config.size, config.size, 1)

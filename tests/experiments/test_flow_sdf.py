@@ -13,9 +13,11 @@ import pytest
 
 from experiments.segmentation import flow_sdf
 from jaxgen.app.cli import main
-from jaxgen.app.runner import _about_data
+from jaxgen.app.provenance import about_data
+from jaxgen.config import from_dict, to_dict
 from jaxgen.data.source import ArraySource, Splits
-from jaxgen.figures import segmentation as figures
+from jaxgen.experiment import Run
+from jaxgen.tasks.segmentation.data import SegmentationFacts, baseline_network
 
 PRESETS = flow_sdf.EXPERIMENT.presets
 
@@ -25,7 +27,7 @@ def shapes(config, channels):
     image = jax.ShapeDtypeStruct((1, config.size, config.size, channels), jnp.float32)
     distance = jax.ShapeDtypeStruct((1, config.size, config.size, 1), jnp.float32)
     flow = jax.eval_shape(flow_sdf.flow_network(config).init, jax.random.key(0), image, distance)
-    return flow, jax.eval_shape(flow_sdf.baseline_network(config).init, jax.random.key(0), image)
+    return flow, jax.eval_shape(baseline_network(config).init, jax.random.key(0), image)
 
 
 def count(tree):
@@ -65,36 +67,21 @@ def test_every_preset_traces_a_training_step(preset, precision):
         "image": jax.ShapeDtypeStruct((2, size, size, channels), dtype),
         "distance": jax.ShapeDtypeStruct((2, size, size, 1), dtype),
     }
-    for name in ("unet", "flow_sdf"):
-        model = flow_sdf._model(config, name)
+    facts = SegmentationFacts(image_channels=channels, raters=1)
+    for stage in flow_sdf.EXPERIMENT.stages:
+        model = stage.build(Run(config, facts)).model
         params = jax.eval_shape(model.init, jax.random.key(0), batch)
         params = jax.tree.map(lambda leaf, dtype=dtype: jax.ShapeDtypeStruct(leaf.shape, dtype), params)
         loss, _ = jax.eval_shape(model.objectives[0].loss, params, jax.random.split(jax.random.key(0), 2), batch)
         assert (loss.shape, loss.dtype) == ((2,), jnp.float32)
 
 
-def test_augmentation_keeps_images_and_distances_together_and_picks_any_reader():
-    image = np.random.default_rng(0).random((64, 6, 6, 1)).astype(np.float16)
-    distance = np.concatenate([image + k for k in range(3)], axis=-1)
-    keys = jax.random.split(jax.random.key(0), 64)
-    out = flow_sdf._prepare(PRESETS["smoke"])(keys, {"image": image, "distance": distance})
-    assert out["image"].dtype == jnp.float32
-    assert out["distance"].shape == (64, 6, 6, 1)
-    reader = np.asarray(out["distance"] - out["image"]).reshape(64, -1)
-    np.testing.assert_allclose(reader, np.round(reader[:, :1]) + 0 * reader, atol=2e-3)
-    assert set(np.round(reader[:, 0])) == {0, 1, 2}
-    moved = np.abs(np.asarray(out["image"]) - image).reshape(64, -1).max(axis=1) > 1e-3
-    assert 0.7 < moved.mean() < 1  # 7 of the 8 symmetries of a square move it
-
-
-def test_the_value_range_is_that_of_the_training_images():
-    images = np.arange(3 * 4 * 4 * 2, dtype=np.float32).reshape(3, 4, 4, 2)
-    part = ArraySource({"image": images, "masks": np.ones((3, 2, 4, 4), np.uint8)})
-    splits = Splits(part, part, part)
-    config = dataclasses.replace(PRESETS["smoke"], intensity="data", percentiles=(0, 100))
-    want = {"channels": 2, "readers": 2, "value_range": [[0, 1], [94, 95]]}
-    assert flow_sdf._measure(config, splits) == want
-    assert flow_sdf._measure(PRESETS["smoke"], splits)["value_range"] is None
+def test_runs_of_before_open():
+    config = PRESETS["smoke"]
+    saved = {("image_channels" if name == "encoder_channels" else name): v for name, v in to_dict(config).items()}
+    assert from_dict(flow_sdf.FlowSDFConfig, saved) == config
+    facts = flow_sdf.EXPERIMENT.facts.from_json({"channels": 3, "readers": 2, "value_range": [[0], [9]]})
+    assert facts == SegmentationFacts(image_channels=3, raters=2, value_range=((0,), (9,)))
 
 
 @pytest.mark.parametrize(
@@ -181,26 +168,13 @@ def test_apply_names_the_channels_that_do_not_fit(run, tmp_path, capsys):
     assert "Traceback" not in err
 
 
-def test_raters_and_cases_keep_their_names():
-    mask = np.zeros((8, 8), bool)
-    mask[2:5, 2:5] = True
-    case = {"name": "site/case 7", "image": np.zeros((8, 8, 1)), "readers": [mask, ~mask], "member_masks": [mask]}
-    named = figures.members([case], [0], raters=("Ann", "Bo"))
-    assert named.caption.endswith("the raters Ann, Bo.")
-    assert [text.get_text() for text in named.figure.legends[0].get_texts()] == ["Ann", "Bo"]
-    assert named.figure.axes[0].get_ylabel() == "case 7"
-    plain = figures.members([case], [0])
-    assert not plain.figure.legends
-    assert "the reference (green)" in plain.caption
-
-
 def test_what_a_run_says_of_its_data():
     parts = [ArraySource({"image": np.zeros((2, 4, 4, 1))}, patients=patients) for patients in ("aa", "bb", "cd")]
-    about = _about_data(Splits(*parts, label_names=("ill", "well"), rater_names=("Ann", "Bo")))
+    about = about_data(Splits(*parts, label_names=("ill", "well"), rater_names=("Ann", "Bo")))
     assert (about["classes"], about["raters"]) == (["ill", "well"], ["Ann", "Bo"])
     assert (about["patients"], about["test_patients"]) == ({"train": 1, "validation": 1, "test": 2}, ["c", "d"])
     unknown = [ArraySource({"image": np.zeros((2, 4, 4, 1))}) for _ in range(3)]
-    assert not {"classes", "raters", "patients", "test_patients"} & set(_about_data(Splits(*unknown)))
+    assert not {"classes", "raters", "patients", "test_patients"} & set(about_data(Splits(*unknown)))
 
 
 def test_sample_keeps_the_distance_maps(run, tmp_path):

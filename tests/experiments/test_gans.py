@@ -157,11 +157,6 @@ def test_presets_and_losses_trace_a_training_step(name, preset, precision, game)
     check_trace(MODULES[name].EXPERIMENT, preset, precision, *GAMES[game])
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_the_full_preset_traces_a_training_step(name):
-    check_trace(MODULES[name].EXPERIMENT, "full", "bfloat16", *GAMES[0])
-
-
 def check_trace(experiment, preset, precision, loss, options):
     config = dataclasses.replace(experiment.presets[preset], precision=precision, loss=loss, **options)
     dtype = jnp.dtype(precision)

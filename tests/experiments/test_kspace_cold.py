@@ -11,7 +11,8 @@ import pytest
 from experiments.reconstruction import kspace_cold_diffusion as experiment
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
-from jaxgen.tasks.reconstruction import mri
+from jaxgen.experiment import Run
+from jaxgen.medical.reconstruction import kspace_cold_diffusion as cold
 from tests.experiments.traces import check_training_step
 
 
@@ -24,7 +25,7 @@ def test_smoke_preset_and_k_space_of_the_user(data, tmp_path, capsys):
     flags = ["--data", str(data), "--workdir", str(run)]
     assert main(["run", "kspace_cold_diffusion", "--preset", "smoke", *flags]) == 0
     metrics = json.loads((run / "metrics.json").read_text())
-    for name in experiment.METHODS:
+    for name in ("zero-filled", "total variation", *cold.METHODS):
         assert np.isfinite(list(metrics[name].values())).all()
     assert (run / "report.html").stat().st_size > 20_000
 
@@ -53,27 +54,14 @@ def test_smoke_preset_and_k_space_of_the_user(data, tmp_path, capsys):
     assert (out / "slices_reconstruction.nii.gz").exists()
 
 
-def test_the_phase_is_smooth_and_leaves_the_magnitude():
-    magnitude = jax.random.uniform(jax.random.key(0), (2, 32, 32, 1), minval=0.1)
-    x = mri.add_phase(jax.random.key(1), magnitude, 1.0)
-    np.testing.assert_allclose(experiment._magnitude(x), magnitude, rtol=1e-5)
-    angle = np.unwrap(np.unwrap(np.arctan2(x[..., 1], x[..., 0]), axis=1), axis=2)
-    assert 0.3 < angle.std() < 3
-    assert max(np.abs(np.diff(angle, axis=axis)).max() for axis in (1, 2)) < 0.5
-
-
-def test_masks_are_of_the_accelerations():
-    draw = experiment._draw_mask(experiment.SMALL)
-    masks = np.asarray(jax.vmap(draw)(jax.random.split(jax.random.key(0), 40)))
-    assert set(np.unique(masks.sum(2)).tolist()) == {8.0, 16.0}
-    assert (masks == masks[:, :1]).all()
+def test_accelerations_that_do_not_fit():
     with pytest.raises(UserError, match="--accelerations must leave"):
-        dataclasses.replace(experiment.SMOKE, accelerations=(16,))
+        dataclasses.replace(experiment.EXPERIMENT.presets["smoke"], accelerations=(16,))
 
 
 @pytest.mark.parametrize(("preset", "precision"), [("small", "float32"), ("full", "bfloat16")])
 def test_every_preset_traces_a_training_step(preset, precision):
     config = dataclasses.replace(experiment.EXPERIMENT.presets[preset], precision=precision)
-    stage = experiment._build(config, {}, {})
+    stage = experiment.EXPERIMENT.stages[0].build(Run(config, None))
     raw = {"image": jax.ShapeDtypeStruct((2, config.size, config.size, 1), jnp.uint8)}
     check_training_step(stage, raw, (2, config.size, config.size, 2), precision)

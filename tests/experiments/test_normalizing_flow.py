@@ -10,6 +10,9 @@ import pytest
 from experiments.generation import normalizing_flow
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
+from jaxgen.experiment import Run
+from jaxgen.tasks.images import ImageFacts
+from jaxgen.tasks.likelihood_anomaly import odd_images
 
 
 def metrics(run):
@@ -22,7 +25,7 @@ def test_smoke_preset_on_images_of_the_user(tmp_path):
     images = rng.integers(0, 20, (40, 16, 16)).astype(np.uint8)
     images[::2, 4:12, 4:12] += 150
     np.savez(data, images=images, labels=np.arange(40) % 2)
-    flags = ["--samples", "8", "--chunk", "8", "--conditional", "--judge-steps", "2"]
+    flags = ["--samples", "8", "--chunk", "8", "--conditional", "--feature-steps", "2"]
     assert (
         main(["run", "normalizing_flow", "--preset", "smoke", "--data", str(data), "--workdir", str(run), *flags]) == 0
     )
@@ -40,7 +43,8 @@ def test_the_full_preset_is_the_paper_s_flow():
     """By shape alone: 4 scales of 48 steps with 512 hidden channels for 64 pixels (Kingma & Dhariwal 2018, table 4)."""
     config = normalizing_flow.EXPERIMENT.presets["full"]
     assert (config.size, config.levels, config.couplings, config.width) == (64, 4, 48, 512)
-    model = normalizing_flow._model(config, {"channels": 3, "classes": []})
+    facts = ImageFacts(value_range=((0.0,) * 3, (255.0,) * 3), image_channels=3)
+    model = normalizing_flow.model(Run(config, facts))
     params = jax.eval_shape(model.init, jax.random.key(0), {"image": jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)})
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == COUNT
 
@@ -50,7 +54,7 @@ COUNT = 112_827_732
 
 def test_odd_images_are_bytes_of_the_same_shape():
     whole = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 1)).astype(np.uint8)
-    odd = normalizing_flow.odd_images(whole, 0)
+    odd = odd_images(whole, 0)
     assert all(x.shape == whole.shape and x.dtype == np.uint8 for x in odd.values())
     assert np.ptp(odd["empty"], axis=(1, 2)).max() == 0
     assert (odd["blurred"].std() < whole.std()) & (odd["bright disc"] == 255).any((1, 2, 3)).all()

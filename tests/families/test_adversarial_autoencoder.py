@@ -6,6 +6,7 @@ import pytest
 from jaxgen import draws
 from jaxgen.data import planar
 from jaxgen.families import (
+    SemiSupervisedNets,
     adversarial_autoencoder_model,
     gaussian_likelihood,
     normal_prior,
@@ -108,7 +109,7 @@ def test_the_penalty_is_that_of_the_critic_s_gradient():
 
 def semi_supervised():
     nets = mlp(3 + 2, widths=(16,)), mlp(4, widths=(16,)), mlp(1, widths=(16,)), mlp(1, widths=(16,))
-    return nets, semi_supervised_adversarial_autoencoder_model(*nets, normal_prior(2), 3, data="x")
+    return nets, semi_supervised_adversarial_autoencoder_model(SemiSupervisedNets(*nets), normal_prior(2), 3, data="x")
 
 
 def test_only_labelled_examples_pay_for_their_class():
@@ -158,7 +159,7 @@ def test_digits_with_a_hundred_labels_beside_logistic_regression():
 
         nets = mlp(10 + 8, widths=(256, 256)), mlp(64, widths=(256, 256)), mlp(1), mlp(1)
         model = semi_supervised_adversarial_autoencoder_model(
-            *nets,
+            SemiSupervisedNets(*nets),
             normal_prior(8),
             10,
             weight=0.1,

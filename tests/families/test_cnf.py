@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from jaxgen.data import planar
-from jaxgen.families import cnf_model
+from jaxgen.families import Costs, cnf_model
 from jaxgen.nets import mlp
 from jaxgen.samplers.continuous_flow import carry
 from jaxgen.train import make_train_step
@@ -37,7 +37,7 @@ def test_the_loss_is_the_negative_log_likelihood():
 
 
 def test_penalties_are_weighed_and_logged():
-    model = cnf_model(LINEAR, (2,), data="x", kinetic=0.3, jacobian=0.2)
+    model = cnf_model(LINEAR, (2,), data="x", costs=Costs(kinetic=0.3, jacobian=0.2))
     params = model.init(jax.random.key(0), {"x": X})
     value, info = model.objectives[0].loss(params, jax.random.key(0), {"x": X})
     np.testing.assert_allclose(info["nats"], -_linear_log_prob(X), atol=1e-5)
@@ -62,13 +62,13 @@ def test_samples_have_the_law_of_the_density_label_by_label():
     np.testing.assert_allclose(got, _linear_log_prob(X, 2.0), atol=1e-4)
     with pytest.raises(ValueError, match="give cond"):
         model.sample(params, jax.random.key(0), 2)
-    with pytest.raises(ValueError, match="one an image"):
+    with pytest.raises(ValueError, match="one per image"):
         model.sample(params, jax.random.key(0), 2, jnp.zeros(3, int))
 
 
 def test_gradients_reach_every_parameter_and_are_those_of_finite_differences():
     net = mlp(2, widths=(8,), time_features=4)
-    model = cnf_model(net, (2,), data="x", trace="hutchinson", kinetic=0.1, jacobian=0.1, steps=3)
+    model = cnf_model(net, (2,), data="x", trace="hutchinson", costs=Costs(kinetic=0.1, jacobian=0.1), steps=3)
     params = model.init(jax.random.key(0), {"x": X})
     keys = jax.random.split(jax.random.key(1), 5)
     loss = jax.jit(lambda params: model.objectives[0].loss(params, keys, {"x": X})[0].sum())
@@ -111,7 +111,7 @@ def test_regularisation_makes_the_flow_cheaper():
     law, net = planar.ring(), mlp(2, widths=(32,), time_scale=2.0)
     costs = []
     for weight in (0.0, 0.2):
-        model = cnf_model(net, (2,), data="x", solver="midpoint", steps=3, kinetic=weight)
+        model = cnf_model(net, (2,), data="x", solver="midpoint", steps=3, costs=Costs(kinetic=weight))
         params = jax.jit(lambda key, m=model: train(m, {"x": points(law, 2048)}, key, 150))(jax.random.key(0))
         velocity = lambda x, t, p=params: net.apply(p["net"], x, t)  # noqa: E731
         way = carry(velocity, points(law, 500, 1), 1.0, 0.0, costs=True, solver="midpoint", steps=8)
@@ -121,7 +121,7 @@ def test_regularisation_makes_the_flow_cheaper():
 
 @pytest.mark.parametrize("trace", ["exact", "hutchinson"])
 def test_a_training_step_compiles_for_accelerators(trace):
-    model = cnf_model(mlp(2, widths=(8,)), (2,), data="x", trace=trace, kinetic=0.1, jacobian=0.1, steps=2)
+    model = cnf_model(mlp(2, widths=(8,)), (2,), data="x", trace=trace, costs=Costs(kinetic=0.1, jacobian=0.1), steps=2)
     optimizers = {"net": optax.adam(1e-3)}
     state = jax.eval_shape(lambda key: init_state(model, optimizers, key, {"x": X}), jax.random.key(0))
     traced = jax.jit(make_train_step(model, optimizers, ema_decay=0.9)).trace(state, {"x": X})

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 
 from jaxgen import paths
-from jaxgen.families import LearnedVariance, diffusion_model
+from jaxgen.families import Labels, LearnedVariance, diffusion_model
 from jaxgen.guidance import classifier_free_batched
 from jaxgen.nets import mlp
-from jaxgen.samplers import ddim, ddpm, grids
+from jaxgen.samplers import Sampling, ddim, ddpm, grids
 from jaxgen.types import Net
 
 PATH = paths.variance_preserving()
-STEP, GRID = ddim(PATH), grids.uniform(PATH, 5)
+SAMPLING = Sampling(PATH, ddim(PATH), grids.uniform(PATH, 5), "noise")
 
 
 def test_the_default_loss_is_ddpm_s():
     """Ho et al. 2020, eq. 14: an answer of 0 leaves the mean square of the noise, 1 on average."""
     zero = Net(lambda key, x, t: {}, lambda params, x, t, key=None: jnp.zeros_like(x))
-    model = diffusion_model(zero, PATH, (50,), STEP, GRID, data="x")
+    model = diffusion_model(zero, (50,), SAMPLING, data="x")
     value, info = model.objectives[0].loss({"net": {}}, jax.random.key(0), {"x": jnp.full((400, 50), 9.0)})
     assert value.shape == (400,)
     assert value.dtype == jnp.float32
@@ -28,7 +28,7 @@ def test_the_default_loss_is_ddpm_s():
 
 
 def test_gradients_reach_every_parameter_and_examples_own_their_keys():
-    model = diffusion_model(mlp(2, widths=(8,)), PATH, (2,), STEP, GRID, data="x", prediction="v", target="x0")
+    model = diffusion_model(mlp(2, widths=(8,)), (2,), SAMPLING._replace(prediction="v"), data="x", target="x0")
     batch = {"x": jnp.ones((6, 2))}
     params = model.init(jax.random.key(0), batch)
     keys = jax.random.split(jax.random.key(1), 6)
@@ -48,7 +48,7 @@ def test_labels_are_dropped_with_the_probability_asked_for():
 
     net = Net(lambda key, x, t, label: {}, apply)
     batch = {"x": jnp.ones((2000, 1)), "label": jnp.arange(2000) % 3}
-    model = diffusion_model(net, PATH, (1,), STEP, GRID, data="x", classes=3, drop_label=0.3)
+    model = diffusion_model(net, (1,), SAMPLING, data="x", labels=Labels(3, drop=0.3))
     model.objectives[0].loss({"net": {}}, jax.random.key(0), batch)
     dropped = seen[0] == 3
     assert abs(dropped.mean() - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 2000)
@@ -58,8 +58,8 @@ def test_labels_are_dropped_with_the_probability_asked_for():
 def test_samples_are_of_the_class_asked_for_and_guidance_sees_both_sides():
     # The denoiser answers the number of its label: so does a step to sigma = 0.
     net = Net(lambda key, x, t, label: {}, lambda params, x, t, label, key=None: 0 * x + label[:, None])
-    common = {"data": "x", "prediction": "x0", "classes": 3}
-    model = diffusion_model(net, PATH, (1,), STEP, GRID, **common)
+    sampling = SAMPLING._replace(prediction="x0")
+    model = diffusion_model(net, (1,), sampling, data="x", labels=Labels(3))
     params = model.init(jax.random.key(0), {"x": jnp.ones((2, 1))})
     label = jnp.array([0, 1, 2])
     np.testing.assert_allclose(model.sample(params, jax.random.key(1), 3, label)[:, 0], [0, 1, 2], atol=1e-6)
@@ -68,7 +68,7 @@ def test_samples_are_of_the_class_asked_for_and_guidance_sees_both_sides():
     def guide(denoise, label, null):
         return classifier_free_batched(denoise, label, null, 2.0)
 
-    guided = diffusion_model(net, PATH, (1,), STEP, GRID, guide=guide, **common)
+    guided = diffusion_model(net, (1,), sampling, data="x", labels=Labels(3, guide=guide))
     np.testing.assert_allclose(guided.sample(params, jax.random.key(1), 3, label)[:, 0], [-3, -1, 1], atol=1e-5)
     np.testing.assert_allclose(guided.sample(params, jax.random.key(1), 3)[:, 0], [3, 3, 3], atol=1e-6)
 
@@ -84,7 +84,7 @@ def test_a_learned_variance_is_trained_and_sampled_with():
     coarse = grids.uniform(PATH, 2)
 
     def model(net, step, **options):
-        return diffusion_model(net, PATH, (1,), step, coarse, data="x", prediction="x0", **options)
+        return diffusion_model(net, (1,), Sampling(PATH, step, coarse, "x0"), data="x", **options)
 
     for v, name in ((1.0, "large"), (-1.0, "small")):
         ours = model(answers(v), functools.partial(ddpm, PATH), variance=learned)
@@ -103,20 +103,20 @@ def test_log_prob_is_that_of_the_probability_flow():
         lambda key, x, t, label: {},
         lambda params, x, t, label, key=None: PATH.alpha(t) * x + 0 * label[:, None],
     )
-    model = diffusion_model(net, PATH, (2,), STEP, GRID, data="x", prediction="x0", classes=3)
+    model = diffusion_model(net, (2,), SAMPLING._replace(prediction="x0"), data="x", labels=Labels(3))
     x = jax.random.normal(jax.random.key(0), (5, 2))
     value = jax.jit(lambda x: model.log_prob({"net": {}}, jax.random.key(0), x, jnp.arange(5) % 3))(x)
     np.testing.assert_allclose(value, -0.5 * (x**2).sum(1) - np.log(2 * np.pi), atol=1e-3)
-    with pytest.raises(ValueError, match="one an image"):
+    with pytest.raises(ValueError, match="one per image"):
         model.log_prob({"net": {}}, jax.random.key(0), x, jnp.zeros(3, int))
 
 
 def test_errors():
-    model = diffusion_model(mlp(2, widths=(8,)), PATH, (2,), STEP, GRID, data="x")
+    model = diffusion_model(mlp(2, widths=(8,)), (2,), SAMPLING, data="x")
     with pytest.raises(ValueError, match="unconditional"):
         model.sample({}, jax.random.key(0), 2, jnp.zeros(2, int))
     with pytest.raises(ValueError, match="number of classes"):
-        diffusion_model(mlp(2), PATH, (2,), STEP, GRID, guide=lambda denoise, label, null: denoise)
-    model = diffusion_model(mlp(2), PATH, (2,), STEP, GRID, classes=3)
-    with pytest.raises(ValueError, match="one an image"):
+        diffusion_model(mlp(2), (2,), SAMPLING, labels=Labels(guide=lambda denoise, label, null: denoise))
+    model = diffusion_model(mlp(2), (2,), SAMPLING, labels=Labels(3))
+    with pytest.raises(ValueError, match="one per image"):
         model.sample({}, jax.random.key(0), 2, jnp.zeros(3, int))

@@ -8,11 +8,11 @@ from scipy import stats
 
 from jaxgen import couplings, paths
 from jaxgen.data import planar
-from jaxgen.families import flow_matching_model
+from jaxgen.families import Labels, flow_matching_model
 from jaxgen.guidance import classifier_free_batched
 from jaxgen.metrics import straightness
 from jaxgen.nets import mlp
-from jaxgen.samplers import euler, from_velocity, grids, sample
+from jaxgen.samplers import Sampling, euler, from_velocity, grids, sample
 from jaxgen.types import Net
 from tests.families.planar import points, train
 
@@ -21,7 +21,7 @@ STEP, GRID = euler(PATH), grids.uniform(PATH, 4)
 
 
 def _model(net, **options):
-    return flow_matching_model(net, PATH, (2,), STEP, GRID, data="x", **options)
+    return flow_matching_model(net, (2,), Sampling(PATH, STEP, GRID), data="x", **options)
 
 
 def test_the_loss_is_the_velocity_s_squared_error():
@@ -41,7 +41,7 @@ def test_noise_and_data_are_paired_within_the_label():
 
     net = Net(lambda key, x, t, label: {}, lambda params, x, t, label, key=None: 0 * x)
     batch = {"x": jnp.ones((6, 2)), "label": jnp.arange(6) % 3}
-    model = _model(net, coupling=coupling, classes=3, drop_label=1.0)
+    model = _model(net, coupling=coupling, labels=Labels(3, drop=1.0))
     model.objectives[0].loss({"net": {}}, jax.random.split(jax.random.key(0), 6), batch)
     assert seen[0][:2] == ((6, 2), (6,))
     np.testing.assert_array_equal(seen[0][2], batch["label"])  # the true ones, though all were dropped for the network
@@ -55,7 +55,7 @@ def test_labels_are_dropped_with_the_probability_asked_for():
         return x
 
     batch = {"x": jnp.ones((2000, 2)), "label": jnp.arange(2000) % 3}
-    model = _model(Net(lambda key, x, t, label: {}, apply), classes=3, drop_label=0.3)
+    model = _model(Net(lambda key, x, t, label: {}, apply), labels=Labels(3, drop=0.3))
     model.objectives[0].loss({"net": {}}, jax.random.key(0), batch)
     dropped = seen[0] == 3
     assert abs(dropped.mean() - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 2000)
@@ -76,7 +76,7 @@ def test_samples_are_of_the_class_asked_for_and_guidance_sees_both_sides():
     def guide(denoise, label, null):
         return classifier_free_batched(denoise, label, null, 2.0)
 
-    guided = _model(net, classes=3, guide=guide)
+    guided = _model(net, labels=Labels(3, guide=guide))
     np.testing.assert_allclose(guided.sample({"net": {}}, jax.random.key(1), 3, label)[:, 0], [-3, -1, 1], atol=1e-4)
     np.testing.assert_allclose(guided.sample({"net": {}}, jax.random.key(1), 3)[:, 0], [3, 3, 3], atol=1e-5)
 
@@ -94,7 +94,7 @@ def test_log_prob_of_gaussian_data_by_its_exact_velocity(path):
         return da * mean + (a * da * spread**2 + s * ds) / variance * (x - a * mean)
 
     net = Net(lambda key, x, t, label: {}, velocity)
-    model = flow_matching_model(net, path, (2,), STEP, GRID, data="x", classes=3)
+    model = flow_matching_model(net, (2,), Sampling(path, STEP, GRID), data="x", labels=Labels(3))
     x = jax.random.normal(jax.random.key(0), (5, 2))
     label = jnp.arange(5) % 3
     want = stats.norm(np.asarray(label)[:, None], spread).logpdf(np.asarray(x)).sum(1)
@@ -102,7 +102,7 @@ def test_log_prob_of_gaussian_data_by_its_exact_velocity(path):
         value = jax.jit(lambda x, o=options: model.log_prob({"net": {}}, jax.random.key(0), x, label, **o))(x)
         # Multiples of the identity: one probe of signs is exact.
         np.testing.assert_allclose(value, want, atol=1e-4)
-    with pytest.raises(ValueError, match="one an image"):
+    with pytest.raises(ValueError, match="one per image"):
         model.log_prob({"net": {}}, jax.random.key(0), x, jnp.zeros(3, int))
 
 
@@ -143,4 +143,4 @@ def test_errors():
     with pytest.raises(ValueError, match="unconditional"):
         model.sample({}, jax.random.key(0), 2, jnp.zeros(2, int))
     with pytest.raises(ValueError, match="number of classes"):
-        _model(mlp(2), guide=lambda denoise, label, null: denoise)
+        _model(mlp(2), labels=Labels(guide=lambda denoise, label, null: denoise))

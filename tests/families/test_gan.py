@@ -10,7 +10,7 @@ import pytest
 from jaxgen.config import RunConfig
 from jaxgen.data import ArraySource, planar
 from jaxgen.data.pipeline import Feed
-from jaxgen.families import gan_model
+from jaxgen.families import Game, gan_model
 from jaxgen.losses import adversarial
 from jaxgen.metrics.modes import mode_coverage
 from jaxgen.nets import dcgan_discriminator, dcgan_generator, mlp
@@ -54,7 +54,7 @@ def capture(game, seen):
 def test_the_critic_s_loss_is_the_game_s_and_half_the_weighed_penalties(name):
     game, seen = getattr(adversarial, name)(), []
     x = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
-    model = gan_model(SHIFT, LINEAR, (2,), latent=2, adversarial=capture(game, seen), data="x", r1=0.4, r2=3.0)
+    model = gan_model(SHIFT, LINEAR, (2,), latent=2, game=Game(capture(game, seen), r1=0.4, r2=3.0), data="x")
     params = model.init(jax.random.key(0), {"x": x})
     critic, generator = model.objectives
     assert (critic.trains, generator.trains) == ("critic", "generator")
@@ -82,20 +82,18 @@ def test_the_critic_s_loss_is_the_game_s_and_half_the_weighed_penalties(name):
 def test_each_turn_of_the_critic_is_an_objective_and_wasserstein_takes_the_penalty_between():
     linear = Net(lambda key, x: {}, lambda params, x, key=None: 3 * x[:, 0])
     game = adversarial.wasserstein()
-    model = gan_model(SHIFT, linear, (2,), latent=2, adversarial=game, data="x", gradient_penalty=10.0, critic_steps=3)
+    model = gan_model(SHIFT, linear, (2,), latent=2, game=Game(game, gradient_penalty=10.0, critic_steps=3), data="x")
     assert [objective.trains for objective in model.objectives] == ["critic"] * 3 + ["generator"]
     batch = {"x": jnp.zeros((4, 2))}
     value, info = model.objectives[0].loss(model.init(jax.random.key(0), batch), jax.random.key(1), batch)
     np.testing.assert_allclose(info["penalty"], 40.0, rtol=1e-5)
     np.testing.assert_allclose(value, info["logit_generated"] - info["logit_real"] + 40, rtol=1e-5)
     with pytest.raises(ValueError, match="critic_steps"):
-        gan_model(SHIFT, linear, (2,), latent=2, critic_steps=0)
+        gan_model(SHIFT, linear, (2,), latent=2, game=Game(critic_steps=0))
 
 
 def test_the_critic_sees_augmented_examples_only_and_each_player_its_own_gradient():
-    model = gan_model(
-        SHIFT, LINEAR, (2,), latent=2, data="x", r1=1.0, augment=lambda key, x: 0 * x + 7.0, critic_steps=1
-    )
+    model = gan_model(SHIFT, LINEAR, (2,), latent=2, data="x", game=Game(r1=1.0), augment=lambda key, x: 0 * x + 7.0)
     batch = {"x": jnp.ones((3, 2))}
     params = model.init(jax.random.key(0), batch)
     _, info = model.objectives[0].loss(params, jax.random.key(1), batch)
@@ -108,7 +106,7 @@ def conditional():
     shape, options = (8, 8, 1), {"classes": 3}
     generator = dcgan_generator(shape, channels=(4, 4), **options)
     critic = dcgan_discriminator(channels=(4,), patch=True, **options)
-    model = gan_model(generator, critic, shape, latent=4, classes=3, condition="mask", r1=1.0, r2=1.0)
+    model = gan_model(generator, critic, shape, latent=4, classes=3, condition="mask", game=Game(r1=1.0, r2=1.0))
     rng = np.random.default_rng(0)
     batch = {
         "image": jnp.asarray(rng.normal(size=(4, *shape)), jnp.float32),
@@ -195,13 +193,13 @@ def warnings(lines):
 
 
 def test_a_healthy_game_finds_the_modes_and_warns_of_nothing(tmp_path):
-    lines = train(tmp_path, r1=0.1, r2=0.1)
+    lines = train(tmp_path, game=Game(r1=0.1, r2=0.1))
     assert lines[-1]["modes"] >= 7
     assert warnings(lines) == []
 
 
 def test_a_discriminator_that_wins_is_warned_of(tmp_path):
-    lines = train(tmp_path, generator_rate=1e-9, steps=1000, adversarial=adversarial.non_saturating())
+    lines = train(tmp_path, generator_rate=1e-9, steps=1000, game=Game(adversarial.non_saturating()))
     assert warnings(lines)[0] == "the discriminator wins"
     assert lines[-1]["accuracy/critic"] > 0.97
 
@@ -212,6 +210,6 @@ def test_a_generator_that_draws_one_point_is_warned_of(tmp_path):
     blind = net._replace(
         init=lambda key, z: net.init(key, 0 * z), apply=lambda params, z, key=None: net.apply(params, 0 * z)
     )
-    lines = train(tmp_path, generator=blind, steps=1000, r1=0.1, r2=0.1)
+    lines = train(tmp_path, generator=blind, steps=1000, game=Game(r1=0.1, r2=0.1))
     assert "modes are missing" in warnings(lines)
     assert max(line["modes"] for line in lines) <= 1

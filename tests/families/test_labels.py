@@ -20,5 +20,5 @@ def test_classes():
     np.testing.assert_array_equal(labels.of(batch), [3, 0])
     np.testing.assert_array_equal(labels.training(jax.random.key(0), batch)["label"], [3, 0])
     np.testing.assert_array_equal(labels.asked(2, jnp.array([1, 2]))["label"], [1, 2])
-    with pytest.raises(ValueError, match="one an image"):
+    with pytest.raises(ValueError, match="one per image"):
         labels.asked(2, jnp.zeros(3, int))

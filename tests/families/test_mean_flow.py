@@ -10,7 +10,7 @@ from jaxgen.data import planar
 from jaxgen.families import flow_matching_model, mean_flow_model
 from jaxgen.metrics.energy import energy_distance
 from jaxgen.nets import interval, mlp, unet
-from jaxgen.samplers import euler, grids
+from jaxgen.samplers import Sampling, euler, grids
 from jaxgen.types import Net
 from tests.families.planar import points, train
 
@@ -73,7 +73,7 @@ def test_one_step_beats_one_euler_step_of_flow_matching():
     data, fresh = {"x": points(law, 4096)}, points(law, 1000, 1)
     plain = mlp(2, widths=(48, 48))
     models = (
-        flow_matching_model(plain, PATH, (2,), euler(PATH), ONE, data="x"),
+        flow_matching_model(plain, (2,), Sampling(PATH, euler(PATH), ONE), data="x"),
         mean_flow_model(interval(plain, "condition"), PATH, (2,), ONE, data="x"),
     )
 

@@ -8,7 +8,7 @@ from jaxgen import paths
 from jaxgen.data import planar
 from jaxgen.families import cnf_model, flow_matching_model
 from jaxgen.nets import mlp
-from jaxgen.samplers import euler, grids
+from jaxgen.samplers import Sampling, euler, grids
 from tests.families.planar import points, train
 
 PATH = paths.rectified()
@@ -28,7 +28,7 @@ def _excess(name, model, steps, **options):
 @pytest.mark.parametrize("name", ["eight_gaussians", "moons"])
 def test_flow_matching_is_within_a_twentieth_of_a_nat_of_the_entropy(name):
     net = mlp(2, widths=(64, 64, 64), time_scale=10.0)
-    model = flow_matching_model(net, PATH, (2,), euler(PATH), grids.uniform(PATH, 2), data="x")
+    model = flow_matching_model(net, (2,), Sampling(PATH, euler(PATH), grids.uniform(PATH, 2)), data="x")
     lost, error = _excess(name, model, 12_000, batch=512, rate=4e-3, decay=0.999)
     assert -4 * error < lost < 0.05
 

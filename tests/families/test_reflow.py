@@ -9,7 +9,7 @@ from jaxgen.families import flow_matching_model, reflow_model
 from jaxgen.metrics import straightness
 from jaxgen.metrics.energy import energy_distance
 from jaxgen.nets import mlp
-from jaxgen.samplers import euler, from_velocity, grids, heun, sample
+from jaxgen.samplers import Sampling, euler, from_velocity, grids, heun, sample
 from jaxgen.types import Net
 from tests.families.planar import points, train
 
@@ -40,7 +40,7 @@ def test_reflow_is_straighter_and_its_one_step_better():
     law, net = planar.ring(), mlp(2, widths=(48, 48), time_scale=10.0)
     data, fresh = {"x": points(law, 4096)}, points(law, 1000, 1)
     fine = grids.uniform(PATH, 50)
-    first = flow_matching_model(net, PATH, (2,), euler(PATH), ONE, data="x")
+    first = flow_matching_model(net, (2,), Sampling(PATH, euler(PATH), ONE), data="x")
 
     def judge(params, key):
         start = jax.random.normal(key, (1000, 2))

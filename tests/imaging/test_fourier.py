@@ -3,7 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.imaging.fourier import centred_fft2, centred_ifft2, from_complex, smooth_phase, to_complex
+from jaxgen.imaging.fourier import (
+    add_phase,
+    centred_fft2,
+    centred_ifft2,
+    from_complex,
+    smooth_phase,
+    to_complex,
+)
 
 SIZES = [(8, 6), (7, 5), (6, 9)]
 
@@ -66,3 +73,12 @@ def test_the_smooth_phase_is_that_of_few_cycles_and_a_wide_window_leaves_all():
     z = jnp.asarray(np.exp(1j * (smooth + fine)), jnp.complex64)[None]
     np.testing.assert_allclose(smooth_phase(z, 5.0)[0], smooth, atol=0.05)
     np.testing.assert_allclose(smooth_phase(z, 1e3)[0], smooth + fine, atol=1e-3)
+
+
+def test_the_phase_is_smooth_and_leaves_the_magnitude():
+    magnitude = jax.random.uniform(jax.random.key(0), (2, 32, 32, 1), minval=0.1)
+    x = add_phase(jax.random.key(1), magnitude, 1.0)
+    np.testing.assert_allclose(jnp.linalg.norm(x, axis=-1, keepdims=True), magnitude, rtol=1e-5)
+    angle = np.unwrap(np.unwrap(np.arctan2(x[..., 1], x[..., 0]), axis=1), axis=2)
+    assert 0.3 < angle.std() < 3
+    assert max(np.abs(np.diff(angle, axis=axis)).max() for axis in (1, 2)) < 0.5

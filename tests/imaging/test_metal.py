@@ -96,3 +96,16 @@ def test_metal_spoils_its_trace_alone_and_is_a_function_of_the_key():
     assert np.asarray(iron)[trace].sum() > np.asarray(alone)[trace].sum()
     starved = metal.simulate_metal(keys[1:], hu, mask, OPERATOR, metal=metal.IRON, pixel=PIXEL, photons=1e3)
     assert np.isfinite(starved).all()
+
+
+def test_random_implants_lie_in_the_body():
+    x = np.full((6, 64, 64, 1), -1.0)
+    x[:, 20:30, 30:60] = 0.0
+    found = metal.random_implants(np.random.default_rng(0), x)
+    assert found.shape == x.shape
+    middle = np.array([np.argwhere(mask[..., 0]).mean(0) for mask in found])
+    assert (middle > [18, 28]).all()
+    assert (middle < [31, 61]).all()
+    assert (found.sum((1, 2, 3)) <= 2 * 13).all(), "two discs with a radius of 2 pixels at most"
+    empty = metal.random_implants(np.random.default_rng(0), np.full((1, 64, 64, 1), -1.0))
+    assert empty[0, 32, 32, 0], "in the middle where there is no body"

@@ -7,7 +7,7 @@ from jaxgen.data.phantoms.brain import brain2d
 from jaxgen.errors import UserError
 from jaxgen.imaging.coils import simulated_coils
 from jaxgen.imaging.fourier import centred_fft2, from_complex
-from jaxgen.imaging.mri import check_kspace, check_mask, measured_mask, mri_operator, zero_filled
+from jaxgen.imaging.mri import check_kspace, check_mask, measured_columns, measured_mask, mri_operator, zero_filled
 from jaxgen.imaging.operators import inner_product, squared_norm_bound
 from jaxgen.imaging.sampling_masks import random_mask
 
@@ -170,3 +170,17 @@ def test_masks(kspace):
     ]:
         with pytest.raises(UserError, match=message):
             check_mask(mask, sampled)
+
+
+def test_measured_columns():
+    kept = np.arange(8) % 3 == 0
+    kspace = np.ones((16, 8, 2), complex) * kept[:, None]
+    kspace[0] = 0  # an edge of the readout is often left out
+    np.testing.assert_array_equal(measured_columns(kspace), kept)
+    for wrong, words in (
+        (np.swapaxes(np.ones((8, 6, 2)) * kept[:6, None], 0, 1), "transpose it"),
+        (np.eye(8)[..., None], "one of its own kind"),
+        (np.ones((4, 4, 1)), "nothing to restore"),
+    ):
+        with pytest.raises(UserError, match=words):
+            measured_columns(wrong)

@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 
 
 def dense(matrix) -> LinearOperator:
-    """A matrix ``[m, n]``, or one an example ``[b, m, n]``, as an operator on ``[b, n, 1]``."""
+    """A matrix ``[m, n]``, or one per example ``[b, m, n]``, as an operator on ``[b, n, 1]``."""
     matrix = jnp.asarray(matrix, jnp.complex64 if np.iscomplexobj(matrix) else jnp.float32)
 
     def forward(x):

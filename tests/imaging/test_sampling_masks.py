@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from jaxgen.imaging.sampling_masks import (
+    MASKS,
+    POINTS,
     calibration_lines,
     equispaced_mask,
     gaussian_mask,
+    mixed_mask,
     poisson_disc_mask,
     radial_mask,
     random_mask,
@@ -102,3 +105,19 @@ def test_what_does_not_fit_is_refused(name):
     if name != "radial":
         with pytest.raises(ValueError, match="calibration"):
             ALL[name](jax.random.key(0), (16, 16), 8, calibration=9)
+
+
+def test_mixed_masks_are_random_ones_of_the_accelerations():
+    keys = jax.random.split(jax.random.key(0), 40)
+    masks = np.asarray(jax.vmap(lambda key: mixed_mask(key, (64, 64), (4, 8)))(keys))
+    assert set(np.unique(masks.sum(2)).tolist()) == {8.0, 16.0}
+    assert (masks == masks[:, :1]).all()
+    with pytest.raises(ValueError, match="does not fit"):
+        mixed_mask(keys[0], (64, 64), (4, 65))
+
+
+def test_families_know_whether_they_measure_lines_or_points():
+    assert ALL == MASKS
+    for name, draw in MASKS.items():
+        mask = np.asarray(draw(jax.random.key(0), (32, 32), 4))
+        assert (mask == mask[:1]).all() == (name not in POINTS), name

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxgen.imaging.folding import depth_to_space, space_to_depth
-from jaxgen.nets import ops, unet
+from jaxgen.nets import UNetVariant, ops, unet
 from jaxgen.nets.layers import group_count
 from jaxgen.types import Net
 
@@ -37,7 +37,7 @@ def compiled(net):
 
 def small(**options):
     """A new network of one level; what is traced for another is not used for it."""
-    options = {"channels": (WIDTH,), "blocks": 1, "head_width": 4, "groups": 4} | options
+    options = {"channels": (WIDTH,), "blocks": 1, "head_width": 4, "variant": UNetVariant(groups=4)} | options
     return compiled(unet(2, **options))
 
 
@@ -156,7 +156,7 @@ def test_labels_have_a_row_each_and_none_is_the_null_label():
 def test_patches_fold_pixels_into_channels():
     net, (x, t, *_) = small(patch=2), inputs()
     params = perturbed(net.init(jax.random.key(0), x, t))
-    inner = compiled(unet(2 * 4, channels=(WIDTH,), blocks=1, groups=4))
+    inner = compiled(unet(2 * 4, channels=(WIDTH,), blocks=1, variant=UNetVariant(groups=4)))
     want = depth_to_space(inner.apply(params, space_to_depth(x, 2), t), 2)
     np.testing.assert_allclose(net.apply(params, x, t), want, rtol=1e-5, atol=1e-6)
 

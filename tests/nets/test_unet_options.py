@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.nets import ops, unet
+from jaxgen.nets import UNetVariant, ops, unet
 from jaxgen.nets.attention import SpatialTransformer
 from jaxgen.nets.embedding import GaussianFourier, sinusoidal
 from jaxgen.nets.layers import GroupNorm
@@ -38,17 +38,23 @@ def _cheap_compilation():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-SMALL = {"channels": (8,), "blocks": 1, "head_width": 4, "groups": 4}
+SMALL = {"channels": (8,), "blocks": 1, "head_width": 4}
+
+
+def variant(**options):
+    return {"variant": UNetVariant(groups=4, **options)}
+
+
 CONDITIONS = {
-    "context, 2-D": ({"cross_attention": (0,)}, (4, 6), {"context": normal(2, 3, 5)}),
-    "context, 3-D": ({"cross_attention": (0,)}, (2, 3, 2), {"context": normal(2, 3, 5)}),
+    "context, 2-D": (variant(cross_attention=(0,)), (4, 6), {"context": normal(2, 3, 5)}),
+    "context, 3-D": (variant(cross_attention=(0,)), (2, 3, 2), {"context": normal(2, 3, 5)}),
     "segmentation, 1-D, everywhere": (
-        {"spade": 3, "spade_encoder": True, "adaptive": False, "channels": (8, 8)},
+        variant(spade=3, spade_encoder=True) | {"adaptive": False, "channels": (8, 8)},
         (8,),
         {"segmentation": one_hot(2, 8)},
     ),
     "segmentation and label, patches, residual resampling": (
-        {"spade": 3, "patch": 2, "residual_resampling": True, "channels": (8, 12), "classes": 2},
+        variant(spade=3, residual_resampling=True) | {"patch": 2, "channels": (8, 12), "classes": 2},
         (8, 4),
         {"segmentation": one_hot(2, 8, 4), "label": jnp.array([0, 1])},
     ),
@@ -80,7 +86,7 @@ def test_conditions(name):
 
 
 def test_both_forms_agree_also_in_bfloat16():
-    net, x = unet(2, **SMALL, cross_attention=(0,), spade=3), normal(2, 4, 6, 2)
+    net, x = unet(2, **SMALL, **variant(cross_attention=(0,), spade=3)), normal(2, 4, 6, 2)
     given = {"context": normal(2, 3, 5), "segmentation": one_hot(2, 4, 6)}
     params = perturbed(jax.jit(lambda key: net.init(key, x, T, **given))(jax.random.key(0)))
     out = jax.jit(net.apply)(params, x, T, **given)
@@ -151,7 +157,7 @@ def test_maps_shrink_to_the_fractions_of_their_classes():
 def test_only_the_decoder_has_spade_unless_told():
     shapes = {}
     for everywhere in (False, True):
-        net = unet(1, **SMALL, spade=3, spade_encoder=everywhere)
+        net = unet(1, **SMALL, **variant(spade=3, spade_encoder=everywhere))
         x, m = jax.ShapeDtypeStruct((1, 4, 4, 1), jnp.float32), jax.ShapeDtypeStruct((1, 4, 4, 2), jnp.float32)
         shapes[everywhere] = jax.eval_shape(lambda x, m, net=net: net.init(jax.random.key(0), x, segmentation=m), x, m)
     spatial = {k: [b for b in tree if b.startswith("Residual") and "Spade_0" in tree[b]] for k, tree in shapes.items()}
@@ -168,16 +174,21 @@ def test_what_does_not_belong_together_is_refused():
     x = jnp.zeros((1, 4, 4, 1))
     for wrong in ({"context": jnp.zeros((1, 2, 3))}, {"segmentation": jnp.zeros((1, 4, 4, 2))}):
         with pytest.raises(ValueError, match=f"a {next(iter(wrong))} goes with a network"):
-            unet(1, **SMALL).init(jax.random.key(0), x, **wrong)
+            unet(1, **SMALL, **variant()).init(jax.random.key(0), x, **wrong)
     with pytest.raises(ValueError, match="a context goes with"):
-        unet(1, **SMALL, cross_attention=(0,)).init(jax.random.key(0), x)
+        unet(1, **SMALL, **variant(cross_attention=(0,))).init(jax.random.key(0), x)
     with pytest.raises(ValueError, match="a segmentation goes with"):
-        unet(1, **SMALL, spade=2).init(jax.random.key(0), x)
+        unet(1, **SMALL, **variant(spade=2)).init(jax.random.key(0), x)
 
 
 @pytest.mark.parametrize(
     ("options", "blocks", "attends"),
-    [({}, 4, 0), ({"middle_attention": False}, 5, 0), ({"middle_attention": True}, 5, 1), ({"attention": (0,)}, 5, 4)],
+    [
+        (variant(), 4, 0),
+        (variant(middle_attention=False), 5, 0),
+        (variant(middle_attention=True), 5, 1),
+        (variant() | {"attention": (0,)}, 5, 4),
+    ],
 )
 def test_the_middle(options, blocks, attends):
     x = jax.ShapeDtypeStruct((1, 4, 4, 1), jnp.float32)
@@ -224,7 +235,7 @@ def test_time_features():
     gradient = jax.grad(lambda p: jnp.sum(module.apply(p, jnp.asarray(t), 5)))(params)
     assert not np.any(gradient["params"]["weight"])  # drawn once, never trained
 
-    net = unet(1, **SMALL, time_features=module)
+    net = unet(1, **SMALL, **variant(time_features=module))
     x = normal(2, 4, 4, 1)
     params = perturbed(net.init(jax.random.key(0), x, T))
     assert params["time_features"]["weight"].shape == (8,)
@@ -242,6 +253,6 @@ def test_norms_of_published_models():
         want.reshape(x.shape),
         atol=1e-5,
     )
-    net = unet(1, **SMALL, middle_attention=True, middle_groups=0)
+    net = unet(1, **SMALL, **variant(middle_attention=True, middle_groups=0))
     shapes = jax.eval_shape(net.init, jax.random.key(0), x)
     assert set(shapes["SelfAttention_0"]) == {"Dense_0", "Dense_1"}

@@ -13,6 +13,7 @@ from jaxgen import families, paths
 from jaxgen.bijections.bijection import total, without_parameters
 from jaxgen.metrics import dequantise
 from jaxgen.nets import (
+    UNetVariant,
     conditioner,
     dcgan_discriminator,
     dcgan_generator,
@@ -24,7 +25,7 @@ from jaxgen.nets import (
     ops,
     unet,
 )
-from jaxgen.samplers import euler, grids
+from jaxgen.samplers import Sampling, euler, grids
 from jaxgen.train import init_state, make_optimizer, make_train_step
 from jaxgen.types import Model, Net, Objective
 
@@ -75,9 +76,10 @@ IMAGE = {"image": jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 1))
 VECTOR = {"image": IMAGE["image"].reshape(2, 64)[:, :4]}
 UNET = unet(1, channels=(8, 8), blocks=1)
 PATH = paths.rectified()
+SAMPLING = Sampling(PATH, euler(PATH), grids.uniform(PATH, 2))
 FAMILIES = {
-    "diffusion": (families.diffusion_model(UNET, paths.cosine(), (8, 8, 1), euler(paths.cosine()), None), IMAGE),
-    "flow matching": (families.flow_matching_model(UNET, PATH, (8, 8, 1), euler(PATH), grids.uniform(PATH, 2)), IMAGE),
+    "diffusion": (families.diffusion_model(UNET, (8, 8, 1), SAMPLING._replace(prediction="noise")), IMAGE),
+    "flow matching": (families.flow_matching_model(UNET, (8, 8, 1), SAMPLING), IMAGE),
     "vae": (
         families.vae_model(
             encoder(4, channels=(8,), vector=True),
@@ -93,7 +95,7 @@ FAMILIES = {
             dcgan_discriminator(channels=(8, 8)),
             (8, 8, 1),
             latent=5,
-            r1=0.1,
+            game=families.Game(r1=0.1),
         ),
         IMAGE,
     ),
@@ -185,7 +187,7 @@ def test_a_network_answers_in_float32_whatever_it_computes_in(name):
 
 def test_what_a_network_is_told_besides_does_not_widen_its_activations():
     """Features, context, segmentation, label and vector come in float32; the skip connections stay bfloat16."""
-    net = unet(1, channels=(8, 8), blocks=1, cross_attention=(1,), classes=2, spade=4)
+    net = unet(1, channels=(8, 8), blocks=1, classes=2, variant=UNetVariant(cross_attention=(1,), spade=4))
     told = {
         "vector": jnp.ones((2, 3)),
         "features": jnp.ones((2, 8, 8, 8)),

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from jaxgen import draws
-from jaxgen.train import Interrupted, Reporter, Stage, fingerprint, make_optimizer, train_stage
+from jaxgen.train import Evaluator, Interrupted, Reporter, Shown, Stage, fingerprint, make_optimizer, train_stage
 from jaxgen.types import Model, Objective
 
 
@@ -120,6 +120,12 @@ def train(folder, steps=10, stage=None, feed=None, reporter=None, constants=None
     return train_stage(stage, feed, config, folder, constants, reporter, evaluator=evaluator)
 
 
+def evaluate(params, step):
+    """An evaluation while training that takes longer than a step."""
+    time.sleep(0.5)
+    return Shown({"norm": float(jax.jit(optax.global_norm)(params))})
+
+
 def read_log(folder):
     """The lines of log.jsonl without what a clock put there."""
     lines = (Path(folder) / "log.jsonl").read_text().splitlines()
@@ -136,6 +142,7 @@ def main():
     parser.add_argument("--sgd", action="store_true")
     parser.add_argument("--stream", action="store_true")
     parser.add_argument("--local-devices", type=int, default=1)
+    parser.add_argument("--evaluate-every", type=int, default=0)
     parser.add_argument("--coordinator", default="")
     parser.add_argument("--process", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1)
@@ -161,7 +168,8 @@ def main():
         for number in range(args.stages):
             name = f"stage{number}" if args.stages > 1 else "tiny"
             stage = (sgd_stage(args.steps) if args.sgd else make_stage(args.steps))._replace(name=name)
-            trained = train(args.workdir, stage=stage, feed=feed, reporter=reporter, **config)
+            shown = Evaluator(args.evaluate_every, evaluate) if args.evaluate_every else None
+            trained = train(args.workdir, stage=stage, feed=feed, reporter=reporter, evaluator=shown, **config)
             metrics[name] = {"params": fingerprint(trained.params), "step": int(trained.state.step)}
     except Interrupted as interrupted:
         print(interrupted, flush=True)

@@ -26,7 +26,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "One crop of 128 pixels an image, split by field of view."}  # noqa: RUF012
 
-    def __init__(self, *, source: str | os.PathLike[str] | None = None, **kwargs: Any):
+    def __init__(self, *, source: str | os.PathLike[str] | None = None, **kwargs: Any) -> None:
         """Make the builder; `source` is the npz with the full images, needed only to build."""
         self._source = source
         super().__init__(**kwargs)

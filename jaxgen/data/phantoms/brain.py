@@ -167,8 +167,8 @@ def brain2d(
     The head is an ellipse with a wavy outline; within it lie a rim of cerebrospinal fluid, grey matter with gyri, white
     matter, two ventricles and two deep grey nuclei (`Head`). The intensity of a tissue is that of `CONTRASTS` plus
     N(0, 0.015) for each subject. The map is blurred with 0.6 pixels; the lesion is put in with an edge blurred with 0.7
-    (both at 64 pixels, in proportion at others); times a bias field within 1 +- 0.06, plus texture of deviation 0.02
-    (both shared by the contrasts), plus white noise of deviation 0.01; 0 outside the head.
+    (both at 64 pixels, in proportion at others); times a bias field within 1 +- 0.06, plus texture of standard
+    deviation 0.02 (both shared by the contrasts), plus white noise of standard deviation 0.01; 0 outside the head.
 
     The twin without the lesion has the same noise: it is equal to the image wherever ``lesion`` is 0.
 
@@ -315,7 +315,7 @@ def _radii(head: Head, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _field(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
-    """As `smooth_field`, from noise on a coarse grid of `scale / 4`: the same law to the eye, and much less work."""
+    """As `smooth_field`, from noise on a coarse grid of `scale / 4`: by eye the same, at much less work."""
     across = _interpolation(size, scale)
     return across @ rng.standard_normal((across.shape[1],) * 2) @ across.T
 

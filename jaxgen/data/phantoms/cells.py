@@ -60,7 +60,8 @@ def cells2d(seed: int, index: int, size: int = 64) -> dict[str, np.ndarray]:
     """One picture of 1 to 8 cells with its truth.
 
     Each cell is a rotated ellipse of contrast U[0.5, 1.5] above a background of 0.2; the picture is blurred with 0.8
-    pixels, multiplied by ``exp(0.2 f)`` with f a smooth field of unit variance, and gets white noise of deviation 0.1.
+    pixels, multiplied by ``exp(0.2 f)`` with f a smooth field of unit variance, and gets white noise of standard
+    deviation 0.1.
 
     The signed distance is exact: the least of the distances to the ellipses, each solved for on the continuous outline.
     As the interiors do not meet, that is the distance to the outline of their union, inside and outside. It is taken

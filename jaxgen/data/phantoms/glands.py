@@ -114,7 +114,7 @@ def glands2d(seed: int, index: int, size: int = 64) -> dict[str, np.ndarray]:
     """One picture of 1 to 3 glands with its truth.
 
     A gland is bright with a brighter lumen and, at 0.78 of its radius, a ring of dark nuclei; the tissue between them
-    is a smooth random field. The picture is blurred with 0.8 pixels and gets white noise of deviation 0.05.
+    is a smooth random field. The picture is blurred with 0.8 pixels and gets white noise of standard deviation 0.05.
 
     The signed distance is to the continuous curves (see `gland_distance`), the least over the glands; they lie apart,
     so that is the distance to the outline of their union. It is taken in the plane: outlines beyond the frame count.

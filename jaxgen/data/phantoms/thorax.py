@@ -1,6 +1,6 @@
 """Phantom `ct2d`: an axial CT slice of a chest in Hounsfield units."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -188,7 +188,7 @@ def organ_map(chest: Chest, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, n
     return organ, (organ == 5) & (depth < 0.014)
 
 
-def _ellipse(x, y, cx, cy, a, b, turn) -> np.ndarray:
+def _ellipse(x: Any, y: Any, cx: Any, cy: Any, a: float, b: float, turn: float) -> np.ndarray:
     c, s = np.cos(turn), np.sin(turn)
     x, y = x - cx, y - cy
     return ((c * x + s * y) / a) ** 2 + ((-s * x + c * y) / b) ** 2
@@ -202,7 +202,7 @@ def ct2d(seed: int, index: int, size: int = 64) -> dict[str, np.ndarray]:
     """An axial CT slice of a chest: body with fat and muscle, lungs with vessels, heart, aorta, airways, bones.
 
     Drawn twice as fine and averaged, then blurred with 0.4 pixels of an image of 64 (in proportion at others); a smooth
-    texture of deviation 25 HU in the lungs and 6 HU elsewhere in the body, no noise of a scanner.
+    texture of standard deviation 25 HU in the lungs and 6 HU elsewhere in the body, no noise of a scanner.
 
     Args:
         seed: of the set.

@@ -7,6 +7,7 @@ from jaxgen.medical.anomaly.baselines import (
     principal_residual,
     z_map,
 )
+from jaxgen.medical.anomaly.comparison import Bench, Clean, compare, find, image_score, twin_psnr
 from jaxgen.medical.anomaly.counterfactual import (
     Pair,
     classifier_free_pair,
@@ -33,11 +34,14 @@ from jaxgen.medical.anomaly.latent_likelihood import (
     latent_divergence,
     unlikely,
 )
+from jaxgen.medical.anomaly.methods import FLOOR, RESIDUALS, Found, Method, by_map, by_residual, cleaned
 from jaxgen.medical.anomaly.partial_diffusion import (
     SIMPLEX_STD,
+    averaged,
     coarse_covariance,
     make_coarse_noise,
     make_simplex_noise,
+    named_noise,
     partial_diffusion,
 )
 from jaxgen.medical.anomaly.patch_diffusion import box_masks, patch_diffusion, patch_diffusion_model, stitching_weights
@@ -58,6 +62,21 @@ from jaxgen.medical.anomaly.scoring import (
 from jaxgen.medical.anomaly.synthetic import paste_anomalies
 
 __all__ = [
+    "named_noise",
+    "averaged",
+    "twin_psnr",
+    "image_score",
+    "find",
+    "compare",
+    "Clean",
+    "Bench",
+    "cleaned",
+    "by_residual",
+    "by_map",
+    "Method",
+    "Found",
+    "RESIDUALS",
+    "FLOOR",
     "CaseCounts",
     "Detection",
     "Detector",

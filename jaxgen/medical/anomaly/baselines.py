@@ -34,10 +34,10 @@ def z_map(train: np.ndarray, *, least_std: float = 0.04, residual: Residual = ab
 
     Args:
         train: healthy images, aligned, ``[n, *spatial, c]``.
-        least_std: added to the deviation, so that the background counts little; in the unit of the images. Its
+        least_std: added to the standard deviation, so that the background counts little; in the unit of the images. Its
             default is 2 % of a range of 2.
-        residual: of x and of the mean, both over that deviation; `jaxgen.medical.anomaly.brighter_residual` counts what
-            is above the mean alone.
+        residual: of x and of the mean, both over that standard deviation; `jaxgen.medical.anomaly.brighter_residual`
+            counts what is above the mean alone.
 
     Returns:
         A detector.

@@ -38,16 +38,18 @@ def _ranked(score: Array, mask: Array) -> tuple[Array, Array]:
     return auroc(score, mask), jax.lax.map(lambda pair: average_precision(*pair), (score, mask))
 
 
-def _flat(score, mask) -> tuple[np.ndarray, np.ndarray]:
-    score, mask = np.asarray(score), np.asarray(mask) != 0
-    if score.dtype.itemsize < 4:
-        score = score.astype(np.float32)  # holds every value of the shorter types
-    if score.shape != mask.shape:
-        raise ValueError(f"scores of {score.shape} for masks of {mask.shape}")
-    return score.reshape(len(score), -1), mask.reshape(len(mask), -1)
+def _flat(score: np.ndarray | Array, mask: np.ndarray | Array) -> tuple[np.ndarray, np.ndarray]:
+    scores, lesion = np.asarray(score), np.asarray(mask) != 0
+    if scores.dtype.itemsize < 4:
+        scores = scores.astype(np.float32)  # holds every value of the shorter types
+    if scores.shape != lesion.shape:
+        raise ValueError(f"scores of {scores.shape} for masks of {lesion.shape}")
+    return scores.reshape(len(scores), -1), lesion.reshape(len(lesion), -1)
 
 
-def evaluate_detection(score, mask, *, threshold: float | None = None) -> Detection:
+def evaluate_detection(
+    score: np.ndarray | Array, mask: np.ndarray | Array, *, threshold: float | None = None
+) -> Detection:
     """Evaluate anomaly maps against lesion masks.
 
     Args:
@@ -101,13 +103,13 @@ class CaseCounts(NamedTuple):
     healthy: np.ndarray
 
 
-def case_counts(score, mask, *, levels: int = 512) -> CaseCounts:
+def case_counts(score: np.ndarray | Array, mask: np.ndarray | Array, *, levels: int = 512) -> CaseCounts:
     """Count the pixels of each case between levels of the score that part the lesions' pixels evenly.
 
     Args:
         score: ``[n, *spatial]``.
         mask: lesions, nonzero, of the same shape.
-        levels: how many; average precision made from them errs by less than one in so many.
+        levels: how many; average precision made from them errs by less than ``1 / levels``.
 
     Returns:
         The `CaseCounts`; NaN, and with them all that is made of them, where a score is NaN or infinite.
@@ -185,7 +187,7 @@ def average_precision_gain(counts: CaseCounts, than: CaseCounts, *, resamples: i
         0.0
     """
     if len(counts.lesion) != len(than.lesion):
-        raise ValueError(f"{len(counts.lesion)} cases beside {len(than.lesion)}: compare methods on the same ones")
+        raise ValueError(f"{len(counts.lesion)} cases and {len(than.lesion)}: compare methods on the same ones")
 
     def gain(drawn: np.ndarray) -> float:
         return _average_precision(counts, drawn) - _average_precision(than, drawn)

@@ -77,3 +77,14 @@ class LatentHealing(NamedTuple):
         """The residual of the autoencoder."""
         restored = self.restore(x, np.zeros((len(x), *self.healthy.threshold.shape)))
         return self.residual(x, restored), restored
+
+    @classmethod
+    def maps(cls) -> dict[str, Callable[["LatentHealing", np.ndarray], Maps]]:
+        """The maps by name, the method first."""
+        return {
+            "latent healing": cls.healed,
+            "without the gate": cls.ungated,
+            "without healing": cls.unhealed,
+            "likelihood of the code": cls.likelihood,
+            "autoencoder residual": cls.reconstructed,
+        }

@@ -25,8 +25,8 @@ def latent_divergence(
     """How far the model's reverse steps lie from those that know the code, at each place and time, in nats.
 
     ``KL(q(z_s | z_t, z) | p(z_s | z_t)) = alpha_s^2 (1 - q^2) / (2 sigma_s^2) sum_c (z - z_hat(z_t))^2`` with
-    ``q = r_s / r_t`` and ``r = sigma / alpha``, s the time `spacing` before t, both laws with the small variance
-    ``sigma_s^2 (1 - q^2)``. For a table of noise rates it is
+    ``q = r_s / r_t`` and ``r = sigma / alpha``, s the time `spacing` before t, both distributions with the small
+    variance ``sigma_s^2 (1 - q^2)``. For a table of noise rates it is
     ``beta^2 / (2 sigma^2 alpha (1 - alpha_bar)) sum_c (noise - noise_hat)^2``.
 
     Args:
@@ -80,17 +80,17 @@ class Healthy(NamedTuple):
     threshold: np.ndarray
 
 
-def _standardised(divergence, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+def _standardised(divergence: np.ndarray | Array, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     divergence = np.asarray(divergence)
     ones = (1,) * (divergence.ndim - 1)
     return ((divergence - mean.reshape(-1, *ones)) / deviation.reshape(-1, *ones)).mean(0)
 
 
-def calibrate(divergence, *, percentile: float = 97.5) -> Healthy:
+def calibrate(divergence: np.ndarray | Array, *, percentile: float = 97.5) -> Healthy:
     """Learn from healthy validation images what is usual, time by time and place by place.
 
-    The divergence changes by orders of magnitude with time: each time is brought to mean 0 and deviation 1 before the
-    average over times.
+    The divergence changes by orders of magnitude with time: each time is brought to mean 0 and standard deviation 1
+    before the average over times.
 
     Args:
         divergence: ``[T, n, *spatial]`` of `latent_divergence` on healthy images that the model was not trained on.
@@ -113,7 +113,7 @@ def calibrate(divergence, *, percentile: float = 97.5) -> Healthy:
     return Healthy(mean, deviation, np.percentile(usual, percentile, axis=0))
 
 
-def unlikely(divergence, healthy: Healthy) -> tuple[np.ndarray, np.ndarray]:
+def unlikely(divergence: np.ndarray | Array, healthy: Healthy) -> tuple[np.ndarray, np.ndarray]:
     """Which places of a code are unlikely.
 
     Args:
@@ -167,7 +167,7 @@ def heal(step: Step, path: Path, denoise: Denoise, key: Key, z: Array, mask: Arr
     return sample(replacement(step, path, z, kept), denoise, step_key, noised, grid)
 
 
-def gated_residual(residual, mask, *, std: float = 1.0) -> np.ndarray:
+def gated_residual(residual: np.ndarray | Array, mask: np.ndarray | Array, *, std: float = 1.0) -> np.ndarray:
     """A residual that counts only round the places of the code that were healed.
 
     The mask is enlarged to the image linearly, smoothed, and multiplied: what the autoencoder blurs elsewhere is left

@@ -2,8 +2,8 @@
 
 The level is a bandwidth. Detail finer than where the noise's spectrum drowns the image's is made up anew, coarser
 detail is copied: white noise drowns the finest detail first, so that large lesions survive it; coarse and simplex noise
-reach them. The noise's law is a function ``(key, shape) -> noise``, the same one in training
-(`jaxgen.families.diffusion_model`), on the way up (here) and on the way down (``ddim(path, eta, noise=law)``).
+reach them. The noise's distribution is a function ``(key, shape) -> noise``, the same one in training
+(`jaxgen.families.diffusion_model`), on the way up (here) and on the way down (``ddim(path, eta, noise=noise)``).
 """
 
 import functools
@@ -26,7 +26,7 @@ SIMPLEX_STD = 0.515
 def make_simplex_noise(
     wavelength: float = 64.0, *, octaves: int = 6, persistence: float = 0.8, std: float = 1.0
 ) -> NoiseDistribution:
-    """The law of simplex noise; its defaults are those of AnoDDPM but for the deviation.
+    """Simplex noise as a distribution; its defaults are AnoDDPM's but for the standard deviation.
 
     Args:
         wavelength: of the first octave, in pixels.
@@ -35,7 +35,7 @@ def make_simplex_noise(
         std: standard deviation of the noise; `SIMPLEX_STD` is faithful to the published code.
 
     Returns:
-        The law.
+        The distribution, ``(key, shape) -> noise``.
 
     Reference:
         Wyatt et al. 2022, "AnoDDPM: anomaly detection with denoising diffusion probabilistic models using simplex
@@ -51,16 +51,16 @@ def make_simplex_noise(
 
 
 def make_coarse_noise(cells: int) -> NoiseDistribution:
-    """The law of coarse noise, scaled to variance 1: normal numbers on a small grid, enlarged linearly.
+    """Coarse noise as a distribution, scaled to variance 1: Gaussian noise on a small grid, enlarged linearly.
 
-    `jaxgen.imaging.noise.coarse_noise` has deviation 1 at the nodes alone; its mean variance over the image is divided
-    out.
+    `jaxgen.imaging.noise.coarse_noise` has standard deviation 1 at the nodes alone; its mean variance over the image is
+    divided out.
 
     Args:
         cells: nodes of the grid along each axis.
 
     Returns:
-        The law.
+        The distribution, ``(key, shape) -> noise``.
 
     Reference:
         Kascenas et al. 2022, "Denoising autoencoders for unsupervised anomaly detection in brain MRI", for the noise.
@@ -71,13 +71,63 @@ def make_coarse_noise(cells: int) -> NoiseDistribution:
         True
     """
 
-    def law(key: Key, shape: tuple[int, ...]) -> Array:
+    def noise(key: Key, shape: tuple[int, ...]) -> Array:
         variance = 1.0
         for n in shape[1:-1]:
             variance *= _correlation(n, cells)[0]
         return coarse_noise(key, shape, cells) / variance**0.5
 
-    return law
+    return noise
+
+
+def named_noise(
+    name: str, size: int, *, wavelength: float = 64.0, std: float = 1.0, cells: int = 8
+) -> NoiseDistribution:
+    """Noise by its name: white, simplex, coarse, or coarse16 for coarse noise of 16 nodes along each axis.
+
+    Args:
+        name: of the noise.
+        size: pixels along an axis of the images; coarse noise has no more nodes.
+        wavelength: of the first octave of simplex noise, in pixels.
+        std: standard deviation of simplex noise; the others have 1.
+        cells: nodes of coarse noise whose name does not say.
+
+    Returns:
+        The distribution.
+
+    Example:
+        >>> import jax
+        >>> named_noise("coarse4", 32)(jax.random.key(0), (2, 32, 32, 1)).shape
+        (2, 32, 32, 1)
+    """
+    if name == "white":
+        return draws.normal
+    if name == "simplex":
+        return make_simplex_noise(wavelength, std=std)
+    return make_coarse_noise(min(int(name.removeprefix("coarse") or cells), size))
+
+
+def averaged(restore: Callable[[Key], Array], keys: Key, repeats: int) -> Array:
+    """The mean of what ``restore(keys [b])`` gives with several draws of noise per image, one after the other.
+
+    Args:
+        restore: ``keys [b] -> [b, ...]``.
+        keys: ``[b]``.
+        repeats: the number of draws.
+
+    Returns:
+        ``[b, ...]``.
+
+    Example:
+        >>> import jax
+        >>> averaged(lambda keys: jnp.ones(len(keys)), jax.random.split(jax.random.key(0), 2), 3).tolist()
+        [1.0, 1.0]
+    """
+
+    def once(_: None, drawn: Key) -> tuple[None, Array]:
+        return None, restore(drawn)
+
+    return jnp.mean(lax.scan(once, None, draws.split(keys, repeats))[1], 0)
 
 
 def coarse_covariance(cells: int) -> Callable[[Array], Array]:
@@ -93,7 +143,7 @@ def coarse_covariance(cells: int) -> Callable[[Array], Array]:
         The multiplication, for `jaxgen.guidance.classifier`.
 
     Reference:
-        The law is that of Kascenas et al. 2022, "Denoising autoencoders for unsupervised anomaly detection in brain
+        The noise is that of Kascenas et al. 2022, "Denoising autoencoders for unsupervised anomaly detection in brain
         MRI"; its covariance follows from linear interpolation.
 
     Example:
@@ -144,14 +194,14 @@ def partial_diffusion(
     the images back, to the bit.
 
     Args:
-        step: ``ddim(path)``, or ``ddim(path, 1.0, noise=law)`` and ``ddpm(path, noise=law)`` for ancestral steps.
+        step: ``ddim(path)``, or ``ddim(path, 1.0, noise=noise)`` and ``ddpm(path, noise=noise)`` for ancestral steps.
         path: the path.
-        denoise: of healthy images, for this law of noise.
+        denoise: of healthy images, for this distribution of the noise.
         key: one key, or keys ``[b]``.
         x: images ``[b, *spatial, c]``, in the range that the denoiser was trained on.
         grid: times ``[steps + 1]`` that begin at the level: ``grids.uniform(path, steps, start=level)``. One step is a
             single call of the denoiser.
-        noise: the law of the noise.
+        noise: distribution of the noise, ``(key, shape) -> noise``.
         repeats: how many draws of noise an image.
 
     Returns:

@@ -97,8 +97,8 @@ def patch_diffusion_model(
         path: the path.
         plan: the boxes, of `jaxgen.imaging.tiles.tiling` for images of the data's size.
         prediction: what the network answers, one of `jaxgen.paths.PREDICTIONS`.
-        time: the law of the training times.
-        noise: the law of the noise.
+        time: distribution of the training times, ``(path, key, n) -> [n]``.
+        noise: distribution of the noise, ``(key, shape) -> noise``.
         data: the entry of the batch to model.
 
     Returns:
@@ -164,7 +164,7 @@ def patch_diffusion(
         x: images ``[b, *spatial, c]``, in the range that the denoiser was trained on.
         plan: the boxes.
         level: the time to noise a box to.
-        noise: the law of the noise.
+        noise: distribution of the noise, ``(key, shape) -> noise``.
         merge: how boxes that overlap are stitched, see `stitching_weights`.
         boxes: the numbers of the boxes to restore; None for all. What lies in none of them is x itself, to the bit.
 

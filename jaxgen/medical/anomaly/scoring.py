@@ -1,10 +1,12 @@
-"""From an image and what a model makes of it to a map of anomalies, and from a map to a mask.
+"""From an image and its reconstruction to a map of anomalies, and from a map to a mask.
 
 A map is ``[b, *spatial]``, higher where a pixel is more anomalous. The residuals take NumPy or JAX and give the same;
-what cleans a map works on the host, in NumPy. Thresholds are chosen on validation images, never on what is judged.
+what cleans a map works on the host, in NumPy. Thresholds are chosen on validation images, never on those that are
+evaluated.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +16,12 @@ from scipy import ndimage
 from jaxgen.types import Array
 
 
-def absolute_residual(x, restored):
+def absolute_residual(x: Any, restored: Any) -> Any:
     """The residual ``mean_c |x - restored|``.
 
     Args:
         x: images ``[b, *spatial, c]``, NumPy or JAX.
-        restored: what the model makes of them.
+        restored: their reconstructions.
 
     Returns:
         ``[b, *spatial]``.
@@ -31,14 +33,14 @@ def absolute_residual(x, restored):
     return abs(x - restored).mean(-1)
 
 
-def brighter_residual(x, restored):
+def brighter_residual(x: Any, restored: Any) -> Any:
     """The residual ``mean_c max(x - restored, 0)``: for lesions that are known to be bright, such as those in FLAIR.
 
     With its arguments exchanged, for lesions that are dark.
 
     Args:
         x: images ``[b, *spatial, c]``, NumPy or JAX.
-        restored: what the model makes of them.
+        restored: their reconstructions.
 
     Returns:
         ``[b, *spatial]``.
@@ -55,12 +57,12 @@ def brighter_residual(x, restored):
         return (change.clip(0) + 0 * change).mean(-1)  # what is restored as infinite is NaN, not healthy
 
 
-def squared_residual(x, restored):
+def squared_residual(x: Any, restored: Any) -> Any:
     """The residual ``mean_c (x - restored)^2``: it orders the pixels of one channel as `absolute_residual` does.
 
     Args:
         x: images ``[b, *spatial, c]``, NumPy or JAX.
-        restored: what the model makes of them.
+        restored: their reconstructions.
 
     Returns:
         ``[b, *spatial]``.
@@ -81,7 +83,7 @@ def perceptual_residual(features: Callable[[Array], Sequence[Array]], x: Array, 
     Args:
         features: ``images [b, *spatial, c] -> (layer [b, *spatial_l, c_l], ...)``.
         x: images ``[b, *spatial, c]``.
-        restored: what the model makes of them.
+        restored: their reconstructions.
 
     Returns:
         Float32 ``[b, *spatial]``.
@@ -104,7 +106,7 @@ def perceptual_residual(features: Callable[[Array], Sequence[Array]], x: Array, 
     return total
 
 
-def foreground(x, floor: float) -> np.ndarray:
+def foreground(x: np.ndarray | Array, floor: float) -> np.ndarray:
     """Where any channel is above the floor.
 
     Args:
@@ -121,7 +123,7 @@ def foreground(x, floor: float) -> np.ndarray:
     return np.asarray((np.asarray(x) > floor).any(-1))
 
 
-def median_filter(score, width: int = 3) -> np.ndarray:
+def median_filter(score: np.ndarray | Array, width: int = 3) -> np.ndarray:
     """The median of a map over a square or cube round each pixel: it takes away what is one pixel wide.
 
     Args:
@@ -151,8 +153,8 @@ def median_filter(score, width: int = 3) -> np.ndarray:
     return found
 
 
-def erode(mask, iterations: int = 1) -> np.ndarray:
-    """Take so many layers of pixels off the border of masks, and off the border of the image.
+def erode(mask: np.ndarray | Array, iterations: int = 1) -> np.ndarray:
+    """Take layers of pixels off the border of masks, and off the border of the image.
 
     The edge of the brain is where residuals of healthy images are largest. What lies there is given up: a lesion of the
     cortex is lost with it.
@@ -171,15 +173,15 @@ def erode(mask, iterations: int = 1) -> np.ndarray:
         >>> erode(np.array([[1, 1, 1, 1, 1, 0]])).tolist()
         [[False, True, True, True, False, False]]
     """
-    mask = np.asarray(mask) != 0
+    inside = np.asarray(mask) != 0
     if iterations < 1:
-        return mask
-    structure = ndimage.generate_binary_structure(mask.ndim - 1, 1)
-    return np.stack([ndimage.binary_erosion(one, structure, iterations) for one in mask])
+        return inside
+    structure = ndimage.generate_binary_structure(inside.ndim - 1, 1)
+    return np.stack([ndimage.binary_erosion(one, structure, iterations) for one in inside])
 
 
-def clean(score, within, *, width: int = 3) -> np.ndarray:
-    """A map made ready to be judged: a median, and 0 outside of the foreground.
+def clean(score: np.ndarray | Array, within: np.ndarray | Array, *, width: int = 3) -> np.ndarray:
+    """A map made ready to be evaluated: a median, and 0 outside of the foreground.
 
     Args:
         score: ``[b, *spatial]``, 0 or more.
@@ -197,7 +199,7 @@ def clean(score, within, *, width: int = 3) -> np.ndarray:
         return median_filter(score, width) * (np.asarray(within) != 0)
 
 
-def healthy_threshold(score, within, *, rate: float = 0.01) -> float:
+def healthy_threshold(score: np.ndarray | Array, within: np.ndarray | Array, *, rate: float = 0.01) -> float:
     """The threshold that a share of the pixels of healthy validation images exceeds.
 
     Args:
@@ -223,11 +225,11 @@ def healthy_threshold(score, within, *, rate: float = 0.01) -> float:
     return float(np.quantile(inside, 1 - rate))
 
 
-def dice_threshold(score, mask) -> tuple[float, float]:
+def dice_threshold(score: np.ndarray | Array, mask: np.ndarray | Array) -> tuple[float, float]:
     """The threshold of the largest Dice, pooled over pixels, and that Dice.
 
     On validation images, with true lesions or with artificial ones, it chooses a threshold. On the images that are
-    judged the Dice is an upper bound that no threshold chosen beforehand can exceed.
+    evaluated the Dice is an upper bound that no threshold chosen beforehand can exceed.
 
     Args:
         score: ``[n, *spatial]``.
@@ -258,7 +260,7 @@ def dice_threshold(score, mask) -> tuple[float, float]:
     return float(ranked[best]), float(overlap[best])
 
 
-def remove_small(mask, least: int, *, connectivity: int = 1) -> np.ndarray:
+def remove_small(mask: np.ndarray | Array, least: int, *, connectivity: int = 1) -> np.ndarray:
     """Take the connected components of fewer than `least` pixels out of masks.
 
     Args:

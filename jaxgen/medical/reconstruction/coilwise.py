@@ -3,6 +3,8 @@
 Coil images are real ``[b, h, w, 2 coils]``: real and imaginary part of the first coil, of the second, and so on.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 from jax import lax
 
@@ -67,7 +69,7 @@ def coilwise_operator(mask: Array) -> LinearOperator:
 def couple_coils(
     step: Step, mask: Array, sensitivities: Array, y: Array, grid: Array, *, every: int = 50, last: float = 0.2
 ) -> Step:
-    """After every so many steps, bring the coils to one image: the hybrid form of multi-coil score-MRI.
+    """After every few steps, bring the coils to one image: the hybrid form of multi-coil score-MRI.
 
     ``x <- sum_c conj(S_c) x_c``, ``x <- x + strength A' (y - A x)`` with all coils together, ``x_c <- S_c x``. The
     strength falls linearly from 1 at the first step of the grid to `last` at its last one.
@@ -108,7 +110,7 @@ def couple_coils(
         image = image + strength * operator.adjoint(residual(operator, y, image))
         return split_channels(sensitivities * to_complex(image)[..., None]).astype(x.dtype)
 
-    def coupled(denoise: Denoise, key: Key, state, t: Array, s: Array):
+    def coupled(denoise: Denoise, key: Key, state: Any, t: Array, s: Array) -> Any:
         state = step.step(denoise, key, state, t, s)
         index = jnp.argmin(jnp.abs(grid - t))
         due = ((index + 1) % every == 0) | (index == steps - 1)

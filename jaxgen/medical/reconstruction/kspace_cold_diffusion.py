@@ -7,6 +7,7 @@ t = 0 is the image and t = n what was measured. Complex images are ``[b, h, w, 2
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +69,7 @@ def degrade(x: Array, order: Array, t: Array | int) -> Array:
     Args:
         x: complex images ``[b, h, w, 2]``.
         order: ``[b, w]``, from `removal_order`.
-        t: times, a whole number or one an example ``[b]``.
+        t: times, a whole number or one per example ``[b]``.
 
     Returns:
         Images ``[b, h, w, 2]``.
@@ -181,7 +182,7 @@ def restore(predict: Predict, kspace: Array, order: Array, *, steps: int, keep: 
     start = kspace / scale
     times = jnp.round(jnp.linspace(1, 0, steps + 1)[:, None] * columns_missing(order)).astype(jnp.int32)
 
-    def fill(kspace: Array, pair: tuple[Array, Array]):
+    def fill(kspace: Array, pair: tuple[Array, Array]) -> Any:
         t, s = pair
         found = _to_kspace(predict(_to_image(kspace), t))
         kspace = jnp.where(_kept(order, s) & ~_kept(order, t), found, kspace)
@@ -210,6 +211,64 @@ def direct_prediction(predict: Predict, kspace: Array, order: Array) -> Array:
     x = _to_image(kspace)
     scale = scale_of(x)
     return scale * predict(x / scale, columns_missing(order))
+
+
+METHODS = ("direct prediction", "direct, measured columns put in", "cold diffusion")
+"""The names of the `reconstructions`."""
+
+
+def reconstructions(predict: Predict, key: Key, kspace: Array, *, steps: int) -> dict[str, Array]:
+    """Three reconstructions by one network: at once, at once with the measured columns put in, and step by step.
+
+    Args:
+        predict: f.
+        key: for the order, one key, or keys ``[b]``.
+        kspace: what was measured, ``[b, h, w, 1]``, 0 in the other columns.
+        steps: evaluations of `restore`.
+
+    Returns:
+        Images ``[b, h, w, 2]`` by the names in `METHODS`.
+
+    Example:
+        >>> kspace = centred_fft2(jnp.ones((1, 4, 4, 1)))
+        >>> found = reconstructions(lambda x, t: 2 * x, jax.random.key(0), kspace, steps=1)
+        >>> [round(float(x.max()), 4) for x in found.values()]
+        [2.0, 1.0, 1.0]
+    """
+    measured = (jnp.abs(kspace) > 0).any((1, 3))
+    order = removal_order(key, measured)
+    direct = direct_prediction(predict, kspace, order)
+    mended = jnp.where(measured[:, None, :, None], kspace, _to_kspace(direct))
+    ways = (direct, _to_image(mended), restore(predict, kspace, order, steps=steps))
+    return dict(zip(METHODS, ways, strict=True))
+
+
+def predictor(net: Net, params: Params, width: int, multiple: int = 1) -> Predict:
+    """A trained network as f, of images of any size: they are padded with zeros, about the middle, and cut back.
+
+    Args:
+        net: as in `kspace_cold_diffusion_model`.
+        params: those of the network.
+        width: columns of k-space: the network is told the share of them that is missing.
+        multiple: what the network needs height and width to be a multiple of.
+
+    Returns:
+        f.
+
+    Example:
+        >>> net = Net(init=lambda key, x, t: {}, apply=lambda params, x, t, key=None: x + x.shape[1])
+        >>> predictor(net, {}, 6, 4)(jnp.zeros((1, 6, 6, 2)), jnp.zeros(1))[0, 0].tolist()
+        [[8.0, 8.0], [8.0, 8.0], [8.0, 8.0], [8.0, 8.0], [8.0, 8.0], [8.0, 8.0]]
+    """
+
+    def predict(x: Array, t: Array) -> Array:
+        more = [-n % multiple for n in x.shape[1:3]]
+        widths = [(0, 0), *((n // 2, n - n // 2) for n in more), (0, 0)]
+        answer = net.apply(params, jnp.pad(x, widths), (t / width).astype(jnp.float32))
+        first, left = more[0] // 2, more[1] // 2
+        return answer[:, first : first + x.shape[1], left : left + x.shape[2]]
+
+    return predict
 
 
 def kspace_cold_diffusion_model(

@@ -5,6 +5,7 @@ of the corrections are those of each example alone, so that no reconstruction de
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -178,14 +179,14 @@ def _constrained(
         squares = jnp.sum(jnp.square(a.astype(jnp.float32)), tuple(range(1, a.ndim)), keepdims=True)
         return jnp.maximum(jnp.sqrt(squares), jnp.finfo(jnp.float32).tiny)
 
-    def step(denoise: Denoise, key: Key, state, t: Array, s: Array):
+    def step(denoise: Denoise, key: Key, state: Any, t: Array, s: Array) -> Any:
         predict_key, finish_key, loop_key = draws.split(key, 3)
 
-        def enter(i, state):
+        def enter(i: Array | int, state: Any) -> Any:
             constrain_key = draws.fold_in(draws.fold_in(loop_key, i), 0)
             return state if before is None else state._replace(x=before(constrain_key, state.x, t))
 
-        def correct(i, state, x0):
+        def correct(i: Array, state: Any, x0: Array) -> Any:
             z_key, constrain_key = draws.split(draws.fold_in(draws.fold_in(loop_key, i), 1), 2)
             x = langevin_step(path, state.x, x0, draws.normal(z_key, state.x.shape), t, snr, norm)
             return state._replace(x=x if after_correction is None else after_correction(constrain_key, x, t))

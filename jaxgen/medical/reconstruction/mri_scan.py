@@ -37,10 +37,12 @@ KERNEL = 4
 """Side of ESPIRiT's patches of k-space; a smaller calibration region makes do with images of low resolution."""
 PHASE_WIDTH, PHASE_WEIGHT, PHASE_STEPS = 6.0, 3e-4, 150
 """Of the smooth phase, in cycles over the image, and of the total variation that it comes from."""
+POOR_FIT = 0.1
+"""Of measured k-space, ``|A x - y| / |y|``, that a reconstruction may leave: noise and coils leave about 0.06."""
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=("y", "mask", "maps"), meta_fields=("columns",))
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class MRIScan:
     """Measured slices; arrays of NumPy, or of JAX in a program, which `columns` is fixed for.
 
@@ -344,3 +346,28 @@ def _calibrated(kspace: Array, size: tuple[int, int]) -> tuple[Array, Array]:
         return normalise_coils(low), low
     # From few calibration lines the quotients of blurred images are far off; ESPIRiT's are nearer.
     return _with_low_phase(espirit(kspace, size, kernel=KERNEL, crop=0.0), low), low
+
+
+def poor_fit(left: float) -> str:
+    """What to warn of where a reconstruction leaves this share of measured k-space; empty where it fits.
+
+    Args:
+        left: ``|A x - y| / |y|``.
+
+    Returns:
+        A sentence for the user, or an empty text.
+
+    Example:
+        >>> poor_fit(0.06)
+        ''
+        >>> poor_fit(0.3)[:45]
+        'the reconstruction leaves 30% of the measured'
+    """
+    if left <= POOR_FIT:
+        return ""
+    share = f"{left:.0%}" if np.isfinite(left) else "an unknown part"
+    return (
+        f"the reconstruction leaves {share} of the measured k-space unexplained (left_of_kspace; up to "
+        f"{POOR_FIT:.0%} is usual): do not rely on it; see that k-space is centred, that coils go last, that what was "
+        "not measured is 0, and that images of this kind were trained on"
+    )

@@ -63,8 +63,8 @@ def ddnm_plus(
     """DDNM's sampler as published, and DDNM+ for noisy measurements: the noise of y takes the place of drawn noise.
 
     ``x_s = alpha_s (x0 - l A^+ (A x0 - y)) + sigma_s (n - (1 - k) A^+ A n)``, with
-    ``n = sqrt(1 - eta^2) noise_hat + eta z``; both of the plain `denoise`. The measurement brings noise of deviation
-    ``l alpha_s noise`` with it. While that is below sigma_s, ``l = 1``, and as much less is drawn:
+    ``n = sqrt(1 - eta^2) noise_hat + eta z``; both of the plain `denoise`. The measurement brings noise of standard
+    deviation ``l alpha_s noise`` with it. While that is below sigma_s, ``l = 1``, and as much less is drawn:
     ``k^2 = 1 - (l alpha_s noise / sigma_s)^2``. Below, only ``l = sigma_s / (alpha_s noise)`` of it is taken, and
     nothing is drawn.
 
@@ -75,7 +75,7 @@ def ddnm_plus(
         path: the path.
         operator: A, whose singular values are all 1 or 0.
         y: the measurements ``[b, ...]``.
-        noise: the deviation of the noise of y, of each of its real numbers; 0 for DDNM.
+        noise: the standard deviation of the noise of y, of each of its real numbers; 0 for DDNM.
         eta: from 0 to 1, how much of the noise is drawn anew; 0.85 in the paper.
         pseudo_inverse: A^+, as in `ddnm`.
 

@@ -7,6 +7,8 @@ function from steps to steps, which composes with any of them. Guidance whose si
 from denoisers to denoisers: `pseudo_inverse_guidance`.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -16,12 +18,12 @@ from jaxgen.paths import Path
 from jaxgen.types import Array, Denoise, Key, Step
 
 
-def _per_example(value, x: Array) -> Array:
+def _per_example(value: Array | float, x: Array) -> Array:
     value = jnp.asarray(value, x.dtype)
     return value.reshape(value.shape + (1,) * (x.ndim - 1)) if value.ndim else value
 
 
-def dps(step: Step, operator: LinearOperator, y: Array, scale=1.0) -> Step:
+def dps(step: Step, operator: LinearOperator, y: Array, scale: Array | float = 1.0) -> Step:
     """Diffusion posterior sampling: after each step, go down the gradient of the misfit of the clean prediction.
 
     ``x_s <- x_s - scale grad_x |y - A x0_hat(x_t)|``, the norm not squared and taken of each example by itself. It
@@ -32,7 +34,7 @@ def dps(step: Step, operator: LinearOperator, y: Array, scale=1.0) -> Step:
         step: any sampler step; published for ``jaxgen.samplers.ddpm(path)`` over 1000 steps.
         operator: A; any function that JAX can differentiate will do.
         y: the measurements ``[b, ...]``.
-        scale: the size of the shift; a number, or one an example ``[b]``. The best one depends on the operator, the
+        scale: the size of the shift; a number, or one per example ``[b]``. The best one depends on the operator, the
             scale of the data and the number of steps: choose it on validation data.
 
     Returns:
@@ -58,7 +60,7 @@ def dps(step: Step, operator: LinearOperator, y: Array, scale=1.0) -> Step:
         # The root has no gradient at 0: nothing is left to follow there.
         return jnp.sum(jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)), x0
 
-    def guided(denoise: Denoise, key: Key, state, t: Array, s: Array):
+    def guided(denoise: Denoise, key: Key, state: Any, t: Array, s: Array) -> Any:
         x = state.x
         slope, x0 = jax.grad(misfit, has_aux=True)(x, denoise, t)
 
@@ -81,7 +83,7 @@ def pseudo_inverse_guidance(
     spread: float = 1.0,
     iterations: int = 1,
 ) -> Denoise:
-    """Follow the gradient of ``log p(y | x_t)``, with a normal law of one variance for x0 given x_t.
+    """Follow the gradient of ``log p(y | x_t)``, with a Gaussian of one variance for x0 given x_t.
 
     ``x0_hat + sigma^2 / alpha J' A' (noise^2 + r^2 A A')^-1 (y - A x0_hat)``, J the derivative of x0_hat in x_t and
     ``r^2 = spread^2 sigma^2 / (sigma^2 + alpha^2 spread^2)``, the variance of x0 given x_t were the data normal and
@@ -92,8 +94,8 @@ def pseudo_inverse_guidance(
         operator: A.
         y: the measurements ``[b, ...]``.
         path: the path.
-        noise: the deviation of the noise of y.
-        spread: the deviation of the data about its mean.
+        noise: the standard deviation of the noise of y.
+        spread: the standard deviation of the data about its mean.
         iterations: of conjugate gradients for the inverse; 1 is exact where ``A A'`` is a multiple of a projection.
 
     Returns:

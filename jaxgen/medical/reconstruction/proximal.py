@@ -10,7 +10,7 @@ from jaxgen.types import Array, Denoise
 LEAST_NOISE = 1e-3
 
 
-def proximal(operator: LinearOperator, y: Array, x0: Array, weight, *, iterations: int = 1) -> Array:
+def proximal(operator: LinearOperator, y: Array, x0: Array, weight: Array | float, *, iterations: int = 1) -> Array:
     """The image that fits the measurements near a guess: ``argmin_x |y - A x|^2 + weight |x - x0|^2``.
 
     It is ``x0 + d`` with ``(A'A + weight) d = A' (y - A x0)``, by conjugate gradients from ``d = 0``. Where ``A A'`` is
@@ -65,7 +65,7 @@ def diffpir(
         operator: A.
         y: the measurements ``[b, ...]``.
         path: the path.
-        noise: the deviation of the noise of y; at least 0.001 is taken.
+        noise: the standard deviation of the noise of y; at least 0.001 is taken.
         weight: lambda of the paper, 1 to 20; larger trusts the network more.
         iterations: of `proximal`.
         interval: two times, in either order, between which to do so, ends included; outside, the denoiser alone. The

@@ -64,9 +64,9 @@ def total_variation(
     Args:
         operator: A.
         y: the measurements ``[b, ...]``.
-        weight: of the total variation; in the units of y squared by those of x. A number, or one an example ``[b]``.
+        weight: of the total variation; in the units of y squared by those of x. A number, or one per example ``[b]``.
         iterations: each costs ``A`` and ``A'`` once.
-        squared_norm: no less than ``|A|^2``; 1 for `jaxgen.imaging.mri.mri_operator`. A number, or one an example
+        squared_norm: no less than ``|A|^2``; 1 for `jaxgen.imaging.mri.mri_operator`. A number, or one per example
             ``[b]``; None has it found by power iteration.
         minimum: no value may lie below it, such as 0 for attenuation; None for no bound.
 

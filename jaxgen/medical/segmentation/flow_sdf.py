@@ -21,17 +21,14 @@ from jaxgen.losses.matching import flow_matching
 from jaxgen.losses.times import uniform_time
 from jaxgen.medical.segmentation.conditional import ConditionalNet
 from jaxgen.paths import Path, convert
-from jaxgen.samplers import denoiser, sample
+from jaxgen.samplers import Sampling, denoiser, sample
 from jaxgen.types import Array, Batch, Denoise, Info, Key, Model, Objective, Params, Step
 
 
 def flow_sdf(
     net: ConditionalNet,
-    path: Path,
-    step: Step,
-    grid: Array,
+    sampling: Sampling,
     *,
-    prediction: str = "velocity",
     repeats: int = 1,
     time: Callable[[Path, Key, int], Array] = uniform_time,
     weight: Callable[[Array], Array] | None = None,
@@ -43,12 +40,10 @@ def flow_sdf(
 
     Args:
         net: the network.
-        path: the path from noise to distance maps; the paper's is ``rectified(sigma_min)``.
-        step: the sampler's step, such as ``euler(path)``.
-        grid: its times.
-        prediction: what the network predicts, one of `jaxgen.paths.PREDICTIONS`; ``"velocity"`` is the paper's.
+        sampling: the path from noise to distance maps (the paper's is ``rectified(sigma_min)``), the sampler's step and
+            grid, and what the network predicts (in the paper the velocity).
         repeats: noisy versions of each distance map in one training step.
-        time: the law of the training times.
+        time: distribution of the training times, ``(path, key, n) -> [n]``, one of `jaxgen.losses.times`.
         weight: ``w(t)``.
 
     Returns:
@@ -73,12 +68,12 @@ def flow_sdf(
         keys = draws.split(key, repeats).reshape(-1) if key.ndim else key
         values = flow_matching(
             lambda x_t, t: net.apply(params["net"], x_t, t, features),
-            path,
+            sampling.path,
             keys,
             repeat(distance),
             time=time,
-            prediction=prediction,
-            target=prediction,
+            prediction=sampling.prediction,
+            target=sampling.prediction,
             weight=weight,
         )
         return jnp.mean(values.reshape(repeats, b), axis=0), {}
@@ -86,41 +81,41 @@ def flow_sdf(
     def draw(params: Params, key: Key, n: int, cond: Array | None = None) -> Array:
         if cond is None or cond.shape[0] != n:
             raise ValueError("FlowSDF samples given images: pass cond=image [n, *spatial, c]")
-        return ensemble(net, params["net"], key, cond, 1, path, step, grid, prediction=prediction)[0]
+        return ensemble(net, sampling, params["net"], key, cond, 1)[0]
 
     return Model(init, (Objective("net", loss),), draw)
 
 
 def ensemble(
     net: ConditionalNet,
+    sampling: Sampling,
     params: Params,
     key: Key,
     image: Array,
     members: int,
-    path: Path,
-    step: Step,
-    grid: Array,
     *,
-    prediction: str = "velocity",
     keep: bool = False,
 ) -> Array:
     """Several distance maps for each image, from different noise; the image is encoded once for all of them.
 
     Args:
         net: the network.
-        params: its parameters.
+        sampling: as of `flow_sdf`.
+        params: the network's parameters.
         key: a key, or keys ``[b]``: then an image's maps do not depend on the rest of the batch.
         image: ``[b, *spatial, c]``.
         members: how many maps an image.
-        path: the path.
-        step: the sampler's step.
-        grid: its times ``[steps + 1]``.
-        prediction: what the network predicts.
         keep: whether to return the whole trajectory.
 
     Returns:
         ``[members, b, *spatial, 1]``, or with `keep` ``[members, steps + 1, b, *spatial, 1]``.
+
+    Raises:
+        ValueError: if the step asks for a learned variance.
     """
+    path, step, grid, prediction = sampling
+    if not isinstance(step, Step):
+        raise ValueError("FlowSDF takes a plain step: it learns no variance")
     features = net.encode(params, image)
     shape = (*image.shape[:-1], 1)
 
@@ -131,6 +126,24 @@ def ensemble(
         return sample(step, denoise, step_key, start, grid, keep=keep)
 
     return jax.lax.map(member, draws.split(key, members))
+
+
+def velocity_weight(path: Path, most: float) -> Callable[[Array], Array]:
+    """``w(t) = min(1 / sigma(t)^2, most)``: the error of x0, so weighted, is that of the velocity, up to a limit.
+
+    Args:
+        path: the rectified path.
+        most: the limit.
+
+    Returns:
+        The `weight` of `flow_sdf` for the prediction ``"x0"``.
+
+    Example:
+        >>> from jaxgen.paths import rectified
+        >>> velocity_weight(rectified(), 9.0)(jnp.array([0.5, 1.0])).tolist()
+        [4.0, 9.0]
+    """
+    return lambda t: jnp.minimum(1 / jnp.square(path.sigma(t)), most)
 
 
 class _Started(NamedTuple):
@@ -144,8 +157,8 @@ def authors_euler(path: Path) -> Step:
     """Euler's method as the authors' code has it, for comparison only: it does not converge.
 
     The velocity is asked for at ``alpha(t) x_t + sigma(t) noise`` in place of the current sample ``x_t``, which lies
-    off the path that the network was trained on. On an exact one-dimensional law with two modes it settles at a
-    wrong share of each, whatever the number of steps.
+    off the path that the network was trained on. On an exact one-dimensional distribution with two modes it settles at
+    a wrong share of each, whatever the number of steps.
 
     Reference:
         The sampler published with arXiv 2405.18087.

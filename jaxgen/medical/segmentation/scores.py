@@ -1,6 +1,7 @@
-"""Everything that is measured of segmentations: overlap, surfaces, calibration, uncertainty, agreement with readers."""
+"""Everything that is measured of segmentations: overlap, surfaces, calibration, uncertainty, agreement with raters."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -55,7 +56,7 @@ def score_masks(masks: Sequence[np.ndarray], truths: Sequence[np.ndarray], *, sp
     sizes = sum(int(a.sum() + b.sum()) for a, b in pairs)
     diagonals = [image_diagonal(b.shape, spacing=spacing) for _, b in pairs]
 
-    def distance(metric) -> float:
+    def distance(metric: Callable[..., Any]) -> float:
         return _mean_distance([metric(a[None], b[None], spacing=spacing)[0] for a, b in pairs], diagonals)
 
     return {
@@ -154,22 +155,19 @@ def eikonal_error(distances: Sequence[np.ndarray], truncate: float, band: float 
     return float(every.mean()) if len(every) else float("nan")
 
 
-def score_raters(samples: Sequence[np.ndarray], readers: Sequence[np.ndarray]) -> float:
-    """Mean squared generalised energy distance between sampled masks and those of several readers.
+def score_raters(samples: Sequence[np.ndarray], raters: Sequence[np.ndarray]) -> float:
+    """Mean squared generalised energy distance between sampled masks and those of several raters.
 
     Args:
         samples: one bool ``[n, *spatial]`` an image.
-        readers: one bool ``[raters, *spatial]`` an image.
+        raters: one bool ``[raters, *spatial]`` an image.
 
     Returns:
         The mean over images, lower is better; see `jaxgen.metrics.distribution.generalized_energy_distance`.
     """
     return float(
         np.mean(
-            [
-                generalized_energy_distance(jnp.asarray(s), jnp.asarray(r))
-                for s, r in zip(samples, readers, strict=True)
-            ],
+            [generalized_energy_distance(jnp.asarray(s), jnp.asarray(r)) for s, r in zip(samples, raters, strict=True)],
             dtype=np.float64,
         )
     )

@@ -3,9 +3,10 @@
 A recipe gives its configuration, its stages and its methods (`Method`); `Comparison` evaluates them with the baselines.
 """
 
+from jaxgen.medical.anomaly import FLOOR, RESIDUALS, Found, Method, by_map, by_residual, cleaned
 from jaxgen.tasks.anomaly.data import PHANTOM, AnomalyConfig, load, prepare, prepared
 from jaxgen.tasks.anomaly.evaluation import Comparison
-from jaxgen.tasks.anomaly.methods import FLOOR, RESIDUALS, Found, Method, by_map, by_network, by_residual, in_chunks
+from jaxgen.tasks.anomaly.methods import by_network, draw_in_chunks, in_chunks
 from jaxgen.tasks.anomaly.task import experiment, stage
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "by_map",
     "by_network",
     "by_residual",
+    "cleaned",
+    "draw_in_chunks",
     "experiment",
     "in_chunks",
     "load",

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Metric, Run
-from jaxgen.medical.anomaly import Pair, foreground, translate
+from jaxgen.medical.anomaly import FLOOR, Method, Pair, foreground, translate
 from jaxgen.samplers import denoiser
 from jaxgen.tasks import diffusion
 from jaxgen.tasks.anomaly import noisy_classifier
 from jaxgen.tasks.anomaly.evaluation import Comparison
 from jaxgen.tasks.anomaly.labelled import HEALTHY, ILL, NULL
-from jaxgen.tasks.anomaly.methods import FLOOR, Method, by_network
+from jaxgen.tasks.anomaly.methods import by_network
 from jaxgen.tasks.anomaly.restoration import check_levels
 from jaxgen.tasks.networks import network
 from jaxgen.types import Array, Params

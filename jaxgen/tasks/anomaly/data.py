@@ -2,7 +2,7 @@
 
 Phantoms, computed: brain slices in T2 with four kinds of lesions, and the healthy twin of each. Or images of a user:
 with labels, one of which is that of healthy images (evaluated image by image), with masks of lesions (trained on images
-whose mask is empty), or a folder of patients (`jaxgen.tasks.anomaly.patients`).
+whose mask is empty), or a folder of patients (`jaxgen.data.lesion_patients`).
 """
 
 import dataclasses
@@ -14,16 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from jaxgen.config import option
-from jaxgen.data import ArraySource, Everything, Source, Splits, Subset, measure_range
+from jaxgen.data import ArraySource, Everything, Source, Splits, Subset, lesion_patients, measure_range
 from jaxgen.data.checks import FOREGROUND, parse_foreground
 from jaxgen.data.phantoms import Lesion, brain2d
 from jaxgen.data.source import identity
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run
 from jaxgen.imaging.augment import random_flip
+from jaxgen.medical.anomaly import RESIDUALS
 from jaxgen.tasks import images
-from jaxgen.tasks.anomaly import patients
-from jaxgen.tasks.anomaly.methods import RESIDUALS
 from jaxgen.tasks.networks import UNetConfig
 from jaxgen.types import Key
 
@@ -140,9 +139,9 @@ def load(config: AnomalyConfig) -> Splits:
     if config.data == PHANTOM:
         return load_phantoms(config)
     folder, whole = Path(config.data).expanduser(), isinstance(config.data, Everything)
-    if folder.is_dir() and patients.files(folder):
+    if folder.is_dir() and lesion_patients.files(folder):
         wanted = config.contrast, config.test_patient, config.foreground
-        return patients.load(folder, *wanted, whole=whole)
+        return lesion_patients.load(folder, *wanted, whole=whole)
     splits = images.open_images(config, ("image",), ("label", "mask"), config.foreground)
     example = splits.test[0]
     if "label" in example:

@@ -1,5 +1,6 @@
 """The evaluation of all methods alike: settings chosen without true lesions, a table, figures, and a headline."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,40 +10,17 @@ from jaxgen.data.phantoms import LESIONS
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Figure, Metric, Run
 from jaxgen.figures.anomaly import Gallery, bars
-from jaxgen.medical import anomaly
+from jaxgen.medical.anomaly import FLOOR, Bench, Clean, Method, cleaned, compare, find, foreground, paste_anomalies
 from jaxgen.metrics import auroc, average_precision
 from jaxgen.tasks.anomaly import data
-from jaxgen.tasks.anomaly.methods import FLOOR, Found, Method, cleaned
 from jaxgen.tasks.anomaly.references import baselines, learned
 from jaxgen.tasks.best import highest
-from jaxgen.tasks.generation import diverged
 from jaxgen.types import Key
 
 MOST_TRAIN = 2000
 """Training images that the baselines are fitted to."""
-RESAMPLES = 500
-"""Draws of cases that an interval is made of."""
-Row = dict[str, float]
-
-
-class Bench(NamedTuple):
-    """What methods are evaluated on; all images ``[n, h, w, c]`` in [-1, 1].
-
-    Attributes:
-        train: healthy images for the baselines; none if the run was trained on others.
-        validation: healthy images.
-        chosen_on: validation images with artificial anomalies, and their masks.
-        lesions: by the name of a set: images and masks of lesions.
-        twins: the healthy twins of the images of a set, for phantoms.
-        ill: all test images and whether each is ill, where data have labels.
-    """
-
-    train: np.ndarray
-    validation: np.ndarray
-    chosen_on: tuple[np.ndarray, np.ndarray]
-    lesions: Mapping[str, tuple[np.ndarray, np.ndarray]]
-    twins: Mapping[str, np.ndarray]
-    ill: tuple[np.ndarray, np.ndarray] | None = None
+KINDS = (*LESIONS, "lesions")
+"""The names of sets with lesions: those of phantoms, and that of a user's images."""
 
 
 def make_bench(run: Run) -> Bench:
@@ -92,13 +70,12 @@ def labelled_bench(
 
 def _artificial(config: data.AnomalyConfig, validation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     radius = (2 * config.size / 64, config.size / 8)
-    return anomaly.paste_anomalies(config.seed, validation, anomaly.foreground(validation, FLOOR), radius=radius)
+    return paste_anomalies(config.seed, validation, foreground(validation, FLOOR), radius=radius)
 
 
-def find(config: data.AnomalyConfig, key: Key, method: Method, x: np.ndarray) -> Found:
-    """What a method of one setting finds, ready to be evaluated: of each image by itself, as in ``jaxgen apply``."""
-    score, restored = method.run(key, x)
-    return Found(cleaned(score, x, erosion=config.erosion, median=config.median), restored)
+def cleaning(config: data.AnomalyConfig) -> Clean:
+    """What is done to maps: of each image by itself, as in ``jaxgen apply``."""
+    return functools.partial(cleaned, erosion=config.erosion, median=config.median)
 
 
 class Tuned(NamedTuple):
@@ -118,7 +95,7 @@ class Tuned(NamedTuple):
 def tune(config: data.AnomalyConfig, key: Key, method: Method, x: np.ndarray, mask: np.ndarray) -> Tuned:
     """The method at the setting that finds these artificial anomalies best."""
     scores = {
-        setting: float(average_precision(find(config, key, method.at(setting), x).score, mask))
+        setting: float(average_precision(find(cleaning(config), key, method.at(setting), x).score, mask))
         for setting in method.settings
     }
     best = highest(scores)
@@ -156,13 +133,21 @@ class Comparison:
         self.tuned = {method.name: tune(run.config, run.key, method, x, mask) for method in methods if method.settings}
         ours = [self.tuned[method.name].method if method.settings else method for method in methods]
         self.methods = {method.name: method for method in (*simple, *learned(run), *ours)}
-        self.metrics, self.figures = table(run.config, run.key, self.bench, self.methods, self.simple)
+        gallery = Gallery(self.bench.lesions, self.bench.twins, self.bench.ill)
+        clean = cleaning(run.config)
+        self.metrics = compare(
+            clean, run.key, self.bench, self.methods, self.simple, lambda name, found: gallery.add(name, *found)
+        )
+        self.figures = gallery.figures()
+        if self.bench.lesions:
+            rows = {name: self.metrics[name] for name in self.methods}
+            self.figures["bars"] = bars(rows, tuple(self.bench.lesions))
 
     def mean_score(self, name: str, x: np.ndarray, within: np.ndarray) -> float:
         """The mean of a method's map of images ``[n, h, w, c]`` within a mask ``[n, h, w]``."""
         return float(self.methods[name].run(self.run.key, x).score[within].mean())
 
-    def separation(self, score: Callable[[np.ndarray], np.ndarray]) -> Row:
+    def separation(self, score: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
         """How well a score ``[n]`` of whole images tells ill images from healthy ones, or from their healthy twins."""
         found = {}
         for kind, twins in self.bench.twins.items():
@@ -202,96 +187,10 @@ def _plain(setting: Any) -> Any:
     return setting._asdict() if hasattr(setting, "_asdict") else float(setting)
 
 
-def table(
-    config: data.AnomalyConfig, key: Key, bench: Bench, methods: Mapping[str, Method], simple: Sequence[str]
-) -> tuple[dict[str, Row], dict[str, Figure]]:
-    """Every method on every set: metrics, and figures that show maps and restored images.
-
-    Args:
-        config: the configuration.
-        key: of the methods.
-        bench: what methods are evaluated on.
-        methods: by name, the baselines first.
-        simple: the names of the baselines; gains are over the best of them.
-    """
-    metrics: dict[str, Row] = {}
-    gallery = Gallery(bench.lesions, bench.twins, bench.ill)
-    best: dict[str, tuple[float, anomaly.CaseCounts]] = {}
-    for name, method in methods.items():
-        row = metrics.setdefault(name, {})
-        lost: list[float] = []
-        threshold, _ = anomaly.dice_threshold(find(config, key, method, bench.chosen_on[0]).score, bench.chosen_on[1])
-        for kind, (x, mask) in bench.lesions.items():
-            found = find(config, key, method, x)
-            lost.append(diverged(found.score))
-            gallery.add(name, *found)
-            counts = anomaly.case_counts(found.score, mask)
-            row |= lesion_metrics(kind, found.score, mask, threshold, counts)
-            if name in simple and row[f"ap_{kind}"] > best.get(kind, (-1.0,))[0]:
-                best[kind] = row[f"ap_{kind}"], counts
-            if name not in simple and kind in best:
-                gain = anomaly.average_precision_gain(counts, best[kind][1], resamples=RESAMPLES)
-                row |= {f"gain_{kind}": gain.value, f"gain_low_{kind}": gain.low, f"gain_high_{kind}": gain.high}
-            sick = np.asarray(mask.reshape(len(mask), -1).any(1))
-            if not bench.twins and sick.any() and not sick.all():
-                row |= image_metrics(found.score, sick)
-            if found.restored is not None and kind in bench.twins:
-                row[f"twin_psnr_{kind}"] = twin_psnr(found.restored, bench.twins[kind], mask)
-        if bench.ill is not None:
-            x, ill = bench.ill
-            found = find(config, key, method, x)
-            lost.append(diverged(found.score))
-            gallery.add(name, *found)
-            row |= image_metrics(found.score, ill)
-        if any(lost):
-            row["diverged"] = max(lost)
-    figures = gallery.figures()
-    if bench.lesions:
-        figures["bars"] = bars({name: metrics[name] for name in methods}, tuple(bench.lesions))
-    for kind, twins in bench.twins.items():
-        x, mask = bench.lesions[kind]
-        metrics.setdefault("image itself", {})[f"twin_psnr_{kind}"] = twin_psnr(x, twins, mask)
-    return metrics, figures
-
-
-def lesion_metrics(kind: str, score: np.ndarray, mask: np.ndarray, threshold: float, counts: anomaly.CaseCounts) -> Row:
-    """The metrics of maps ``[n, h, w]`` against masks of lesions."""
-    detection = anomaly.evaluate_detection(score, mask, threshold=threshold)
-    interval = anomaly.average_precision_interval(counts, resamples=RESAMPLES)
-    return {
-        f"ap_{kind}": detection.average_precision,
-        f"ap_low_{kind}": interval.low,
-        f"ap_high_{kind}": interval.high,
-        f"ap_case_{kind}": detection.average_precision_case,
-        f"best_dice_{kind}": detection.best_dice,
-        f"dice_{kind}": detection.dice,
-        f"auroc_{kind}": detection.auroc,
-    }
-
-
-def image_metrics(score: np.ndarray, ill: np.ndarray) -> Row:
-    """How well maps ``[n, h, w]`` tell ill images from healthy ones."""
-    whole = of_image(score)
-    return {"auroc_image": float(auroc(whole, ill)), "ap_image": float(average_precision(whole, ill))}
-
-
-def of_image(score: np.ndarray) -> np.ndarray:
-    """One number per image: the mean of the highest hundredth of its map."""
-    flat = np.sort(score.reshape(len(score), -1), axis=1)
-    return flat[:, -max(1, flat.shape[1] // 100) :].mean(1)
-
-
-def twin_psnr(restored: np.ndarray, twin: np.ndarray, mask: np.ndarray) -> float:
-    """How near the healthy twin a restored image is where the lesion was, dB; the mean over images."""
-    inside = (np.asarray(mask) != 0)[..., None]
-    error = (np.square(restored - twin) * inside).sum((1, 2, 3)) / np.maximum(inside.sum((1, 2, 3)), 1)
-    return float(np.mean(10 * np.log10(4 / np.maximum(error, 1e-10))))
-
-
 def headline(metrics: Mapping[str, Mapping[str, float]], ours: str, simple: Sequence[str]) -> str:
     """A method compared with the best of the baselines, in one sentence."""
     row = metrics[ours]
-    kinds = [name.removeprefix("ap_case_") for name in row if name.startswith("ap_case_")]
+    kinds = [kind for kind in KINDS if f"ap_{kind}" in row]
     if not kinds:
         best = highest({name: metrics[name]["auroc_image"] for name in simple})
         return f"Ill images: AUROC {row['auroc_image']:.3f} by {ours}, {metrics[best]['auroc_image']:.3f} by {best}."
@@ -306,7 +205,7 @@ DESCRIBE = {
     "auroc_score": Metric("AUROC of the score", "higher", "of whole images, by the score that the method has for them"),
     "diverged": Metric("Diverged", "lower", "share of the maps that hold NaN or infinity, if any"),
 }
-for _kind in (*LESIONS, "lesions"):
+for _kind in KINDS:
     DESCRIBE |= {
         f"ap_{_kind}": Metric(f"AP, {_kind}", "higher", "average precision of pixels, all cases together"),
         f"ap_low_{_kind}": Metric(f"AP low, {_kind}", "", "lower end of the 95 % bootstrap interval over cases"),

@@ -9,6 +9,7 @@ import numpy as np
 from jaxgen.data import ArraySource, Source, Splits
 from jaxgen.data.phantoms import LESIONS
 from jaxgen.experiment import Run, StageSpec
+from jaxgen.medical.anomaly import Bench
 from jaxgen.tasks import images
 from jaxgen.tasks.anomaly import data, evaluation
 from jaxgen.tasks.anomaly.references import STAGES
@@ -75,7 +76,7 @@ def examples(run: Run) -> ArraySource:
     return ArraySource(prepared(run, run.splits.train))
 
 
-def make_bench(run: Run) -> evaluation.Bench:
+def make_bench(run: Run) -> Bench:
     """The images of an evaluation; baselines and settings see healthy ones alone."""
     splits = (prepared(run, part) for part in (run.splits.train, run.splits.validation))
     train, validation = (part["image"][part["label"] == HEALTHY] for part in splits)

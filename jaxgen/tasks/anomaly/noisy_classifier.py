@@ -11,12 +11,12 @@ from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run, StageSpec
 from jaxgen.families import classifier_model
-from jaxgen.medical.anomaly import make_coarse_noise, saliency
+from jaxgen.medical.anomaly import Method, by_map, make_coarse_noise, saliency
 from jaxgen.nets import classifier
 from jaxgen.tasks import diffusion, images
 from jaxgen.tasks.anomaly.data import AnomalyConfig, prepare
 from jaxgen.tasks.anomaly.labelled import HEALTHY, ILL
-from jaxgen.tasks.anomaly.methods import Method, by_map, in_chunks
+from jaxgen.tasks.anomaly.methods import in_chunks
 from jaxgen.tasks.anomaly.restoration import CoarseNoiseConfig
 from jaxgen.train import Stage
 from jaxgen.types import Array, Net, Params
@@ -47,7 +47,7 @@ class NoisyClassifierConfig(AnomalyConfig, diffusion.DiffusionConfig, CoarseNois
         super().__post_init__()
         if self.classifier_batches > self.classifier_steps:
             raise UserError(
-                f"--classifier-steps {self.classifier_steps} with --classifier-batches {self.classifier_batches} each "
+                f"--classifier-steps {self.classifier_steps} of --classifier-batches {self.classifier_batches} each "
                 "are not one update; lower the batches"
             )
 

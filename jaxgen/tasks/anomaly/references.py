@@ -11,11 +11,11 @@ from jaxgen.experiment import Run, StageSpec
 from jaxgen.families import denoising_autoencoder_model, gaussian_likelihood, vae_model
 from jaxgen.families.vae import posterior
 from jaxgen.imaging.noise import coarse_noise
-from jaxgen.medical import anomaly
+from jaxgen.medical.anomaly import FLOOR, RESIDUALS, Method, by_map, intensity, principal_residual, z_map
 from jaxgen.nets import decoder, encoder
 from jaxgen.tasks import images
 from jaxgen.tasks.anomaly.data import AnomalyConfig, prepare
-from jaxgen.tasks.anomaly.methods import FLOOR, RESIDUALS, Method, by_map, by_network
+from jaxgen.tasks.anomaly.methods import by_network
 from jaxgen.tasks.networks import network
 from jaxgen.types import Array, Key, Model, Net, Params
 
@@ -38,11 +38,11 @@ def baselines(train: np.ndarray, residual: str = "absolute") -> list[Method]:
             "evaluate other data with `jaxgen eval RUN --data OTHER`"
         )
     change = RESIDUALS[residual]
-    brightness = (lambda x: -anomaly.intensity(x)) if residual == "darker" else anomaly.intensity
+    brightness = (lambda x: -intensity(x)) if residual == "darker" else intensity
     return [
         Method("intensity", by_map(brightness, lowest=-1.0)),
-        Method("z-scores", by_map(anomaly.z_map(train, residual=change))),
-        *(Method(f"pca-{n}", by_map(anomaly.principal_residual(train, n, residual=change))) for n in COMPONENTS),
+        Method("z-scores", by_map(z_map(train, residual=change))),
+        *(Method(f"pca-{n}", by_map(principal_residual(train, n, residual=change))) for n in COMPONENTS),
     ]
 
 

@@ -4,22 +4,19 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import draws
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Figure, Metric, Run
 from jaxgen.figures import curves
-from jaxgen.medical.anomaly import foreground, make_coarse_noise, make_simplex_noise
+from jaxgen.medical.anomaly import FLOOR, Method, by_residual, foreground, named_noise
 from jaxgen.tasks.anomaly.data import AnomalyConfig
 from jaxgen.tasks.anomaly.evaluation import Comparison
-from jaxgen.tasks.anomaly.methods import FLOOR, Method, by_residual
 from jaxgen.tasks.best import highest
 from jaxgen.tasks.diffusion import DiffusionConfig
-from jaxgen.tasks.images import in_chunks
+from jaxgen.tasks.images import draw_in_chunks
 from jaxgen.tasks.networks import UNetConfig
 from jaxgen.types import Array, Key, NoiseDistribution, Params
 
@@ -39,18 +36,8 @@ class RestorationConfig(AnomalyConfig, DiffusionConfig):
     repeats: int = option(1, "draws of noise per image, averaged", ge=1, group="sampling")
 
     def distribution(self, name: str, *, std: float = 1.0, cells: int = 8) -> NoiseDistribution:
-        """Noise by its name: white, simplex, coarse, or coarse16 for coarse noise of 16 nodes along a side.
-
-        Args:
-            name: of the noise.
-            std: standard deviation of simplex noise; the others have 1.
-            cells: nodes along a side of coarse noise whose name does not say; at most one per pixel.
-        """
-        if name == "white":
-            return draws.normal
-        if name == "simplex":
-            return make_simplex_noise(self.wavelength, std=std)
-        return make_coarse_noise(min(int(name.removeprefix("coarse") or cells), self.size))
+        """Noise by its name (`jaxgen.medical.anomaly.named_noise`)."""
+        return named_noise(name, self.size, wavelength=self.wavelength, std=std, cells=cells)
 
 
 def check_levels(levels: Sequence[float], highest: float) -> None:
@@ -73,15 +60,6 @@ class CoarseNoiseConfig(UNetConfig):
             raise UserError(f"--cells must be at most --size {self.size}, got {self.cells}")
 
 
-def averaged(restore: Callable[[Key], Array], keys: Key, repeats: int) -> Array:
-    """The mean of what ``restore(keys [b])`` gives with several draws of noise per image, one after the other."""
-
-    def once(_: None, drawn: Key) -> tuple[None, Array]:
-        return None, restore(drawn)
-
-    return jnp.mean(jax.lax.scan(once, None, draws.split(keys, repeats))[1], 0)
-
-
 def restoring(run: Run, name: str, restore: Callable[..., Array], params: Params, *, short: str = "") -> Method:
     """A method that restores images from a level, one of ``config.levels``.
 
@@ -95,9 +73,7 @@ def restoring(run: Run, name: str, restore: Callable[..., Array], params: Params
     """
 
     def restored(key: Key, x: np.ndarray, level: float) -> np.ndarray:
-        keys = jax.random.split(key, len(x))
-        chunked = lambda keys, x: restore(params, keys, x, jnp.float32(level))  # noqa: E731
-        return in_chunks(chunked, len(x), run.config.chunk, keys, x)
+        return draw_in_chunks(run, lambda keys, x: restore(params, keys, x, jnp.float32(level)), key, len(x), x)
 
     return Method(name, by_residual(run.config.residual, restored), run.config.levels, short)
 

@@ -10,11 +10,10 @@ from jaxgen import figures
 from jaxgen.config import option
 from jaxgen.data.phantoms import LESIONS
 from jaxgen.experiment import Figure, Run
-from jaxgen.medical import anomaly
+from jaxgen.medical.anomaly import FLOOR, Method, find, foreground, paste_anomalies
 from jaxgen.metrics import average_precision
 from jaxgen.tasks.anomaly.data import PHANTOM, AnomalyConfig, phantoms
-from jaxgen.tasks.anomaly.evaluation import find, tune
-from jaxgen.tasks.anomaly.methods import FLOOR, Method
+from jaxgen.tasks.anomaly.evaluation import cleaning, tune
 from jaxgen.tasks.best import highest
 
 WAVELENGTHS = {"white": 1.0, "coarse32": 2.0, "coarse16": 4.0, "coarse8": 8.0, "coarse4": 16.0}
@@ -48,15 +47,15 @@ def by_size(run: Run, methods: Sequence[Method], healthy: np.ndarray) -> tuple[d
         return {}, {}
     config = run.config
     healthy = healthy[: config.radius_images]
-    within = anomaly.foreground(healthy, FLOOR)
+    within = foreground(healthy, FLOOR)
     curves: dict[str, tuple[list[float], list[float]]] = {method.short_name: ([], []) for method in methods}
     for radius in config.radii:
         pixels = radius * config.size / 64
-        artificial = anomaly.paste_anomalies(config.seed, healthy, within, radius=(pixels, pixels))
+        artificial = paste_anomalies(config.seed, healthy, within, radius=(pixels, pixels))
         drawn = phantoms(config, config.radius_images, 3, LESIONS["L1"].of_radius(radius))
         for method in methods:
             tuned = tune(config, run.key, method, *artificial)
-            score = find(config, run.key, tuned.method, drawn["image"]).score
+            score = find(cleaning(config), run.key, tuned.method, drawn["image"]).score
             curves[method.short_name][0].append(radius)
             curves[method.short_name][1].append(float(average_precision(score, drawn["mask"])))
     metrics: dict[str, Any] = {

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jaxgen.experiment import Evaluation, Experiment, Run, StageSpec
+from jaxgen.medical.anomaly import Method
 from jaxgen.tasks import images
 from jaxgen.tasks import presets as preset
 from jaxgen.tasks.anomaly import data as anomaly_data
 from jaxgen.tasks.anomaly.application import make_apply
-from jaxgen.tasks.anomaly.methods import Method
 from jaxgen.tasks.anomaly.references import STAGES as REFERENCES
 from jaxgen.types import Model
 

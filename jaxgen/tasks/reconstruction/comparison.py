@@ -25,7 +25,7 @@ from jaxgen.types import Array, Key
 LEVEL = 0.9
 """Of the intervals whose coverage is reported."""
 WIDENING = "{} widening"
-"""Where the factor of a method's intervals is kept, beside its setting."""
+"""Where the factor of a method's intervals is kept, along with its setting."""
 
 SMOKE: presets.Changes = {
     **generation.SMOKE,
@@ -42,6 +42,8 @@ SMOKE: presets.Changes = {
     "calibration": 1,
     "repeats": 2,
     "tv_steps": 5,
+    "tv_iterations": 5,
+    "test_images": 4,
     "chunk": 4,
 }
 
@@ -329,7 +331,7 @@ def _describe(cases: Mapping[str, Case], about: str) -> dict[str, Metric]:
             f"ssim_{tag}": Metric(f"SSIM, {label}", "higher", about),
             f"sample_{tag}": Metric(f"PSNR of one sample, {label}", "higher", "dB"),
             f"kept_{tag}": Metric(f"Left of measurements, {label}", "lower", "|A x - y| / |y| of the worst sample"),
-            f"rank_{tag}": Metric(f"Deviation and error, {label}", "higher", rank),
+            f"rank_{tag}": Metric(f"Spread and error, {label}", "higher", rank),
             f"coverage_{tag}": Metric(f"Coverage, {label}", "", inside),
             f"calibrated_{tag}": Metric(
                 f"Coverage, calibrated, {label}", "", f"{inside}, as wide as validation images ask for"

@@ -16,8 +16,8 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Run
 from jaxgen.imaging.affine import random_affine
 from jaxgen.imaging.augment import random_flip
-from jaxgen.imaging.ct_scan import AIR, CTScan, ct_scan, ct_system, interpolated, sparse_views, with_metal
-from jaxgen.imaging.filtered_backprojection import cosine, filtered_backprojection, hann, ramp, shepp_logan
+from jaxgen.imaging.ct_scan import AIR, CTScan, ct_scan, ct_system, filtered, interpolated, sparse_views, with_metal
+from jaxgen.imaging.filtered_backprojection import WINDOWS
 from jaxgen.imaging.projection import covering
 from jaxgen.medical.reconstruction import total_variation
 from jaxgen.tasks import diffusion, generation, images
@@ -26,7 +26,6 @@ from jaxgen.tasks.reconstruction.comparison import Case, Method
 from jaxgen.types import Array, Batch, Key
 
 METAL = "metal"
-WINDOWS = {"ramp": ramp, "shepp_logan": shepp_logan, "cosine": cosine, "hann": hann}
 SHOWN = 500.0
 """Figures show -1000 to 500 Hounsfield units, where most of the anatomy is."""
 
@@ -84,23 +83,6 @@ def problem(run: Run) -> posterior.Problem:
         view=lambda x: x,
         ends_on_prior=True,
     )
-
-
-def filtered(scan: CTScan, window: str, y: np.ndarray | None = None) -> np.ndarray:
-    """Filtered back-projection of the views that are measured.
-
-    Args:
-        scan: the scan.
-        window: one of `WINDOWS`.
-        y: sinograms to take instead of the scan's.
-
-    Returns:
-        ``[n, h, w, 1]`` in [-1, 1].
-    """
-    seen = scan.keep.max((0, 2)) > 0
-    rows = jnp.asarray((scan.y if y is None else y)[:, seen])
-    found = filtered_backprojection(rows, scan.angles[seen], scan.size, geometry=scan.geometry, window=WINDOWS[window])
-    return np.clip(2 * np.asarray(found) - 1, -1, 1)
 
 
 def baselines(run: Run, weights: tuple[float, ...]) -> tuple[Method, ...]:

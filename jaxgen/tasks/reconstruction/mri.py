@@ -7,22 +7,19 @@ smooth phase is taken out has a Gaussian of small standard deviation for prior.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.data import Source, Splits, checks, most_of
-from jaxgen.data.arrays import read_npz
+from jaxgen.data import Source, Splits, most_of
 from jaxgen.data.image import Image
-from jaxgen.data.kspace import read_kspace
-from jaxgen.errors import UserError
+from jaxgen.data.kspace import read_whole_kspace
 from jaxgen.experiment import Run
 from jaxgen.imaging.coils import combine_coils
 from jaxgen.imaging.fourier import centred_ifft2
-from jaxgen.imaging.mri import check_kspace, zero_filled
+from jaxgen.imaging.mri import zero_filled
 from jaxgen.imaging.operators import LinearOperator, inner_product
 from jaxgen.imaging.sampling_masks import MASKS
 from jaxgen.medical.reconstruction import residual
@@ -32,22 +29,20 @@ from jaxgen.medical.reconstruction.mri_scan import (
     coil_maps,
     magnitude,
     mri_system,
+    poor_fit,
     receive,
     scan_operator,
     simulate_coils,
     simulate_real,
 )
+from jaxgen.medical.reconstruction.priors import any_size, nearly_real
 from jaxgen.tasks import diffusion, images
 from jaxgen.tasks.reconstruction import posterior
 from jaxgen.tasks.reconstruction.comparison import Case, Method
 from jaxgen.types import Array, Batch, Denoise, Key, Params
 
-LEAST_MEASURED = 0.7
-"""Share of k-space to be evaluated on: scanners leave its edges out and fill them with 0."""
 FOREGROUND = 0.05
 """Uncertainty is evaluated where the true magnitude is above it."""
-POOR_FIT = 0.1
-"""Of measured k-space, ``|A x - y| / |y|``, that a reconstruction may leave: noise and coils leave about 0.06."""
 
 
 def measure(config: images.ImageConfig, splits: Splits) -> images.ImageFacts:
@@ -68,19 +63,9 @@ def prepare(config: images.ImageConfig) -> images.Prepare:
 
 def prior(run: Run, params: Params, scan: MRIScan) -> Denoise:
     """The trained network on images of any size, with a Gaussian prior of the imaginary part if there is one."""
-    config, path, known = run.config, diffusion.make_path(run.config), diffusion.denoise_with(run, params)
-    multiple = config.patch * 2 ** (len(config.channels) - 1)
-
-    def denoise(x: Array, t: Array) -> Array:
-        height, width = x.shape[1:3]
-        widths = [(0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)]
-        real = known(jnp.pad(x[..., :1], widths, mode="reflect"), t)[:, :height, :width]
-        if scan.channels == 1:
-            return real
-        alpha, variance = path.alpha(t), (2 * config.imaginary) ** 2
-        return jnp.concatenate([real, alpha * variance / (alpha**2 * variance + path.sigma(t) ** 2) * x[..., 1:]], -1)
-
-    return denoise
+    config = run.config
+    known = any_size(diffusion.denoise_with(run, params), config.patch * 2 ** (len(config.channels) - 1))
+    return known if scan.channels == 1 else nearly_real(known, diffusion.make_path(config), 2 * config.imaginary)
 
 
 def problem(run: Run) -> posterior.Problem:
@@ -182,19 +167,7 @@ def brought(config: Any, key: Key) -> Brought:
     """
     if not config.kspace:
         return {}
-    path = Path(config.kspace)
-    if config.coils_first and path.suffix.lower() != ".h5":
-        with checks.reading(path, "npz"):
-            array = np.moveaxis(read_npz(path, ["kspace"])["kspace"], -3, -1)
-        kspace = check_kspace(array, f"{path}: `kspace`")[0]
-    else:
-        kspace = read_kspace(path).array
-    if kspace.ndim == 4:  # [h, w, slices, coils]
-        kspace = kspace[:, :, kspace.shape[2] // 2]
-    if (np.abs(kspace) > 0).any(-1).mean() < LEAST_MEASURED:
-        raise UserError(
-            f"{path}: k-space must be fully sampled for --kspace; `jaxgen apply` takes undersampled k-space"
-        )
+    kspace = read_whole_kspace(config.kspace, coils_first=config.coils_first)
     found, (maps, _) = {}, coil_maps(kspace)
     for a in config.accelerations:
         mask = np.asarray(MASKS[config.mask](key, kspace.shape[:2], a))
@@ -223,22 +196,3 @@ def apply(run: Run) -> Callable[[Key, Image], dict[str, np.ndarray]]:
         return results | ({"warning": np.asarray(warning)} if warning else {})
 
     return apply
-
-
-def poor_fit(left: float) -> str:
-    """What to warn of where a reconstruction leaves this share of measured k-space; empty where it fits.
-
-    Example:
-        >>> poor_fit(0.06)
-        ''
-        >>> poor_fit(0.3)[:50]
-        'the reconstruction leaves 30% of the measured k-spa'
-    """
-    if left <= POOR_FIT:
-        return ""
-    share = f"{left:.0%}" if np.isfinite(left) else "an unknown part"
-    return (
-        f"the reconstruction leaves {share} of the measured k-space unexplained (left_of_kspace; up to "
-        f"{POOR_FIT:.0%} is usual): do not rely on it; see that k-space is centred, that coils go last, that what was "
-        "not measured is 0, and that images of this kind were trained on"
-    )

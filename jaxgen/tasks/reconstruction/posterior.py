@@ -1,6 +1,6 @@
 """Reconstruction with a diffusion prior: a network learns images, and what was measured enters when it is sampled.
 
-A new posterior method is a function like `ddnm_sampler` and a line in `METHODS`.
+The posterior methods are those of `jaxgen.medical.reconstruction.catalogue`.
 """
 
 import dataclasses
@@ -14,13 +14,12 @@ import numpy as np
 from jaxgen import draws
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Run, StageSpec, chosen_number
-from jaxgen.imaging.operators import LinearOperator, pseudo_inverse
-from jaxgen.medical.reconstruction import ddnm, diffpir, dps, measurement_projection, score_mri
-from jaxgen.paths import Path
-from jaxgen.samplers import ddim, grids, renewal, reverse_diffusion, sample
+from jaxgen.imaging.operators import LinearOperator
+from jaxgen.medical.reconstruction.catalogue import METHODS, Posed, PosteriorMethod
+from jaxgen.samplers import ddim, grids, sample
 from jaxgen.tasks import diffusion, generation, images
 from jaxgen.tasks.reconstruction.comparison import WIDENING, Method, Samples
-from jaxgen.types import Array, Denoise, Key, Model, Params, Step
+from jaxgen.types import Array, Denoise, Key, Model, Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,14 +67,13 @@ class Problem(NamedTuple):
     """A kind of measurement, as posterior methods need it; JAX traces all its functions but `view`.
 
     Attributes:
-        kind: the name under which `METHODS` holds the settings for it.
+        kind: the name under which the catalogue of methods holds the settings for it.
         system: ``system(scan) -> (A, y)``, what a scan says of images in [-1, 1].
         prior: ``prior(params, scan) -> denoise``.
         channels: ``channels(scan)`` of the images that are drawn.
         finish: ``finish(scan, A, y, x) -> (x, misfit [b] or None)``, of samples x.
         view: images as they are compared, ``[..., channels] -> [..., 1]``.
-        ends_on_prior: whether DiffPIR's last step leaves the measurements out: an ill-conditioned operator would leave
-            streaks that no prior mends any more.
+        ends_on_prior: whether DiffPIR's last step leaves the measurements out.
     """
 
     kind: str
@@ -85,93 +83,6 @@ class Problem(NamedTuple):
     finish: Callable[[Any, LinearOperator, Array, Array], tuple[Array, Array | None]]
     view: Callable[[np.ndarray], np.ndarray]
     ends_on_prior: bool = False
-
-
-class Posed(NamedTuple):
-    """A scan as a posterior method is given it.
-
-    Attributes:
-        config: the configuration.
-        problem: the kind of measurement.
-        path: the path of the prior.
-        grid: times from noise to image.
-        operator: A.
-        y: what ``A x`` should be.
-    """
-
-    config: Any
-    problem: Problem
-    path: Path
-    grid: np.ndarray
-    operator: LinearOperator
-    y: Array
-
-
-class PosteriorMethod(NamedTuple):
-    """A posterior sampler.
-
-    Attributes:
-        make: ``make(posed, denoise, setting) -> (step, denoise)``.
-        settings: to choose from on validation images, by the kind of problem; the first is that of a run that is not
-            evaluated. Kinds without settings are not offered.
-    """
-
-    make: Callable[[Posed, Denoise, Array], tuple[Step, Denoise]]
-    settings: Mapping[str, tuple[float, ...]]
-
-
-def ddnm_sampler(posed: Posed, denoise: Denoise, damping: Array) -> tuple[Step, Denoise]:
-    """DDNM with all noise new, and conjugate gradients for the inverse; the setting is their damping."""
-    inverse = pseudo_inverse(posed.operator, iterations=posed.config.inner_steps, damping=damping)
-    return ddim(posed.path, eta=1.0), ddnm(denoise, posed.operator, posed.y, inverse)
-
-
-def diffpir_sampler(posed: Posed, denoise: Denoise, weight: Array) -> tuple[Step, Denoise]:
-    """DiffPIR; the setting is the weight of the prior."""
-    # A noise of 1 makes the weight that of the noise and of the prior together.
-    options: dict[str, Any] = {"noise": 1.0, "weight": weight, "iterations": posed.config.inner_steps}
-    if posed.problem.ends_on_prior:
-        options["interval"] = (float(posed.grid[0]), float(posed.grid[-3]))
-    return renewal(posed.path, 1.0), diffpir(denoise, posed.operator, posed.y, posed.path, **options)
-
-
-def dps_sampler(posed: Posed, denoise: Denoise, scale: Array) -> tuple[Step, Denoise]:
-    """DPS; the setting is the scale of its gradient."""
-    return dps(ddim(posed.path, eta=1.0), posed.operator, posed.y, scale), denoise
-
-
-def score_mri_sampler(posed: Posed, denoise: Denoise, strength: Array) -> tuple[Step, Denoise]:
-    """Score-MRI; the setting is the strength of its projections."""
-    step, options = reverse_diffusion(posed.path), {"strength": strength, "snr": posed.config.snr}
-    return score_mri(step, posed.path, posed.operator, posed.y, **options), denoise
-
-
-def projection_sampler(posed: Posed, denoise: Denoise, strength: Array) -> tuple[Step, Denoise]:
-    """Song's projection; the setting is its strength."""
-    inverse = pseudo_inverse(posed.operator, iterations=posed.config.inner_steps, damping=1e-3)
-    options: dict[str, Any] = {"strength": strength, "pseudo_inverse": inverse, "snr": posed.config.snr}
-    return measurement_projection(
-        reverse_diffusion(posed.path), posed.path, posed.operator, posed.y, **options
-    ), denoise
-
-
-METHODS: dict[str, PosteriorMethod] = {
-    "ddnm": PosteriorMethod(ddnm_sampler, {"mri": (1e-4, 1e-3, 1e-2), "ct": (1e-6, 1e-5, 1e-3)}),
-    "diffpir": PosteriorMethod(diffpir_sampler, {"mri": (1e-5, 1e-4, 1e-3, 1e-2), "ct": (1e-6, 1e-5, 1e-4)}),
-    "dps": PosteriorMethod(dps_sampler, {"mri": (3.0, 1.0, 10.0), "ct": (3.0, 1.0, 10.0)}),
-    "score_mri": PosteriorMethod(score_mri_sampler, {"mri": (1.0, 0.5)}),
-    "projection": PosteriorMethod(projection_sampler, {"ct": (0.6, 0.355, 0.841, 1.0)}),
-}
-
-
-def offered(kind: str) -> tuple[str, ...]:
-    """The names of the posterior methods for a kind of problem.
-
-    Example:
-        >>> offered("ct")
-        ('ddnm', 'diffpir', 'dps', 'projection')
-    """
-    return tuple(name for name, method in METHODS.items() if kind in method.settings)
 
 
 def in_chunks(run: Run, function: Callable[..., Any], scan: Any, copies: int = 1, *arrays: Any) -> Any:
@@ -199,7 +110,8 @@ def methods(run: Run, problem: Problem, tuned_on: Mapping[str, str] = {}) -> tup
     )
 
 
-def _draw(run: Run, problem: Problem, method: PosteriorMethod) -> Callable[..., Samples]:
+def compiled(run: Run, problem: Problem, method: PosteriorMethod) -> Callable[..., tuple[Array, Array | None]]:
+    """A posterior method as one program, ``(params, keys [b], scan, setting) -> (x, misfit [b] or None)``."""
     config, path = run.config, diffusion.make_path(run.config)
     grid = np.asarray(grids.uniform(path, config.sampler_steps))
 
@@ -209,10 +121,16 @@ def _draw(run: Run, problem: Problem, method: PosteriorMethod) -> Callable[..., 
         operator, y = problem.system(scan)
         denoise = problem.prior(params, scan)
         start = diffusion.starting_noise(path, noise_keys, (len(keys), *scan.shape, problem.channels(scan)))
-        posed = Posed(config, problem, path, grid, operator, y)
+        posed = Posed(path, grid, operator, y, config.inner_steps, config.snr, problem.ends_on_prior)
         step, consistent = method.make(posed, denoise, setting)
         x = sample(step, consistent, step_keys, start, jnp.asarray(grid))
         return problem.finish(scan, operator, y, x)
+
+    return program
+
+
+def _draw(run: Run, problem: Problem, method: PosteriorMethod) -> Callable[..., Samples]:
+    program = compiled(run, problem, method)
 
     def draw(scan: Any, setting: float, key: Key, repeats: int) -> Samples:
         params, n = run.params["prior"]["net"], len(scan)

@@ -10,10 +10,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen.data import Subset
 from jaxgen.data.image import Image
 from jaxgen.data.segmentation import masks_of
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Experiment, Run, StageSpec
+from jaxgen.experiment import Evaluation, Experiment, Preview, Run, StageSpec
 from jaxgen.figures import segmentation as figures
 from jaxgen.medical.segmentation.cases import Case, of_maps
 from jaxgen.medical.segmentation.uncertainty import agreeing_probability, summarise
@@ -22,7 +23,6 @@ from jaxgen.tasks.segmentation.data import (
     BASELINE,
     SegmentationConfig,
     SegmentationFacts,
-    Widths,
     example_tiles,
     load_masks,
     measure_masks,
@@ -32,8 +32,10 @@ from jaxgen.tasks.segmentation.data import (
 from jaxgen.tasks.segmentation.evaluation import Comparison, Ensemble, Segmenter
 from jaxgen.types import Key
 
-__all__ = ["Comparison", "Ensemble", "SegmentationConfig", "Widths", "experiment", "prepare_tiles", "unet_options"]
+__all__ = ["Comparison", "Ensemble", "SegmentationConfig", "experiment", "prepare_tiles", "unet_options"]
 
+PREVIEWED = 4
+"""Images that ``--evaluate-every`` segments."""
 SMALL: presets.Changes = {
     "steps": 800,
     "batch_size": 8,
@@ -89,6 +91,7 @@ def experiment(
         "facts": SegmentationFacts,
         "examples": example_tiles,
         "evaluate": lambda run: Comparison(run, method(run)).evaluation(),
+        "preview": lambda run: preview(run, method(run)) if stages[-1].name in run.params else None,
         "sample": lambda run, n: sampled(run, method(run), n),
         "apply": lambda run: applied(run, method(run)),
     }
@@ -101,6 +104,15 @@ def experiment(
         baseline=BASELINE.name,
         **fields | others,
     )
+
+
+def preview(run: Run, method: Ensemble) -> Preview:
+    """A few validation images while the method trains, and the Dice of both methods on them."""
+    segmenter, source = Segmenter(run, method), run.splits.validation
+    few = Subset(source, range(min(len(source), PREVIEWED)))
+    cases = segmenter.cases(few, run.key)
+    dice = {f"{name}/dice": float(np.mean([case.dice[name] for case in cases])) for name in cases[0].predictions}
+    return Preview(dice, figures.members(cases, range(len(cases)), method.name, raters=run.splits.rater_names))
 
 
 def sampled(run: Run, method: Ensemble, n: int) -> Evaluation:

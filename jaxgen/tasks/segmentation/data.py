@@ -20,9 +20,9 @@ from jaxgen.medical.segmentation.deterministic import deterministic
 from jaxgen.medical.segmentation.uncertainty import decision_threshold
 from jaxgen.nets import unet
 from jaxgen.tasks import images
+from jaxgen.tasks.images import Widths
+from jaxgen.tasks.networks import check_levels
 from jaxgen.types import Batch, Key, Net
-
-Widths = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,23 +58,14 @@ class SegmentationConfig(RunConfig):
     chunk: int = option(10, "tiles that are segmented together", ge=1, le=4096, group="sampling")
     test_images: int = option(500, "test images to evaluate at most, evenly spaced", ge=1, group="evaluation")
 
-    def levels(self) -> tuple[int, int]:
-        """The number of levels of the deepest network, and of the shallowest with attention."""
-        return len(self.baseline_channels), len(self.baseline_channels)
-
     def __post_init__(self) -> None:
         """Check every field, and those that must fit each other."""
         super().__post_init__()
         object.__setattr__(self, "foreground", str(parse_foreground(self.foreground)))
-        deepest, shallowest = self.levels()
-        multiple = self.patch * 2 ** (deepest - 1)
-        if self.size % multiple:
-            raise UserError(f"--size must be a multiple of {multiple} with such a --patch and levels, got {self.size}")
+        check_levels(self.size, self.patch, self.baseline_channels, self.attention)
         low, high = self.percentiles
         if low >= high:
             raise UserError(f"--percentiles must ascend, such as 0.1,99.8, got {low:g},{high:g}")
-        if self.attention and max(self.attention) >= shallowest:
-            raise UserError(f"--attention must name levels from 0 to {shallowest - 1}, got {max(self.attention)}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

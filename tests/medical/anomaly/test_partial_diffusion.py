@@ -16,7 +16,7 @@ from jaxgen.medical.anomaly.partial_diffusion import (
     partial_diffusion,
 )
 from jaxgen.mixtures import ideal_denoiser
-from jaxgen.samplers import ddim, ddpm, grids
+from jaxgen.samplers import Sampling, ddim, ddpm, grids
 from jaxgen.types import Net
 
 PATH = paths.variance_preserving()
@@ -137,7 +137,7 @@ def test_a_model_is_trained_and_drawn_on_the_law_it_is_given():
 
     net = Net(lambda key, x, t: {}, lambda params, x, t, key=None: 0 * x)
     grid = grids.uniform(PATH, 2)
-    model = diffusion_model(net, PATH, (4, 4, 1), ddim(PATH), grid, noise=law)
+    model = diffusion_model(net, (4, 4, 1), Sampling(PATH, ddim(PATH), grid, "noise"), noise=law)
     loss, _ = model.objectives[0].loss(
         {"net": {}}, jax.random.split(jax.random.key(0), 3), {"image": jnp.zeros((3, 4, 4, 1))}
     )

@@ -7,6 +7,7 @@ from jaxgen.imaging.fourier import centred_fft2, to_complex
 from jaxgen.imaging.sampling_masks import equispaced_mask, random_mask
 from jaxgen.medical.reconstruction import kspace_cold_diffusion as cold
 from jaxgen.nets import unet
+from jaxgen.types import Net
 
 B, H, W = 3, 6, 8
 X = jax.random.normal(jax.random.key(0), (B, H, W, 2))
@@ -147,3 +148,29 @@ def test_the_model_learns_restores_and_refuses():
         cold.degrade(X[..., :1], ORDER, 1)
     with pytest.raises(ValueError, match=r"\[b, w\]"):
         cold.restore(wrong, KSPACE, ORDER[:1], steps=MISSING)
+
+
+def test_three_reconstructions_of_one_network():
+    key = jax.random.key(1)
+    found = cold.reconstructions(wrong, key, KSPACE, steps=MISSING)
+    assert tuple(found) == cold.METHODS
+    order = cold.removal_order(key, MEASURED)
+    direct, mended, stepwise = found.values()
+    np.testing.assert_allclose(direct, cold.direct_prediction(wrong, KSPACE, order), atol=1e-5)
+    np.testing.assert_allclose(stepwise, cold.restore(wrong, KSPACE, order, steps=MISSING), atol=1e-5)
+    kept = (MEASURED > 0)[:, None, :, None]
+    np.testing.assert_allclose(kspace_of(mended), jnp.where(kept, KSPACE, kspace_of(direct)), atol=1e-4)
+
+
+def test_a_predictor_pads_about_the_middle_and_is_told_the_share_of_missing_columns():
+    seen = {}
+
+    def apply(params, x, t, key=None):
+        seen.update(x=x, t=t)
+        return 2 * x
+
+    x = jax.random.normal(jax.random.key(0), (2, 6, 7, 2))
+    predict = cold.predictor(Net(init=lambda *args: {}, apply=apply), {}, 7, 4)
+    np.testing.assert_array_equal(predict(x, jnp.array([0, 3])), 2 * x)
+    np.testing.assert_array_equal(seen["x"], np.pad(x, ((0, 0), (1, 1), (0, 1), (0, 0))))
+    np.testing.assert_allclose(seen["t"], [0, 3 / 7], rtol=1e-6)

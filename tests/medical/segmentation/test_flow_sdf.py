@@ -9,7 +9,7 @@ from jaxgen.medical.segmentation.conditional import ConditionalNet, conditional_
 from jaxgen.medical.segmentation.deterministic import deterministic
 from jaxgen.nets import unet
 from jaxgen.paths import rectified
-from jaxgen.samplers import euler, grids, sample
+from jaxgen.samplers import Sampling, euler, grids, sample
 from jaxgen.types import Net
 
 SIGMA_MIN, B, SHAPE = 0.05, 3, (4, 4)
@@ -29,8 +29,8 @@ LINEAR = ConditionalNet(
 )
 
 
-def _sampler(steps=4):
-    return {"path": PATH, "step": euler(PATH), "grid": grids.uniform(PATH, steps)}
+def _sampling(steps=4, prediction="velocity"):
+    return Sampling(PATH, euler(PATH), grids.uniform(PATH, steps), prediction)
 
 
 def _example_loss(key, i, prediction):
@@ -49,7 +49,7 @@ def _example_loss(key, i, prediction):
 @pytest.mark.parametrize("repeats", [1, 3])
 def test_loss_in_numpy(prediction, repeats):
     """With the same draws: the mean over repeats of weighted errors in the space of the prediction."""
-    model = flow_sdf.flow_sdf(LINEAR, prediction=prediction, repeats=repeats, weight=lambda t: 1 + 2 * t, **_sampler())
+    model = flow_sdf.flow_sdf(LINEAR, _sampling(prediction=prediction), repeats=repeats, weight=lambda t: 1 + 2 * t)
     keys = jax.random.split(jax.random.key(1), B)
     (objective,) = model.objectives
     values, _ = jax.jit(objective.loss)(PARAMS, keys, BATCH)
@@ -69,9 +69,9 @@ def test_the_image_is_encoded_once_however_many_repeats_and_members():
         return LINEAR.encode(params, image)
 
     net = LINEAR._replace(encode=encode)
-    model = flow_sdf.flow_sdf(net, repeats=4, **_sampler())
+    model = flow_sdf.flow_sdf(net, _sampling(), repeats=4)
     jax.eval_shape(model.objectives[0].loss, PARAMS, jax.random.key(0), BATCH)
-    jax.eval_shape(lambda key: flow_sdf.ensemble(net, PARAMS["net"], key, IMAGE, 5, **_sampler()), jax.random.key(0))
+    jax.eval_shape(lambda key: flow_sdf.ensemble(net, _sampling(), PARAMS["net"], key, IMAGE, 5), jax.random.key(0))
     assert seen == [IMAGE.shape] * 2
 
 
@@ -85,7 +85,7 @@ def trained():
 
 def test_an_ensemble_does_not_depend_on_the_rest_of_the_batch(trained):
     net, params = trained
-    draw = jax.jit(lambda key, image: flow_sdf.ensemble(net, params, key, image, 3, prediction="x0", **_sampler()))
+    draw = jax.jit(lambda key, image: flow_sdf.ensemble(net, _sampling(prediction="x0"), params, key, image, 3))
     keys = jax.random.split(jax.random.key(2), B)
     whole = draw(keys, IMAGE)
     assert whole.shape == (3, B, *SHAPE, 1)
@@ -97,9 +97,9 @@ def test_an_ensemble_does_not_depend_on_the_rest_of_the_batch(trained):
 
 
 def test_a_trajectory_runs_from_noise_to_the_sample():
-    options = _sampler(steps=5) | {"prediction": "velocity"}
-    last = flow_sdf.ensemble(LINEAR, PARAMS["net"], jax.random.key(3), IMAGE, 2, **options)
-    kept = flow_sdf.ensemble(LINEAR, PARAMS["net"], jax.random.key(3), IMAGE, 2, keep=True, **options)
+    sampling = _sampling(steps=5)
+    last = flow_sdf.ensemble(LINEAR, sampling, PARAMS["net"], jax.random.key(3), IMAGE, 2)
+    kept = flow_sdf.ensemble(LINEAR, sampling, PARAMS["net"], jax.random.key(3), IMAGE, 2, keep=True)
     assert kept.shape == (2, 6, B, *SHAPE, 1)
     np.testing.assert_allclose(kept[:, -1], last, rtol=1e-5)
     want, features = np.asarray(kept[0, 0]), np.asarray(LINEAR.encode(PARAMS["net"], IMAGE))
@@ -109,7 +109,7 @@ def test_a_trajectory_runs_from_noise_to_the_sample():
 
 
 def test_sampling_needs_images():
-    model = flow_sdf.flow_sdf(LINEAR, **_sampler())
+    model = flow_sdf.flow_sdf(LINEAR, _sampling())
     assert model.sample(PARAMS, jax.random.key(0), B, cond=IMAGE).shape == (B, *SHAPE, 1)
     for m in (model, deterministic(Net(lambda key, x: {}, lambda params, x: x))):
         with pytest.raises(ValueError, match="cond=image"):

@@ -5,9 +5,10 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from jaxgen import file_limits
 from jaxgen.errors import UserError
+from jaxgen.file_limits import VARIABLE
 
-VARIABLE = "JAXGEN_MAX_FILE_MIB"
 DEFAULT_MIB = 4096
 _MIB = 2**20
 
@@ -28,12 +29,7 @@ def limit(max_bytes: int | None = None) -> int:
         >>> limit(10)
         10
     """
-    if max_bytes is not None:
-        return max_bytes
-    text = os.environ.get(VARIABLE, str(DEFAULT_MIB))
-    if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) > 0):
-        raise UserError(f"{VARIABLE} is {text[:40]!r}; set it to a whole number of MiB, such as {DEFAULT_MIB}")
-    return int(text) * _MIB
+    return file_limits.most_bytes(DEFAULT_MIB) if max_bytes is None else max_bytes
 
 
 def check(path: Path, size: int, most: int) -> None:

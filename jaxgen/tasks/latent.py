@@ -1,0 +1,96 @@
+"""Latent diffusion of images: a convolutional autoencoder, and a diffusion model of its codes."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxgen.config import option
+from jaxgen.experiment import Run, StageSpec
+from jaxgen.families import latent_autoencoder_model, scaled_codes_model
+from jaxgen.families.latent_autoencoder import decode, encode
+from jaxgen.nets import decoder, encoder
+from jaxgen.samplers import denoiser
+from jaxgen.tasks import diffusion, images
+from jaxgen.tasks.networks import network
+from jaxgen.train import Stage
+from jaxgen.types import Array, Denoise, Key, Model, Net, Params
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LatentConfig(diffusion.DiffusionConfig):
+    """The options of latent diffusion."""
+
+    code_channels: int = option(4, "channels of the code", ge=1, group="network")
+    autoencoder_channels: images.Widths = option(
+        (16, 32, 64), "widths of the autoencoder; each level but the first halves the image", ge=4, group="network"
+    )
+    autoencoder_steps: int = option(1000, "training steps of the autoencoder", ge=1, group="training")
+    divergence_weight: float = option(
+        1e-6, "weight of the KL divergence of the code from a Gaussian", ge=0, group="training"
+    )
+
+
+def autoencoder(run: Run) -> tuple[Net, Net]:
+    """Encoder and decoder."""
+    widths = run.config.autoencoder_channels
+    return encoder(2 * run.config.code_channels, channels=widths), decoder(run.facts.image_channels, channels=widths)
+
+
+def code_shape(run: Run) -> tuple[int, int, int]:
+    """``(h, w, c)`` of a code."""
+    side = run.config.size // 2 ** (len(run.config.autoencoder_channels) - 1)
+    return side, side, run.config.code_channels
+
+
+def autoencoder_model(run: Run) -> Model:
+    """The autoencoder, its code slightly regularised."""
+    weight = run.config.divergence_weight
+    return latent_autoencoder_model(*autoencoder(run), code=code_shape(run), divergence_weight=weight)
+
+
+def stages(prepare: Callable[[Any], images.Prepare]) -> tuple[StageSpec, StageSpec]:
+    """The stages ``autoencoder`` and ``diffusion``, the latter of codes at standard deviation 1.
+
+    Args:
+        prepare: ``prepare(config)``, what is done to images on the device.
+    """
+
+    def build(run: Run) -> Stage:
+        model = scaled_codes_model(diffusion.make_model(run, shape=code_shape(run), data="code"))
+        encoding, trained, prepared = autoencoder(run)[0], run.params["autoencoder"], prepare(run.config)
+
+        def coded(key: Key, batch: images.Batch) -> images.Batch:
+            return {"code": encode(encoding, trained, prepared(key, batch)["image"], 1.0)}
+
+        return Stage("diffusion", model, {"net": images.optimizer(run.config)}, run.config.steps, coded)
+
+    groups = ("encoder", "decoder")
+    first = images.stage("autoencoder", autoencoder_model, steps="autoencoder_steps", prepare=prepare, groups=groups)
+    return first, StageSpec("diffusion", build)
+
+
+class Codes(NamedTuple):
+    """The trained networks of both stages.
+
+    Attributes:
+        encode: ``images [b, h, w, c] -> codes`` at standard deviation 1.
+        decode: ``codes -> images``.
+        denoise: of codes.
+    """
+
+    encode: Callable[[Array], Array]
+    decode: Callable[[Array], Array]
+    denoise: Denoise
+
+
+def codes(run: Run, params: Params) -> Codes:
+    """The networks with the parameters of both stages, which may be arguments of a compiled program."""
+    encoding, decoding = autoencoder(run)
+    net, trained = network(run, image_channels=run.config.code_channels), params["autoencoder"]
+    factor = params["diffusion"]["scale"]["factor"]
+    predict = lambda z, t: net.apply(params["diffusion"]["net"], z, t)  # noqa: E731
+    return Codes(
+        lambda x: encode(encoding, trained, x, factor),
+        lambda z: decode(decoding, trained, z, factor),
+        denoiser(predict, diffusion.make_path(run.config), run.config.prediction),
+    )

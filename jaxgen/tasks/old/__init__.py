@@ -1,1 +1,0 @@
-"""Helpers of recipes that are not converted yet."""

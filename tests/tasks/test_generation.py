@@ -1,0 +1,50 @@
+"""Sets of samples compared with real images: what classes they are of, and names on offer."""
+
+import types
+
+import numpy as np
+import pytest
+
+from jaxgen.errors import UserError
+from jaxgen.tasks import generation
+
+
+class Brightness:
+    """A feature extractor of one feature, that tells dark images (class 0) from bright ones (class 1)."""
+
+    def __call__(self, x):
+        return x.reshape(len(x), -1)[:, :1]
+
+    def classes(self, x):
+        return (self(x)[:, 0] > 0).astype(int)
+
+
+def comparison(draw):
+    held_out = np.linspace(-0.9, 0.9, 8, dtype=np.float32).reshape(8, 1, 1, 1) * np.ones((1, 4, 4, 1), np.float32)
+    extract = Brightness()
+    real = types.SimpleNamespace(
+        extract=extract,
+        train=held_out,
+        train_features=extract(held_out),
+        held_out=held_out,
+        label=np.repeat([0, 1], 4),
+        count=len(held_out),
+    )
+    return generation.Comparison(None, draw, gaussian=False, real=real)
+
+
+def test_accuracy_and_diversity_of_classes():
+    asked = np.array([0, 1] * 4)
+    same = np.where(asked, 0.5, -0.5)[:, None, None, None] * np.ones((1, 4, 4, 1))
+    found = comparison(lambda n: {"same": same, "swapped": -same}).of_classes(asked)
+    assert found["same"] == {"accuracy": 1.0, "diversity": 0.0}
+    assert found["swapped"]["accuracy"] == 0
+    assert found["held-out images"]["accuracy"] == 1
+    assert found["held-out images"]["diversity"] > 0
+
+
+def test_names_on_offer():
+    offered = ("ddim", "probability flow")
+    assert generation.chosen_name("--sampler", "probability flow", offered) == "probability flow"
+    with pytest.raises(UserError, match=r"--sampler must be one of ddim, probability_flow, got 'ddmi'.*ddim"):
+        generation.chosen_name("--sampler", "ddmi", offered)
