@@ -21,13 +21,13 @@ from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Run
 from jaxgen.families import diffusion_model
 from jaxgen.losses.variational import averaged_bound
+from jaxgen.metrics.best import lowest
 from jaxgen.preconditioning import precondition
 from jaxgen.samplers import Sampling, clip, denoiser, grids
 from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.samplers.likelihood import log_prob
 from jaxgen.samplers.probability_flow import probability_flow
 from jaxgen.tasks import diffusion, features, flow_likelihood, generation, images, likelihood, networks
-from jaxgen.tasks.best import lowest
 from jaxgen.types import Array, Denoise, Key, Model, Net, Params
 
 FLOW = "probability flow"

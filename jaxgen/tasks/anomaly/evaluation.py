@@ -22,9 +22,9 @@ from jaxgen.medical.anomaly import (
     paste_anomalies,
 )
 from jaxgen.metrics import auroc, average_precision
+from jaxgen.metrics.best import highest
 from jaxgen.tasks.anomaly import data
 from jaxgen.tasks.anomaly.references import baselines, learned
-from jaxgen.tasks.best import highest
 from jaxgen.types import Key
 
 MOST_TRAIN = 2000

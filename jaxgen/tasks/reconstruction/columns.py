@@ -22,8 +22,9 @@ from jaxgen.imaging.fourier import add_phase, centred_ifft2, from_complex, to_co
 from jaxgen.imaging.mri import measured_columns, mri_operator
 from jaxgen.imaging.sampling_masks import equispaced_mask, random_mask
 from jaxgen.medical.reconstruction import total_variation
+from jaxgen.medical.reconstruction.cases import Case, Method
 from jaxgen.tasks import images
-from jaxgen.tasks.reconstruction.comparison import Case, Method, compare
+from jaxgen.tasks.reconstruction.comparison import compare
 from jaxgen.types import Array, Batch, Key, Params
 
 MASKS = {"random": random_mask, "equispaced": equispaced_mask}
