@@ -32,8 +32,6 @@ NOISES = ("white", "simplex", "coarse32", "coarse16", "coarse8", "coarse4")  # c
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AnomalyDiffusionConfig(sizes.SizesConfig, restoration.RestorationConfig):
-    """The configuration of `anomaly_diffusion`."""
-
     noise: tuple[str, ...] = option(
         ("white", "coarse16", "coarse8", "coarse4"), "kinds of noise, a network each", choices=NOISES, group="method"
     )
@@ -45,7 +43,6 @@ class AnomalyDiffusionConfig(sizes.SizesConfig, restoration.RestorationConfig):
     eta: float = option(1.0, "new noise in each step: 1 ancestral, 0 none", ge=0, group="sampling")
 
     def __post_init__(self) -> None:
-        """Check every field, and those that must fit each other."""
         super().__post_init__()
         if len(set(self.noise)) != len(self.noise):
             raise UserError(f"--noise must name some kinds of noise, each once, got {' '.join(self.noise)}")

@@ -17,8 +17,6 @@ from jaxgen.types import Model
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig(autoencoding.CodeConfig):
-    """The configuration of `autoencoder`."""
-
 
 def model(run: Run) -> Model:
     return autoencoder_model(*autoencoding.networks(run))

@@ -28,8 +28,6 @@ from jaxgen.types import Array, Key, Model, Params
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ColdConfig(networks.UNetConfig):
-    """The configuration of `kspace_cold_diffusion`."""
-
     accelerations: tuple[int, ...] = option(
         (4, 8), "how many times fewer columns are measured, in training and evaluation", ge=2, le=32, group="method"
     )
@@ -41,7 +39,6 @@ class ColdConfig(networks.UNetConfig):
     test_images: int = option(64, "test images to reconstruct", ge=2, group="evaluation")
 
     def __post_init__(self) -> None:
-        """Check every field, and those that must fit each other."""
         super().__post_init__()
         if max(self.accelerations) > self.size // 2:
             raise UserError(f"--accelerations must leave two of {self.size} columns, got {max(self.accelerations)}")
