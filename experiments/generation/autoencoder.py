@@ -17,6 +17,8 @@ from jaxgen.types import Model
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig(autoencoding.CodeConfig):
+    """No options of its own."""
+
 
 def model(run: Run) -> Model:
     return autoencoder_model(*autoencoding.networks(run))
