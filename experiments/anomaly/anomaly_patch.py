@@ -5,7 +5,6 @@
     jaxgen run anomaly_patch --data brain_tumor_mri_128.npz     # or data with masks, see anomaly_diffusion
 
 Two equal networks with the same noise: one restores boxes, one whole images, both in one call.
-
 Behrendt et al. 2024, "Patched diffusion models for unsupervised anomaly detection in brain MRI", arXiv 2303.03758.
 """
 
