@@ -15,8 +15,8 @@ from jaxgen import figures
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Run
+from jaxgen.metrics.best import highest
 from jaxgen.tasks import features, generation, guided, images, networks
-from jaxgen.tasks.best import highest
 
 Scales = tuple[float, ...]
 WAYS = {"classifier-free": guided.classifier_free, "classifier": guided.by_classifier}

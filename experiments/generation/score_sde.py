@@ -21,13 +21,13 @@ from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Run
 from jaxgen.families import diffusion_model
 from jaxgen.losses.variational import averaged_bound
+from jaxgen.metrics.best import lowest
 from jaxgen.preconditioning import precondition
 from jaxgen.samplers import Sampling, clip, denoiser, grids
 from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.samplers.likelihood import log_prob
 from jaxgen.samplers.probability_flow import probability_flow
 from jaxgen.tasks import diffusion, features, flow_likelihood, generation, images, likelihood, networks
-from jaxgen.tasks.best import lowest
 from jaxgen.types import Array, Denoise, Key, Model, Net, Params
 
 FLOW = "probability flow"
@@ -36,8 +36,6 @@ COMPARED = ("predictor_corrector", "reverse_diffusion", "euler_maruyama", "ddim"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScoreSDEConfig(diffusion.DiffusionConfig, flow_likelihood.FlowLikelihoodConfig, features.FeatureConfig):
-    """The configuration of `score_sde`."""
-
     path: str = option("vp", "the equation", choices=("vp", "sub_vp", "ve"), group="method")
     prediction: Literal["x0"] = option("x0", "what the preconditioned network predicts", group="method")
     sampler_steps: int = option(100, "steps of each sampler from noise to image", ge=2, le=10_000, group="sampling")

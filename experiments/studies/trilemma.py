@@ -26,8 +26,8 @@ from jaxgen.config import option
 from jaxgen.data import Splits
 from jaxgen.experiment import Evaluation, Figure, Metric, Run, StageSpec
 from jaxgen.figures.trade_off import against, triangle
+from jaxgen.metrics.best import lowest
 from jaxgen.tasks import families, generation, images, likelihood
-from jaxgen.tasks.best import lowest
 from jaxgen.tasks.families import FAMILIES, Drawer
 from jaxgen.train import Stage
 from jaxgen.types import Key, Model
@@ -35,8 +35,6 @@ from jaxgen.types import Key, Model
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrilemmaConfig(families.FamiliesConfig):
-    """The configuration of `trilemma`."""
-
     repeats: int = option(3, "independent sets of samples behind each interval", ge=2, le=100, group="evaluation")
     likelihood_images: int = option(64, "test images whose likelihood is computed", ge=2, group="evaluation")
     batches: tuple[int, ...] = option((8, 32, 128), "batches to time sampling with", ge=1, group="evaluation")

@@ -123,8 +123,9 @@ class Reconstructions:
 
     def __init__(self, run: Run, name: str, encode: Callable[[Array], Array], decode: Callable[[Array], Array]) -> None:
         self.run, self.name = run, name
-        self.encode = lambda x: in_chunks(run.config, encode, x)
-        self.decode = lambda z: in_chunks(run.config, decode, z)
+        encode, decode, chunk = jax.jit(encode), jax.jit(decode), run.config.chunk
+        self.encode = lambda x: images.in_chunks(encode, len(x), chunk, x)
+        self.decode = lambda z: images.in_chunks(decode, len(z), chunk, z)
         train = images.real_images(run, run.splits.train, MOST_TRAIN)["image"]
         test = images.real_images(run, run.splits.test, most_of(run.config.data, run.config.samples))
         self.test, self.label = test["image"], test.get("label") if run.facts.classes else None
@@ -228,8 +229,3 @@ def code_scatter(codes: Mapping[str, np.ndarray], label: np.ndarray | None, clas
             panel.scatter(*place.T, s=6, color="0.5")
         panel.set_title(name, fontsize=8)
     return Figure(canvas, "Codes along the two directions in which those of the test images vary most.")
-
-
-def in_chunks(config: images.ImageConfig, function: Callable[..., Array], *arrays: np.ndarray) -> np.ndarray:
-    """A function on images or codes, compiled for ``config.chunk`` of them at once."""
-    return images.in_chunks(jax.jit(function), len(arrays[0]), config.chunk, *arrays)

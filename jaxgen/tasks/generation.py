@@ -131,7 +131,7 @@ class RealImages:
         UserError: if there are too few held-out images.
     """
 
-    def __init__(self, run: Run, extract: features.Features):
+    def __init__(self, run: Run, extract: features.Features) -> None:
         config, splits = run.config, run.splits
         self.extract = extract
         self.train = images.real_images(run, splits.train, MOST_TRAIN)["image"]
@@ -172,7 +172,7 @@ class Comparison:
         *,
         gaussian: bool = True,
         real: RealImages | None = None,
-    ):
+    ) -> None:
         self.run, self.real = run, real or RealImages(run, features.Features(run))
         self.extract = self.real.extract
         self.sets = dict(draw(self.real.count))

@@ -13,8 +13,8 @@ from jaxgen.app.cli import main
 from jaxgen.experiment import Run
 from jaxgen.metrics import sample_uncertainty, sample_widening
 from jaxgen.metrics import sampler_error as exact
+from jaxgen.metrics.best import highest, lowest
 from jaxgen.tasks import editing, generation
-from jaxgen.tasks.best import highest, lowest
 from jaxgen.tasks.reconstruction import posterior
 
 RNG = np.random.default_rng(0)

@@ -20,9 +20,9 @@ from jaxgen.imaging.ct_scan import AIR, CTScan, ct_scan, ct_system, filtered, in
 from jaxgen.imaging.filtered_backprojection import WINDOWS
 from jaxgen.imaging.projection import covering
 from jaxgen.medical.reconstruction import total_variation
+from jaxgen.medical.reconstruction.cases import Case, Method
 from jaxgen.tasks import diffusion, generation, images
 from jaxgen.tasks.reconstruction import posterior
-from jaxgen.tasks.reconstruction.comparison import Case, Method
 from jaxgen.types import Array, Batch, Key
 
 METAL = "metal"
