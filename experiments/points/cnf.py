@@ -39,8 +39,6 @@ LARGE = {"points": 10**6, "test_points": 50_000, "widths": (256, 256, 256), "sol
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CNFConfig(points.PointsConfig):
-    """The configuration of `cnf`."""
-
     tolerance: float = option(1e-5, "of the adaptive solver of the evaluation", gt=0, lt=1, group="evaluation")
     widths: tuple[int, ...] = option((64, 64, 64), "hidden layers of the velocity", ge=1, group="network")
     trace: str = option("exact", "divergence while training the CNF", choices=("exact", "hutchinson"), group="method")

@@ -29,8 +29,6 @@ TRAINING = {"batch_size": 512, "learning_rate": 2e-3, "ema_decay": 0.995, "steps
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlanarFlowConfig(points.PointsConfig):
-    """The configuration of `planar_flow`."""
-
     flow: str = option("spline", "couplings or autoregressions, of splines or affine", choices=FLOWS, group="network")
     layers: int = option(4, "couplings (an even number) or autoregressions", ge=1, le=256, group="network")
     widths: tuple[int, ...] = option((128, 128), "hidden layers of each conditioner", ge=1, group="network")

@@ -40,8 +40,6 @@ OPTIMIZER = {"learning_rate": 1e-4, "warmup_steps": 0, "schedule": "constant", "
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FlowSDFConfig(segmentation.SegmentationConfig):
-    """The configuration of `flow_sdf`."""
-
     prediction: Literal["velocity", "x0"] = option("x0", "predict the velocity (paper) or the map", group="method")
     sigma_min: float = option(1e-3, "noise left at the data end of the path", ge=0, lt=1, group="method")
     max_weight: float = option(6.0, "most weight, 1 / sigma^2, of an error of x0", ge=1, group="method")
