@@ -12,7 +12,7 @@ FILES = sorted([*(ROOT / "jaxgen").rglob("*.py"), *(ROOT / "experiments").rglob(
 FLOORS = [
     ["jaxgen.errors", "jaxgen.flops", "jaxgen.types"],
     ["jaxgen.consent", "jaxgen.discovery", "jaxgen.file_limits", "jaxgen.local_paths"],
-    ["jaxgen.config", "jaxgen.draws", "jaxgen.schedules"],
+    ["jaxgen.chunks", "jaxgen.config", "jaxgen.draws", "jaxgen.schedules"],
     ["jaxgen.paths"],
     ["jaxgen.baselines", "jaxgen.couplings", "jaxgen.divergence", "jaxgen.mixtures", "jaxgen.preconditioning"],
     ["jaxgen.imaging"],

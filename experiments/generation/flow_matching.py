@@ -18,6 +18,8 @@ from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Run
 from jaxgen.families import mean_flow_model, reflow_model
+from jaxgen.figures.samples import frechet_by_steps
+from jaxgen.metrics.sample_sets import joined
 from jaxgen.nets import interval
 from jaxgen.samplers import euler, grids, heun
 from jaxgen.tasks import features, flow_likelihood, flow_matching, generation, images, likelihood, networks
@@ -83,8 +85,8 @@ def evaluate(run: Run) -> Evaluation:
         f"{few}. {flow_likelihood.sentence(bits, 'flow matching')}"
     )
     return compared.evaluation(
-        metrics=generation.joined(bits, straight),
-        figures={"few_steps": flow_matching.frechet_by_steps(compared.metrics, ("Euler", few), FEW)},
+        metrics=joined(bits, straight),
+        figures={"few_steps": frechet_by_steps(compared.metrics, ("Euler", few), FEW)},
         headline=headline,
         describe={**likelihood.DESCRIBE, **flow_matching.DESCRIBE},
     )

@@ -15,8 +15,9 @@ from jaxgen import figures
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Run
+from jaxgen.figures.samples import fidelity_against_diversity
+from jaxgen.metrics.best import highest
 from jaxgen.tasks import features, generation, guided, images, networks
-from jaxgen.tasks.best import highest
 
 Scales = tuple[float, ...]
 WAYS = {"classifier-free": guided.classifier_free, "classifier": guided.by_classifier}
@@ -58,7 +59,7 @@ def evaluate(run: Run) -> Evaluation:
     shown = {
         "samples": figures.rows(by_class, f"Images of each class, {first} (no guidance where that is 1)."),
         "compared": figures.rows(by_scale, "The same noise and classes under growing guidance."),
-        "curve": generation.fidelity_against_diversity(metrics, scales),
+        "curve": fidelity_against_diversity(metrics, scales),
     }
     return compared.evaluation(metrics=metrics, figures=shown, headline=headline, describe=generation.OF_CLASSES)
 

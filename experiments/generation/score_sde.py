@@ -17,17 +17,17 @@ import numpy as np
 
 from jaxgen import draws
 from jaxgen.app.cli import run_module
-from jaxgen.config import option
+from jaxgen.config import chosen_name, option
 from jaxgen.experiment import Evaluation, Run
 from jaxgen.families import diffusion_model
 from jaxgen.losses.variational import averaged_bound
+from jaxgen.metrics.best import lowest
 from jaxgen.preconditioning import precondition
-from jaxgen.samplers import Sampling, clip, denoiser, grids
+from jaxgen.samplers import Sampling, clip, denoiser, from_noise, grids, starting_noise
 from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.samplers.likelihood import log_prob
 from jaxgen.samplers.probability_flow import probability_flow
 from jaxgen.tasks import diffusion, features, flow_likelihood, generation, images, likelihood, networks
-from jaxgen.tasks.best import lowest
 from jaxgen.types import Array, Denoise, Key, Model, Net, Params
 
 FLOW = "probability flow"
@@ -67,8 +67,8 @@ def draw(run: Run, name: str, key: Key, n: int) -> np.ndarray:
     def drawn(params: Params, keys: Key) -> Array:
         denoise = clip(denoise_with(run, params))
         if name != FLOW:
-            return diffusion.from_noise(path, denoise, SAMPLERS[name].step(path), grid, keys, shape)
-        start = diffusion.starting_noise(path, draws.split(keys, 2)[0], (len(keys), *shape))
+            return from_noise(path, denoise, SAMPLERS[name].step(path), grid, keys, shape)
+        start = starting_noise(path, draws.split(keys, 2)[0], (len(keys), *shape))
         return probability_flow(path, denoise, start, **run.config.solver)
 
     return images.draw_in_chunks(run, lambda keys: drawn(run.params["score"]["net"], keys), key, n)
@@ -101,7 +101,7 @@ def evaluate(run: Run) -> Evaluation:
 
 
 def sample(run: Run, n: int, sampler: str = COMPARED[0]) -> Evaluation:
-    name = generation.chosen_name("--sampler", sampler, COMPARED)
+    name = chosen_name("--sampler", sampler, COMPARED)
     return generation.sampled(draw(run, name, run.key, n), f"Images drawn by {name.replace('_', ' ')}.")
 
 

@@ -21,6 +21,7 @@ from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Run, StageSpec
 from jaxgen.families import vae_model
 from jaxgen.families.vae import posterior
+from jaxgen.metrics.sample_sets import cut
 from jaxgen.tasks import autoencoding, features, generation, images, likelihood
 from jaxgen.tasks.likelihood import PIXELS
 from jaxgen.train import Stage
@@ -65,7 +66,7 @@ def build(run: Run) -> Stage:
 
 def draw(run: Run, key: Key, n: int) -> np.ndarray:
     to_image = PIXELS[run.config.likelihood].to_image
-    return generation.drawing(run, "vae", model(run), finish=lambda x: generation.cut(to_image(x)))(key, n)
+    return generation.drawing(run, "vae", model(run), finish=lambda x: cut(to_image(x)))(key, n)
 
 
 def reconstruct(run: Run) -> autoencoding.Reconstructions:
@@ -78,7 +79,7 @@ def reconstruct(run: Run) -> autoencoding.Reconstructions:
 
     def decode(z: Array) -> Array:
         mean = pixels.likelihood.mean(params.get("law", {}), decoder.apply(params["decoder"], z))
-        return generation.cut(pixels.to_image(mean))
+        return cut(pixels.to_image(mean))
 
     return autoencoding.Reconstructions(run, "vae", encode, decode)
 

@@ -26,8 +26,8 @@ from jaxgen.config import option
 from jaxgen.data import Splits
 from jaxgen.experiment import Evaluation, Figure, Metric, Run, StageSpec
 from jaxgen.figures.trade_off import against, triangle
+from jaxgen.metrics.best import lowest
 from jaxgen.tasks import families, generation, images, likelihood
-from jaxgen.tasks.best import lowest
 from jaxgen.tasks.families import FAMILIES, Drawer
 from jaxgen.train import Stage
 from jaxgen.types import Key, Model

@@ -119,6 +119,30 @@ def ms_ssim(
     return jnp.mean(result, axis=-1)
 
 
+def clipped_psnr(x: np.ndarray, truth: np.ndarray, where: np.ndarray | None = None) -> float:
+    """Peak signal-to-noise ratio of images cut to [-1, 1], the mean over images; NaN if any diverged.
+
+    ``10 log10(4 / mean squared error)``.
+
+    Args:
+        x: ``[n, h, w, c]``, cut to [-1, 1].
+        truth: of the same shape.
+        where: 1 where pixels count, broadcastable to x; None for everywhere.
+
+    Returns:
+        The mean in dB, at most 106.
+
+    Example:
+        >>> round(clipped_psnr(np.full((1, 4, 4, 1), 0.2), np.zeros((1, 4, 4, 1))), 3)
+        20.0
+    """
+    error = (np.where(np.isfinite(x), np.clip(x, -1, 1), np.nan) - truth) ** 2
+    weight = np.ones_like(error) if where is None else np.broadcast_to(where, error.shape)
+    axes = tuple(range(1, error.ndim))
+    mean = np.maximum((error * weight).sum(axes) / weight.sum(axes), 1e-10)
+    return float(np.mean(10 * np.log10(4 / mean)))
+
+
 def _pair(x: Array, reference: Array) -> tuple[Array, Array]:
     if x.shape != reference.shape or x.ndim < 3:
         raise ValueError(f"images [b, *spatial, c] of one shape are needed, not {x.shape} and {reference.shape}")

@@ -17,6 +17,7 @@ from jaxgen.config import option
 from jaxgen.data import most_of
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run
 from jaxgen.metrics import psnr, ssim
+from jaxgen.metrics.sample_sets import joined
 from jaxgen.tasks import generation, images, presets
 from jaxgen.tasks.networks import check_levels
 from jaxgen.types import Array, Net, Params
@@ -166,7 +167,7 @@ class Reconstructions:
             "interpolations": self._interpolations(),
             "codes": code_scatter({"codes of test images": self.codes, **codes}, self.label, self.run.facts.classes),
         }
-        table, described = generation.joined(self.metrics, {"code": dimensions}, metrics), {**describe, **DESCRIBE}
+        table, described = joined(self.metrics, {"code": dimensions}, metrics), {**describe, **DESCRIBE}
         if compared is None:
             table |= {"images": len(self.test), "components": self.components}
             return Evaluation(table, figures, headline, described)

@@ -2,14 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
 
-from jaxgen import couplings, figures
+from jaxgen import couplings
 from jaxgen.config import option
-from jaxgen.experiment import Figure, Metric, Run
+from jaxgen.experiment import Metric, Run
 from jaxgen.families import flow_matching_model
 from jaxgen.losses import logit_normal, uniform_time
 from jaxgen.metrics import straightness
@@ -121,19 +121,6 @@ def departures_from_straight(run: Run, net: Net, stages: Mapping[str, str], key:
         return straightness(trajectory, grid).mean() / noise[0].size
 
     return {name: {"straightness": float(departure(run.params[stage]["net"], key))} for name, stage in stages.items()}
-
-
-def frechet_by_steps(metrics: Mapping[str, Mapping[str, float]], few: Sequence[str], steps: Sequence[int]) -> Figure:
-    """Curves of the methods `few`, whose sets are called ``"method, steps"``, and lines for all other sets."""
-    curves = {name: (steps, [metrics[f"{name}, {n}"]["frechet"] for n in steps]) for name in few}
-    return figures.curves(
-        curves,
-        "Frechet distance by the number of evaluations of the network.",
-        x="evaluations",
-        y="Frechet distance",
-        logarithmic="xy",
-        levels={name: found["frechet"] for name, found in metrics.items() if ", " not in name},
-    )
 
 
 DESCRIBE = {

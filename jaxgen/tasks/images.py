@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxgen.chunks import in_chunks
 from jaxgen.config import RunConfig, option
 from jaxgen.data import ArraySource, Everything, Source, Splits, Subset, load, measure_range, resized
 from jaxgen.errors import UserError
@@ -222,32 +223,6 @@ def stage(
         return Stage(name, model(run), optimizers, count, None if prepare is None else prepare(run.config))
 
     return StageSpec(name, build, wanted)
-
-
-def in_chunks(function: Callable[..., Any], n: int, chunk: int, *arrays: Any, exactly: bool = False) -> Any:
-    """Call a jitted function on stretches of `chunk` examples; the last is filled up, so that one program serves all.
-
-    Args:
-        function: of stretches of the arrays, to an array or a tree of arrays over the same examples.
-        n: the number of examples.
-        chunk: how many at once.
-        *arrays: what to cut into stretches, over examples along the first axis.
-        exactly: fill up even where there are fewer than `chunk` in all, so that one program serves any number.
-
-    Returns:
-        The results joined, as NumPy arrays.
-
-    Example:
-        >>> in_chunks(lambda x: 2 * x, 3, 2, np.arange(3))
-        array([0, 2, 4])
-    """
-    chunk = chunk if exactly else min(chunk, n)
-    parts = []
-    for first in range(0, n, chunk):
-        index = np.minimum(np.arange(first, first + chunk), n - 1)
-        found = function(*(array[index] for array in arrays))
-        parts.append(jax.tree.map(lambda x, left=n - first: np.asarray(x)[:left], found))
-    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
 def draw_in_chunks(run: Run, draw: Callable[..., Array], key: Key, n: int, *arrays: Any) -> np.ndarray:

@@ -12,9 +12,9 @@ from jaxgen.experiment import Evaluation, Figure, Metric, Run
 from jaxgen.figures.anomaly import Gallery, bars
 from jaxgen.medical.anomaly import FLOOR, Bench, Clean, Method, cleaned, compare, find, foreground, paste_anomalies
 from jaxgen.metrics import auroc, average_precision
+from jaxgen.metrics.best import highest
 from jaxgen.tasks.anomaly import data
 from jaxgen.tasks.anomaly.references import baselines, learned
-from jaxgen.tasks.best import highest
 from jaxgen.types import Key
 
 MOST_TRAIN = 2000

@@ -12,9 +12,9 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Figure, Metric, Run
 from jaxgen.figures import curves
 from jaxgen.medical.anomaly import FLOOR, Method, by_residual, foreground, named_noise
+from jaxgen.metrics.best import highest
 from jaxgen.tasks.anomaly.data import AnomalyConfig
 from jaxgen.tasks.anomaly.evaluation import Comparison
-from jaxgen.tasks.best import highest
 from jaxgen.tasks.diffusion import DiffusionConfig
 from jaxgen.tasks.images import draw_in_chunks
 from jaxgen.tasks.networks import UNetConfig

@@ -12,9 +12,9 @@ from jaxgen.data.phantoms import LESIONS
 from jaxgen.experiment import Figure, Run
 from jaxgen.medical.anomaly import FLOOR, Method, find, foreground, paste_anomalies
 from jaxgen.metrics import average_precision
+from jaxgen.metrics.best import highest
 from jaxgen.tasks.anomaly.data import PHANTOM, AnomalyConfig, phantoms
 from jaxgen.tasks.anomaly.evaluation import cleaning, tune
-from jaxgen.tasks.best import highest
 
 WAVELENGTHS = {"white": 1.0, "coarse32": 2.0, "coarse16": 4.0, "coarse8": 8.0, "coarse4": 16.0}
 """Pixels between the nodes of a noise, of an image of 64; simplex noise has many scales."""

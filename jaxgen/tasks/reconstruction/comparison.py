@@ -18,8 +18,8 @@ from jaxgen import figures
 from jaxgen.config import RunConfig
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run, StageSpec
 from jaxgen.metrics import psnr, sample_uncertainty, sample_widening, ssim
+from jaxgen.metrics.best import highest
 from jaxgen.tasks import generation, images, presets
-from jaxgen.tasks.best import highest
 from jaxgen.types import Array, Key
 
 LEVEL = 0.9
