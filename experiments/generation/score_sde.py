@@ -27,7 +27,7 @@ from jaxgen.samplers import Sampling, clip, denoiser, from_noise, grids, startin
 from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.samplers.likelihood import log_prob
 from jaxgen.samplers.probability_flow import probability_flow
-from jaxgen.tasks import diffusion, features, flow_likelihood, generation, images, likelihood, networks
+from jaxgen.tasks import diffusion, features, generation, images, likelihood, networks
 from jaxgen.types import Array, Denoise, Key, Model, Net, Params
 
 FLOW = "probability flow"
@@ -35,7 +35,7 @@ COMPARED = ("predictor_corrector", "reverse_diffusion", "euler_maruyama", "ddim"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScoreSDEConfig(diffusion.DiffusionConfig, flow_likelihood.FlowLikelihoodConfig, features.FeatureConfig):
+class ScoreSDEConfig(diffusion.DiffusionConfig, likelihood.FlowLikelihoodConfig, features.FeatureConfig):
     """The configuration of `score_sde`."""
 
     path: str = option("vp", "the equation", choices=("vp", "sub_vp", "ve"), group="method")
@@ -86,7 +86,7 @@ def bits_per_dimension(run: Run, key: Key) -> dict[str, dict[str, float]]:
         return averaged_bound(predict, path, keys, x, config.bound_draws, prediction="x0")
 
     densities = {FLOW: (by_flow, flow_key), "variational bound": (by_bound, bound_key)}
-    return flow_likelihood.compared_bits(run, run.params["score"]["net"], densities, data_key, fit_key)
+    return likelihood.compared_bits(run, run.params["score"]["net"], densities, data_key, fit_key)
 
 
 def evaluate(run: Run) -> Evaluation:
@@ -94,7 +94,7 @@ def evaluate(run: Run) -> Evaluation:
     compared = generation.Comparison(run, lambda n: {name: draw(run, name, draw_key, n) for name in COMPARED})
     bits = bits_per_dimension(run, bits_key)
     best = lowest({name: compared.metrics[name]["frechet"] for name in COMPARED})
-    headline = f"{flow_likelihood.sentence(bits, FLOW)} By {best}: {compared.headline(best)}"
+    headline = f"{likelihood.sentence(bits, FLOW)} By {best}: {compared.headline(best)}"
     return compared.evaluation(
         shown=best, caption=f"Images drawn by {best}.", metrics=bits, headline=headline, describe=likelihood.DESCRIBE
     )
@@ -118,7 +118,7 @@ EXPERIMENT = generation.experiment(
     },
     measure=images.measure_spread,
     facts=images.SpreadFacts,
-    defaults=flow_likelihood.DEFAULTS,
+    defaults=likelihood.FLOW_DEFAULTS,
     stages=(images.stage("score", model, prepare=likelihood.prepare_dequantised),),
     evaluate=evaluate,
     sample=sample,

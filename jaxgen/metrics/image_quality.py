@@ -1,5 +1,6 @@
 """Comparing images with their references: PSNR, SSIM and multi-scale SSIM, in 2-D and 3-D. Safe under `jax.jit`."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -141,6 +142,25 @@ def clipped_psnr(x: np.ndarray, truth: np.ndarray, where: np.ndarray | None = No
     axes = tuple(range(1, error.ndim))
     mean = np.maximum((error * weight).sum(axes) / weight.sum(axes), 1e-10)
     return float(np.mean(10 * np.log10(4 / mean)))
+
+
+def likeness(reconstructed: np.ndarray, x: np.ndarray) -> dict[str, float]:
+    """PSNR and SSIM of reconstructions ``[n, h, w, c]``, means over the images.
+
+    Args:
+        reconstructed: the reconstructions, in [-1, 1].
+        x: what was to be reconstructed, of the same shape.
+
+    Returns:
+        ``psnr`` in dB, and ``ssim``.
+    """
+    peak, similarity = _likeness(jnp.asarray(reconstructed, jnp.float32), jnp.asarray(x, jnp.float32))
+    return {"psnr": float(peak), "ssim": float(similarity)}
+
+
+@jax.jit
+def _likeness(reconstructed: Array, x: Array) -> tuple[Array, Array]:
+    return jnp.mean(psnr(reconstructed, x, data_range=2.0)), jnp.mean(ssim(reconstructed, x, data_range=2.0))
 
 
 def _pair(x: Array, reference: Array) -> tuple[Array, Array]:

@@ -68,3 +68,18 @@ def bits_per_dimension(
     width = 1.0 if bins is None else (high - low) / bins
     bits = -(np.asarray(log_prob, np.float64) / dimensions + math.log(width)) / math.log(2.0)
     return Estimate(float(bits.mean()), float(bits.std(ddof=1) / math.sqrt(len(bits))))
+
+
+def bits(nats: np.ndarray, dimensions: int, bins: int | None = 256) -> dict[str, float]:
+    """Log-densities ``[b]`` as the metrics ``bits`` per dimension and ``bits_error``, its standard error.
+
+    Args:
+        nats: the log-densities.
+        dimensions: of one example.
+        bins: values of a dequantised dimension; None where the log-densities are of whole numbers.
+
+    Returns:
+        ``bits`` and ``bits_error``.
+    """
+    found = bits_per_dimension(jnp.asarray(nats), dimensions, bins=bins)
+    return {"bits": found.value, "bits_error": found.standard_error}
