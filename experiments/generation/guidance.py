@@ -83,12 +83,10 @@ EXPERIMENT = generation.experiment(
         "smoke": {"classifier_channels": (8,), "classifier_steps": 6, "scales": (1.0, 2.0)}
         | {"classifier_scales": (1.0,)},
         "full": networks.DHARIWAL_64
-        | {"path": "cosine", "prediction": "noise", "dropout": 0.1}
+        | {"path": "cosine", "prediction": "noise", "dropout": 0.1, "sampler": "ddpm", "sampler_steps": 250}
         | {"classifier_channels": (128, 256, 384, 512), "classifier_steps": 300_000}
         | {"scales": (1.0, 1.1, 1.3, 1.5, 2.0, 4.0), "classifier_scales": (0.0, 0.5, 1.0, 2.0, 4.0, 10.0)}
-        | {"sampler": "ddpm", "sampler_steps": 250}
-        | {"steps": 540_000, "batch_size": 2048, "learning_rate": 3e-4, "warmup_steps": 0}
-        | {"schedule": "constant"},
+        | {"steps": 540_000, "batch_size": 2048, "learning_rate": 3e-4, "warmup_steps": 0, "schedule": "constant"},
     },
     load=images.load_labelled,
     stages=guided.STAGES,

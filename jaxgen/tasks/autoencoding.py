@@ -176,6 +176,8 @@ class Reconstructions:
 
 
 DESCRIBE = {
+    "discrepancy": Metric("Discrepancy of codes", "lower", "squared MMD from draws of the prior, unbiased"),
+    "discrepancy_error": Metric("its standard error", "", "by the jackknife"),
     "psnr": Metric("PSNR", "higher", "of reconstructed test images, dB"),
     "ssim": Metric("SSIM", "higher", "of reconstructed test images"),
 }
