@@ -36,7 +36,7 @@ class Card(NamedTuple):
 
 
 def folder() -> Path:
-    """The folder of the package ``experiments`` beside this one, whatever else is called so.
+    """The folder of the package ``experiments`` next to this one, whatever else is called so.
 
     Example:
         >>> (folder() / "segmentation" / "flow_sdf.py").is_file()
@@ -117,7 +117,7 @@ def _text(node: Any) -> str | None:
 
 
 def load(name: str) -> ModuleType:
-    """Import the experiment of this name from the package beside this one.
+    """Import the experiment of this name from the package next to this one.
 
     A folder or module of the user's that is also called ``experiments`` does not hide it: it stays importable, behind.
 
@@ -138,7 +138,7 @@ def load(name: str) -> ModuleType:
 
 
 def share_name(beside: Path | None = None) -> None:
-    """Make ``import experiments`` mean the package beside this one first, for this process.
+    """Make ``import experiments`` mean the package next to this one first, for this process.
 
     Args:
         beside: a folder whose own ``experiments``, if it has one, comes second.

@@ -11,6 +11,7 @@ import pytest
 
 from experiments.generation import ddpm  # noqa: F401
 from jaxgen.app.cli import main
+from jaxgen.medical.reconstruction.catalogue import METHODS, PosteriorMethod
 from jaxgen.paths import variance_preserving
 from jaxgen.samplers import ddim, grids, sample
 from jaxgen.samplers.catalogue import SAMPLERS, Sampler
@@ -66,3 +67,21 @@ def test_one_line_in_the_registry_makes_a_sampler_a_choice(jump, monkeypatch, tm
     assert main(["run", "ddpm", *words]) == 0, capsys.readouterr().err
     assert main(["run", "ddpm", "--sampler", "jumb"]) == 2
     assert "did you mean 'jump'?" in capsys.readouterr().err
+
+
+def test_the_loss_is_what_its_docstring_says():
+    names = {}
+    exec(compile(block("loss"), "CONTRIBUTING.md", "exec"), names)
+    x, target = jax.random.normal(jax.random.key(0), (2, 3, 4))
+    found = names["charbonnier"](x, target, epsilon=0.0)
+    np.testing.assert_allclose(found, jnp.abs(x - target).mean(-1), rtol=1e-6)
+
+
+def test_one_line_in_the_registry_offers_a_posterior_method(monkeypatch, tmp_path, capsys):
+    names = {}
+    exec(compile(block("posterior"), "CONTRIBUTING.md", "exec"), names)
+    made = PosteriorMethod(names["gradient_step"], {"mri": (0.5, 1.0), "ct": (1.0,)})
+    monkeypatch.setitem(METHODS, "gradient_step", made)
+    words = ["--preset", "smoke", "--methods", "gradient_step", "--workdir", str(tmp_path / "run"), "--quiet"]
+    assert main(["run", "mri_reconstruction", *words]) == 0, capsys.readouterr().err
+    assert "gradient_step" in capsys.readouterr().out

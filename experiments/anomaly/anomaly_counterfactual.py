@@ -31,8 +31,6 @@ Scales = tuple[float, ...]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AnomalyCounterfactualConfig(counterfactual.CounterfactualConfig):
-    """The configuration of `anomaly_counterfactual`."""
-
     drop_label: float = option(0.3, "share of labels that training leaves out", ge=0, le=1, group="method")
     classifier_scales: Scales = option((3.0, 10.0, 30.0), "scales of classifier guidance", ge=0, group="sampling")
     scales: Scales = option((2.0, 4.0, 8.0), "scales of guidance without one; 1 is none", ge=0, group="sampling")

@@ -15,7 +15,6 @@ Kascenas et al. 2022, "Denoising autoencoders for unsupervised anomaly detection
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
@@ -24,32 +23,27 @@ from jaxgen.experiment import Evaluation, Run, StageSpec
 from jaxgen.medical.anomaly import SIMPLEX_STD, partial_diffusion
 from jaxgen.samplers import ddim, denoiser
 from jaxgen.tasks import anomaly, diffusion, networks
-from jaxgen.tasks.anomaly import restoration, sizes
+from jaxgen.tasks.anomaly import sizes
 from jaxgen.types import Array, Key, Model, Params
 
 NOISES = ("white", "simplex", "coarse32", "coarse16", "coarse8", "coarse4")  # coarse8 has 8 nodes along a side
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AnomalyDiffusionConfig(sizes.SizesConfig, restoration.RestorationConfig):
-    """The configuration of `anomaly_diffusion`."""
-
+class AnomalyDiffusionConfig(sizes.SizesConfig, anomaly.restoration.RestorationConfig):
     noise: tuple[str, ...] = option(
         ("white", "coarse16", "coarse8", "coarse4"), "kinds of noise, a network each", choices=NOISES, group="method"
     )
-    noise_std: float = option(
-        1.0, "standard deviation of simplex noise", gt=0, group="method", formerly="noise_deviation"
-    )
+    noise_std: float = option(1.0, "standard deviation, if simplex", gt=0, group="method", formerly="noise_deviation")
     highest: float = option(0.8, "train up to this share of the way to the noise", gt=0, le=1, group="method")
     sampler_steps: int = option(5, "steps from the level to the image; 1 is a single call", ge=1, group="sampling")
     eta: float = option(1.0, "new noise in each step: 1 ancestral, 0 none", ge=0, group="sampling")
 
     def __post_init__(self) -> None:
-        """Check every field, and those that must fit each other."""
         super().__post_init__()
         if len(set(self.noise)) != len(self.noise):
             raise UserError(f"--noise must name some kinds of noise, each once, got {' '.join(self.noise)}")
-        restoration.check_levels(self.levels, self.highest)
+        anomaly.restoration.check_levels(self.levels, self.highest)
 
 
 def stage(noise: str) -> StageSpec:
@@ -71,9 +65,9 @@ def methods(run: Run) -> list[anomaly.Method]:
             denoise = denoiser(lambda x, t: net.apply(params, x, t), path, config.prediction)
             grid, step = diffusion.grid_from(path, level, config.sampler_steps), ddim(path, config.eta, noise=noise)
             restored = partial_diffusion(step, path, denoise, keys, x, grid, noise=noise, repeats=config.repeats)
-            return jnp.mean(restored, 0)
+            return restored.mean(0)
 
-        return restoration.restoring(run, f"{name} diffusion", restore, run.params[name]["net"], short=name)
+        return anomaly.restoration.restoring(run, f"{name} diffusion", restore, run.params[name]["net"], short=name)
 
     return [with_noise(name) for name in config.noise]
 
@@ -81,7 +75,7 @@ def methods(run: Run) -> list[anomaly.Method]:
 def evaluate(run: Run) -> Evaluation:
     compared = anomaly.Comparison(run, found := methods(run))
     metrics, figures = sizes.by_size(run, found, compared.bench.validation)
-    return restoration.evaluation(compared, metrics=metrics, figures=figures)
+    return anomaly.restoration.evaluation(compared, metrics=metrics, figures=figures)
 
 
 EXPERIMENT = anomaly.experiment(
@@ -93,10 +87,9 @@ EXPERIMENT = anomaly.experiment(
         "smoke": {"noise": ("coarse8",), "levels": (0.2, 0.4), "reference_steps": 2, "vae_steps": 2, "vae_code": 4},
         "small": {"steps": 800, "vae_steps": 500, "checkpoint_every": 200},
         "full": networks.HO_256
-        | {"attention": (4, 5), "head_width": 256, "adaptive": True, "noise": ("simplex",)}
+        | {"attention": (4, 5), "head_width": 256, "adaptive": True, "optimizer": "adam", "noise": ("simplex",)}
         | {"wavelength": 64.0, "noise_std": SIMPLEX_STD, "levels": (0.15, 0.2, 0.25, 0.3, 0.4, 0.5)}
-        | {"sampler_steps": 250, "vae_steps": 67_200, "chunk": 16}
-        | {"steps": 300_000, "batch_size": 1, "optimizer": "adam"},
+        | {"sampler_steps": 250, "chunk": 16, "vae_steps": 67_200, "steps": 300_000, "batch_size": 1},
     },
     stages=[stage(noise) for noise in NOISES],
     evaluate=evaluate,

@@ -28,8 +28,6 @@ from jaxgen.types import Array, Model, Net, Params
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AnomalyGANConfig(anomaly.AnomalyConfig):
-    """The configuration of `anomaly_gan`."""
-
     widths: images.Widths = option((128, 64, 48, 32, 16), "widths, from the coarsest level", ge=2, group="network")
     latent: int = option(64, "latent dimension", ge=1, le=4096, group="network")
     loss: str = option("relativistic", "adversarial loss", choices=("relativistic", "wasserstein"), group="method")
@@ -39,7 +37,6 @@ class AnomalyGANConfig(anomaly.AnomalyConfig):
     feature_weight: float = option(1.0, "of the critic's features in the encoder's loss", ge=0, group="method")
 
     def __post_init__(self) -> None:
-        """Check every field, and those that must fit each other."""
         super().__post_init__()
         if self.size % 2 ** len(self.widths):
             raise UserError(f"--size must be a multiple of {2 ** len(self.widths)} with this number of --widths")
@@ -105,8 +102,7 @@ EXPERIMENT = anomaly.experiment(
         | {"gradient_clip": 0.0, "optimizer": "adam"},
         "full": {"widths": (512, 512, 256, 128, 64), "latent": 128, "loss": "wasserstein", "penalty": 10.0}
         | {"critic_steps": 5, "channels": (64, 128, 256, 512), "encoder_steps": 50_000, "vae_steps": 67_200}
-        | {"steps": 100_000, "batch_size": 64, "gradient_clip": 0.0, "optimizer": "adam"}
-        | {"ema_decay": 0.999},
+        | {"steps": 100_000, "batch_size": 64, "gradient_clip": 0.0, "optimizer": "adam", "ema_decay": 0.999},
     },
     stages=[StageSpec("gan", build_gan), anomaly.stage("encoder", invert, steps="encoder_steps", groups=("encoder",))],
     evaluate=evaluate,

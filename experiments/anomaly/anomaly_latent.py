@@ -34,8 +34,6 @@ Healing = Callable[[Key, Key], LatentHealing]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AnomalyLatentConfig(anomaly.AnomalyConfig, latent.LatentConfig):
-    """The configuration of `anomaly_latent`."""
-
     first: float = option(0.4, "divergences from this share of the way to the noise", gt=0, lt=1, group="method")
     last: float = option(0.6, "to this one", gt=0, lt=1, group="method")
     times: int = option(10, "the number of times of divergences", ge=1, group="method")

@@ -5,7 +5,6 @@
     jaxgen run anomaly_patch --data brain_tumor_mri_128.npz     # or data with masks, see anomaly_diffusion
 
 Two equal networks with the same noise: one restores boxes, one whole images, both in one call.
-
 Behrendt et al. 2024, "Patched diffusion models for unsupervised anomaly detection in brain MRI", arXiv 2303.03758.
 """
 
@@ -20,9 +19,8 @@ from jaxgen.experiment import Evaluation, Run, StageSpec
 from jaxgen.imaging.tiles import Tiling, tiling
 from jaxgen.medical.anomaly import averaged, patch_diffusion, patch_diffusion_model
 from jaxgen.samplers import denoiser
-from jaxgen.tasks import anomaly, diffusion
+from jaxgen.tasks import anomaly, diffusion, networks
 from jaxgen.tasks.anomaly import restoration
-from jaxgen.tasks.networks import network
 from jaxgen.types import Array, Key, Model, Params
 
 NAMES = {"boxes": "patch diffusion", "whole": "whole-image diffusion"}
@@ -30,15 +28,12 @@ NAMES = {"boxes": "patch diffusion", "whole": "whole-image diffusion"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AnomalyPatchConfig(restoration.RestorationConfig, restoration.CoarseNoiseConfig):
-    """The configuration of `anomaly_patch`."""
-
     box: int = option(32, "side of a box in pixels", ge=2, group="method")
     overlap: int = option(16, "pixels that neighbouring boxes share", ge=0, group="method")
     merge: str = option("average", "how boxes that overlap are stitched", choices=("average", "cut"), group="method")
     noise: str = option("simplex", "the kind of noise", choices=("simplex", "white", "coarse"), group="method")
 
     def __post_init__(self) -> None:
-        """Check every field, and those that must fit each other."""
         super().__post_init__()
         if self.overlap >= self.box:
             raise UserError(f"--overlap must be less than --box {self.box}, got {self.overlap}")
@@ -56,13 +51,13 @@ def stage(name: str) -> StageSpec:
     def model(run: Run) -> Model:
         config, path = run.config, diffusion.make_path(run.config)
         options = {"prediction": config.prediction, "noise": config.distribution(config.noise, cells=config.cells)}
-        return patch_diffusion_model(network(run), path, boxes(config, name), **options)
+        return patch_diffusion_model(networks.network(run), path, boxes(config, name), **options)
 
     return anomaly.stage(name, model)
 
 
 def methods(run: Run) -> list[anomaly.Method]:
-    config, net, path = run.config, network(run), diffusion.make_path(run.config)
+    config, net, path = run.config, networks.network(run), diffusion.make_path(run.config)
     options = {"noise": config.distribution(config.noise, cells=config.cells), "merge": config.merge}
 
     def with_boxes(name: str) -> anomaly.Method:
@@ -93,9 +88,8 @@ EXPERIMENT = anomaly.experiment(
         "small": {"path": "cosine", "levels": (0.2, 0.35, 0.5, 0.65), "repeats": 2},
         "full": {"size": 96, "path": "cosine", "prediction": "x0", "box": 48, "overlap": 24, "merge": "cut"}
         | {"wavelength": 64.0, "channels": (128, 256, 256), "blocks": 3, "attention": (2,)}
-        | {"head_width": 64, "residual_resampling": True, "levels": (0.3, 0.4, 0.5, 0.6), "erosion": 3}
-        | {"median": 5}
-        | {"steps": 200_000, "batch_size": 32, "optimizer": "adam"},
+        | {"head_width": 64, "residual_resampling": True, "levels": (0.3, 0.4, 0.5, 0.6)}
+        | {"erosion": 3, "median": 5, "steps": 200_000, "batch_size": 32, "optimizer": "adam"},
     },
     stages=[stage(name) for name in NAMES],
     evaluate=evaluate,

@@ -34,8 +34,6 @@ from jaxgen.types import Array, Key, Model
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DenoisingConfig(data.PhantomConfig):
-    """The configuration of `denoising_autoencoder`."""
-
     noise: str = option("coarse", "second network's noise", choices=("coarse", "simplex", "blocks"), group="method")
     noise_std: float = option(0.2, "as a share of the range of values", gt=0, group="method", formerly="deviation")
     cells: int = option(8, "nodes of the coarse noise along one side", ge=1, group="method")
@@ -110,7 +108,7 @@ EXPERIMENT = anomaly.experiment(
         | {"checkpoint_every": 2000},
     },
     load=load,
-    measure=functools.partial(data.measure, headroom=0.0),
+    measure=functools.partial(data.measure, headroom=0.0, phantom_low=-1.0),
     references=(),
     stages=[stage("denoiser"), stage("restorer")],
     evaluate=evaluate,

@@ -17,7 +17,7 @@ from jaxgen.types import Model
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig(autoencoding.CodeConfig):
-    """The configuration of `autoencoder`."""
+    """No options of its own."""
 
 
 def model(run: Run) -> Model:

@@ -22,8 +22,6 @@ from jaxgen.types import Key, Model
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DDPMConfig(diffusion.DiffusionConfig, features.FeatureConfig):
-    """The configuration of `ddpm`."""
-
     sampler: str = option("ddpm", "how images are drawn", choices=SAMPLERS, group="sampling")
     sampler_steps: int = option(100, "steps from noise to image", ge=1, le=10_000, group="sampling")
 

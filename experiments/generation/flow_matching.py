@@ -33,8 +33,6 @@ FEW = (1, 2, 4, 10)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FlowMatchingConfig(flow_matching.FlowMatchingConfig, features.FeatureConfig):
-    """The configuration of `flow_matching`."""
-
     method: Literal["mean_flow", "reflow"] = option("mean_flow", "how the few-step model is trained", group="method")
     few_steps: int = option(800, "its training steps", ge=1, group="method")
     teacher_steps: int = option(5, "Heun steps that draw an image to learn from (reflow)", ge=1, group="method")

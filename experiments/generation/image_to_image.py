@@ -36,8 +36,6 @@ FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageToImageConfig(diffusion.DiffusionConfig, features.FeatureConfig):
-    """The configuration of `image_to_image`."""
-
     sampler_steps: int = option(50, "steps of DDIM from noise to image", ge=2, le=10_000, group="sampling")
     inversion_iterations: int = option(3, "fixed-point iterations of an exact inversion", ge=1, le=20, group="sampling")
     edit_times: tuple[float, ...] = option(

@@ -31,8 +31,6 @@ GLOW_64 = {"size": 64, "levels": 4, "couplings": 48, "width": 512}  # Kingma & D
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NormalizingFlowConfig(features.FeatureConfig, LikelihoodConfig):
-    """The configuration of `normalizing_flow`."""
-
     levels: int = option(3, "scales; each halves the resolution", ge=1, le=8, group="network")
     couplings: int = option(8, "couplings per scale", ge=1, le=128, group="network")
     width: int = option(64, "hidden channels of the conditioners", ge=4, group="network")
@@ -46,7 +44,6 @@ class NormalizingFlowConfig(features.FeatureConfig, LikelihoodConfig):
     )
 
     def __post_init__(self) -> None:
-        """Check every field, and those that must fit each other."""
         super().__post_init__()
         if self.size % 2**self.levels:
             raise UserError(f"--size must be a multiple of {2**self.levels} with these --levels, got {self.size}")

@@ -36,8 +36,6 @@ COMPARED = ("predictor_corrector", "reverse_diffusion", "euler_maruyama", "ddim"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScoreSDEConfig(diffusion.DiffusionConfig, likelihood.FlowLikelihoodConfig, features.FeatureConfig):
-    """The configuration of `score_sde`."""
-
     path: str = option("vp", "the equation", choices=("vp", "sub_vp", "ve"), group="method")
     prediction: Literal["x0"] = option("x0", "what the preconditioned network predicts", group="method")
     sampler_steps: int = option(100, "steps of each sampler from noise to image", ge=2, le=10_000, group="sampling")

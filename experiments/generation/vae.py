@@ -31,8 +31,6 @@ from jaxgen.types import Array, Key, Model
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VAEConfig(autoencoding.CodeConfig, features.FeatureConfig):
-    """The configuration of `vae`."""
-
     likelihood: str = option(
         "gaussian", "pixel likelihood: Gaussian, 256-bin logistic or Bernoulli", choices=PIXELS, group="method"
     )

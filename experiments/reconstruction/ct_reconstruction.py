@@ -27,8 +27,6 @@ from jaxgen.tasks.reconstruction import comparison, ct, posterior
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CTConfig(posterior.PosteriorConfig):
-    """The configuration of `ct_reconstruction`."""
-
     data: str = option(
         "ct_phantom", "slices in Hounsfield units: a name, a folder, or a .npz (`hu` or `images`)", group="data"
     )

@@ -14,15 +14,11 @@ Shen et al. 2024, "Learning to reconstruct accelerated MRI through k-space cold 
 import dataclasses
 import functools
 
-import jax.numpy as jnp
-import numpy as np
-
-from jaxgen import figures
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data.kspace import read_kspace
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Figure, Reader, Run
+from jaxgen.experiment import Evaluation, Reader, Run
 from jaxgen.imaging.sampling_masks import mixed_mask
 from jaxgen.medical.reconstruction import kspace_cold_diffusion as cold
 from jaxgen.tasks import images, networks
@@ -32,8 +28,6 @@ from jaxgen.types import Array, Key, Model, Params
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ColdConfig(networks.UNetConfig):
-    """The configuration of `kspace_cold_diffusion`."""
-
     accelerations: tuple[int, ...] = option(
         (4, 8), "how many times fewer columns are measured, in training and evaluation", ge=2, le=32, group="method"
     )
@@ -45,7 +39,6 @@ class ColdConfig(networks.UNetConfig):
     test_images: int = option(64, "test images to reconstruct", ge=2, group="evaluation")
 
     def __post_init__(self) -> None:
-        """Check every field, and those that must fit each other."""
         super().__post_init__()
         if max(self.accelerations) > self.size // 2:
             raise UserError(f"--accelerations must leave two of {self.size} columns, got {max(self.accelerations)}")
@@ -65,18 +58,9 @@ def restore(run: Run, params: Params, keys: Key, kspace: Array, missing: int) ->
     return cold.reconstructions(predict, keys, kspace, steps=min(config.restore_steps, missing) or missing)
 
 
-def along(scan: columns.ColumnScan, restored: np.ndarray) -> Figure:
-    """Restorations at equal times, from zero-filled to whole: as a column is filled once, they are degradations."""
-    order = cold.removal_order(scan.keys, jnp.asarray(scan.mask[:, 0]))[: len(restored)]
-    times = np.linspace(int(cold.columns_missing(order).max()), 0, 8).round().astype(int)
-    way = [columns.magnitude(np.asarray(cold.degrade(jnp.asarray(restored), order, int(t)))) for t in times]
-    rows = {f"image {i + 1}": [2 * np.clip(x[i], 0, 1) - 1 for x in way] for i in range(len(restored))}
-    return figures.rows(rows, "Restorations on their way: columns are filled in, those measured stay.")
-
-
 def evaluate(run: Run) -> Evaluation:
     restored = columns.restorations(run, run.params["restorer"]["net"], functools.partial(restore, run))
-    return columns.evaluate(run, restored, cold.METHODS, along)
+    return columns.evaluate(run, restored)
 
 
 EXPERIMENT = comparison.experiment(

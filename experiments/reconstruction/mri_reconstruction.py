@@ -31,8 +31,6 @@ from jaxgen.types import Array
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MRIConfig(posterior.PosteriorConfig):
-    """The configuration of `mri_reconstruction`."""
-
     accelerations: tuple[int, ...] = option((4, 8), "how many times fewer samples", ge=2, le=64, group="scan")
     mask: str = option("random", "which samples are kept: lines, or points", choices=MASKS, group="scan")
     coils: int = option(8, "simulated coils of the complex images", ge=1, le=64, group="scan")
@@ -55,7 +53,6 @@ class MRIConfig(posterior.PosteriorConfig):
     snr: float = option(0.16, "signal-to-noise ratio of the corrections of `score_mri`", gt=0, group="sampling")
 
     def __post_init__(self) -> None:
-        """Check every field, and those that must fit each other."""
         super().__post_init__()
         if max(self.accelerations) > self.size // 2:
             raise UserError(f"--accelerations must leave two of {self.size} lines, got {max(self.accelerations)}")

@@ -37,8 +37,6 @@ ONE_OF_EACH_KIND = ("ddim", "heun", "dpm_solver_2m", "unipc", "deis", "ddpm", "d
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SamplerSpeedConfig(diffusion.DiffusionConfig, features.FeatureConfig):
-    """The configuration of `sampler_speed`."""
-
     path: str = option("vp", "how noise is mixed in, in both parts", choices=PATHS, group="method")
     grid: str = option("log_snr", "the times of all samplers", choices=GRIDS, group="sampling")
     evaluations: tuple[int, ...] = option(
@@ -53,7 +51,6 @@ class SamplerSpeedConfig(diffusion.DiffusionConfig, features.FeatureConfig):
     reference_steps: int = option(400, "steps of the solution taken for the true flow", ge=50, group="mixture")
 
     def __post_init__(self) -> None:
-        """Check every field, and those that must fit each other."""
         super().__post_init__()
         if list(self.evaluations) != sorted(set(self.evaluations)):
             raise UserError(f"--evaluations must rise, got {','.join(map(str, self.evaluations))}")

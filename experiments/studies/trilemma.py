@@ -36,8 +36,6 @@ from jaxgen.types import Key, Model
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrilemmaConfig(families.FamiliesConfig):
-    """The configuration of `trilemma`."""
-
     repeats: int = option(3, "independent sets of samples behind each interval", ge=2, le=100, group="evaluation")
     likelihood_images: int = option(64, "test images whose likelihood is computed", ge=2, group="evaluation")
     batches: tuple[int, ...] = option((8, 32, 128), "batches to time sampling with", ge=1, group="evaluation")

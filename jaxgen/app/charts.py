@@ -58,7 +58,7 @@ def line_chart(series: Mapping[str, Sequence[tuple[float, float]]], label: str, 
 
     Args:
         series: points ``(step, value)`` by the name of the curve.
-        label: what the chart shows, for readers who cannot see it.
+        label: what the chart shows, for those who cannot see it.
         smooth: draw the running mean where there is one curve.
 
     Returns:

@@ -413,7 +413,7 @@ def table(real: Features, generated: Features, *, seed: int = 0) -> list[Row]:
     rows = [_row("Frechet distance", Estimate(value, jackknife_error(frechet_distance, a, b, seed=seed)), _FRECHET)]
     if n > 2 * width:
         rows.append(_row("Frechet distance, unlimited n", frechet_distance_infinity(b, a, seed=seed), _UNLIMITED))
-    rows.append(_row("Kernel distance", kernel_distance(a, b, seed=seed), "lower is better; 0 for equal laws; any n"))
+    rows.append(_row("Kernel distance", kernel_distance(a, b, seed=seed), "lower is better; 0 if equal; any n"))
     shares = zip(
         ("Precision", "Recall", "Density", "Coverage"), (*precision_recall(a, b), *density_coverage(a, b)), strict=True
     )
@@ -422,7 +422,7 @@ def table(real: Features, generated: Features, *, seed: int = 0) -> list[Row]:
         rows.append(_row(name, Estimate(share, error), _READINGS[name], ends=(0.0, 1.0)))
     test = classifier_test(a, b, seed=seed)
     error = math.sqrt(test.accuracy * (1 - test.accuracy) / (2 * test.number))
-    reading = f"0.5 for equal laws; p = {test.p_value:.3f}"
+    reading = f"0.5 for equal distributions; p = {test.p_value:.3f}"
     return [*rows, _row("Classifier accuracy", Estimate(test.accuracy, error), reading, ends=(0.0, 1.0))]
 
 

@@ -127,7 +127,7 @@ def _in_folder(folder: Path, found: dict[Path, str], left_out: dict[str, str]) -
         _in_folder(inside, found, left_out)
         for entry in entries:
             if entry != inside:
-                _leave_out(left_out, folder, entry, "it lies beside images/, whose images are taken")
+                _leave_out(left_out, folder, entry, "it lies next to images/, whose images are taken")
         return
     held = dicom.find(folder)
     own = [other for other in held.others if other.parent == folder]

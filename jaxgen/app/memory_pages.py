@@ -9,7 +9,7 @@ def more_memory_pages() -> None:
     """Start this process again with huge memory pages on a Linux CPU.
 
     Large temporary buffers are otherwise page-faulted anew each step. A U-Net's train step alone in its process gains 5
-    to 10 per cent, with a slow step now and then while the system makes room; beside PyTorch in one process it loses.
+    to 10 per cent, with a slow step now and then while the system makes room; next to PyTorch in one process it loses.
     The setting is read when a process starts, hence the new start, which finds the setting made and goes on. Call it
     before anything is imported that takes long, and before anything is printed. It does nothing where there is an
     accelerator, elsewhere than on Linux, where ``GLIBC_TUNABLES`` is set already, and in tests.

@@ -42,7 +42,7 @@ class Recorded:
 
     @property
     def trust(self) -> str:
-        """What its commands need beside the path of the run."""
+        """What its commands need with the path of the run."""
         return " --trust-code" if self.about.get("source") else ""
 
     @property

@@ -1,4 +1,4 @@
-"""Pictures in rows, and curves: the figures of the image-generation experiments."""
+"""Pictures in rows, and curves next to them: the figures of the image-generation experiments."""
 
 import textwrap
 from collections.abc import Mapping, Sequence

@@ -122,8 +122,9 @@ class Reconstructions:
 
     def __init__(self, run: Run, name: str, encode: Callable[[Array], Array], decode: Callable[[Array], Array]) -> None:
         self.run, self.name = run, name
-        self.encode = lambda x: in_chunks(run.config, encode, x)
-        self.decode = lambda z: in_chunks(run.config, decode, z)
+        encode, decode, chunk = jax.jit(encode), jax.jit(decode), run.config.chunk
+        self.encode = lambda x: images.in_chunks(encode, len(x), chunk, x)
+        self.decode = lambda z: images.in_chunks(decode, len(z), chunk, z)
         train = images.real_images(run, run.splits.train, MOST_TRAIN)["image"]
         test = images.real_images(run, run.splits.test, most_of(run.config.data, run.config.samples))
         self.test, self.label = test["image"], test.get("label") if run.facts.classes else None

@@ -60,5 +60,5 @@ STAGE = StageSpec("features", build, formerly="judge")
 class Features(ImageFeatures):
     """The trained feature extractor, of images ``[n, h, w, c]`` in [-1, 1]."""
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run) -> None:
         super().__init__(network(run), run.params["features"]["net"])

@@ -122,7 +122,7 @@ class RealImages:
         UserError: if there are too few held-out images.
     """
 
-    def __init__(self, run: Run, extract: FeatureExtractor):
+    def __init__(self, run: Run, extract: FeatureExtractor) -> None:
         config, splits = run.config, run.splits
         self.extract: FeatureExtractor = extract
         self.train = images.real_images(run, splits.train, MOST_TRAIN)["image"]
@@ -156,7 +156,7 @@ class Comparison(SampleSets):
         *,
         gaussian: bool = True,
         real: RealSet | None = None,
-    ):
+    ) -> None:
         real = real or RealImages(run, features.Features(run))
         sets = dict(draw(real.count))
         if gaussian:

@@ -46,7 +46,7 @@ class LikelihoodScores:
         run: the run, of a `LikelihoodConfig`.
         stage: the stage that trained the model.
         model: the model, with a dequantiser of its own.
-        keys: three keys, for the test images, for those of the Gaussian and for the validation images.
+        keys: a key for the test images, one for those of the Gaussian and one for the validation images.
         method: the name of the model among the metrics.
         labelled: whether the model is told the class of an image.
 

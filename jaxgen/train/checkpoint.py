@@ -174,7 +174,7 @@ def _writing(folder: Path) -> Iterator[None]:
 class Checkpointer:
     """Saves and restores the state of one training stage.
 
-    A checkpoint is written beside the training and appears under its name only when it is whole. It holds the running
+    A checkpoint is written while training goes on, and has its name only once it is whole. It holds the running
     average apart from the rest of the state, so that `load_params` needs nothing of the training.
 
     Args:
@@ -234,7 +234,7 @@ class Checkpointer:
         Args:
             state: the state; every device holds the whole.
             position: batches handed out by the data feed.
-            progress: what the training loop keeps beside the state; a dict that JSON can hold, like the next two.
+            progress: what the training loop keeps as well as the state; a dict that JSON can hold, like the next two.
             constants: what sampling needs besides the parameters.
             config: the configuration of the run.
 

@@ -126,9 +126,9 @@ def test_killed_and_resumed_it_has_the_same_bits_and_its_evaluation_the_same_met
     victim = max(steps, key=steps.__getitem__)
     seen = []
 
-    def train_stage(stage, feed, *rest, **more):
+    def train_stage(stage, feed, *rest, **named):
         seen.append(stage.name)
-        return real(stage, Signalling(feed, steps[victim] // 2) if stage.name == victim else feed, *rest, **more)
+        return real(stage, Signalling(feed, steps[victim] // 2) if stage.name == victim else feed, *rest, **named)
 
     class Evaluating(Exception):  # noqa: N818
         pass

@@ -21,8 +21,8 @@ from jaxgen.imaging.fan_beam import fan_beam_operator
 from jaxgen.imaging.hounsfield import WATER
 from jaxgen.imaging.projection import Geometry, covering
 from jaxgen.imaging.radon import radon_operator
-from jaxgen.medical.reconstruction import catalogue
-from jaxgen.tasks.reconstruction import comparison, ct, posterior
+from jaxgen.medical.reconstruction import cases, catalogue
+from jaxgen.tasks.reconstruction import ct, posterior
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +68,9 @@ def test_a_sinogram_is_reconstructed_with_what_was_chosen_for_as_many_views(run,
 
     def draw(scan, setting, key, repeats):
         asked.append(setting)
-        return comparison.Samples(np.stack([-ones, ones]), 0 * ones)
+        return cases.Samples(np.stack([-ones, ones]), 0 * ones)
 
-    monkeypatch.setattr(posterior, "methods", lambda *args: (comparison.Method("ddnm", draw, (1.0,), True),))
+    monkeypatch.setattr(posterior, "methods", lambda *args: (cases.Method("ddnm", draw, (1.0,), True),))
     chosen = {views: {"ddnm": float(views), "ddnm widening": factor} for views, factor in (("4", 1.5), ("6", 3.0))}
     apply = ct_reconstruction.EXPERIMENT.apply(opened._replace(chosen=chosen))
     for views in (3, 5, 50):

@@ -18,10 +18,10 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Run
 from jaxgen.imaging.coils import simulated_coils
 from jaxgen.imaging.fourier import centred_fft2
-from jaxgen.medical.reconstruction import catalogue
+from jaxgen.medical.reconstruction import cases, catalogue
 from jaxgen.medical.reconstruction.mri_scan import MRIScan
 from jaxgen.tasks.images import ImageFacts
-from jaxgen.tasks.reconstruction import comparison, mri, posterior
+from jaxgen.tasks.reconstruction import mri, posterior
 from tests.experiments.traces import check_training_step
 
 SMOKE = experiment.EXPERIMENT.presets["smoke"]
@@ -77,9 +77,9 @@ def test_smoke_preset_and_k_space_of_the_user(data, tmp_path, capsys):
 def test_k_space_that_a_reconstruction_does_not_fit_is_warned_of(monkeypatch, capsys, left, words, slices):
     def draw(scan, setting, key, repeats):
         image = np.zeros((repeats, 1, 18, 16, 1), np.float32)
-        return comparison.Samples(image, image[0], np.full((repeats, 1), left))
+        return cases.Samples(image, image[0], np.full((repeats, 1), left))
 
-    monkeypatch.setattr(posterior, "methods", lambda *args: (comparison.Method("ddnm", draw, (1.0,), True),))
+    monkeypatch.setattr(posterior, "methods", lambda *args: (cases.Method("ddnm", draw, (1.0,), True),))
     function = experiment.EXPERIMENT.apply(Run(SMOKE, FACTS))
     whole = scan_of(18, 16, 4)
     array = whole if slices == 1 else np.stack([whole] * slices, axis=2)
@@ -115,7 +115,7 @@ def test_k_space_brought_along_is_evaluated_against_all_of_it(tmp_path):
                 mri.brought(some, jax.random.key(0))
         else:
             assert len(mri.brought(some, jax.random.key(0))) == 1
-    case = comparison.Case(None, truth, None, "", float(truth.max()), (0, 1))
+    case = cases.Case(None, truth, None, "", float(truth.max()), (0, 1))
     assert case.quality(truth + 0.125)[0] == pytest.approx(20 * np.log10(truth.max() / 0.125))  # exact squares
 
 

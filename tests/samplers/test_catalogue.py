@@ -96,7 +96,7 @@ def second_lists(source, names):
 # Each registry with its file. Elsewhere some of the names may be chosen, but not all of them listed.
 REGISTRIES = {
     "samplers": (SAMPLERS, "jaxgen/samplers/catalogue.py"),
-    "posterior methods": (METHODS, "jaxgen/tasks/reconstruction/posterior.py"),
+    "posterior methods": (METHODS, "jaxgen/medical/reconstruction/catalogue.py"),
     "paths": (PATHS, "jaxgen/paths.py"),
     "file formats": (FORMATS, "jaxgen/data/readers.py"),
     "suffixes": (SUFFIXES, "jaxgen/data/readers.py"),

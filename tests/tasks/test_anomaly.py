@@ -13,6 +13,7 @@ from jaxgen.data.phantoms import LESIONS
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Run
 from jaxgen.medical import anomaly
+from jaxgen.medical.anomaly.tuning import tune
 from jaxgen.tasks import diffusion
 from jaxgen.tasks.anomaly import AnomalyConfig, Method, by_map, by_residual, data, evaluation, labelled, sizes
 from jaxgen.tasks.anomaly.application import applied
@@ -210,7 +211,7 @@ def test_a_method_that_diverged_has_no_numbers_and_is_named(bad, residual):
     assert "diverged" not in metrics["pca-32"]
     assert all(np.isfinite(value) for value in metrics["pca-32"].values())
     assert "nan" in evaluation.headline(metrics, "diverged", names)
-    found = evaluation.tune(config, None, diverged._replace(settings=(1, 2, 3)), *bench.chosen_on)
+    found = tune(evaluation.cleaning(config), None, diverged._replace(settings=(1, 2, 3)), *bench.chosen_on)
     assert found.setting == 2, "NaN is never the best"
 
 

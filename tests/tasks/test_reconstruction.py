@@ -8,8 +8,8 @@ import pytest
 
 from jaxgen.experiment import Run
 from jaxgen.medical.reconstruction import catalogue
+from jaxgen.medical.reconstruction.cases import Case, Method, Samples, choose
 from jaxgen.tasks.reconstruction import comparison
-from jaxgen.tasks.reconstruction.comparison import Case, Method, Samples
 
 TRUTH = np.random.default_rng(0).random((3, 12, 12, 1)).astype(np.float32)
 CONFIG = types.SimpleNamespace(calibration=2, repeats=4)
@@ -55,7 +55,7 @@ def test_every_method_is_tuned_in_its_situations():
         Method("none", minus([])),
         Method("drawn", drawing, (0.0, 0.5, 1.0), draws=True),
     )
-    chosen = comparison.choose(CONFIG, methods, cases(a=0.5, b=1.0))
+    chosen = choose(methods, cases(a=0.5, b=1.0), calibration=CONFIG.calibration, repeats=CONFIG.repeats)
     assert {name: row["own"] for name, row in chosen.items()} == {"a": 0.5, "b": 1.0}
     assert asked == [(o, s) for o in (0.5, 1.0) for s in (0.0, 0.5, 1.0)]
     assert {name: row["once"] for name, row in chosen.items()} == {"a": 0.5, "b": 0.5}

@@ -4,6 +4,7 @@ A recipe gives its configuration, its stages and its methods (`Method`); `Compar
 """
 
 from jaxgen.medical.anomaly import FLOOR, RESIDUALS, Found, Method, by_map, by_residual, cleaned
+from jaxgen.tasks.anomaly import restoration
 from jaxgen.tasks.anomaly.data import PHANTOM, AnomalyConfig, load, prepare, prepared
 from jaxgen.tasks.anomaly.evaluation import Comparison
 from jaxgen.tasks.anomaly.methods import by_network, draw_in_chunks, in_chunks
@@ -27,5 +28,6 @@ __all__ = [
     "load",
     "prepare",
     "prepared",
+    "restoration",
     "stage",
 ]

@@ -6,9 +6,7 @@ whose mask is empty), or a folder of patients (`jaxgen.data.lesion_patients`).
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,7 @@ import numpy as np
 from jaxgen.config import option
 from jaxgen.data import ArraySource, Everything, Source, Splits, Subset, lesion_patients, measure_range
 from jaxgen.data.checks import FOREGROUND, parse_foreground
-from jaxgen.data.phantoms import Lesion, brain2d
+from jaxgen.data.phantoms import Lesion, brain_slices
 from jaxgen.data.source import identity
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run
@@ -94,23 +92,8 @@ class Drawn(ArraySource):
 def phantoms(
     config: PhantomConfig, n: int, part: int, lesion: Lesion | None = None, *, first: int = 0
 ) -> dict[str, np.ndarray]:
-    """Slices in T2; values from 0 to about 1 become -1 to about 1, and brighter ones are kept.
-
-    Args:
-        config: the configuration, for seed and size.
-        n: the number of phantoms.
-        part: 0 training, 1 validation, 2 test, 3 lesions: no two parts share a subject.
-        lesion: the kind of lesion; None for healthy phantoms.
-        first: the number of the first subject.
-
-    Returns:
-        ``image [n, h, w, 1]``, ``healthy [n, h, w, 1]``, its healthy twin, and ``mask [n, h, w]``.
-    """
-    draw = functools.partial(brain2d, 4 * config.seed + part, size=config.size, contrast="t2", lesion=lesion)
-    with ThreadPoolExecutor(2) as pool:
-        drawn = list(pool.map(draw, range(first, first + n)))
-    stacked = {name: np.stack([example[name] for example in drawn]) for name in ("image", "healthy", "mask")}
-    return stacked | {name: (2 * stacked[name] - 1).astype(np.float32) for name in ("image", "healthy")}
+    """Phantoms (`brain_slices`) of a part of the data: 0 training, 1 validation, 2 test, 3 lesions."""
+    return brain_slices(4 * config.seed + part, n, config.size, lesion, first=first)
 
 
 def counts(config: PhantomConfig) -> tuple[int, int, int]:
@@ -176,13 +159,16 @@ def check_healthy(config: AnomalyConfig, splits: Splits) -> None:
         raise UserError(f"--healthy {config.healthy}: {config.data} has no such label; it has {known}")
 
 
-def measure(config: PhantomConfig, splits: Splits, *, headroom: float = HEADROOM) -> images.ImageFacts:
+def measure(
+    config: PhantomConfig, splits: Splits, *, headroom: float = HEADROOM, phantom_low: float = 0.0
+) -> images.ImageFacts:
     """The range of the values, the number of channels, and which training images these are.
 
-    Values out of the range are cut off; `headroom`, a share of the range, is left above it.
+    Values out of the range are cut off; `headroom`, a share of the range, is left above it. Phantoms, which are
+    not brought to a range, are said to begin at `phantom_low`, which must be that of runs of before.
     """
     if config.data == PHANTOM:
-        return images.ImageFacts(value_range=((0.0,), (1.0,)), image_channels=1)
+        return images.ImageFacts(value_range=((phantom_low,), (1.0,)), image_channels=1)
     example = splits.train[0]["image"]
     low, high = (np.array(bound) for bound in measure_range(splits.train))
     high = high + headroom * (high - low)

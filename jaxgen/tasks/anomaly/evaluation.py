@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -10,12 +10,21 @@ from jaxgen.data.phantoms import LESIONS
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Figure, Metric, Run
 from jaxgen.figures.anomaly import Gallery, bars
-from jaxgen.medical.anomaly import FLOOR, Bench, Clean, Method, cleaned, compare, find, foreground, paste_anomalies
-from jaxgen.metrics import auroc, average_precision
+from jaxgen.medical.anomaly import (
+    FLOOR,
+    Bench,
+    Clean,
+    Method,
+    cleaned,
+    compare,
+    foreground,
+    paste_anomalies,
+)
+from jaxgen.medical.anomaly.tuning import tune
+from jaxgen.metrics import auroc
 from jaxgen.metrics.best import highest
 from jaxgen.tasks.anomaly import data
 from jaxgen.tasks.anomaly.references import baselines, learned
-from jaxgen.types import Key
 
 MOST_TRAIN = 2000
 """Training images that the baselines are fitted to."""
@@ -78,30 +87,6 @@ def cleaning(config: data.AnomalyConfig) -> Clean:
     return functools.partial(cleaned, erosion=config.erosion, median=config.median)
 
 
-class Tuned(NamedTuple):
-    """A method with a setting that was chosen.
-
-    Attributes:
-        method: the method at that setting.
-        setting: the chosen one.
-        scores: the average precision of artificial anomalies, by setting.
-    """
-
-    method: Method
-    setting: Any
-    scores: Mapping[Any, float]
-
-
-def tune(config: data.AnomalyConfig, key: Key, method: Method, x: np.ndarray, mask: np.ndarray) -> Tuned:
-    """The method at the setting that finds these artificial anomalies best."""
-    scores = {
-        setting: float(average_precision(find(cleaning(config), key, method.at(setting), x).score, mask))
-        for setting in method.settings
-    }
-    best = highest(scores)
-    return Tuned(method.at(best), best, scores)
-
-
 class Comparison:
     """The methods of a recipe on lesions, with the simple baselines and the learned references.
 
@@ -129,12 +114,12 @@ class Comparison:
         self.run, self.bench = run, bench or make_bench(run)
         simple = baselines(self.bench.train, run.config.residual)
         self.simple = tuple(method.name for method in simple)
+        clean = cleaning(run.config)
         x, mask = (part[:tuned_on] for part in self.bench.chosen_on)
-        self.tuned = {method.name: tune(run.config, run.key, method, x, mask) for method in methods if method.settings}
+        self.tuned = {method.name: tune(clean, run.key, method, x, mask) for method in methods if method.settings}
         ours = [self.tuned[method.name].method if method.settings else method for method in methods]
         self.methods = {method.name: method for method in (*simple, *learned(run), *ours)}
         gallery = Gallery(self.bench.lesions, self.bench.twins, self.bench.ill)
-        clean = cleaning(run.config)
         self.metrics = compare(
             clean, run.key, self.bench, self.methods, self.simple, lambda name, found: gallery.add(name, *found)
         )

@@ -11,10 +11,11 @@ from jaxgen.config import option
 from jaxgen.data.phantoms import LESIONS
 from jaxgen.experiment import Figure, Run
 from jaxgen.medical.anomaly import FLOOR, Method, find, foreground, paste_anomalies
+from jaxgen.medical.anomaly.tuning import tune
 from jaxgen.metrics import average_precision
 from jaxgen.metrics.best import highest
 from jaxgen.tasks.anomaly.data import PHANTOM, AnomalyConfig, phantoms
-from jaxgen.tasks.anomaly.evaluation import cleaning, tune
+from jaxgen.tasks.anomaly.evaluation import cleaning
 
 WAVELENGTHS = {"white": 1.0, "coarse32": 2.0, "coarse16": 4.0, "coarse8": 8.0, "coarse4": 16.0}
 """Pixels between the nodes of a noise, of an image of 64; simplex noise has many scales."""
@@ -54,7 +55,7 @@ def by_size(run: Run, methods: Sequence[Method], healthy: np.ndarray) -> tuple[d
         artificial = paste_anomalies(config.seed, healthy, within, radius=(pixels, pixels))
         drawn = phantoms(config, config.radius_images, 3, LESIONS["L1"].of_radius(radius))
         for method in methods:
-            tuned = tune(config, run.key, method, *artificial)
+            tuned = tune(cleaning(config), run.key, method, *artificial)
             score = find(cleaning(config), run.key, tuned.method, drawn["image"]).score
             curves[method.short_name][0].append(radius)
             curves[method.short_name][1].append(float(average_precision(score, drawn["mask"])))

@@ -5,14 +5,14 @@ In contrast to `jaxgen.tasks.reconstruction.mri` the network is not a prior: it 
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import draws
+from jaxgen import draws, figures
 from jaxgen.data import Source, most_of
 from jaxgen.data.image import Image
 from jaxgen.experiment import Evaluation, Figure, Run
@@ -21,9 +21,11 @@ from jaxgen.imaging.coils import root_sum_of_squares
 from jaxgen.imaging.fourier import add_phase, centred_ifft2, from_complex, to_complex
 from jaxgen.imaging.mri import measured_columns, mri_operator
 from jaxgen.imaging.sampling_masks import equispaced_mask, random_mask
+from jaxgen.medical.reconstruction import kspace_cold_diffusion as cold
 from jaxgen.medical.reconstruction import total_variation
+from jaxgen.medical.reconstruction.cases import Case, Method
 from jaxgen.tasks import images
-from jaxgen.tasks.reconstruction.comparison import Case, Method, compare
+from jaxgen.tasks.reconstruction.comparison import compare
 from jaxgen.types import Array, Batch, Key, Params
 
 MASKS = {"random": random_mask, "equispaced": equispaced_mask}
@@ -141,33 +143,30 @@ def _cases(run: Run, source: Source, number: int, most: int | None) -> dict[str,
     return found
 
 
-def evaluate(
-    run: Run,
-    restored: Callable[[ColumnScan], Mapping[str, np.ndarray]],
-    methods: Sequence[str],
-    along: Callable[[ColumnScan, np.ndarray], Figure],
-) -> Evaluation:
-    """Restorations compared with the zero-filled image and total variation.
+def along(scan: ColumnScan, restored: np.ndarray) -> Figure:
+    """Restorations at equal times, from zero-filled to whole: as a column is filled once, they are degradations."""
+    order = cold.removal_order(scan.keys, jnp.asarray(scan.mask[:, 0]))[: len(restored)]
+    times = np.linspace(int(cold.columns_missing(order).max()), 0, 8).round().astype(int)
+    way = [magnitude(cold.degrade(jnp.asarray(restored), order, int(t))) for t in times]
+    rows = {f"image {i + 1}": [2 * np.clip(x[i], 0, 1) - 1 for x in way] for i in range(len(restored))}
+    return figures.rows(rows, "Restorations on their way: columns are filled in, those measured stay.")
 
-    Args:
-        run: the run.
-        restored: `restorations`.
-        methods: their names; the last is the experiment's own, the others are what it is compared with.
-        along: the figure "along", of a scan and the first of its images as the last method restores them.
-    """
+
+def evaluate(run: Run, restored: Callable[[ColumnScan], Mapping[str, np.ndarray]]) -> Evaluation:
+    """Cold diffusion, as `restorations` hold it, compared with direct prediction, the zero-filled image and TV."""
 
     def method(name: str) -> Method:
         return Method(name, lambda scan, _: magnitude(restored(scan)[name]))
 
-    *direct, own = map(method, methods)
+    *direct, own = map(method, cold.METHODS)
     validation, test = cases(run)
     found = compare(run, (*baselines(run), *direct), (own,), validation, test, about="of magnitudes")
     first = next(iter(test.values())).scan
-    figures = {**found.figures, "along": along(first, restored(first)[own.name][:3])}
+    shown = {**found.figures, "along": along(first, restored(first)[own.name][:3])}
     tables = {name: row for name, row in found.metrics.items() if isinstance(row, Mapping)}
     weights = {a: found.chosen[_name("random", a)]["total variation"] for a in run.config.accelerations}
     facts = {**{f"tv_weight_{a}x": weight for a, weight in weights.items()}, "images": found.metrics["slices"]}
-    return found._replace(metrics={**tables, **facts}, figures=figures, chosen={})
+    return found._replace(metrics={**tables, **facts}, figures=shown, chosen={})
 
 
 def apply(params: Params, restore: Restore) -> Callable[[Key, Image], dict[str, np.ndarray]]:

@@ -20,10 +20,10 @@ from jaxgen.imaging.ct_scan import AIR, CTScan, ct_scan, ct_system, filtered, in
 from jaxgen.imaging.filtered_backprojection import WINDOWS
 from jaxgen.imaging.projection import covering
 from jaxgen.medical.reconstruction import total_variation
+from jaxgen.medical.reconstruction.cases import Case, Method
 from jaxgen.metrics.sample_sets import cut
 from jaxgen.tasks import diffusion, images
 from jaxgen.tasks.reconstruction import posterior
-from jaxgen.tasks.reconstruction.comparison import Case, Method
 from jaxgen.types import Array, Batch, Key
 
 METAL = "metal"

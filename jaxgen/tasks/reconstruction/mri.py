@@ -23,6 +23,7 @@ from jaxgen.imaging.mri import zero_filled
 from jaxgen.imaging.operators import LinearOperator, inner_product
 from jaxgen.imaging.sampling_masks import MASKS
 from jaxgen.medical.reconstruction import residual
+from jaxgen.medical.reconstruction.cases import Case, Method
 from jaxgen.medical.reconstruction.mri_scan import (
     MRIScan,
     Received,
@@ -38,7 +39,6 @@ from jaxgen.medical.reconstruction.mri_scan import (
 from jaxgen.medical.reconstruction.priors import any_size, nearly_real
 from jaxgen.tasks import diffusion, images
 from jaxgen.tasks.reconstruction import posterior
-from jaxgen.tasks.reconstruction.comparison import Case, Method
 from jaxgen.types import Array, Batch, Denoise, Key, Params
 
 FOREGROUND = 0.05

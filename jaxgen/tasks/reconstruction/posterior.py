@@ -15,10 +15,10 @@ from jaxgen import draws
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Run, StageSpec, chosen_number
 from jaxgen.imaging.operators import LinearOperator
+from jaxgen.medical.reconstruction.cases import WIDENING, Method, Samples
 from jaxgen.medical.reconstruction.catalogue import METHODS, Posed, PosteriorMethod
 from jaxgen.samplers import ddim, grids, sample, starting_noise
 from jaxgen.tasks import diffusion, generation, images
-from jaxgen.tasks.reconstruction.comparison import WIDENING, Method, Samples
 from jaxgen.types import Array, Denoise, Key, Model, Params
 
 
@@ -102,7 +102,7 @@ def methods(run: Run, problem: Problem, tuned_on: Mapping[str, str] = {}) -> tup
     Args:
         run: the run, with a stage "prior".
         problem: the kind of measurement.
-        tuned_on: situations whose setting is that of another (`jaxgen.tasks.reconstruction.comparison.Method`).
+        tuned_on: situations whose setting is that of another (`jaxgen.medical.reconstruction.cases.Method`).
     """
     return tuple(
         Method(name, _draw(run, problem, METHODS[name]), METHODS[name].settings[problem.kind], True, (), tuned_on)
