@@ -214,6 +214,30 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
+def chosen_name(flag: str, name: str, offered: Sequence[str]) -> str:
+    """One of the names on offer, whose spaces may be typed as underscores.
+
+    Args:
+        flag: the flag that it was given by.
+        name: the name as typed.
+        offered: the names on offer.
+
+    Returns:
+        The name as it is on offer.
+
+    Raises:
+        UserError: if it is none of them; the message names the flag and the nearest.
+
+    Example:
+        >>> chosen_name("--sampler", "probability_flow", ["ddim", "probability flow"])
+        'probability flow'
+    """
+    typed = {one.replace(" ", "_"): one for one in offered}
+    if name.replace(" ", "_") not in typed:
+        raise UserError(f"{flag} must be one of {', '.join(typed)}, got {name!r}{nearest(name, list(typed))}")
+    return typed[name.replace(" ", "_")]
+
+
 def choose_preset(presets: Mapping[str, C], name: str | None) -> tuple[str, C]:
     """The preset of this name; without a name the one called ``small``, else the first.
 

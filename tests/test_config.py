@@ -213,3 +213,10 @@ def test_a_key_that_a_table_lacks_names_the_nearest(words, message):
         cfg.override(OfRecipe(), parser.parse(words))
     assert str(caught.value) == message
     assert cfg.override(OfRecipe(), parser.parse(["--samplers", "ddim"])).samplers == ("ddim",)
+
+
+def test_names_on_offer():
+    offered = ("ddim", "probability flow")
+    assert cfg.chosen_name("--sampler", "probability flow", offered) == "probability flow"
+    with pytest.raises(UserError, match=r"--sampler must be one of ddim, probability_flow, got 'ddmi'.*ddim"):
+        cfg.chosen_name("--sampler", "ddmi", offered)

@@ -18,6 +18,7 @@ from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Run, StageSpec
 from jaxgen.families import Game, gan_model
+from jaxgen.losses.adversarial import LOSSES
 from jaxgen.medical.anomaly import inversion_model, inversion_score
 from jaxgen.nets import dcgan_discriminator, dcgan_generator, encoder
 from jaxgen.tasks import anomaly, gan, images
@@ -54,7 +55,7 @@ def networks(run: Run) -> tuple[Net, Net, Net]:
 def build_gan(run: Run) -> Stage:
     config, wasserstein = run.config, run.config.loss == "wasserstein"
     penalties = {"gradient_penalty": config.penalty} if wasserstein else {"r1": config.penalty, "r2": config.penalty}
-    game = Game(gan.LOSSES[config.loss](), critic_steps=config.critic_steps, **penalties)
+    game = Game(LOSSES[config.loss](), critic_steps=config.critic_steps, **penalties)
     generator, critic, _ = networks(run)
     model = gan_model(generator, critic, images.image_shape(run), latent=config.latent, game=game)
     optimizers = gan.player_optimizers(config, config.critic_steps, b1=0.0, b2=0.9 if wasserstein else 0.99)

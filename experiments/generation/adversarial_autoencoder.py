@@ -10,7 +10,6 @@ Makhzani et al. 2015, "Adversarial autoencoders", arXiv 1511.05644.
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -18,30 +17,18 @@ import numpy as np
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Metric, Run, StageSpec
-from jaxgen.families import adversarial_autoencoder_model, normal_prior, ring_prior, swiss_roll_prior
-from jaxgen.families.adversarial_autoencoder import Prior
-from jaxgen.metrics import maximum_mean_discrepancy
+from jaxgen.experiment import Evaluation, Run, StageSpec
+from jaxgen.families import adversarial_autoencoder_model
+from jaxgen.families.adversarial_autoencoder import PRIORS
+from jaxgen.metrics.kernel_distance import discrepancy
 from jaxgen.nets import mlp
 from jaxgen.tasks import autoencoding, features, generation, images
 from jaxgen.train import Stage
 from jaxgen.types import Key, Model
 
-PRIORS: dict[str, Callable[[int], Prior]] = {
-    "normal": normal_prior,
-    "ring": lambda dimensions: ring_prior(),
-    "swiss_roll": lambda dimensions: swiss_roll_prior(),
-}
-DESCRIBE = {
-    "discrepancy": Metric("Discrepancy of codes", "lower", "squared MMD from draws of the prior, unbiased"),
-    "discrepancy_error": Metric("its standard error", "", "by the jackknife"),
-}
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AdversarialConfig(autoencoding.CodeConfig, features.FeatureConfig):
-    """The configuration of `adversarial_autoencoder`."""
-
     code: int = option(8, "latent dimension", ge=1, le=65_536, group="network")
     prior: str = option(
         "normal", "distribution of the codes; ring and swiss_roll take --code 2", choices=PRIORS, group="method"
@@ -52,7 +39,6 @@ class AdversarialConfig(autoencoding.CodeConfig, features.FeatureConfig):
     critic_rate: float = option(1.0, "learning rate of the critic over that of the others", gt=0, group="training")
 
     def __post_init__(self) -> None:
-        """Check every field, and those that must fit each other."""
         super().__post_init__()
         if self.prior != "normal" and self.code != 2:
             raise UserError(f"--prior {self.prior} is a distribution in the plane: give --code 2, not {self.code}")
@@ -60,21 +46,18 @@ class AdversarialConfig(autoencoding.CodeConfig, features.FeatureConfig):
 
 def model(run: Run) -> Model:
     config = run.config
-    critic, prior = mlp(1, widths=config.critic_widths), PRIORS[config.prior](config.code)
+    networks, critic = autoencoding.networks(run), mlp(1, widths=config.critic_widths)
     weights = {"penalty": config.penalty, "weight": config.adversarial_weight}
-    return adversarial_autoencoder_model(*autoencoding.networks(run), critic, prior, **weights)
+    return adversarial_autoencoder_model(*networks, critic, PRIORS[config.prior](config.code), **weights)
 
 
 def build(run: Run) -> Stage:
-    config = run.config
+    config, optimizer = run.config, images.optimizer
     # The encoder is updated twice per step: once with the decoder, once against the critic.
     twice = dataclasses.replace(config, warmup_steps=2 * config.warmup_steps)
     faster = dataclasses.replace(config, learning_rate=config.critic_rate * config.learning_rate)
-    optimizers = {
-        "encoder": images.optimizer(twice, 2 * config.steps),
-        "decoder": images.optimizer(config),
-        "critic": images.optimizer(faster),
-    }
+    optimizers = {"encoder": optimizer(twice, 2 * config.steps), "decoder": optimizer(config)}
+    optimizers["critic"] = optimizer(faster)
     return Stage("aae", model(run), optimizers, config.steps, images.prepare_images(config))
 
 
@@ -88,17 +71,14 @@ def evaluate(run: Run) -> Evaluation:
     reconstructed = autoencoding.Reconstructions(run, "aae", *autoencoding.codec(run, run.params["aae"]))
     codes, prior = reconstructed.codes, PRIORS[run.config.prior](run.config.code)
     first, second = np.split(np.asarray(prior(prior_key, 2 * len(codes))), 2)
-    found, floor = maximum_mean_discrepancy(codes, first), maximum_mean_discrepancy(second, first)
+    found = discrepancy(codes, first)
+    value, error = found.values()
     return reconstructed.evaluation(
         compared,
         caption="Images decoded from draws of the prior.",
         codes={"draws of the prior": first},
-        metrics={
-            "aae": {"discrepancy": found.value, "discrepancy_error": found.standard_error},
-            "draws of the prior": {"discrepancy": floor.value, "discrepancy_error": floor.standard_error},
-        },
-        remark=f"Squared discrepancy of the codes from the prior {found.value:.4f} +- {found.standard_error:.4f}.",
-        describe=DESCRIBE,
+        metrics={"aae": found, "draws of the prior": discrepancy(second, first)},
+        remark=f"Squared discrepancy of the codes from the prior {value:.4f} +- {error:.4f}.",
     )
 
 

@@ -18,9 +18,12 @@ from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Run
 from jaxgen.families import mean_flow_model, reflow_model
+from jaxgen.figures.samples import frechet_by_steps
+from jaxgen.metrics.sample_sets import joined
 from jaxgen.nets import interval
 from jaxgen.samplers import euler, grids, heun
-from jaxgen.tasks import features, flow_likelihood, flow_matching, generation, images, likelihood, networks
+from jaxgen.samplers.few_steps import equal_steps
+from jaxgen.tasks import features, flow_matching, generation, images, likelihood, networks
 from jaxgen.tasks.flow_matching import PATH
 from jaxgen.types import Key, Model
 
@@ -57,8 +60,9 @@ def draw(run: Run, key: Key, n: int) -> np.ndarray:
 def draw_all(run: Run, key: Key, n: int) -> dict[str, np.ndarray]:
     """By the solver of the configuration, then in a few steps of Euler's method and of the few-step model."""
     net, mean_flow = networks.network(run), run.config.method == "mean_flow"
-    by_euler = flow_matching.in_few_steps(run, net)
-    by_few = flow_matching.in_few_steps(run, interval(net), mean_flow=True) if mean_flow else by_euler
+    shape, chunk = images.image_shape(run), run.config.chunk
+    by_euler = equal_steps(net, shape, chunk)
+    by_few = equal_steps(interval(net), shape, chunk, mean_flow=True) if mean_flow else by_euler
     sets = {"flow matching": draw(run, key, n)}
     for steps in FEW:
         sets[f"Euler, {steps}"] = by_euler(run.params["flow"]["net"], key, n, steps)
@@ -71,18 +75,18 @@ def evaluate(run: Run) -> Evaluation:
     data_key, probe_key, fit_key = jax.random.split(bits_key, 3)
     compared = generation.Comparison(run, lambda n: draw_all(run, draw_key, n))
     densities = {"flow matching": (flow_matching.log_density(run), probe_key)}
-    bits = flow_likelihood.compared_bits(run, run.params["flow"], densities, data_key, fit_key)
+    bits = likelihood.compared_bits(run, run.params["flow"], densities, data_key, fit_key)
     few = run.config.few
     stages = {"flow matching": "flow"} | ({f"{few}, 1": "few_steps"} if few == "reflow" else {})
     straight = flow_matching.departures_from_straight(run, networks.network(run), stages, straight_key)
     one = {name: compared.metrics[f"{name}, 1"]["frechet"] for name in ("Euler", few)}
     headline = (
         f"{compared.headline('flow matching')} With one evaluation {one['Euler']:.3g} by Euler, {one[few]:.3g} by "
-        f"{few}. {flow_likelihood.sentence(bits, 'flow matching')}"
+        f"{few}. {likelihood.sentence(bits, 'flow matching')}"
     )
     return compared.evaluation(
-        metrics=generation.joined(bits, straight),
-        figures={"few_steps": flow_matching.frechet_by_steps(compared.metrics, ("Euler", few), FEW)},
+        metrics=joined(bits, straight),
+        figures={"few_steps": frechet_by_steps(compared.metrics, ("Euler", few), FEW)},
         headline=headline,
         describe={**likelihood.DESCRIBE, **flow_matching.DESCRIBE},
     )
@@ -102,7 +106,7 @@ EXPERIMENT = generation.experiment(
         | {"dropout": 0.1, "few_steps": 200_000}
         | {"steps": 500_000, "batch_size": 2048, "learning_rate": 1e-4, "warmup_steps": 10_000},
     },
-    defaults=flow_likelihood.DEFAULTS,
+    defaults=likelihood.FLOW_DEFAULTS,
     stages=(
         images.stage("flow", flow_matching.make_model, prepare=likelihood.prepare_dequantised),
         images.stage("few_steps", few_step_model, steps="few_steps", prepare=likelihood.prepare_dequantised),

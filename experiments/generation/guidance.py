@@ -15,6 +15,7 @@ from jaxgen import figures
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Run
+from jaxgen.figures.samples import fidelity_against_diversity
 from jaxgen.metrics.best import highest
 from jaxgen.tasks import features, generation, guided, images, networks
 
@@ -24,8 +25,6 @@ WAYS = {"classifier-free": guided.classifier_free, "classifier": guided.by_class
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GuidanceConfig(guided.GuidedConfig, features.FeatureConfig):
-    """The configuration of `guidance`."""
-
     scales: Scales = option((1.0, 2.0, 4.0), "scales of classifier-free guidance; 1 is none", ge=0, group="method")
     classifier_scales: Scales = option(
         (0.0, 1.0, 3.0, 8.0), "scales of classifier guidance, of the unconditional model", ge=0, group="method"
@@ -58,7 +57,7 @@ def evaluate(run: Run) -> Evaluation:
     shown = {
         "samples": figures.rows(by_class, f"Images of each class, {first} (no guidance where that is 1)."),
         "compared": figures.rows(by_scale, "The same noise and classes under growing guidance."),
-        "curve": generation.fidelity_against_diversity(metrics, scales),
+        "curve": fidelity_against_diversity(metrics, scales),
     }
     return compared.evaluation(metrics=metrics, figures=shown, headline=headline, describe=generation.OF_CLASSES)
 
@@ -82,12 +81,10 @@ EXPERIMENT = generation.experiment(
         "smoke": {"classifier_channels": (8,), "classifier_steps": 6, "scales": (1.0, 2.0)}
         | {"classifier_scales": (1.0,)},
         "full": networks.DHARIWAL_64
-        | {"path": "cosine", "prediction": "noise", "dropout": 0.1}
+        | {"path": "cosine", "prediction": "noise", "dropout": 0.1, "sampler": "ddpm", "sampler_steps": 250}
         | {"classifier_channels": (128, 256, 384, 512), "classifier_steps": 300_000}
         | {"scales": (1.0, 1.1, 1.3, 1.5, 2.0, 4.0), "classifier_scales": (0.0, 0.5, 1.0, 2.0, 4.0, 10.0)}
-        | {"sampler": "ddpm", "sampler_steps": 250}
-        | {"steps": 540_000, "batch_size": 2048, "learning_rate": 3e-4, "warmup_steps": 0}
-        | {"schedule": "constant"},
+        | {"steps": 540_000, "batch_size": 2048, "learning_rate": 3e-4, "warmup_steps": 0, "schedule": "constant"},
     },
     load=images.load_labelled,
     stages=guided.STAGES,

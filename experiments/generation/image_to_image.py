@@ -8,17 +8,26 @@ inpainting, the degraded image itself for SDEdit.
 """
 
 import dataclasses
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jaxgen import figures
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import most_of
-from jaxgen.experiment import Evaluation, Run
-from jaxgen.samplers import ddim
-from jaxgen.samplers.editing import lerp, slerp
+from jaxgen.experiment import Evaluation, Figure, Run
+from jaxgen.figures.editing import interpolations, realism_against_faithfulness
+from jaxgen.imaging.inpainting import harmonic_fill, square_hole
+from jaxgen.imaging.smoothing import coarse
+from jaxgen.metrics.image_quality import clipped_psnr as psnr
+from jaxgen.metrics.sample_sets import realism_of
+from jaxgen.samplers import ddim, edits
+from jaxgen.samplers.editing import between, lerp, slerp
 from jaxgen.tasks import diffusion, editing, features, generation, images, networks
 from jaxgen.types import Model
 
@@ -37,56 +46,62 @@ class ImageToImageConfig(diffusion.DiffusionConfig, features.FeatureConfig):
     test_images: int = option(32, "held-out images to edit", ge=4, group="evaluation")
 
 
+def first_rows(sets: Mapping[str, np.ndarray], caption: str) -> Figure:
+    return figures.rows({name: x[:6] for name, x in sets.items()}, caption)
+
+
 def model(run: Run) -> Model:
     return diffusion.make_model(run, ddim, run.config.sampler_steps)
 
 
 def evaluate(run: Run) -> Evaluation:
-    editor, config = editing.Editor(run, "ddpm"), run.config
+    config, path, steps = run.config, diffusion.make_path(run.config), run.config.sampler_steps
+    edit, drawing = functools.partial(editing.edited, run, "ddpm"), edits.drawing(path, steps)
     real = generation.RealImages(run, features.Features(run))
-    realism, psnr = editing.realism_of(real), editing.psnr
+    realism = realism_of(real)
     truth = images.real_images(run, run.splits.test, most_of(config.data, config.test_images))["image"]
     draw_key, between_key, edit_key, fill_key, _ = jax.random.split(run.key, 5)
     metrics: dict[str, Any] = {"images": len(truth)}
 
     round_trips = {"image": truth}
     for name, iterations in (("inversion", 0), ("inversion, iterated", config.inversion_iterations)):
-        noise = editor.invert(draw_key, truth, iterations)
-        back = editor.draw(draw_key, noise)
+        noise = edit(edits.inversion(path, steps, iterations), draw_key, truth)
+        back = edit(drawing, draw_key, noise)
         metrics[name] = {"psnr": psnr(back, truth), "latent_norm": float(np.sqrt(np.mean(noise**2)))}
         round_trips |= {f"noise of {name}": noise / 3, f"drawn from it ({name})": back}
 
     pairs = len(truth) // 2 * 2
     (left, right), (a, b) = ((x[:pairs:2], x[1:pairs:2]) for x in (truth, noise))
     ways = {
-        "slerp of the noise": [editor.draw(between_key, x) for x in editing.between(slerp, a, b, FRACTIONS)],
-        "lerp of the noise": [editor.draw(between_key, x) for x in editing.between(lerp, a, b, FRACTIONS)],
+        "slerp of the noise": [edit(drawing, between_key, x) for x in between(slerp, a, b, FRACTIONS)],
+        "lerp of the noise": [edit(drawing, between_key, x) for x in between(lerp, a, b, FRACTIONS)],
         "average of the pixels": [(1 - f) * left + f * right for f in FRACTIONS],
     }
     metrics |= {name: {"realism": realism(way[len(FRACTIONS) // 2])} for name, way in ways.items()}
 
-    guide = editing.coarse(truth)
-    edits = {f"SDEdit from {t:g}": editor.edit(edit_key, guide, t) for t in config.edit_times}
+    guide = coarse(truth)
+    edited = {f"SDEdit from {t:g}": edit(edits.stroke(path, steps, t), edit_key, guide) for t in config.edit_times}
     metrics["degraded image"] = {"psnr": psnr(guide, truth), "realism": realism(guide)}
-    for name, x in edits.items():
-        faithful = psnr(editing.coarse(x), guide)
+    for name, x in edited.items():
+        faithful = psnr(coarse(x), guide)
         metrics[name] = {"psnr": psnr(x, truth), "realism": realism(x), "faithfulness": faithful}
 
-    mask = editing.square_hole(config.size)
-    filled = {"harmonic": editing.filled_smoothly(truth * mask, mask)}
+    mask = square_hole(config.size)
+    filled = {"harmonic": np.asarray(harmonic_fill(jnp.asarray(truth * mask), jnp.asarray(mask)))}
     for name in ("projection", "replacement", "RePaint"):
-        filled[name] = editor.inpaint(fill_key, name, truth * mask, mask)
+        fill = edits.filling(path, steps, name, mask, jump=config.jump, resamples=config.resamples)
+        filled[name] = edit(fill, fill_key, truth * mask)
     metrics |= {name: {"psnr": psnr(x, truth, 1 - mask), "realism": realism(x)} for name, x in filled.items()}
 
     shown = {
-        "inversion": editing.show(round_trips, "Images, the noise that DDIM inversion takes them to, and back."),
-        "interpolation": editing.show_ways(ways, FRACTIONS),
-        "sdedit": editing.show(
-            {"image": truth, "guide": guide, **edits},
+        "inversion": first_rows(round_trips, "Images, the noise that DDIM inversion takes them to, and back."),
+        "interpolation": interpolations(ways, FRACTIONS),
+        "sdedit": first_rows(
+            {"image": truth, "guide": guide, **edited},
             "SDEdit: the guide is a coarse image; the later it begins the more is invented.",
         ),
-        "trade_off": editing.realism_against_faithfulness(config.edit_times, [metrics[name] for name in edits]),
-        "inpainting": editing.show(
+        "trade_off": realism_against_faithfulness(config.edit_times, [metrics[name] for name in edited]),
+        "inpainting": first_rows(
             {"image": truth, "known": truth * mask - (1 - mask), **filled}, "Inpainting of the missing square."
         ),
     }

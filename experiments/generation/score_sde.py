@@ -17,17 +17,17 @@ import numpy as np
 
 from jaxgen import draws
 from jaxgen.app.cli import run_module
-from jaxgen.config import option
+from jaxgen.config import chosen_name, option
 from jaxgen.experiment import Evaluation, Run
 from jaxgen.families import diffusion_model
 from jaxgen.losses.variational import averaged_bound
 from jaxgen.metrics.best import lowest
 from jaxgen.preconditioning import precondition
-from jaxgen.samplers import Sampling, clip, denoiser, grids
+from jaxgen.samplers import Sampling, clip, denoiser, from_noise, grids, starting_noise
 from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.samplers.likelihood import log_prob
 from jaxgen.samplers.probability_flow import probability_flow
-from jaxgen.tasks import diffusion, features, flow_likelihood, generation, images, likelihood, networks
+from jaxgen.tasks import diffusion, features, generation, images, likelihood, networks
 from jaxgen.types import Array, Denoise, Key, Model, Net, Params
 
 FLOW = "probability flow"
@@ -35,7 +35,7 @@ COMPARED = ("predictor_corrector", "reverse_diffusion", "euler_maruyama", "ddim"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScoreSDEConfig(diffusion.DiffusionConfig, flow_likelihood.FlowLikelihoodConfig, features.FeatureConfig):
+class ScoreSDEConfig(diffusion.DiffusionConfig, likelihood.FlowLikelihoodConfig, features.FeatureConfig):
     path: str = option("vp", "the equation", choices=("vp", "sub_vp", "ve"), group="method")
     prediction: Literal["x0"] = option("x0", "what the preconditioned network predicts", group="method")
     sampler_steps: int = option(100, "steps of each sampler from noise to image", ge=2, le=10_000, group="sampling")
@@ -65,8 +65,8 @@ def draw(run: Run, name: str, key: Key, n: int) -> np.ndarray:
     def drawn(params: Params, keys: Key) -> Array:
         denoise = clip(denoise_with(run, params))
         if name != FLOW:
-            return diffusion.from_noise(path, denoise, SAMPLERS[name].step(path), grid, keys, shape)
-        start = diffusion.starting_noise(path, draws.split(keys, 2)[0], (len(keys), *shape))
+            return from_noise(path, denoise, SAMPLERS[name].step(path), grid, keys, shape)
+        start = starting_noise(path, draws.split(keys, 2)[0], (len(keys), *shape))
         return probability_flow(path, denoise, start, **run.config.solver)
 
     return images.draw_in_chunks(run, lambda keys: drawn(run.params["score"]["net"], keys), key, n)
@@ -84,7 +84,7 @@ def bits_per_dimension(run: Run, key: Key) -> dict[str, dict[str, float]]:
         return averaged_bound(predict, path, keys, x, config.bound_draws, prediction="x0")
 
     densities = {FLOW: (by_flow, flow_key), "variational bound": (by_bound, bound_key)}
-    return flow_likelihood.compared_bits(run, run.params["score"]["net"], densities, data_key, fit_key)
+    return likelihood.compared_bits(run, run.params["score"]["net"], densities, data_key, fit_key)
 
 
 def evaluate(run: Run) -> Evaluation:
@@ -92,14 +92,14 @@ def evaluate(run: Run) -> Evaluation:
     compared = generation.Comparison(run, lambda n: {name: draw(run, name, draw_key, n) for name in COMPARED})
     bits = bits_per_dimension(run, bits_key)
     best = lowest({name: compared.metrics[name]["frechet"] for name in COMPARED})
-    headline = f"{flow_likelihood.sentence(bits, FLOW)} By {best}: {compared.headline(best)}"
+    headline = f"{likelihood.sentence(bits, FLOW)} By {best}: {compared.headline(best)}"
     return compared.evaluation(
         shown=best, caption=f"Images drawn by {best}.", metrics=bits, headline=headline, describe=likelihood.DESCRIBE
     )
 
 
 def sample(run: Run, n: int, sampler: str = COMPARED[0]) -> Evaluation:
-    name = generation.chosen_name("--sampler", sampler, COMPARED)
+    name = chosen_name("--sampler", sampler, COMPARED)
     return generation.sampled(draw(run, name, run.key, n), f"Images drawn by {name.replace('_', ' ')}.")
 
 
@@ -116,7 +116,7 @@ EXPERIMENT = generation.experiment(
     },
     measure=images.measure_spread,
     facts=images.SpreadFacts,
-    defaults=flow_likelihood.DEFAULTS,
+    defaults=likelihood.FLOW_DEFAULTS,
     stages=(images.stage("score", model, prepare=likelihood.prepare_dequantised),),
     evaluate=evaluate,
     sample=sample,

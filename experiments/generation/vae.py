@@ -11,6 +11,7 @@ Kingma & Welling 2014, "Auto-encoding variational Bayes", arXiv 1312.6114.
 """
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -20,9 +21,10 @@ from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Run, StageSpec
 from jaxgen.families import vae_model
+from jaxgen.families.pixel_likelihood import PIXELS
 from jaxgen.families.vae import posterior
+from jaxgen.metrics.sample_sets import cut
 from jaxgen.tasks import autoencoding, features, generation, images, likelihood
-from jaxgen.tasks.likelihood import PIXELS
 from jaxgen.train import Stage
 from jaxgen.types import Array, Key, Model
 
@@ -63,7 +65,7 @@ def build(run: Run) -> Stage:
 
 def draw(run: Run, key: Key, n: int) -> np.ndarray:
     to_image = PIXELS[run.config.likelihood].to_image
-    return generation.drawing(run, "vae", model(run), finish=lambda x: generation.cut(to_image(x)))(key, n)
+    return generation.drawing(run, "vae", model(run), finish=lambda x: cut(to_image(x)))(key, n)
 
 
 def reconstruct(run: Run) -> autoencoding.Reconstructions:
@@ -76,7 +78,7 @@ def reconstruct(run: Run) -> autoencoding.Reconstructions:
 
     def decode(z: Array) -> Array:
         mean = pixels.likelihood.mean(params.get("law", {}), decoder.apply(params["decoder"], z))
-        return generation.cut(pixels.to_image(mean))
+        return cut(pixels.to_image(mean))
 
     return autoencoding.Reconstructions(run, "vae", encode, decode)
 
@@ -86,8 +88,12 @@ def evaluate(run: Run) -> Evaluation:
     compared = generation.Comparison(run, lambda n: {"vae": draw(run, draw_key, n)})
     reconstructed, bits, remark = reconstruct(run), {}, ""
     if run.config.likelihood != "bernoulli":  # which is one of shares, not of pixels
-        options = {"discrete": PIXELS[run.config.likelihood].discrete, "draws_of_code": run.config.bound_draws}
-        bits = likelihood.compared_bits(run, "vae", model(run), bits_key, run.config.likelihood_images, **options)
+        data_key, code_key, fit_key = jax.random.split(bits_key, 3)
+        log_prob = model(run).log_prob
+        assert log_prob is not None
+        bound = functools.partial(log_prob, draws_of_code=run.config.bound_draws)
+        how = {"chunk": run.config.chunk, "discrete": PIXELS[run.config.likelihood].discrete}
+        bits = likelihood.compared_bits(run, run.params["vae"], {"vae": (bound, code_key)}, data_key, fit_key, **how)
         ours, gaussian = (bits[name]["bits"] for name in ("vae", "gaussian"))
         remark = f"At most {ours:.3f} bits per dimension, the Gaussian {gaussian:.3f}."
     return reconstructed.evaluation(

@@ -22,8 +22,8 @@ from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Figure, Metric, Run
 from jaxgen.figures import sampler_errors
-from jaxgen.metrics import sampler_error
-from jaxgen.samplers import grids
+from jaxgen.metrics import sample_sets, sampler_error
+from jaxgen.samplers import from_noise, grids
 from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.tasks import diffusion, features, generation, images, networks
 from jaxgen.types import Array, Key, Params
@@ -62,7 +62,7 @@ def draw(run: Run, name: str, evaluations: int, key: Key, n: int) -> tuple[np.nd
     step, grid = SAMPLERS[name].step(path), GRIDS[run.config.grid](path, SAMPLERS[name].steps_within(evaluations))
 
     def drawn(params: Params, keys: Key) -> Array:
-        return diffusion.from_noise(path, diffusion.denoise_with(run, params), step, grid, keys, shape)
+        return from_noise(path, diffusion.denoise_with(run, params), step, grid, keys, shape)
 
     params, keys = run.params["ddpm"]["net"], jax.random.split(key, n)
     program = jax.jit(drawn).lower(params, keys[: min(chunk, n)]).compile()
@@ -105,7 +105,7 @@ def evaluate(run: Run) -> Evaluation:
     for name in config.samplers:
         for budget in config.evaluations:
             drawn, took = draw(run, name, budget, draw_key, count)
-            distances = generation.distances(compared.extract, known, drawn)
+            distances = sample_sets.distances(compared.extract, known, drawn)
             frechet[name][budget], kernel[name][budget] = distances["frechet"], distances["kernel"]
             seconds[name][budget] = took / count
             if budget in config.evaluations[:3]:

@@ -27,6 +27,7 @@ from jaxgen.data import Splits
 from jaxgen.experiment import Evaluation, Figure, Metric, Run, StageSpec
 from jaxgen.figures.trade_off import against, triangle
 from jaxgen.metrics.best import lowest
+from jaxgen.metrics.likelihood import bits as likelihood_bits
 from jaxgen.tasks import families, generation, images, likelihood
 from jaxgen.tasks.families import FAMILIES, Drawer
 from jaxgen.train import Stage
@@ -80,7 +81,7 @@ def quality(compared: generation.Comparison, sets: list[np.ndarray]) -> dict[str
 
 def interval(nats: np.ndarray, dimensions: int) -> dict[str, float]:
     """Bits per dimension, and half the width of a 95 % interval."""
-    found = likelihood.bits(nats, dimensions)
+    found = likelihood_bits(nats, dimensions)
     return {"bits": found["bits"], "bits_interval": 1.96 * found["bits_error"]}
 
 

@@ -331,3 +331,11 @@ def semi_supervised_adversarial_autoencoder_model(
         Objective("encoder", learn_encoder),
     )
     return Model(init, objectives, sample)
+
+
+PRIORS: dict[str, Callable[[int], Prior]] = {
+    "normal": normal_prior,
+    "ring": lambda dimensions: ring_prior(),
+    "swiss_roll": lambda dimensions: swiss_roll_prior(),
+}
+"""Priors by name, of a number of dimensions; ring and swiss_roll have two."""

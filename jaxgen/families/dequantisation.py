@@ -127,3 +127,28 @@ def _fill(x: Array, u: Array, bins: int) -> Array:
 def _restore(y: Array, bins: int) -> Array:
     whole = jnp.clip(jnp.floor((y + 1) * bins / 2), 0, bins - 1)
     return -1 + 2 * whole / (bins - 1)
+
+
+def averaged_log_prob(
+    log_prob: Callable[..., Array], draws: int, *, labelled: bool = False
+) -> Callable[[Params, Key, Array, Array], Array]:
+    """The log-likelihood of images as bytes by a model with a dequantiser of its own, averaged over its noise.
+
+    Args:
+        log_prob: ``log_prob(params, keys [b], x [b, *spatial, c], cond) -> [b]``, nats, of bytes scaled to [-1, 1].
+        draws: draws of the noise per image.
+        labelled: whether the model is told the class of an image.
+
+    Returns:
+        ``log_prob(params, keys [b], bytes [b, *spatial, c], label [b]) -> [b]``, nats.
+    """
+
+    def mean(params: Params, keys: Key, whole: Array, label: Array) -> Array:
+        x, cond = whole.astype(jnp.float32) / 127.5 - 1, label if labelled else None
+
+        def add(i: Array, total: Array) -> Array:
+            return total + log_prob(params, jax.vmap(jax.random.fold_in, (0, None))(keys, i), x, cond)
+
+        return jax.lax.fori_loop(0, draws, add, jnp.zeros(len(x))) / draws
+
+    return mean

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgen import draws
 from jaxgen.losses import adversarial as losses
@@ -173,6 +175,39 @@ def gan_model(
 
     players = (Objective("critic", critic_loss),) * critic_steps + (Objective("generator", generator_loss),)
     return Model(init, players, sample)
+
+
+def latent_arcs(
+    generator: Net,
+    params: Params,
+    key: Key,
+    latent: int,
+    shape: tuple[int, int],
+    label: Array | np.ndarray | None = None,
+) -> Array:
+    """Images on arcs between pairs of latent vectors.
+
+    ``G(cos(a) z_0 + sin(a) z_1)`` with a from 0 to a right angle: like z_0 and z_1, all of these are draws of the
+    standard normal distribution.
+
+    Args:
+        generator: the generator ``apply(params, z)``, with ``label=`` if there are labels.
+        params: its parameters.
+        key: one key.
+        latent: the latent dimension.
+        shape: the number of pairs, and of images from one end to the other.
+        label: ``[pairs]``, the class of each pair; None for a generator that knows none.
+
+    Returns:
+        ``[pairs, images, *spatial, c]``, cut to [-1, 1].
+    """
+    rows, columns = shape
+    ends = jax.random.normal(key, (rows, 2, 1, latent))
+    angle = np.linspace(0, np.pi / 2, columns)[None, :, None].astype(np.float32)
+    z = (np.cos(angle) * ends[:, 0] + np.sin(angle) * ends[:, 1]).reshape(rows * columns, -1)
+    inputs = {} if label is None else {"label": jnp.repeat(jnp.asarray(label), columns)}
+    drawn = jax.jit(lambda z, inputs: jnp.clip(generator.apply(params, z, **inputs), -1, 1))(z, inputs)
+    return drawn.reshape(rows, columns, *drawn.shape[1:])
 
 
 def _each(value: Array) -> Array:

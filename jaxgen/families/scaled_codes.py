@@ -1,8 +1,12 @@
 """Diffusion of codes of unknown scale: it is measured on the first batch and kept with the parameters."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax.numpy as jnp
 
-from jaxgen.types import Array, Batch, Info, Key, Model, Params
+from jaxgen.families.latent_autoencoder import decode, encode
+from jaxgen.types import Array, Batch, Denoise, Info, Key, Model, Net, Params
 
 
 def scaled_codes_model(model: Model, *, data: str = "code") -> Model:
@@ -40,3 +44,33 @@ def scaled_codes_model(model: Model, *, data: str = "code") -> Model:
         return objective.loss(params, key, {data: batch[data] * params["scale"]["factor"]})
 
     return model._replace(init=init, objectives=(objective._replace(loss=loss),))
+
+
+class Codes(NamedTuple):
+    """The trained networks of both stages.
+
+    Attributes:
+        encode: ``images [b, h, w, c] -> codes`` at standard deviation 1.
+        decode: ``codes -> images``.
+        denoise: of codes.
+    """
+
+    encode: Callable[[Array], Array]
+    decode: Callable[[Array], Array]
+    denoise: Denoise
+
+
+def latent_codes(encoder: Net, decoder: Net, params: Params, scale: Array, denoise: Denoise) -> Codes:
+    """The networks of latent diffusion, with codes at standard deviation 1.
+
+    Args:
+        encoder: of `jaxgen.families.latent_autoencoder_model`.
+        decoder: the same.
+        params: the parameters of both.
+        scale: ``params["scale"]["factor"]`` of `scaled_codes_model`.
+        denoise: the denoiser of codes.
+
+    Returns:
+        The networks.
+    """
+    return Codes(lambda x: encode(encoder, params, x, scale), lambda z: decode(decoder, params, z, scale), denoise)

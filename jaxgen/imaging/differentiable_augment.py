@@ -1,10 +1,16 @@
 """Augmentation that gradients pass through, for critics that see few images."""
 
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from jaxgen import draws
 from jaxgen.types import Array, Key
+
+AUGMENTATIONS = ("colour", "translation", "cutout")
 
 
 def differentiable_augment(
@@ -57,6 +63,32 @@ def differentiable_augment(
     if cutout > 0:
         x = jnp.where(_box(cut_key, x, cutout), jnp.asarray(fill, x.dtype), x)
     return x
+
+
+def named_augment(names: Sequence[str] | None) -> Callable[[Key, Array], Array] | None:
+    """`differentiable_augment` with some of its changes; what is moved in or cut out is as dark as the background.
+
+    Args:
+        names: which of `AUGMENTATIONS`; None for no change at all.
+
+    Returns:
+        ``augment(key, x [b, *spatial, c])`` for x in [-1, 1], or None.
+
+    Example:
+        >>> cut = named_augment(["cutout"])(jax.random.key(0), jnp.ones((1, 8, 8, 1)))
+        >>> sorted(set(cut.ravel().tolist()))
+        [-1.0, 1.0]
+    """
+    if names is None:
+        return None
+    colour, moved, cut = (name in names for name in AUGMENTATIONS)
+    options: dict[str, Any] = {
+        "brightness": 0.5 * colour,
+        "contrast": 0.5 * colour,
+        "translation": 0.125 * moved,
+        "cutout": 0.5 * cut,
+    }
+    return functools.partial(differentiable_augment, **options, fill=-1.0)
 
 
 def _translate(key: Key, x: Array, share: float, fill: float) -> Array:

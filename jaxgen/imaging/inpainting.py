@@ -1,6 +1,7 @@
 """Filling holes without a model: the smoothest surface through what is known."""
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxgen.types import Array
@@ -43,3 +44,22 @@ def harmonic_fill(x: Array, mask: Array, *, iterations: int = 2000) -> Array:
         return known * x + (1 - known) * total / (2 * len(axes))
 
     return lax.fori_loop(0, iterations, sweep, known * x + (1 - known) * mean)
+
+
+def square_hole(size: int) -> np.ndarray:
+    """1 where known ``[h, w, 1]``: a square of half the side, off the centre, is missing.
+
+    Args:
+        size: pixels along a side.
+
+    Returns:
+        The mask.
+
+    Example:
+        >>> int((square_hole(8) == 0).sum())
+        16
+    """
+    mask = np.ones((size, size, 1), np.float32)
+    first = size // 8
+    mask[first : first + size // 2, size // 2 - size // 8 : size - size // 8] = 0
+    return mask

@@ -52,3 +52,22 @@ def best_width(name: str, noisy: np.ndarray, clean: np.ndarray) -> float:
     """
     errors = {width: float(np.square(FILTERS[name](noisy, width) - clean).mean()) for width in WIDTHS[name]}
     return min(errors, key=lambda width: errors[width] if np.isfinite(errors[width]) else np.inf)
+
+
+def coarse(x: np.ndarray) -> np.ndarray:
+    """Averages over blocks, 16 of them along a side.
+
+    Args:
+        x: images ``[n, h, w, c]``; the sides must be multiples of the blocks.
+
+    Returns:
+        Images of the same shape, constant in each block.
+
+    Example:
+        >>> coarse(np.arange(4.0).reshape(1, 2, 2, 1)).ravel().tolist()
+        [1.5, 1.5, 1.5, 1.5]
+    """
+    n, h, w, c = x.shape
+    factor = max(2, h // 16)
+    small = x.reshape(n, h // factor, factor, w // factor, factor, c).mean((2, 4))
+    return small.repeat(factor, 1).repeat(factor, 2)

@@ -258,3 +258,14 @@ def gradient_penalty(critic: Critic, key: Key, real: Array, generated: Array) ->
     # The root's own gradient is infinite at 0, where a critic that is still flat would give NaN.
     norm = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
     return jnp.square(norm - 1)
+
+
+LOSSES: dict[str, Callable[[], Adversarial]] = {
+    "relativistic": relativistic,
+    "non_saturating": non_saturating,
+    "hinge": hinge,
+    "least_squares": least_squares,
+    "wasserstein": wasserstein,
+    "minimax": minimax,
+}
+"""The losses by name."""

@@ -1,5 +1,6 @@
 """Comparing images with their references: PSNR, SSIM and multi-scale SSIM, in 2-D and 3-D. Safe under `jax.jit`."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -117,6 +118,49 @@ def ms_ssim(
         term = structure if j < len(weights) - 1 else luminance * structure
         result = result * jnp.maximum(jnp.mean(term, axis=axes), 0) ** weight
     return jnp.mean(result, axis=-1)
+
+
+def clipped_psnr(x: np.ndarray, truth: np.ndarray, where: np.ndarray | None = None) -> float:
+    """Peak signal-to-noise ratio of images cut to [-1, 1], the mean over images; NaN if any diverged.
+
+    ``10 log10(4 / mean squared error)``.
+
+    Args:
+        x: ``[n, h, w, c]``, cut to [-1, 1].
+        truth: of the same shape.
+        where: 1 where pixels count, broadcastable to x; None for everywhere.
+
+    Returns:
+        The mean in dB, at most 106.
+
+    Example:
+        >>> round(clipped_psnr(np.full((1, 4, 4, 1), 0.2), np.zeros((1, 4, 4, 1))), 3)
+        20.0
+    """
+    error = (np.where(np.isfinite(x), np.clip(x, -1, 1), np.nan) - truth) ** 2
+    weight = np.ones_like(error) if where is None else np.broadcast_to(where, error.shape)
+    axes = tuple(range(1, error.ndim))
+    mean = np.maximum((error * weight).sum(axes) / weight.sum(axes), 1e-10)
+    return float(np.mean(10 * np.log10(4 / mean)))
+
+
+def likeness(reconstructed: np.ndarray, x: np.ndarray) -> dict[str, float]:
+    """PSNR and SSIM of reconstructions ``[n, h, w, c]``, means over the images.
+
+    Args:
+        reconstructed: the reconstructions, in [-1, 1].
+        x: what was to be reconstructed, of the same shape.
+
+    Returns:
+        ``psnr`` in dB, and ``ssim``.
+    """
+    peak, similarity = _likeness(jnp.asarray(reconstructed, jnp.float32), jnp.asarray(x, jnp.float32))
+    return {"psnr": float(peak), "ssim": float(similarity)}
+
+
+@jax.jit
+def _likeness(reconstructed: Array, x: Array) -> tuple[Array, Array]:
+    return jnp.mean(psnr(reconstructed, x, data_range=2.0)), jnp.mean(ssim(reconstructed, x, data_range=2.0))
 
 
 def _pair(x: Array, reference: Array) -> tuple[Array, Array]:

@@ -125,3 +125,17 @@ def _discrepancy(within_a: np.ndarray, within_b: np.ndarray, across: np.ndarray)
     less_b = (total_b - 2 * rows_b) / ((m - 1) * (m - 2)) + mean_a - 2 * (total - across.sum(0)) / (n * (m - 1))
     variance = sum((len(x) - 1) / len(x) * np.sum((x - x.mean()) ** 2) for x in (less_a, less_b))
     return float(value), float(variance)
+
+
+def discrepancy(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """`maximum_mean_discrepancy` of two sets of vectors as the metrics ``discrepancy`` and ``discrepancy_error``.
+
+    Args:
+        x: ``[n, d]``.
+        y: ``[m, d]``.
+
+    Returns:
+        The squared discrepancy, and its standard error.
+    """
+    found = maximum_mean_discrepancy(x, y)
+    return {"discrepancy": found.value, "discrepancy_error": found.standard_error}

@@ -88,3 +88,18 @@ def divergence_from(true: np.ndarray, log_prob: np.ndarray) -> Estimate:
     """
     lost = true - np.asarray(log_prob, np.float64)
     return Estimate(float(lost.mean()), float(lost.std(ddof=1) / np.sqrt(len(lost))))
+
+
+def bits(nats: np.ndarray, dimensions: int, bins: int | None = 256) -> dict[str, float]:
+    """Log-densities ``[b]`` as the metrics ``bits`` per dimension and ``bits_error``, its standard error.
+
+    Args:
+        nats: the log-densities.
+        dimensions: of one example.
+        bins: values of a dequantised dimension; None where the log-densities are of whole numbers.
+
+    Returns:
+        ``bits`` and ``bits_error``.
+    """
+    found = bits_per_dimension(jnp.asarray(nats), dimensions, bins=bins)
+    return {"bits": found.value, "bits_error": found.standard_error}

@@ -8,7 +8,7 @@ from jaxgen.samplers.ancestral import ddpm, euler_ancestral
 from jaxgen.samplers.clipping import clip, dynamic_threshold
 from jaxgen.samplers.deis import deis
 from jaxgen.samplers.dpm_solver import dpm_solver_1s, dpm_solver_2m, dpm_solver_2s, dpm_solver_3m, dpm_solver_3s
-from jaxgen.samplers.driver import Sampling, sample
+from jaxgen.samplers.driver import Sampling, from_noise, sample, starting_noise
 from jaxgen.samplers.editing import invert, lerp, repaint, replacement, sdedit, slerp, time_travel
 from jaxgen.samplers.edm import edm
 from jaxgen.samplers.euler_maruyama import euler_maruyama
@@ -38,6 +38,7 @@ __all__ = [
     "euler",
     "euler_ancestral",
     "euler_maruyama",
+    "from_noise",
     "from_velocity",
     "grids",
     "heun",
@@ -56,6 +57,7 @@ __all__ = [
     "sdedit",
     "slerp",
     "start",
+    "starting_noise",
     "time_travel",
     "unipc",
 ]

@@ -67,3 +67,39 @@ def sample(step: Step, denoise: Denoise, key: Key, x: Array, grid: Array, *, kee
 
     state, trajectory = lax.scan(body, step.init(x, grid), (jnp.arange(len(grid) - 1), grid[:-1], grid[1:]))
     return jnp.concatenate([x[None], trajectory]) if keep else state.x
+
+
+def starting_noise(path: Path, key: Key, shape: tuple[int, ...]) -> Array:
+    """Where sampling starts: Gaussian noise at the path's last level; of each example its own if there are n keys.
+
+    Args:
+        path: the path.
+        key: one key, or keys ``[b]``.
+        shape: ``[b, *spatial, c]``.
+
+    Returns:
+        An array of this shape.
+    """
+    return path.sigma(jnp.asarray(path.t_noise, jnp.float32)) * draws.normal(key, shape)
+
+
+def from_noise(
+    path: Path, denoise: Denoise, step: Step, grid: Array, keys: Key, shape: tuple[int, ...], *, keep: bool = False
+) -> Array:
+    """Sample from noise to data, every example with a key of its own; called inside of a compiled program.
+
+    Args:
+        path: the path.
+        denoise: the denoiser.
+        step: a step of the sampler.
+        grid: its times ``[steps + 1]``.
+        keys: keys ``[b]``.
+        shape: of one example.
+        keep: keep the whole way from noise to data.
+
+    Returns:
+        ``[b, *shape]``; with `keep` ``[steps + 1, b, *shape]``.
+    """
+    noise_keys, step_keys = draws.split(keys, 2)
+    start = starting_noise(path, noise_keys, (len(keys), *shape))
+    return sample(step, denoise, step_keys, start, grid, keep=keep)

@@ -1,9 +1,11 @@
 """Editing images with a denoiser: inversion, interpolation, SDEdit, and inpainting by replacement and by RePaint."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxgen import draws
@@ -127,6 +129,25 @@ def slerp(a: Array, b: Array, fraction: Array | float) -> Array:
     sine = jnp.where(flat, 1, sine)
     weights = (jnp.where(flat, f, jnp.sin(f * angle) / sine) for f in (1 - fraction, fraction))
     return (next(weights) * p + next(weights) * q).astype(a.dtype)
+
+
+def between(way: Callable[..., Array], a: Any, b: Any, fractions: Sequence[float]) -> list[np.ndarray]:
+    """Points on the way from a to b.
+
+    Args:
+        way: `lerp` or `slerp`.
+        a: ``[b, *spatial, c]``.
+        b: of the same shape.
+        fractions: where they lie, from 0 at a to 1 at b.
+
+    Returns:
+        An array of the shape of a for each fraction.
+
+    Example:
+        >>> [x.item() for x in between(lerp, jnp.zeros((1, 1)), jnp.ones((1, 1)), (0.0, 0.5))]
+        [0.0, 0.5]
+    """
+    return [np.asarray(way(jnp.asarray(a), jnp.asarray(b), fraction)) for fraction in fractions]
 
 
 def sdedit(step: Step, path: Path, denoise: Denoise, key: Key, guide: Array, grid: Array, *, repeats: int = 1) -> Array:

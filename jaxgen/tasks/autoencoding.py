@@ -2,21 +2,20 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure as Canvas
 
-from jaxgen import figures as draw_figures
 from jaxgen import nets
 from jaxgen.baselines import principal_components
 from jaxgen.config import option
 from jaxgen.data import most_of
-from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run
-from jaxgen.metrics import psnr, ssim
+from jaxgen.experiment import Evaluation, Experiment, Metric, Run
+from jaxgen.figures.codes import code_scatter, interpolations, reconstructions
+from jaxgen.metrics.image_quality import likeness
+from jaxgen.metrics.sample_sets import joined
 from jaxgen.tasks import generation, images, presets
 from jaxgen.tasks.networks import check_levels
 from jaxgen.types import Array, Net, Params
@@ -164,10 +163,10 @@ class Reconstructions:
         caption_of_rows = f"Test images reconstructed from {dimensions} dimensions."
         figures = {
             "reconstructions": reconstructions(self.test, self.reconstructed, caption_of_rows),
-            "interpolations": self._interpolations(),
+            "interpolations": interpolations(self.encode, self.decode, self.test),
             "codes": code_scatter({"codes of test images": self.codes, **codes}, self.label, self.run.facts.classes),
         }
-        table, described = generation.joined(self.metrics, {"code": dimensions}, metrics), {**describe, **DESCRIBE}
+        table, described = joined(self.metrics, {"code": dimensions}, metrics), {**describe, **DESCRIBE}
         if compared is None:
             table |= {"images": len(self.test), "components": self.components}
             return Evaluation(table, figures, headline, described)
@@ -176,56 +175,15 @@ class Reconstructions:
             caption=caption, metrics=table, figures=figures, headline=headline, describe=described
         )
 
-    def _interpolations(self) -> Figure:
-        """Three pairs of test images, and what lies between their codes."""
-        share = np.linspace(0, 1, 8)[:, None]
-        ends = self.encode(self.test[:6] if len(self.test) > 1 else np.repeat(self.test, 2, axis=0))
-        rows = {}
-        for i, (first, last) in enumerate(zip(ends[::2], ends[1::2], strict=False)):
-            rows[f"pair {i + 1}"] = np.clip(self.decode((1 - share) * first + share * last), -1, 1)
-        return draw_figures.rows(rows, "On the straight line between the codes of two test images.")
-
-
-@jax.jit
-def _likeness(reconstructed: Array, x: Array) -> tuple[Array, Array]:
-    return jnp.mean(psnr(reconstructed, x, data_range=2.0)), jnp.mean(ssim(reconstructed, x, data_range=2.0))
-
-
-def likeness(reconstructed: np.ndarray, x: np.ndarray) -> dict[str, float]:
-    """PSNR and SSIM of reconstructions ``[n, h, w, c]``, means over the images."""
-    peak, similarity = _likeness(jnp.asarray(reconstructed, jnp.float32), jnp.asarray(x, jnp.float32))
-    return {"psnr": float(peak), "ssim": float(similarity)}
-
 
 DESCRIBE = {
+    "discrepancy": Metric("Discrepancy of codes", "lower", "squared MMD from draws of the prior, unbiased"),
+    "discrepancy_error": Metric("its standard error", "", "by the jackknife"),
     "psnr": Metric("PSNR", "higher", "of reconstructed test images, dB"),
     "ssim": Metric("SSIM", "higher", "of reconstructed test images"),
 }
 
 
-def reconstructions(x: np.ndarray, reconstructed: Mapping[str, np.ndarray], caption: str, count: int = 8) -> Figure:
-    """Images, and below them their reconstructions by each method."""
-    chosen = np.unique(np.linspace(0, len(x) - 1, min(count, len(x))).round().astype(int))
-    return draw_figures.rows({"image": x[chosen], **{name: y[chosen] for name, y in reconstructed.items()}}, caption)
-
-
-def code_scatter(codes: Mapping[str, np.ndarray], label: np.ndarray | None, classes: Sequence[str]) -> Figure:
-    """Sets of codes along the two directions in which the first varies most, that one coloured by class."""
-    canvas = Canvas(figsize=(3.6 * len(codes), 3.6), layout="constrained")
-    (first, *_) = codes.values()
-    mean, dimensions = first.mean(0), first.shape[1]
-    for panel, (name, points) in zip(canvas.subplots(1, len(codes), squeeze=False)[0], codes.items(), strict=True):
-        place = points
-        if dimensions > 2:
-            place = (points - mean) @ np.linalg.svd(first - mean, full_matrices=False)[2][:2].T
-        elif dimensions == 1:
-            place = np.concatenate([points, np.zeros_like(points)], 1)
-        if label is not None and points is first:
-            for k, class_name in enumerate(classes):
-                colour = draw_figures.COLOURS[k % len(draw_figures.COLOURS)]
-                panel.scatter(*place[label == k].T, s=6, color=colour, label=class_name)
-            panel.legend(fontsize=6, frameon=False)
-        else:
-            panel.scatter(*place.T, s=6, color="0.5")
-        panel.set_title(name, fontsize=8)
-    return Figure(canvas, "Codes along the two directions in which those of the test images vary most.")
+def in_chunks(config: images.ImageConfig, function: Callable[..., Array], *arrays: np.ndarray) -> np.ndarray:
+    """A function on images or codes, compiled for ``config.chunk`` of them at once."""
+    return images.in_chunks(jax.jit(function), len(arrays[0]), config.chunk, *arrays)

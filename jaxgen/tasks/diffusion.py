@@ -14,7 +14,7 @@ from jaxgen.experiment import Run
 from jaxgen.families import Labels, diffusion_model
 from jaxgen.losses.weights import WEIGHTS
 from jaxgen.paths import PATHS, Path
-from jaxgen.samplers import Sampling, clip, ddim, denoiser, grids, sample
+from jaxgen.samplers import Sampling, clip, ddim, denoiser, from_noise, grids
 from jaxgen.tasks.images import draw_in_chunks, image_shape
 from jaxgen.tasks.networks import UNetConfig, network
 from jaxgen.types import Array, Denoise, Key, Model, Params, Step
@@ -99,33 +99,6 @@ def denoise_with(run: Run, params: Params, label: Array | None = None, *, classe
     net, path = network(run, classes=classes), make_path(run.config)
     inputs = {} if label is None else {"label": label}
     return clip(denoiser(lambda x, t: net.apply(params, x, t, **inputs), path, run.config.prediction))
-
-
-def starting_noise(path: Path, key: Key, shape: tuple[int, ...]) -> Array:
-    """Where sampling starts: Gaussian noise at the path's last level; of each example its own if there are n keys."""
-    return path.sigma(jnp.asarray(path.t_noise, jnp.float32)) * draws.normal(key, shape)
-
-
-def from_noise(
-    path: Path, denoise: Denoise, step: Step, grid: Array, keys: Key, shape: tuple[int, ...], *, keep: bool = False
-) -> Array:
-    """Sample from noise to data, every example with a key of its own; called inside of a compiled program.
-
-    Args:
-        path: the path.
-        denoise: the denoiser.
-        step: a step of the sampler.
-        grid: its times ``[steps + 1]``.
-        keys: keys ``[b]``.
-        shape: of one example.
-        keep: keep the whole way from noise to data.
-
-    Returns:
-        ``[b, *shape]``; with `keep` ``[steps + 1, b, *shape]``.
-    """
-    noise_keys, step_keys = draws.split(keys, 2)
-    start = starting_noise(path, noise_keys, (len(keys), *shape))
-    return sample(step, denoise, step_keys, start, grid, keep=keep)
 
 
 def draw_images(

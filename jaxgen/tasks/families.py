@@ -12,8 +12,8 @@ from jaxgen.config import RunConfig, option
 from jaxgen.errors import UserError
 from jaxgen.families.any_width import FAMILIES, Point, Shape, fitting_width, parameters
 from jaxgen.flops import count_flops
+from jaxgen.metrics.sample_sets import cut
 from jaxgen.tasks.features import FeatureConfig
-from jaxgen.tasks.generation import cut
 from jaxgen.tasks.images import in_chunks, optimizer
 from jaxgen.train import init_state, make_train_step
 from jaxgen.types import Key, Model

@@ -6,22 +6,16 @@ rotated (Gidaris et al. 2018, "Unsupervised representation learning by predictin
 
 import dataclasses
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 from jaxgen import draws
 from jaxgen.config import option
 from jaxgen.experiment import Run, StageSpec
 from jaxgen.families import classifier_model
+from jaxgen.families.image_features import ImageFeatures
+from jaxgen.imaging.augment import QUARTER_TURNS, turned_images
 from jaxgen.nets import classifier
-from jaxgen.tasks.images import Batch, ImageConfig, Widths, in_chunks, optimizer, prepare_images
+from jaxgen.tasks.images import Batch, ImageConfig, Widths, optimizer, prepare_images
 from jaxgen.train import Stage
 from jaxgen.types import Key, Net
-
-QUARTER_TURNS = 4
-CHUNK = 64
-"""Images whose features are computed together."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,9 +46,7 @@ def build(run: Run) -> Stage:
         batch = prepared(flip_key, batch)
         image = batch["image"]
         if unlabelled:
-            turns = jnp.floor(QUARTER_TURNS * draws.uniform(turn_key, image.shape[:1])).astype(jnp.int32)
-            turned = jnp.stack([jnp.rot90(image, k, (1, 2)) for k in range(QUARTER_TURNS)], axis=1)
-            image = jax.vmap(lambda all_turns, k: all_turns[k])(turned, turns)
+            image, turns = turned_images(turn_key, image)
             batch = {**batch, "label": turns}
         return {**batch, "image": image + 0.05 * draws.normal(noise_key, image.shape)}
 
@@ -65,18 +57,8 @@ def build(run: Run) -> Stage:
 STAGE = StageSpec("features", build, formerly="judge")
 
 
-class Features:
+class Features(ImageFeatures):
     """The trained feature extractor, of images ``[n, h, w, c]`` in [-1, 1]."""
 
-    def __init__(self, run: Run):
-        net, self._params = network(run), run.params["features"]["net"]
-        self._features = jax.jit(lambda params, x: net.apply(params, x, features=True))
-        self._logits = jax.jit(net.apply)
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Features ``[n, d]``."""
-        return in_chunks(lambda x: self._features(self._params, x), len(images), CHUNK, images)
-
-    def classes(self, images: np.ndarray) -> np.ndarray:
-        """The most likely class, ``[n]``."""
-        return in_chunks(lambda x: self._logits(self._params, x), len(images), CHUNK, images).argmax(-1)
+    def __init__(self, run: Run) -> None:
+        super().__init__(network(run), run.params["features"]["net"])

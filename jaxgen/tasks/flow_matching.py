@@ -2,24 +2,24 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
 
-from jaxgen import couplings, figures
+from jaxgen import couplings
 from jaxgen.config import option
-from jaxgen.experiment import Figure, Metric, Run
+from jaxgen.experiment import Metric, Run
 from jaxgen.families import flow_matching_model
 from jaxgen.losses import logit_normal, uniform_time
-from jaxgen.metrics import straightness
+from jaxgen.metrics.straightness import departure_from_straight
 from jaxgen.paths import rectified
-from jaxgen.samplers import Sampling, euler, from_velocity, grids, sample
+from jaxgen.samplers import Sampling, grids
 from jaxgen.samplers.catalogue import FLOW_SOLVERS
-from jaxgen.tasks.flow_likelihood import Density, FlowLikelihoodConfig
 from jaxgen.tasks.images import image_shape
+from jaxgen.tasks.likelihood import Density, FlowLikelihoodConfig
 from jaxgen.tasks.networks import UNetConfig, network
-from jaxgen.types import Array, Key, Model, Net, Params
+from jaxgen.types import Key, Model, Net
 
 PATH = rectified()
 COUPLINGS: dict[str, Callable[[float], couplings.Coupling]] = {
@@ -28,8 +28,6 @@ COUPLINGS: dict[str, Callable[[float], couplings.Coupling]] = {
     "entropic": lambda regularisation: couplings.entropic(regularisation, 50),
 }
 TIMES = {"uniform": uniform_time, "logit_normal": logit_normal()}
-FINE = 20
-"""Euler steps that follow a trajectory closely enough to see its curvature."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,36 +67,6 @@ def log_density(run: Run) -> Density:
     return functools.partial(log_prob, **run.config.solver)
 
 
-def in_few_steps(run: Run, net: Net, *, mean_flow: bool = False) -> Callable[[Params, Key, int, int], np.ndarray]:
-    """Draw images in equal steps ``x += velocity / steps``; one program serves any number of steps.
-
-    A step of MeanFlow and one of Euler's method differ only in what the network is asked.
-
-    Args:
-        run: the run.
-        net: the velocity ``apply(params, x, t)`` or, of MeanFlow, the mean velocity ``apply(params, x, t, s)``.
-        mean_flow: which of the two.
-
-    Returns:
-        ``draw(params, key, n, steps) -> [n, h, w, c]``.
-    """
-    chunk, shape = run.config.chunk, image_shape(run)
-
-    @jax.jit
-    def draw(params: Params, key: Key, steps: Array) -> Array:
-        def step(i: Array, x: Array) -> Array:
-            times = (i / steps, (i + 1) / steps) if mean_flow else (i / steps,)
-            return x + net.apply(params, x, *times) / steps
-
-        return jax.lax.fori_loop(0, steps, step, jax.random.normal(key, (chunk, *shape)))
-
-    def drawn(params: Params, key: Key, n: int, steps: int) -> np.ndarray:
-        keys = jax.random.split(key, -(-n // chunk))
-        return np.concatenate([np.asarray(draw(params, k, steps)) for k in keys])[:n]
-
-    return drawn
-
-
 def departures_from_straight(run: Run, net: Net, stages: Mapping[str, str], key: Key) -> dict[str, dict[str, float]]:
     """How far trajectories from noise to image are from straight, as the metric ``straightness`` of each method.
 
@@ -107,33 +75,9 @@ def departures_from_straight(run: Run, net: Net, stages: Mapping[str, str], key:
         net: the velocity ``apply(params, x, t)``.
         stages: the stage that trained its parameters, by the name of the method.
         key: one key, of the noise.
-
-    Returns:
-        `jaxgen.metrics.straightness` in squared units per pixel, by method.
     """
-    grid = grids.uniform(PATH, FINE)
-
-    @jax.jit
-    def departure(params: Params, key: Key) -> Array:
-        denoise = from_velocity(lambda x, t: net.apply(params, x, t), PATH)
-        noise = jax.random.normal(key, (min(run.config.chunk, 32), *image_shape(run)))
-        trajectory = sample(euler(PATH), denoise, jax.random.key(0), noise, grid, keep=True)  # Euler draws nothing
-        return straightness(trajectory, grid).mean() / noise[0].size
-
+    departure = jax.jit(departure_from_straight(net, image_shape(run), min(run.config.chunk, 32)))
     return {name: {"straightness": float(departure(run.params[stage]["net"], key))} for name, stage in stages.items()}
-
-
-def frechet_by_steps(metrics: Mapping[str, Mapping[str, float]], few: Sequence[str], steps: Sequence[int]) -> Figure:
-    """Curves of the methods `few`, whose sets are called ``"method, steps"``, and lines for all other sets."""
-    curves = {name: (steps, [metrics[f"{name}, {n}"]["frechet"] for n in steps]) for name in few}
-    return figures.curves(
-        curves,
-        "Frechet distance by the number of evaluations of the network.",
-        x="evaluations",
-        y="Frechet distance",
-        logarithmic="xy",
-        levels={name: found["frechet"] for name, found in metrics.items() if ", " not in name},
-    )
 
 
 DESCRIBE = {

@@ -1,12 +1,9 @@
 """Adversarial training of images: options, networks, the two optimizers, what is watched in training, and drawing."""
 
 import dataclasses
-import functools
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -14,9 +11,9 @@ from jaxgen.config import RunConfig, option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment, Run
 from jaxgen.families import Game, gan_model
-from jaxgen.imaging import differentiable_augment
-from jaxgen.losses import adversarial as losses
-from jaxgen.metrics import density_coverage, within_class_distance
+from jaxgen.families.gan import latent_arcs
+from jaxgen.imaging.differentiable_augment import AUGMENTATIONS, named_augment
+from jaxgen.losses.adversarial import LOSSES
 from jaxgen.nets import (
     dcgan_discriminator,
     dcgan_generator,
@@ -25,18 +22,9 @@ from jaxgen.nets import (
     spectral_norm,
 )
 from jaxgen.tasks import features, generation, images
-from jaxgen.train import Stage, Watch, critic_wins, falls, stays_low
-from jaxgen.types import Array, Key, Model, Net, Params
-
-LOSSES: dict[str, Callable[[], losses.Adversarial]] = {
-    "relativistic": losses.relativistic,
-    "non_saturating": losses.non_saturating,
-    "hinge": losses.hinge,
-    "least_squares": losses.least_squares,
-    "wasserstein": losses.wasserstein,
-    "minimax": losses.minimax,
-}
-AUGMENTATIONS = ("colour", "translation", "cutout")
+from jaxgen.train import Stage, Watch
+from jaxgen.train.generator_watch import watch_generator
+from jaxgen.types import Key, Model, Net, Params
 
 R3GAN_64: dict[str, Any] = {
     "size": 64,
@@ -164,23 +152,9 @@ def make_model(run: Run, classes: int | None = None) -> Model:
         images.image_shape(run),
         latent=config.latent,
         game=Game(LOSSES[config.loss](), config.r1, config.r2, config.gradient_penalty, config.critic_steps),
-        augment=augmentation(config.augment),
+        augment=named_augment(config.augment),
         classes=classes,
     )
-
-
-def augmentation(names: Sequence[str] | None) -> Callable[[Key, Array], Array] | None:
-    """The changes that `--augment` names; what is moved in or cut out is as dark as the background."""
-    if names is None:
-        return None
-    colour, moved, cut = (name in names for name in AUGMENTATIONS)
-    options: dict[str, Any] = {
-        "brightness": 0.5 * colour,
-        "contrast": 0.5 * colour,
-        "translation": 0.125 * moved,
-        "cutout": 0.5 * cut,
-    }
-    return functools.partial(differentiable_augment, **options, fill=-1.0)
 
 
 def player_optimizers(config: RunConfig, critic_steps: int, **decays: float) -> dict[str, optax.GradientTransformation]:
@@ -197,83 +171,25 @@ def make_stage(run: Run, classes: int | None = None) -> Stage:
 
 
 def make_watch(run: Run, model: Model) -> Watch:
-    """In features: coverage of the training images, the number of classes drawn, and the variety within a class.
-
-    Variety is the mean distance of two images of a class over that of real ones. A class counts as drawn if it has a
-    tenth of its share.
-    """
+    """What `jaxgen.train.generator_watch` measures in training, in the features of images."""
     config, classes = run.config, len(run.facts.classes)
-    draw = jax.jit(lambda params, keys: model.sample(params, keys, len(keys)))
-    extractor = functools.cache(lambda: features.Features(run))  # made when it is trained, and compiled once
-    real: dict[str, Any] = {}  # features of training images and the distance within their classes: the same each time
+    some = jax.jit(lambda params, keys: model.sample(params, keys, len(keys)))
 
-    def distance(found: np.ndarray, label: np.ndarray) -> float | None:
-        return within_class_distance(found, label) if np.bincount(label).max() > 1 else None
+    def draw(params: Params, key: Key) -> np.ndarray:
+        return images.draw_in_chunks(run, lambda keys: some(params, keys), key, config.watch_images)
 
-    def measure(params: Params, key: Key, examples: Mapping[str, np.ndarray]) -> dict[str, float]:
-        extract = extractor()
-        if not real:
-            shown = examples["image"].astype(np.float32) / 127.5 - 1
-            real["features"] = extract(shown)
-            real["distance"] = distance(real["features"], extract.classes(shown))
-        keys = jax.random.split(key, config.watch_images)
-        drawn = images.in_chunks(lambda keys: draw(params, keys), len(keys), config.chunk, keys)
-        found, label = extract(drawn), extract.classes(drawn)
-        diverged = not np.isfinite(found).all()
-        measured = {"coverage": generation.NAN if diverged else float(density_coverage(real["features"], found)[1])}
-        apart = distance(found, label)
-        if apart is not None and real["distance"] is not None:
-            measured["variety"] = apart / max(real["distance"], 1e-12)
-        if classes:
-            share = np.bincount(label, minlength=classes) / len(label)
-            measured["classes_drawn"] = float(np.sum(share >= 0.1 / classes))
-        return measured
-
-    advisers = [
-        critic_wins(),
-        falls("coverage", at_least=0.3),
-        stays_low("coverage", below=0.05, skip=8),
-        stays_low("variety", below=0.5, skip=4),
-    ]
-    if classes:
-        advisers.append(falls("classes_drawn", at_least=2, below=0.6))
-    return Watch(measure, tuple(advisers), config.watch_every, config.watch_images)
+    extractor = lambda: features.Features(run)  # noqa: E731  made when it is trained
+    return watch_generator(draw, extractor, classes=classes, every=config.watch_every, examples=config.watch_images)
 
 
 def draw_images(run: Run, key: Key, n: int, label: np.ndarray | None = None) -> np.ndarray:
-    """Images of the averaged generator.
-
-    Args:
-        run: the run.
-        key: one key, or keys ``[n]``.
-        n: how many images.
-        label: ``[n]``, the classes to draw; None for a generator that knows none.
-
-    Returns:
-        ``[n, h, w, c]``, cut to [-1, 1].
-    """
+    """Images ``[n, h, w, c]`` of the averaged generator; `key` is one key or ``[n]``, `label` the classes ``[n]``."""
     model = make_model(run, None if label is None else len(run.facts.classes))
     return generation.drawing(run, "gan", model)(key, n, label)
 
 
 def interpolations(run: Run, key: Key, rows: int, columns: int, label: np.ndarray | None = None) -> np.ndarray:
-    """Images on arcs between pairs of latent vectors.
-
-    Args:
-        run: the run.
-        key: one key.
-        rows: the number of pairs.
-        columns: images from one end to the other.
-        label: ``[rows]``, the class of each row; None for a generator that knows none.
-
-    Returns:
-        ``[rows, columns, h, w, c]``, cut to [-1, 1].
-    """
+    """Images ``[rows, columns, h, w, c]`` on arcs between pairs of latent vectors, `label` the class of each row."""
     generator, _ = networks(run, None if label is None else len(run.facts.classes))
-    ends = jax.random.normal(key, (rows, 2, 1, run.config.latent))
-    angle = np.linspace(0, np.pi / 2, columns)[None, :, None].astype(np.float32)
-    z = (np.cos(angle) * ends[:, 0] + np.sin(angle) * ends[:, 1]).reshape(rows * columns, -1)
-    inputs = {} if label is None else {"label": jnp.repeat(jnp.asarray(label), columns)}
-    params = run.params["gan"]["generator"]
-    drawn = jax.jit(lambda z, inputs: jnp.clip(generator.apply(params, z, **inputs), -1, 1))(z, inputs)
-    return np.asarray(drawn).reshape(rows, columns, *drawn.shape[1:])
+    params, latent = run.params["gan"]["generator"], run.config.latent
+    return np.asarray(latent_arcs(generator, params, key, latent, (rows, columns), label))

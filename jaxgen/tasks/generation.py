@@ -8,32 +8,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import figures
 from jaxgen.baselines import gaussian_images
-from jaxgen.config import RunConfig, nearest
+from jaxgen.config import RunConfig
 from jaxgen.data import Everything, most_of
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run, StageSpec, chosen_number
-from jaxgen.metrics import (
-    copying_test,
-    density_coverage,
-    frechet_distance,
-    kernel_distance,
-    memorisation_ratio,
-    nearest_neighbours,
-    precision_recall,
-    within_class_distance,
-)
+from jaxgen.figures import grid as draw_grid
+from jaxgen.figures import rows as draw_rows
+from jaxgen.figures.samples import neighbours
+from jaxgen.metrics.sample_sets import FeatureExtractor, RealSet, SampleSets, cut, distances, joined
 from jaxgen.tasks import features, images, presets
 from jaxgen.types import Array, Key, Model, Params
 
 MOST_TRAIN = 5000
 LEAST = 4
 """Images that make a set: precision and recall ask for the third nearest neighbour of each."""
-NAN = float("nan")
 
 SMALL: presets.Changes = {
     "steps": 2000,
@@ -131,9 +122,9 @@ class RealImages:
         UserError: if there are too few held-out images.
     """
 
-    def __init__(self, run: Run, extract: features.Features) -> None:
+    def __init__(self, run: Run, extract: FeatureExtractor) -> None:
         config, splits = run.config, run.splits
-        self.extract = extract
+        self.extract: FeatureExtractor = extract
         self.train = images.real_images(run, splits.train, MOST_TRAIN)["image"]
         unseen = (splits.test,) if isinstance(config.data, Everything) else (splits.test, splits.validation)
         parts = [images.real_images(run, part) for part in unseen]
@@ -148,21 +139,14 @@ class RealImages:
         self.train_features = extract(self.train)
 
 
-class Comparison:
+class Comparison(SampleSets):
     """Sets of samples, a fitted Gaussian's and held-out images, with the metrics of each.
 
     Args:
         run: the run.
-        draw: ``draw(n)``, n images of each method by its name.
+        draw: ``draw(n)``, n images of each method by its name; the first is the model's own.
         gaussian: add images of a Gaussian fitted to the training images.
         real: the real images, where they are at hand.
-
-    Attributes:
-        run: the run.
-        extract: the feature extractor.
-        real: the real images.
-        sets: images ``[n, h, w, c]`` by the name of their method; the first is the model's own.
-        metrics: the metrics of each set.
     """
 
     def __init__(
@@ -171,66 +155,13 @@ class Comparison:
         draw: Callable[[int], Mapping[str, np.ndarray]],
         *,
         gaussian: bool = True,
-        real: RealImages | None = None,
+        real: RealSet | None = None,
     ) -> None:
-        self.run, self.real = run, real or RealImages(run, features.Features(run))
-        self.extract = self.real.extract
-        self.sets = dict(draw(self.real.count))
+        real = real or RealImages(run, features.Features(run))
+        sets = dict(draw(real.count))
         if gaussian:
-            self.sets["gaussian"] = gaussian_images(self.real.train, self.real.count, run.config.seed)
-        self.sets["held-out images"] = self.real.held_out
-        self.metrics = {name: self.score(samples) for name, samples in self.sets.items()}
-
-    def score(self, samples: np.ndarray) -> dict[str, float]:
-        """The metrics of a set: in features, and in pixels how near it is to the training images."""
-        found = self.fidelity(samples)
-        if diverged(samples):
-            return found | {"neighbour_ratio": NAN, "copying": NAN}
-        pixels = _flat(samples), _flat(self.real.train), _flat(self.real.held_out)
-        return found | {"neighbour_ratio": memorisation_ratio(*pixels), "copying": copying_test(*pixels).closer}
-
-    def fidelity(self, samples: np.ndarray) -> dict[str, float]:
-        """Metrics of a set against the training images, in features.
-
-        Where samples diverged all are NaN, and ``diverged`` is the share that did.
-        """
-        known, found = self.real.train_features, self.extract(samples)
-        share = max(diverged(samples), diverged(found))
-        if share:
-            return dict.fromkeys(("frechet", "kernel", "precision", "recall", "coverage"), NAN) | {"diverged": share}
-        precision, recall = precision_recall(known, found)
-        _, coverage = density_coverage(known, found)
-        return {
-            "frechet": float(frechet_distance(known, found)),
-            "kernel": float(kernel_distance(known, found).value),
-            "precision": float(precision),
-            "recall": float(recall),
-            "coverage": float(coverage),
-        }
-
-    def accuracy(self, samples: np.ndarray, label: np.ndarray) -> float:
-        """The share of samples that the classifier takes for their class; NaN if any diverged."""
-        return NAN if diverged(samples) else float(np.mean(self.extract.classes(samples) == label))
-
-    def of_classes(self, label: np.ndarray) -> dict[str, dict[str, float]]:
-        """Accuracy and diversity of each set: of samples of the classes ``[n]``, and of held-out images."""
-        found = {}
-        for name, samples in self.sets.items():
-            known = self.real.label if name == "held-out images" else label
-            assert known is not None  # data without labels were refused
-            several = np.bincount(known).max() > 1
-            found[name] = {
-                "accuracy": self.accuracy(samples, known),
-                "diversity": within_class_distance(self.extract(samples), known) if several else 0.0,
-            }
-        return found
-
-    def neighbours(self, samples: np.ndarray) -> Figure:
-        """Samples above the training images nearest to them."""
-        _, index = nearest_neighbours(_flat(np.nan_to_num(samples)), _flat(self.real.train))
-        drawn = {"sample": samples, "nearest training image": self.real.train[index]}
-        caption = "Samples, and the training image nearest to each in pixels: they should not be copies."
-        return figures.rows(drawn, caption)
+            sets["gaussian"] = gaussian_images(real.train, real.count, run.config.seed)
+        super().__init__(real, sets)
 
     def evaluation(
         self,
@@ -257,90 +188,14 @@ class Comparison:
         shown = shown or next(iter(self.sets))
         merged = joined(self.metrics, metrics, {"images": self.real.count})
         made = {
-            "samples": _grid(self.sets[shown][:40], caption),
-            "compared": _rows(
+            "samples": draw_grid(self.sets[shown][:40], caption),
+            "compared": draw_rows(
                 {name: x[:8] for name, x in self.sets.items()}, "Samples, baseline, and real test images."
             ),
-            "neighbours": self.neighbours(self.sets[shown][:8]),
+            "neighbours": neighbours(self.sets[shown][:8], self.real.train),
             **figures,
         }
         return Evaluation(merged, made, headline or self.headline(shown), {**describe, **DESCRIBE}, chosen=chosen)
-
-    def headline(self, shown: str) -> str:
-        """The Frechet distances of a set, of the Gaussian and of held-out images."""
-        found = self.metrics
-        return (
-            f"Frechet distance to the training images {found[shown]['frechet']:.3g}, that of a fitted Gaussian "
-            f"{found['gaussian']['frechet']:.3g} and of held-out images {found['held-out images']['frechet']:.3g} "
-            f"({self.real.count} images each); nearest training image at {found[shown]['neighbour_ratio']:.2f} times "
-            "the distance of a held-out image's."
-        )
-
-
-_grid, _rows = figures.grid, figures.rows  # `figures` is an argument of `evaluation`
-
-
-def fidelity_against_diversity(
-    metrics: Mapping[str, Mapping[str, float]], scales: Mapping[str, Sequence[float]]
-) -> Figure:
-    """Accuracy against diversity (`Comparison.of_classes`) of sets called ``"method scale"`` and of held-out images."""
-    sets = {method: [metrics[f"{method} {scale:g}"] for scale in of_one] for method, of_one in scales.items()}
-    sets["held-out images"] = [metrics["held-out images"]]
-    return figures.curves(
-        {name: ([row["diversity"] for row in rows], [row["accuracy"] for row in rows]) for name, rows in sets.items()},
-        "Fidelity against diversity as the scale of guidance grows (numbers at the points).",
-        x="diversity: mean distance within a class",
-        y="fidelity: share taken for the asked class",
-        notes={method: [f"{scale:g}" for scale in of_one] for method, of_one in scales.items()},
-    )
-
-
-def joined(*tables: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables of metrics as one: what several say of a method stands together.
-
-    Example:
-        >>> joined({"gan": {"frechet": 1.0}}, {"gan": {"psnr": 20.0}, "images": 8})
-        {'gan': {'frechet': 1.0, 'psnr': 20.0}, 'images': 8}
-    """
-    made: dict[str, Any] = {}
-    for table in tables:
-        for name, found in table.items():
-            made[name] = {**made.get(name, {}), **found} if isinstance(found, Mapping) else found
-    return made
-
-
-def chosen_name(flag: str, name: str, offered: Sequence[str]) -> str:
-    """One of the names on offer, whose spaces may be typed as underscores.
-
-    Raises:
-        UserError: if it is none of them; the message names the flag and the nearest.
-
-    Example:
-        >>> chosen_name("--sampler", "probability_flow", ["ddim", "probability flow"])
-        'probability flow'
-    """
-    typed = {one.replace(" ", "_"): one for one in offered}
-    if name.replace(" ", "_") not in typed:
-        raise UserError(f"{flag} must be one of {', '.join(typed)}, got {name!r}{nearest(name, list(typed))}")
-    return typed[name.replace(" ", "_")]
-
-
-def cut(x: Array) -> Array:
-    """Values cut to [-1, 1]; infinite ones become NaN, so that they are not taken for black or white."""
-    return jnp.where(jnp.isfinite(x), jnp.clip(x, -1, 1), jnp.nan)
-
-
-def diverged(samples: np.ndarray) -> float:
-    """The share of samples ``[n, ...]`` that hold NaN or infinity."""
-    return float(np.mean(~np.isfinite(samples.reshape(len(samples), -1)).all(1)))
-
-
-def distances(extract: features.Features, to: np.ndarray, samples: np.ndarray) -> dict[str, float]:
-    """Frechet and kernel distance of samples to images with the features `to`; NaN if any sample diverged."""
-    found = extract(samples)
-    if diverged(samples) or diverged(found):
-        return {"frechet": NAN, "kernel": NAN}
-    return {"frechet": float(frechet_distance(to, found)), "kernel": float(kernel_distance(to, found).value)}
 
 
 def drawing(
@@ -385,7 +240,7 @@ def frechet_on_validation(
     name: str,
     settings: Sequence[float],
     draw: Callable[..., np.ndarray],
-    extract: features.Features,
+    extract: FeatureExtractor,
 ) -> dict[float, float]:
     """The Frechet distance to the validation images of images drawn with each setting, the best setting first.
 
@@ -413,12 +268,8 @@ def sampled(
     n, arrays = len(drawn), {"images": drawn}
     if label is not None:
         arrays |= {"label": label, "label_names": np.array(list(classes))}
-    shown = {"samples": figures.grid(drawn[:64], caption)}
+    shown = {"samples": draw_grid(drawn[:64], caption)}
     return Evaluation({"images": n}, shown, f"{n} images", arrays=arrays, images=("images",))
-
-
-def _flat(x: np.ndarray) -> np.ndarray:
-    return x.reshape(len(x), -1)
 
 
 OF_CLASSES = {

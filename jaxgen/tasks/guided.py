@@ -12,7 +12,7 @@ from jaxgen.config import option
 from jaxgen.experiment import Run, StageSpec
 from jaxgen.families import classifier_model
 from jaxgen.nets import classifier
-from jaxgen.samplers import clip, grids
+from jaxgen.samplers import clip, from_noise, grids
 from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.tasks import diffusion, images
 from jaxgen.types import Array, Denoise, Key, Model, Net, Params
@@ -105,7 +105,7 @@ def drawing(run: Run, guided: Callable[[Run, Params, Array, Array], Denoise]) ->
 
     @jax.jit
     def draw(params: Params, scale: Array, keys: Key, label: Array) -> Array:
-        return diffusion.from_noise(path, clip(guided(run, params, label, scale)), step, grid, keys, shape)
+        return from_noise(path, clip(guided(run, params, label, scale)), step, grid, keys, shape)
 
     return lambda key, label, scale: images.draw_in_chunks(
         run, lambda keys, label: draw(run.params, jnp.float32(scale), keys, label), key, len(label), label

@@ -1,19 +1,21 @@
 """Latent diffusion of images: a convolutional autoencoder, and a diffusion model of its codes."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from jaxgen.config import option
 from jaxgen.experiment import Run, StageSpec
 from jaxgen.families import latent_autoencoder_model, scaled_codes_model
-from jaxgen.families.latent_autoencoder import decode, encode
+from jaxgen.families.latent_autoencoder import encode
+from jaxgen.families.scaled_codes import Codes, latent_codes
 from jaxgen.nets import decoder, encoder
 from jaxgen.samplers import denoiser
 from jaxgen.tasks import diffusion, images
 from jaxgen.tasks.networks import network
 from jaxgen.train import Stage
-from jaxgen.types import Array, Denoise, Key, Model, Net, Params
+from jaxgen.types import Key, Model, Net, Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,28 +71,9 @@ def stages(prepare: Callable[[Any], images.Prepare]) -> tuple[StageSpec, StageSp
     return first, StageSpec("diffusion", build)
 
 
-class Codes(NamedTuple):
-    """The trained networks of both stages.
-
-    Attributes:
-        encode: ``images [b, h, w, c] -> codes`` at standard deviation 1.
-        decode: ``codes -> images``.
-        denoise: of codes.
-    """
-
-    encode: Callable[[Array], Array]
-    decode: Callable[[Array], Array]
-    denoise: Denoise
-
-
 def codes(run: Run, params: Params) -> Codes:
     """The networks with the parameters of both stages, which may be arguments of a compiled program."""
-    encoding, decoding = autoencoder(run)
-    net, trained = network(run, image_channels=run.config.code_channels), params["autoencoder"]
-    factor = params["diffusion"]["scale"]["factor"]
-    predict = lambda z, t: net.apply(params["diffusion"]["net"], z, t)  # noqa: E731
-    return Codes(
-        lambda x: encode(encoding, trained, x, factor),
-        lambda z: decode(decoding, trained, z, factor),
-        denoiser(predict, diffusion.make_path(run.config), run.config.prediction),
-    )
+    net, trained = network(run, image_channels=run.config.code_channels), params["diffusion"]
+    predict = functools.partial(net.apply, trained["net"])
+    denoise = denoiser(predict, diffusion.make_path(run.config), run.config.prediction)
+    return latent_codes(*autoencoder(run), params["autoencoder"], trained["scale"]["factor"], denoise)

@@ -1,7 +1,8 @@
 """Likelihood of images in bits per dimension: whole numbers, dequantised, compared with a Gaussian's."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -9,48 +10,45 @@ import numpy as np
 
 from jaxgen import draws
 from jaxgen.baselines import gaussian_log_prob
+from jaxgen.config import option
 from jaxgen.data import Source, most_of
 from jaxgen.experiment import Metric, Run
-from jaxgen.families import bernoulli_likelihood, gaussian_likelihood, logistic_likelihood
-from jaxgen.families.vae import Likelihood
 from jaxgen.imaging.augment import random_flip
-from jaxgen.metrics.likelihood import bits_per_dimension, dequantise
-from jaxgen.tasks.generation import MOST_TRAIN
-from jaxgen.tasks.images import Batch, ImageConfig, Prepare, draw_in_chunks, real_images
-from jaxgen.types import Array, Key, Model, Params
+from jaxgen.metrics.likelihood import bits, dequantise
+from jaxgen.tasks import generation, presets
+from jaxgen.tasks.images import Batch, ImageConfig, Prepare, in_chunks, real_images
+from jaxgen.types import Array, Key, Params
 
+CHUNK = 24
+"""Images whose likelihood is computed together, at most: the adaptive solver takes the smallest step of all of them."""
 
-class PixelLikelihood(NamedTuple):
-    """A decoder's likelihood of pixels, and the values that it is one of.
+Density = Callable[[Params, Key, Array], Array]
+"""``density(params, keys [b], x [b, h, w, c]) -> [b]``, nats."""
 
-    Attributes:
-        likelihood: the likelihood.
-        values: ``values(key, bytes)``, what it is one of.
-        low: the lowest value, -1 or 0; the highest is 1.
-        discrete: whether it is a probability of whole numbers, not a density.
-    """
-
-    likelihood: Likelihood
-    values: Callable[[Key, Array], Array]
-    low: float = -1.0
-    discrete: bool = False
-
-    def to_image(self, x: Array) -> Array:
-        """Values as an image in [-1, 1]."""
-        return x if self.low else 2 * x - 1
-
-    def from_image(self, x: Array) -> Array:
-        """An image in [-1, 1] as values."""
-        return x if self.low else (x + 1) / 2
-
-
-PIXELS = {
-    "gaussian": PixelLikelihood(gaussian_likelihood(start=0.2), dequantise),
-    "logistic": PixelLikelihood(
-        logistic_likelihood(start=0.1), lambda key, x: 2 * (x.astype(jnp.float32) / 255) - 1, discrete=True
-    ),
-    "bernoulli": PixelLikelihood(bernoulli_likelihood(), lambda key, x: x.astype(jnp.float32) / 255, low=0.0),
+FLOW_DEFAULTS: dict[str, presets.Changes] = {
+    "small": generation.SMALL,
+    "smoke": generation.SMOKE,
+    "full": {
+        **generation.FULL,
+        "schedule": "constant",
+        "optimizer": "adam",
+        "likelihood_images": 1000,
+        "tolerance": 1e-5,
+    },
 }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FlowLikelihoodConfig(ImageConfig):
+    """The options of an experiment that solves an equation for the likelihood of test images."""
+
+    likelihood_images: int = option(48, "test images whose likelihood is computed", ge=2, group="evaluation")
+    tolerance: float = option(1e-3, "tolerances of the adaptive solver", gt=0, lt=1, group="evaluation")
+
+    @property
+    def solver(self) -> dict[str, float]:
+        """Options of the adaptive solver."""
+        return {"rtol": self.tolerance, "atol": self.tolerance}
 
 
 def prepare_dequantised(config: ImageConfig) -> Prepare:
@@ -80,84 +78,57 @@ def dequantised_test_images(run: Run, key: Key, most: int) -> np.ndarray:
     return np.asarray(dequantise(jax.random.split(key, len(test)), jnp.asarray(test)))
 
 
-def log_prob_of_bytes(
-    run: Run, stage: str, model: Model, draws: int, *, labelled: bool = False
-) -> Callable[[Key, np.ndarray, np.ndarray], np.ndarray]:
-    """The log-likelihood of images as bytes, by a model with a dequantiser of its own.
-
-    Args:
-        run: the run.
-        stage: the stage that trained the model.
-        model: the model.
-        draws: draws of the dequantiser's noise per image; the result is the mean over them.
-        labelled: whether the model is told the class of an image.
-
-    Returns:
-        ``log_prob(key, bytes [n, h, w, c], label [n]) -> [n]``, nats.
-    """
-    log_density = model.log_prob
-    assert log_density is not None
-
-    @jax.jit
-    def mean(params: Params, keys: Key, whole: Array, label: Array) -> Array:
-        x, cond = whole.astype(jnp.float32) / 127.5 - 1, label if labelled else None
-
-        def add(i: Array, total: Array) -> Array:
-            return total + log_density(params, jax.vmap(jax.random.fold_in, (0, None))(keys, i), x, cond)
-
-        return jax.lax.fori_loop(0, draws, add, jnp.zeros(len(x))) / draws
-
-    def log_prob(key: Key, whole: np.ndarray, label: np.ndarray) -> np.ndarray:
-        found = draw_in_chunks(run, lambda *arrays: mean(run.params[stage], *arrays), key, len(whole), whole, label)
-        return found.astype(np.float64)
-
-    return log_prob
-
-
-def bits(nats: np.ndarray, dimensions: int, bins: int | None = 256) -> dict[str, float]:
-    """Log-densities ``[b]`` as the metrics ``bits`` per dimension and ``bits_error``, its standard error."""
-    found = bits_per_dimension(jnp.asarray(nats), dimensions, bins=bins)
-    return {"bits": found.value, "bits_error": found.standard_error}
-
-
 def gaussian_baseline(run: Run, key: Key, x: np.ndarray) -> np.ndarray:
-    """The log-density ``[b]`` of dequantised images x under a Gaussian fitted to the training images.
+    """The log-density ``[b]`` of dequantised images x, or of bytes, under a Gaussian fitted to the training images.
 
     The number of its principal directions is chosen on the validation images.
     """
+    if x.dtype == np.uint8:
+        x = np.asarray(dequantise(jax.random.fold_in(key, 2), jnp.asarray(x)))
     train, validation = (
-        np.asarray(dequantise(jax.random.fold_in(key, i), jnp.asarray(whole_numbers(run, part, MOST_TRAIN))))
+        np.asarray(dequantise(jax.random.fold_in(key, i), jnp.asarray(whole_numbers(run, part, generation.MOST_TRAIN))))
         for i, part in enumerate((run.splits.train, run.splits.validation))
     )
     return gaussian_log_prob(train, validation, x)
 
 
 def compared_bits(
-    run: Run, stage: str, model: Model, key: Key, most: int, *, discrete: bool = False, **options: Any
+    run: Run,
+    params: Params,
+    densities: Mapping[str, tuple[Density, Key]],
+    data_key: Key,
+    fit_key: Key,
+    *,
+    chunk: int = CHUNK,
+    discrete: bool = False,
 ) -> dict[str, dict[str, float]]:
-    """Bits per dimension of test images, by a trained model and by a Gaussian.
+    """Bits per dimension of ``config.likelihood_images`` test images, by each density and by a fitted Gaussian.
 
     Args:
         run: the run.
-        stage: the stage that trained the model; its name among the metrics, too.
-        model: the model.
-        key: one key.
-        most: test images at most.
-        discrete: whether its likelihood is that of whole numbers scaled to [-1, 1], not of dequantised ones.
-        **options: of ``model.log_prob``.
+        params: the parameters that the densities are given.
+        densities: each with the key of its random numbers, of which every image has its own.
+        data_key: of the dequantisation of the test images.
+        fit_key: of that of the images to which the Gaussian is fitted.
+        chunk: how many are computed together at most, if ``config.chunk`` is not less.
+        discrete: whether the densities are of whole numbers scaled to [-1, 1], not of dequantised ones.
     """
-    params, log_prob = run.params[stage], model.log_prob
-    assert log_prob is not None
-    data_key, model_key, fit_key = jax.random.split(key, 3)
+    most, together = run.config.likelihood_images, min(run.config.chunk, chunk)
     whole = whole_numbers(run, run.splits.test, most_of(run.config.data, most))
     dequantised = np.asarray(dequantise(jax.random.split(data_key, len(whole)), jnp.asarray(whole)))
-    x = whole.astype(np.float32) / 127.5 - 1 if discrete else dequantised
-    log_density = jax.jit(lambda keys, x: log_prob(params, keys, x, **options))
-    nats = draw_in_chunks(run, log_density, model_key, len(x), x)
-    return {
-        stage: bits(nats, x[0].size, bins=None if discrete else 256),
-        "gaussian": bits(gaussian_baseline(run, fit_key, dequantised), x[0].size),
-    }
+    x, bins = (whole.astype(np.float32) / 127.5 - 1, None) if discrete else (dequantised, 256)
+    found = {}
+    for name, (density, key) in densities.items():
+        program = functools.partial(jax.jit(density), params)
+        found[name] = bits(in_chunks(program, len(x), together, jax.random.split(key, len(x)), x), x[0].size, bins)
+    return found | {"gaussian": bits(gaussian_baseline(run, fit_key, dequantised), x[0].size)}
+
+
+def sentence(found: Mapping[str, Mapping[str, float]], method: str) -> str:
+    """The bits of a method and of the Gaussian, for a headline."""
+    own, others = found[method], {name: row for name, row in found.items() if name != method}
+    compared = ", ".join(f"{name} {row['bits']:.3f}" for name, row in others.items())
+    return f"{own['bits']:.3f} +- {own['bits_error']:.3f} bits per dimension by {method} ({compared})."
 
 
 DESCRIBE = {

@@ -14,7 +14,7 @@ from jaxgen.app.cli import main
 from jaxgen.baselines import principal_components
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run
-from jaxgen.tasks.likelihood import PIXELS
+from jaxgen.families.pixel_likelihood import PIXELS
 
 MODULES = (autoencoder, denoising_autoencoder, vae, adversarial_autoencoder)
 EXPERIMENTS = {module.EXPERIMENT.name: module.EXPERIMENT for module in MODULES}

@@ -11,10 +11,13 @@ import pytest
 from experiments.studies import sampler_speed, trilemma
 from jaxgen.app.cli import main
 from jaxgen.experiment import Run
+from jaxgen.figures.samples import neighbours
 from jaxgen.metrics import sample_uncertainty, sample_widening
 from jaxgen.metrics import sampler_error as exact
 from jaxgen.metrics.best import highest, lowest
-from jaxgen.tasks import editing, generation
+from jaxgen.metrics.image_quality import clipped_psnr
+from jaxgen.metrics.sample_sets import cut
+from jaxgen.tasks import generation
 from jaxgen.tasks.reconstruction import posterior
 
 RNG = np.random.default_rng(0)
@@ -58,16 +61,16 @@ def test_scores_of_samples(bad, index):
     rows = trilemma.quality(compared, [IMAGES[12:], drawn])
     assert np.isnan(rows["frechet"])
     assert rows["diverged"] > 0
-    compared.neighbours(drawn[:4])
+    neighbours(drawn[:4], compared.real.train)
 
 
 def test_values_cut_to_the_range_do_not_hide_infinity():
-    assert np.isnan(generation.cut(jnp.array(BAD))).all()
-    assert generation.cut(jnp.array([-3.0, 0.5, 1e30])).tolist() == [-1, 0.5, 1]
+    assert np.isnan(cut(jnp.array(BAD))).all()
+    assert cut(jnp.array([-3.0, 0.5, 1e30])).tolist() == [-1, 0.5, 1]
     for bad in BAD:
         x = np.array(IMAGES)
         x[0, 0, 0] = bad
-        assert np.isnan(editing.psnr(x, IMAGES))
+        assert np.isnan(clipped_psnr(x, IMAGES))
 
 
 def test_what_diverged_is_never_the_best():

@@ -13,6 +13,7 @@ from experiments.generation import gan as gan_recipe
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run
+from jaxgen.imaging.differentiable_augment import named_augment
 from jaxgen.tasks import features, gan
 from jaxgen.tasks.images import ImageFacts
 from jaxgen.types import Model
@@ -109,7 +110,7 @@ def test_the_critic_sees_images_changed_as_asked():
     x = jnp.broadcast_to(jnp.linspace(-0.5, 0.5, 16)[:, None], (4, 16, 16, 1))
 
     def seen(*names):
-        augment = gan.augmentation(names or None)
+        augment = named_augment(names or None)
         return None if augment is None else np.asarray(augment(jax.random.key(0), x))
 
     assert seen() is None

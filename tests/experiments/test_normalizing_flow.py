@@ -11,8 +11,8 @@ from experiments.generation import normalizing_flow
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run
+from jaxgen.medical.anomaly.odd_images import odd_images
 from jaxgen.tasks.images import ImageFacts
-from jaxgen.tasks.likelihood_anomaly import odd_images
 
 
 def metrics(run):

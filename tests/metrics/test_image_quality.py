@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen.metrics.diversity import pairwise_similarity
-from jaxgen.metrics.image_quality import WEIGHTS, ms_ssim, psnr, ssim
+from jaxgen.metrics.image_quality import WEIGHTS, clipped_psnr, ms_ssim, psnr, ssim
 
 metrics = pytest.importorskip("skimage.metrics")
 RNG = np.random.default_rng(0)
@@ -103,3 +103,16 @@ def test_diversity_of_noise_and_of_copies():
     assert found.value < pairwise_similarity(mixed, data_range=1.0).value < 1
     with pytest.raises(ValueError, match="four images"):
         pairwise_similarity(noise[:3], data_range=1.0)
+
+
+def test_psnr_by_hand_and_where_pixels_count():
+    truth = np.zeros((2, 4, 4, 1))
+    x = truth + 0.2
+    assert clipped_psnr(x, truth) == pytest.approx(20)
+    x[:, :2] = 0.02
+    half = np.zeros((4, 4, 1))
+    half[:2] = 1
+    assert clipped_psnr(x, truth, half) == pytest.approx(40)
+    assert clipped_psnr(truth + 5, truth + 1) == pytest.approx(10 * np.log10(4e10)), "values are cut to [-1, 1]"
+    x[0, 0, 0] = np.nan
+    assert np.isnan(clipped_psnr(x, truth))

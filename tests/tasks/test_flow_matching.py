@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.experiment import Run
+from jaxgen.samplers.few_steps import equal_steps
 from jaxgen.tasks import flow_matching, images
 from jaxgen.types import Net
 
 CONFIG = types.SimpleNamespace(chunk=4, size=8)
+SHAPE = (8, 8, 1)
 FACTS = images.ImageFacts(value_range=((0.0,), (1.0,)), image_channels=1)
 
 
@@ -24,20 +26,20 @@ def net_of(velocity):
 
 def test_steps_add_up_whatever_their_number():
     """A velocity of 2 everywhere moves the noise by 2; the time is that of the step's start."""
-    draw = flow_matching.in_few_steps(run_of(), net_of(lambda params, x, t: params + 0 * x))
+    draw = equal_steps(net_of(lambda params, x, t: params + 0 * x), SHAPE, 4)
     key = jax.random.key(0)
     start = draw(jnp.float32(0), key, 6, 1)
     assert start.shape == (6, 8, 8, 1)
     for steps in (1, 3):
         np.testing.assert_allclose(draw(jnp.float32(2), key, 6, steps), start + 2, atol=1e-5)
-    timed = flow_matching.in_few_steps(run_of(), net_of(lambda params, x, t: t + 0 * x))
+    timed = equal_steps(net_of(lambda params, x, t: t + 0 * x), SHAPE, 4)
     np.testing.assert_allclose(timed(0, key, 6, 4), start + (0 + 0.25 + 0.5 + 0.75) / 4, atol=1e-5)
 
 
 def test_a_step_of_mean_flow_is_told_both_of_its_times():
     net = net_of(lambda params, x, t, s: 10 * t + s + 0 * x)
-    draw = flow_matching.in_few_steps(run_of(), net, mean_flow=True)
-    start = flow_matching.in_few_steps(run_of(), net_of(lambda params, x, t: 0 * x))({}, jax.random.key(0), 4, 1)
+    draw = equal_steps(net, SHAPE, 4, mean_flow=True)
+    start = equal_steps(net_of(lambda params, x, t: 0 * x), SHAPE, 4)({}, jax.random.key(0), 4, 1)
     np.testing.assert_allclose(draw({}, jax.random.key(0), 4, 2), start + (0.5 + 6) / 2, atol=1e-5)
 
 

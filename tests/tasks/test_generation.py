@@ -1,11 +1,9 @@
-"""Sets of samples compared with real images: what classes they are of, and names on offer."""
+"""Sets of samples compared with real images: what classes they are of."""
 
 import types
 
 import numpy as np
-import pytest
 
-from jaxgen.errors import UserError
 from jaxgen.tasks import generation
 
 
@@ -41,10 +39,3 @@ def test_accuracy_and_diversity_of_classes():
     assert found["swapped"]["accuracy"] == 0
     assert found["held-out images"]["accuracy"] == 1
     assert found["held-out images"]["diversity"] > 0
-
-
-def test_names_on_offer():
-    offered = ("ddim", "probability flow")
-    assert generation.chosen_name("--sampler", "probability flow", offered) == "probability flow"
-    with pytest.raises(UserError, match=r"--sampler must be one of ddim, probability_flow, got 'ddmi'.*ddim"):
-        generation.chosen_name("--sampler", "ddmi", offered)

@@ -21,7 +21,8 @@ from jaxgen.imaging.filtered_backprojection import WINDOWS
 from jaxgen.imaging.projection import covering
 from jaxgen.medical.reconstruction import total_variation
 from jaxgen.medical.reconstruction.cases import Case, Method
-from jaxgen.tasks import diffusion, generation, images
+from jaxgen.metrics.sample_sets import cut
+from jaxgen.tasks import diffusion, images
 from jaxgen.tasks.reconstruction import posterior
 from jaxgen.types import Array, Batch, Key
 
@@ -79,7 +80,7 @@ def problem(run: Run) -> posterior.Problem:
         system=ct_system,
         prior=lambda params, scan: diffusion.denoise_with(run, params),
         channels=lambda scan: 1,
-        finish=lambda scan, operator, y, x: (generation.cut(x), None),
+        finish=lambda scan, operator, y, x: (cut(x), None),
         view=lambda x: x,
         ends_on_prior=True,
     )
@@ -91,7 +92,7 @@ def baselines(run: Run, weights: tuple[float, ...]) -> tuple[Method, ...]:
     @jax.jit
     def variation(scan: CTScan, weight: Array) -> Array:
         options: dict[str, Any] = {"iterations": run.config.tv_steps, "squared_norm": 1.05, "minimum": -1.0}
-        return generation.cut(total_variation(*ct_system(scan), weight, **options))
+        return cut(total_variation(*ct_system(scan), weight, **options))
 
     def tv(scan: CTScan, weight: float) -> np.ndarray:
         return posterior.in_chunks(run, lambda part: variation(part, weight), scan)

@@ -17,7 +17,7 @@ from jaxgen.experiment import Evaluation, Run, StageSpec, chosen_number
 from jaxgen.imaging.operators import LinearOperator
 from jaxgen.medical.reconstruction.cases import WIDENING, Method, Samples
 from jaxgen.medical.reconstruction.catalogue import METHODS, Posed, PosteriorMethod
-from jaxgen.samplers import ddim, grids, sample
+from jaxgen.samplers import ddim, grids, sample, starting_noise
 from jaxgen.tasks import diffusion, generation, images
 from jaxgen.types import Array, Denoise, Key, Model, Params
 
@@ -120,7 +120,7 @@ def compiled(run: Run, problem: Problem, method: PosteriorMethod) -> Callable[..
         noise_keys, step_keys = draws.split(keys, 2)
         operator, y = problem.system(scan)
         denoise = problem.prior(params, scan)
-        start = diffusion.starting_noise(path, noise_keys, (len(keys), *scan.shape, problem.channels(scan)))
+        start = starting_noise(path, noise_keys, (len(keys), *scan.shape, problem.channels(scan)))
         posed = Posed(path, grid, operator, y, config.inner_steps, config.snr, problem.ends_on_prior)
         step, consistent = method.make(posed, denoise, setting)
         x = sample(step, consistent, step_keys, start, jnp.asarray(grid))
@@ -163,7 +163,7 @@ def sample_prior(run: Run, n: int) -> Evaluation:
 
     @jax.jit
     def draw(params: Params, keys: Key) -> Array:
-        start = diffusion.starting_noise(path, keys, (len(keys), *shape))
+        start = starting_noise(path, keys, (len(keys), *shape))
         return sample(ddim(path), diffusion.denoise_with(run, params), keys, start, grid)
 
     params = run.params["prior"]["net"]

@@ -1,0 +1,32 @@
+"""Features and classes of images by a trained classifier."""
+
+import jax
+import numpy as np
+
+from jaxgen.chunks import in_chunks
+from jaxgen.types import Net, Params
+
+CHUNK = 64
+"""Images whose features are computed together."""
+
+
+class ImageFeatures:
+    """A trained classifier as a feature extractor (`jaxgen.metrics.sample_sets.FeatureExtractor`).
+
+    Args:
+        net: a classifier whose ``apply`` takes ``features=True``, such as `jaxgen.nets.classifier`.
+        params: its parameters.
+    """
+
+    def __init__(self, net: Net, params: Params) -> None:
+        self._params = params
+        self._features = jax.jit(lambda params, x: net.apply(params, x, features=True))
+        self._logits = jax.jit(net.apply)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Features ``[n, d]``."""
+        return in_chunks(lambda x: self._features(self._params, x), len(images), CHUNK, images)
+
+    def classes(self, images: np.ndarray) -> np.ndarray:
+        """The most likely class, ``[n]``."""
+        return in_chunks(lambda x: self._logits(self._params, x), len(images), CHUNK, images).argmax(-1)
