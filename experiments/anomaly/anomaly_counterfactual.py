@@ -22,7 +22,6 @@ from jaxgen.medical import anomaly as translation
 from jaxgen.samplers import clip
 from jaxgen.tasks import anomaly, diffusion
 from jaxgen.tasks.anomaly import counterfactual, labelled, noisy_classifier
-from jaxgen.tasks.anomaly.counterfactual import Networks
 from jaxgen.types import Model
 
 OURS = "classifier-free guidance"
@@ -47,10 +46,10 @@ def methods(run: Run) -> list[anomaly.Method]:
     covariance = translation.coarse_covariance(config.cells) if config.noise == "coarse" else None
     made = functools.partial(counterfactual.counterfactual, run)
 
-    def wolleb(nets: Networks, scale: float) -> translation.Pair:
+    def wolleb(nets: translation.LabelledNetworks, scale: float) -> translation.Pair:
         return translation.classifier_pair(path, nets.denoise_any, nets.log_healthy, scale, covariance=covariance)
 
-    def sanchez(nets: Networks, scale: float, **options: Any) -> translation.Pair:
+    def sanchez(nets: translation.LabelledNetworks, scale: float, **options: Any) -> translation.Pair:
         return translation.classifier_free_pair(nets.denoise, nets.healthy, nets.null, scale, **options)
 
     return [

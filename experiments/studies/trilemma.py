@@ -25,11 +25,12 @@ from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import Splits
 from jaxgen.experiment import Evaluation, Figure, Metric, Run, StageSpec
+from jaxgen.families.any_width import FAMILIES
+from jaxgen.families.drawing import Drawer
 from jaxgen.figures.trade_off import against, triangle
 from jaxgen.metrics.best import lowest
 from jaxgen.metrics.likelihood import bits as likelihood_bits
 from jaxgen.tasks import families, generation, images, likelihood
-from jaxgen.tasks.families import FAMILIES, Drawer
 from jaxgen.train import Stage
 from jaxgen.types import Key, Model
 

@@ -26,3 +26,13 @@ def lowest(values: Mapping[Name, float]) -> Name:
         'b'
     """
     return highest({name: -value for name, value in values.items()})
+
+
+def nearest(known: tuple[int, ...], value: float) -> int:
+    """Which of some numbers is nearest to a value, by their ratio.
+
+    Example:
+        >>> nearest((12, 50), 20)
+        12
+    """
+    return min(known, key=lambda one: abs(np.log(one / value)))

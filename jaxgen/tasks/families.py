@@ -1,22 +1,19 @@
-"""Families compared at equal parameters and training compute: options, plan, optimizers, and drawing with its speed."""
+"""Families compared at equal parameters and training compute: options, plan and optimizers."""
 
 import dataclasses
-import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxgen.config import RunConfig, option
 from jaxgen.errors import UserError
 from jaxgen.families.any_width import FAMILIES, Point, Shape, fitting_width, parameters
 from jaxgen.flops import count_flops
-from jaxgen.metrics.sample_sets import cut
 from jaxgen.tasks.features import FeatureConfig
-from jaxgen.tasks.images import in_chunks, optimizer
+from jaxgen.tasks.images import optimizer
 from jaxgen.train import init_state, make_train_step
-from jaxgen.types import Key, Model
+from jaxgen.types import Model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,29 +81,3 @@ def plan(config: FamiliesConfig, shape: Shape, name: str) -> dict[str, float]:
         operations = family.flops(shape, width, config.batch_size)
     steps = max(1, round(1e12 * config.compute / operations))
     return {"width": width, "parameters": count, "operations": operations, "steps": steps}
-
-
-class Drawer:
-    """Draws by one point, in batches of any size; a program is compiled once per size."""
-
-    def __init__(self, point: Point, params: Any) -> None:
-        model = point.build()
-        self._draw = jax.jit(lambda keys: cut(model.sample(params, keys, len(keys))))
-
-    def images(self, key: Key, n: int, chunk: int) -> np.ndarray:
-        """``[n, h, w, c]``."""
-        return in_chunks(self._draw, n, chunk, jax.random.split(key, n))
-
-    def speed(self, key: Key, batches: tuple[int, ...]) -> dict[str, float]:
-        """Images per second at the best of several batches, without compilation."""
-        best = {"images_per_second": 0.0, "batch": 0}
-        for batch in batches:
-            turns = jax.random.split(key, (3, batch))
-            self._draw(turns[0]).block_until_ready()
-            began = time.perf_counter()
-            for keys in turns[1:]:
-                self._draw(keys).block_until_ready()
-            rate = 2 * batch / (time.perf_counter() - began)
-            if rate > best["images_per_second"]:
-                best = {"images_per_second": rate, "batch": batch}
-        return best

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from jaxgen.data import ArraySource
 from jaxgen.data.image import Image
-from jaxgen.data.phantoms import LESIONS
+from jaxgen.data.phantoms import LESIONS, labelled_slices
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Run
 from jaxgen.medical import anomaly
@@ -69,7 +69,7 @@ def test_patients_with_masks_are_held_out_whole(tmp_path):
 
 
 def test_half_of_the_labelled_phantoms_have_a_lesion_and_all_are_other_subjects():
-    drawn = labelled.draw_labelled(SMOKE, 24, 0)
+    drawn = labelled_slices(4 * SMOKE.seed, 24, SMOKE.size, labelled.KINDS)
     assert drawn["label"].tolist() == 12 * [0] + 12 * [1]
     healthy = data.phantoms(SMOKE, 24, 0)["image"]
     same = (drawn["image"] == healthy).all((1, 2, 3))

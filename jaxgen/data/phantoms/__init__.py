@@ -11,7 +11,7 @@ from jaxgen.data.phantoms.ambiguous import RATER_PROBABILITIES, RATER_SCALES, am
 from jaxgen.data.phantoms.brain import CLASS_NAMES, CONTRASTS, LESIONS, TISSUES, Lesion, brain2d, brain_classes
 from jaxgen.data.phantoms.cells import cells2d
 from jaxgen.data.phantoms.glands import glands2d
-from jaxgen.data.phantoms.slices import brain_slices
+from jaxgen.data.phantoms.slices import brain_slices, labelled_slices
 from jaxgen.data.phantoms.thorax import ORGANS, ct2d
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "cells2d",
     "ct2d",
     "glands2d",
+    "labelled_slices",
     "phantom_source",
 ]
 

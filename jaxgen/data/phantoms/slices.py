@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from jaxgen.data.phantoms.brain import Lesion, brain2d
+from jaxgen.data.phantoms.brain import LESIONS, Lesion, brain2d
 
 
 def brain_slices(
@@ -32,3 +32,29 @@ def brain_slices(
         drawn = list(pool.map(draw, range(first, first + n)))
     stacked = {name: np.stack([example[name] for example in drawn]) for name in ("image", "healthy", "mask")}
     return stacked | {name: (2 * stacked[name] - 1).astype(np.float32) for name in ("image", "healthy")}
+
+
+def labelled_slices(seed: int, n: int, size: int, kinds: tuple[str, str]) -> dict[str, np.ndarray]:
+    """Slices of which half have a lesion of one of two kinds, each of another subject.
+
+    Args:
+        seed: of the set.
+        n: the number of slices.
+        size: side of the images in pixels.
+        kinds: names of lesions (`LESIONS`).
+
+    Returns:
+        ``image [n, h, w, 1]`` and ``label [n]``, 1 where there is a lesion.
+
+    Example:
+        >>> labelled_slices(0, 4, 16, ("L1", "L4"))["label"].tolist()
+        [0, 0, 1, 1]
+    """
+    quarter, half = n // 4, n // 2
+    counts = ((n - half, None), (quarter, LESIONS[kinds[0]]), (half - quarter, LESIONS[kinds[1]]))
+    starts = (0, n - half, n - half + quarter)
+    drawn = [
+        brain_slices(seed, count, size, lesion, first=start)["image"]
+        for (count, lesion), start in zip(counts, starts, strict=True)
+    ]
+    return {"image": np.concatenate(drawn), "label": (np.arange(n) >= n - half).astype(np.int32)}

@@ -9,6 +9,7 @@ from jaxgen.medical.anomaly.baselines import (
 )
 from jaxgen.medical.anomaly.comparison import Bench, Clean, compare, find, image_score, twin_psnr
 from jaxgen.medical.anomaly.counterfactual import (
+    LabelledNetworks,
     Pair,
     classifier_free_pair,
     classifier_pair,
@@ -82,6 +83,7 @@ __all__ = [
     "Detector",
     "Healthy",
     "Inversion",
+    "LabelledNetworks",
     "LatentHealing",
     "Pair",
     "Residual",

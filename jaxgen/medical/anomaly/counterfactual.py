@@ -39,6 +39,28 @@ class Pair(NamedTuple):
     decode: Denoise
 
 
+class LabelledNetworks(NamedTuple):
+    """Trained networks that are told a label, for ``b`` images.
+
+    Attributes:
+        denoise: ``(x_t, t, label [b]) -> x0_hat``.
+        log_healthy: ``(x_t, t) -> [b]``, the log-probability that noisy images are healthy.
+        healthy: the label of the healthy, ``[b]``.
+        ill: that of the ill.
+        null: that of a dropped label.
+    """
+
+    denoise: Callable[[Array, Array, Array], Array]
+    log_healthy: Callable[[Array, Array], Array]
+    healthy: Array
+    ill: Array
+    null: Array
+
+    def denoise_any(self, x: Array, t: Array) -> Array:
+        """The denoiser of images of any kind."""
+        return self.denoise(x, t, self.null)
+
+
 def translate(path: Path, encode: Denoise, decode: Denoise, x: Array, grid: Array, *, iterations: int = 0) -> Array:
     """Carry images up the grid under one denoiser and down again under another, by the probability flow.
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Metric, Run
-from jaxgen.medical.anomaly import FLOOR, Method, Pair, foreground, translate
+from jaxgen.medical.anomaly import FLOOR, LabelledNetworks, Method, Pair, foreground, translate
 from jaxgen.samplers import denoiser
 from jaxgen.tasks import diffusion
 from jaxgen.tasks.anomaly import noisy_classifier
@@ -43,30 +43,8 @@ class Setting(NamedTuple):
     scale: float
 
 
-class Networks(NamedTuple):
-    """The trained networks, of ``b`` images.
-
-    Attributes:
-        denoise: ``(x_t, t, label [b]) -> x0_hat``.
-        log_healthy: ``(x_t, t) -> [b]``, the log-probability that noisy images are healthy.
-        healthy: the label of the healthy, ``[b]``.
-        ill: that of the ill.
-        null: that of a dropped label.
-    """
-
-    denoise: Callable[[Array, Array, Array], Array]
-    log_healthy: Callable[[Array, Array], Array]
-    healthy: Array
-    ill: Array
-    null: Array
-
-    def denoise_any(self, x: Array, t: Array) -> Array:
-        """The denoiser of images of any kind."""
-        return self.denoise(x, t, self.null)
-
-
 def counterfactual(
-    run: Run, name: str, pair: Callable[[Networks, float], Pair], scales: tuple[float, ...] = (1.0,)
+    run: Run, name: str, pair: Callable[[LabelledNetworks, float], Pair], scales: tuple[float, ...] = (1.0,)
 ) -> Method:
     """A method that carries images up to a level under one denoiser and down under another.
 
@@ -88,7 +66,7 @@ def counterfactual(
 
         labels = (jnp.full(len(x), label, jnp.int32) for label in (HEALTHY, ILL, NULL))
         grid = diffusion.grid_from(path, setting.level, config.sampler_steps)
-        return translate(path, *pair(Networks(denoise, log_healthy, *labels), setting.scale), x, grid)
+        return translate(path, *pair(LabelledNetworks(denoise, log_healthy, *labels), setting.scale), x, grid)
 
     settings = tuple(Setting(level, scale) for level in config.levels for scale in scales)
     return Method(name, by_network(run, restore, run.params), settings)

@@ -190,20 +190,19 @@ DESCRIBE = {
     "auroc_score": Metric("AUROC of the score", "higher", "of whole images, by the score that the method has for them"),
     "diverged": Metric("Diverged", "lower", "share of the maps that hold NaN or infinity, if any"),
 }
+_BY_KIND = {
+    "ap": Metric("AP", "higher", "average precision of pixels, all cases together"),
+    "ap_low": Metric("AP low", "", "lower end of the 95 % bootstrap interval over cases"),
+    "ap_high": Metric("AP high", "", "upper end of it"),
+    "ap_case": Metric("AP per case", "higher", "the mean over cases"),
+    "best_dice": Metric("Best Dice", "higher", "at the best threshold of the test set: a bound"),
+    "dice": Metric("Dice", "higher", "at the threshold chosen on artificial anomalies"),
+    "auroc": Metric("AUROC", "higher", "of pixels"),
+    "auroc_score": Metric("AUROC of the score", "higher", "ill images above their healthy twins"),
+    "gain": Metric("AP gain", "higher", "over the best simple baseline, on the same cases"),
+    "gain_low": Metric("Gain low", "", "lower end of its 95 % interval over cases"),
+    "gain_high": Metric("Gain high", "", "upper end of it"),
+    "twin_psnr": Metric("Twin PSNR", "higher", "restored to healthy twin in the lesion, dB"),
+}
 for _kind in KINDS:
-    DESCRIBE |= {
-        f"ap_{_kind}": Metric(f"AP, {_kind}", "higher", "average precision of pixels, all cases together"),
-        f"ap_low_{_kind}": Metric(f"AP low, {_kind}", "", "lower end of the 95 % bootstrap interval over cases"),
-        f"ap_high_{_kind}": Metric(f"AP high, {_kind}", "", "upper end of it"),
-        f"ap_case_{_kind}": Metric(f"AP per case, {_kind}", "higher", "the mean over cases"),
-        f"best_dice_{_kind}": Metric(f"Best Dice, {_kind}", "higher", "at the best threshold of the test set: a bound"),
-        f"dice_{_kind}": Metric(f"Dice, {_kind}", "higher", "at the threshold chosen on artificial anomalies"),
-        f"auroc_{_kind}": Metric(f"AUROC, {_kind}", "higher", "of pixels"),
-        f"auroc_score_{_kind}": Metric(
-            f"AUROC of the score, {_kind}", "higher", "ill images above their healthy twins"
-        ),
-        f"gain_{_kind}": Metric(f"AP gain, {_kind}", "higher", "over the best simple baseline, on the same cases"),
-        f"gain_low_{_kind}": Metric(f"Gain low, {_kind}", "", "lower end of its 95 % interval over cases"),
-        f"gain_high_{_kind}": Metric(f"Gain high, {_kind}", "", "upper end of it"),
-        f"twin_psnr_{_kind}": Metric(f"Twin PSNR, {_kind}", "higher", "restored to healthy twin in the lesion, dB"),
-    }
+    DESCRIBE |= {f"{n}_{_kind}": one._replace(label=f"{one.label}, {_kind}") for n, one in _BY_KIND.items()}

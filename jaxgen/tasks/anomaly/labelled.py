@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.data import ArraySource, Source, Splits
-from jaxgen.data.phantoms import LESIONS
+from jaxgen.data.phantoms import labelled_slices
 from jaxgen.experiment import Run, StageSpec
 from jaxgen.medical.anomaly import Bench
 from jaxgen.tasks import images
@@ -33,18 +33,6 @@ class AnomalyFacts(images.ImageFacts):
     healthy: int
 
 
-def draw_labelled(config: data.AnomalyConfig, n: int, part: int) -> dict[str, np.ndarray]:
-    """Phantoms ``image [n, h, w, 1]`` of which half have a lesion, with ``label [n]``: each another subject."""
-    quarter, half = n // 4, n // 2
-    counts = ((n - half, None), (quarter, LESIONS[KINDS[0]]), (half - quarter, LESIONS[KINDS[1]]))
-    starts = (0, n - half, n - half + quarter)
-    drawn = [
-        data.phantoms(config, count, part, lesion, first=start)["image"]
-        for (count, lesion), start in zip(counts, starts, strict=True)
-    ]
-    return {"image": np.concatenate(drawn), "label": (np.arange(n) >= n - half).astype(np.int32)}
-
-
 def load(config: data.AnomalyConfig) -> Splits:
     """Healthy and ill images in every split.
 
@@ -52,7 +40,8 @@ def load(config: data.AnomalyConfig) -> Splits:
         UserError: if the data have no labels, or none of the healthy.
     """
     if config.data == data.PHANTOM:
-        return data.phantom_splits(*(draw_labelled(config, n, part) for part, n in enumerate(data.counts(config))))
+        parts = enumerate(data.counts(config))
+        return data.phantom_splits(*(labelled_slices(4 * config.seed + k, n, config.size, KINDS) for k, n in parts))
     splits = images.open_images(config, ("image", "label"), ("mask",), config.foreground)
     data.check_healthy(config, splits)
     return splits

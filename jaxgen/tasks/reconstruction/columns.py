@@ -3,7 +3,6 @@
 In contrast to `jaxgen.tasks.reconstruction.mri` the network is not a prior: it has seen what is left of images.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,18 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import draws, figures
+from jaxgen import draws
 from jaxgen.data import Source, most_of
 from jaxgen.data.image import Image
-from jaxgen.experiment import Evaluation, Figure, Run
+from jaxgen.experiment import Evaluation, Run
+from jaxgen.figures.columns import columns_filled
 from jaxgen.imaging.augment import random_flip
-from jaxgen.imaging.coils import root_sum_of_squares
-from jaxgen.imaging.fourier import add_phase, centred_ifft2, from_complex, to_complex
-from jaxgen.imaging.mri import measured_columns, mri_operator
+from jaxgen.imaging.fourier import add_phase, centred_ifft2, from_complex
+from jaxgen.imaging.mri import mri_operator
 from jaxgen.imaging.sampling_masks import equispaced_mask, random_mask
 from jaxgen.medical.reconstruction import kspace_cold_diffusion as cold
 from jaxgen.medical.reconstruction import total_variation
 from jaxgen.medical.reconstruction.cases import Case, Method
+from jaxgen.medical.reconstruction.columns import ColumnScan, Restore, magnitude, restore_coils
 from jaxgen.tasks import images
 from jaxgen.tasks.reconstruction.comparison import compare
 from jaxgen.types import Array, Batch, Key, Params
@@ -32,26 +32,6 @@ MASKS = {"random": random_mask, "equispaced": equispaced_mask}
 WEIGHTS = tuple(float(w) for w in np.geomspace(3e-4, 3e-2, 7))
 """Of total variation, in units of the largest magnitude, to choose from on validation images."""
 MOST_TUNING = 32
-
-Restore = Callable[[Params, Key, Array, int], Mapping[str, Array]]
-"""``(params, keys [b], kspace [b, h, w, 1], missing) -> images [b, h, w, 2]`` by the name of the method."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ColumnScan:
-    """Measured images.
-
-    Attributes:
-        y: k-space ``[n, h, w, 1]``, 0 where not measured.
-        mask: ``[n, h, w]``, whole columns.
-        keys: one for the random numbers of each image, ``[n]``.
-        missing: the number of columns that an image lacks, nearly.
-    """
-
-    y: np.ndarray
-    mask: np.ndarray
-    keys: Key
-    missing: int
 
 
 def prepare(config: Any) -> images.Prepare:
@@ -81,16 +61,6 @@ def restorations(run: Run, params: Params, restore: Restore) -> Callable[[Column
         return images.in_chunks(chunk, len(scan.y), run.config.chunk, scan.keys, scan.y)
 
     return restored
-
-
-def magnitude(x: np.ndarray | Array) -> np.ndarray:
-    """Magnitudes ``[..., 1]`` of complex images in two channels."""
-    return np.asarray(_magnitude(jnp.asarray(x)))
-
-
-@jax.jit
-def _magnitude(x: Array) -> Array:
-    return jnp.sqrt(jnp.sum(x**2, -1, keepdims=True))
 
 
 def baselines(run: Run) -> tuple[Method, ...]:
@@ -143,15 +113,6 @@ def _cases(run: Run, source: Source, number: int, most: int | None) -> dict[str,
     return found
 
 
-def along(scan: ColumnScan, restored: np.ndarray) -> Figure:
-    """Restorations at equal times, from zero-filled to whole: as a column is filled once, they are degradations."""
-    order = cold.removal_order(scan.keys, jnp.asarray(scan.mask[:, 0]))[: len(restored)]
-    times = np.linspace(int(cold.columns_missing(order).max()), 0, 8).round().astype(int)
-    way = [magnitude(cold.degrade(jnp.asarray(restored), order, int(t))) for t in times]
-    rows = {f"image {i + 1}": [2 * np.clip(x[i], 0, 1) - 1 for x in way] for i in range(len(restored))}
-    return figures.rows(rows, "Restorations on their way: columns are filled in, those measured stay.")
-
-
 def evaluate(run: Run, restored: Callable[[ColumnScan], Mapping[str, np.ndarray]]) -> Evaluation:
     """Cold diffusion, as `restorations` hold it, compared with direct prediction, the zero-filled image and TV."""
 
@@ -162,7 +123,7 @@ def evaluate(run: Run, restored: Callable[[ColumnScan], Mapping[str, np.ndarray]
     validation, test = cases(run)
     found = compare(run, (*baselines(run), *direct), (own,), validation, test, about="of magnitudes")
     first = next(iter(test.values())).scan
-    shown = {**found.figures, "along": along(first, restored(first)[own.name][:3])}
+    shown = {**found.figures, "along": columns_filled(first, restored(first)[own.name][:3])}
     tables = {name: row for name, row in found.metrics.items() if isinstance(row, Mapping)}
     weights = {a: found.chosen[_name("random", a)]["total variation"] for a in run.config.accelerations}
     facts = {**{f"tv_weight_{a}x": weight for a, weight in weights.items()}, "images": found.metrics["slices"]}
@@ -170,19 +131,6 @@ def evaluate(run: Run, restored: Callable[[ColumnScan], Mapping[str, np.ndarray]
 
 
 def apply(params: Params, restore: Restore) -> Callable[[Key, Image], dict[str, np.ndarray]]:
-    """Restore k-space ``[h, w, coils]``: coils one by one, joined by the root of their sum of squares."""
-
-    @functools.partial(jax.jit, static_argnames="missing")
-    def program(params: Params, key: Key, kspace: Array, missing: int) -> dict[str, Array]:
-        each = jnp.moveaxis(kspace, -1, 0)[..., None]
-        keys = jnp.broadcast_to(key, each.shape[:1])  # one order for all coils
-        found = {"zero_filled": from_complex(centred_ifft2(each)[..., 0]), **restore(params, keys, each, missing)}
-        return {name: root_sum_of_squares(jnp.moveaxis(to_complex(x), 0, -1)) for name, x in found.items()}
-
-    def apply(key: Key, image: Image) -> dict[str, np.ndarray]:
-        missing = int((~measured_columns(image.array)).sum())
-        found = program(params, key, jnp.asarray(image.array), missing)
-        names = {"reconstruction": "cold diffusion", "direct": "direct prediction", "zero_filled": "zero_filled"}
-        return {name: np.asarray(found[method]) for name, method in names.items()}
-
-    return apply
+    """Restore k-space ``[h, w, coils]`` of an image's array (`restore_coils`)."""
+    restored = restore_coils(params, restore)
+    return lambda key, image: restored(key, image.array)

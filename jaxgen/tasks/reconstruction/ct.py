@@ -21,6 +21,7 @@ from jaxgen.imaging.filtered_backprojection import WINDOWS
 from jaxgen.imaging.projection import covering
 from jaxgen.medical.reconstruction import total_variation
 from jaxgen.medical.reconstruction.cases import Case, Method
+from jaxgen.metrics.best import nearest
 from jaxgen.metrics.sample_sets import cut
 from jaxgen.tasks import diffusion, images
 from jaxgen.tasks.reconstruction import posterior
@@ -152,7 +153,7 @@ def apply(run: Run) -> Callable[[Key, Image], dict[str, np.ndarray]]:
                 f"{config.size} pixels are seen by {most}: save its true `spacing`, or train with a larger --size"
             )
         scan = ct_scan(y[None] / ((config.high - AIR) / 1000), angles, config.size, geometry=geometry)
-        found = reconstruct(key, scan, str(posterior.nearest(config.views, len(angles))))
+        found = reconstruct(key, scan, str(nearest(config.views, len(angles))))
         half = (config.high - AIR) / 2
         return {"reconstruction": AIR + half * (found.image + 1), "uncertainty": half * found.uncertainty}
 

@@ -37,6 +37,7 @@ from jaxgen.medical.reconstruction.mri_scan import (
     simulate_real,
 )
 from jaxgen.medical.reconstruction.priors import any_size, nearly_real
+from jaxgen.metrics.best import nearest
 from jaxgen.tasks import diffusion, images
 from jaxgen.tasks.reconstruction import posterior
 from jaxgen.types import Array, Batch, Denoise, Key, Params
@@ -183,7 +184,7 @@ def apply(run: Run) -> Callable[[Key, Image], dict[str, np.ndarray]]:
 
     def apply(key: Key, image: Image) -> dict[str, np.ndarray]:
         scan, scale, _ = receive(image.array)
-        acceleration = posterior.nearest(run.config.accelerations, 1 / scan.mask.mean())
+        acceleration = nearest(run.config.accelerations, 1 / scan.mask.mean())
         found = reconstruct(key, scan, f"{acceleration}x measured", f"{acceleration}x coils")
         left = np.nan if found.misfit is None else found.misfit
         results = {

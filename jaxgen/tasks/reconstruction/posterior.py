@@ -211,13 +211,3 @@ def kept_widening(run: Run, situation: str, method: str) -> float:
     if isinstance(row, Mapping) and name in row and row[name] is None:
         return float("nan")
     return chosen_number(run, situation, name, default=1.0)
-
-
-def nearest(known: tuple[int, ...], value: float) -> int:
-    """Which of the situations that were evaluated is nearest to this one, by their ratio.
-
-    Example:
-        >>> nearest((12, 50), 20)
-        12
-    """
-    return min(known, key=lambda one: abs(np.log(one / value)))
