@@ -27,7 +27,7 @@ from jaxgen.nets import mlp
 from jaxgen.paths import rectified
 from jaxgen.samplers import Sampling, euler, grids
 from jaxgen.samplers.velocity import compiled_velocity
-from jaxgen.tasks import images, points
+from jaxgen.tasks import points
 from jaxgen.types import Key, Model, Net
 
 METHODS = {"likelihood": "cnf", "flow matching": "flow_matching"}  # how the network was trained, and in which stage
@@ -111,10 +111,7 @@ EXPERIMENT = points.experiment(
         "small": {**DEFAULTS, "points": 50_000, "test_points": 5000, "steps": 2000, "learning_rate": 3e-3},
         "full": {**DEFAULTS, **LARGE, "steps": 20_000, "flow_steps": 100_000, "batch_size": 1024},
     },
-    stages=(
-        images.stage("cnf", by_likelihood, prepare=None),
-        images.stage("flow_matching", by_flow_matching, steps="flow_steps", prepare=None),
-    ),
+    stages=(points.stage("cnf", by_likelihood), points.stage("flow_matching", by_flow_matching, steps="flow_steps")),
     evaluate=evaluate,
     draw=draw,
 )

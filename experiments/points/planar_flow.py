@@ -20,7 +20,7 @@ from jaxgen.data.planar import planar_set
 from jaxgen.experiment import Evaluation, Run
 from jaxgen.families import flow_model, masked_autoregressive_flow, neural_spline_flow, real_nvp
 from jaxgen.figures.points import SHOWN, panels
-from jaxgen.tasks import images, points
+from jaxgen.tasks import points
 from jaxgen.types import Key, Model
 
 FLOWS = ("spline", "autoregressive_spline", "real_nvp", "autoregressive")
@@ -89,7 +89,7 @@ EXPERIMENT = points.experiment(
         "small": {**TRAINING, "steps": 5000},
         "full": {**TRAINING, "steps": 50_000, "points": 10**7, "layers": 8, "batch_size": 2048},
     },
-    stages=(images.stage("flow", model, prepare=None),),
+    stages=(points.stage("flow", model),),
     evaluate=evaluate,
     draw=draw,
 )

@@ -17,7 +17,7 @@ from jaxgen.facts import Facts
 from jaxgen.figures.points import LogDensity, panels
 from jaxgen.metrics.energy import energy_distance
 from jaxgen.metrics.likelihood import divergence_from
-from jaxgen.tasks import presets
+from jaxgen.tasks import images, presets
 from jaxgen.types import Key
 
 SMALL: presets.Changes = {"checkpoint_every": 1000, "log_every": 100}
@@ -114,6 +114,7 @@ def describe(gap: str = "gap") -> dict[str, Metric]:
 
 
 make = functools.partial(presets.make, small=SMALL, smoke=SMOKE, full=FULL)
+stage = functools.partial(images.stage, prepare=None)
 
 
 def experiment(
