@@ -16,8 +16,9 @@ from jaxgen.experiment import Evaluation, Experiment, Metric, Run
 from jaxgen.figures.codes import code_scatter, interpolations, reconstructions
 from jaxgen.metrics.image_quality import likeness
 from jaxgen.metrics.sample_sets import joined
-from jaxgen.tasks import generation, images, presets
+from jaxgen.tasks import generation, images
 from jaxgen.tasks.networks import check_levels
+from jaxgen.tasks.presets import Changes, make
 from jaxgen.types import Array, Net, Params
 
 MOST_TRAIN = 2000
@@ -59,7 +60,7 @@ class CodeConfig(images.ImageConfig):
 
 
 def experiment(
-    *, config: type[CodeConfig], presets: Mapping[str, presets.Changes], draws: bool = True, **fields: Any
+    *, config: type[CodeConfig], presets: Mapping[str, Changes], draws: bool = True, **fields: Any
 ) -> Experiment:
     """An experiment with an encoder and a decoder.
 
@@ -72,7 +73,7 @@ def experiment(
     if draws:
         return generation.experiment(config=config, presets=presets, defaults=DEFAULTS, **fields)
     return Experiment(
-        presets=generation.make_presets(config, presets, DEFAULTS),
+        presets=make(config, presets, **DEFAULTS),
         load=images.load_images,
         measure=images.measure_images,
         facts=images.ImageFacts,

@@ -19,14 +19,17 @@ from jaxgen.figures import grid as draw_grid
 from jaxgen.figures import rows as draw_rows
 from jaxgen.figures.samples import neighbours
 from jaxgen.metrics.sample_sets import FeatureExtractor, RealSet, SampleSets, cut, distances, joined
-from jaxgen.tasks import features, images, presets
+from jaxgen.tasks import features, images
+from jaxgen.tasks.presets import FULL as FULL_RUN
+from jaxgen.tasks.presets import SMOKE as SMOKE_RUN
+from jaxgen.tasks.presets import Changes, make
 from jaxgen.types import Array, Key, Model, Params
 
 MOST_TRAIN = 5000
 LEAST = 4
 """Images that make a set: precision and recall ask for the third nearest neighbour of each."""
 
-SMALL: presets.Changes = {
+SMALL: Changes = {
     "steps": 2000,
     "batch_size": 16,
     "learning_rate": 1e-3,
@@ -35,8 +38,8 @@ SMALL: presets.Changes = {
     "checkpoint_every": 250,
     "log_every": 20,
 }
-SMOKE: presets.Changes = {
-    **presets.SMOKE,
+SMOKE: Changes = {
+    **SMOKE_RUN,
     "size": 16,
     "channels": (8, 12),
     "attention": (1,),
@@ -46,7 +49,7 @@ SMOKE: presets.Changes = {
     "feature_steps": 6,
     "feature_channels": (8,),
 }
-FULL: presets.Changes = {**presets.FULL, "samples": 10_000, "feature_steps": 10_000, "precision": "bfloat16"}
+FULL: Changes = {**FULL_RUN, "samples": 10_000, "feature_steps": 10_000, "precision": "bfloat16"}
 DEFAULTS = {"small": SMALL, "smoke": SMOKE, "full": FULL}
 
 
@@ -56,12 +59,12 @@ def experiment(
     summary: str,
     data: str,
     config: type[RunConfig],
-    presets: Mapping[str, presets.Changes],
+    presets: Mapping[str, Changes],
     stages: Sequence[StageSpec],
     evaluate: Callable[[Run], Evaluation],
     draw: Callable[[Run, Key, int], np.ndarray] | None = None,
     caption: str = "Images drawn by the model.",
-    defaults: Mapping[str, presets.Changes] = DEFAULTS,
+    defaults: Mapping[str, Changes] = DEFAULTS,
     **others: Any,
 ) -> Experiment:
     """An experiment that draws images; the feature extractor is its first stage.
@@ -93,18 +96,11 @@ def experiment(
         name=name,
         summary=summary,
         data=data,
-        presets=make_presets(config, presets, defaults),
+        presets=make(config, presets, **defaults),
         stages=(features.STAGE, *stages),
         evaluate=evaluate,
         **fields,
     )
-
-
-def make_presets(
-    config: type[RunConfig], changes: Mapping[str, presets.Changes], defaults: Mapping[str, presets.Changes] = DEFAULTS
-) -> dict[str, RunConfig]:
-    """The presets of an experiment that draws images."""
-    return presets.make(config, changes, **defaults)
 
 
 class RealImages:

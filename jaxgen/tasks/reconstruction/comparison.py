@@ -14,9 +14,10 @@ from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run, Stage
 from jaxgen.figures.reconstruction import compared_images
 from jaxgen.medical.reconstruction.cases import LEVEL, WIDENING, Case, Method, choose, sample_metrics
 from jaxgen.metrics.best import highest
-from jaxgen.tasks import generation, images, presets
+from jaxgen.tasks import generation, images
+from jaxgen.tasks.presets import Changes, make
 
-SMOKE: presets.Changes = {
+SMOKE: Changes = {
     **generation.SMOKE,
     "steps": 4,
     "checkpoint_every": 2,
@@ -43,7 +44,7 @@ def experiment(
     summary: str,
     data: str,
     config: type[RunConfig],
-    presets: Mapping[str, presets.Changes],
+    presets: Mapping[str, Changes],
     stages: Sequence[StageSpec],
     evaluate: Callable[[Run], Evaluation],
     **others: Any,
@@ -67,11 +68,8 @@ def experiment(
         "examples": images.example_images,
         **others,
     }
-    made = make_presets(config, presets, small=generation.SMALL, smoke=SMOKE, full=generation.FULL)
+    made = make(config, presets, small=generation.SMALL, smoke=SMOKE, full=generation.FULL)
     return Experiment(name=name, summary=summary, data=data, presets=made, stages=stages, evaluate=evaluate, **fields)
-
-
-make_presets = presets.make  # `presets` is an argument of `experiment`
 
 
 def compare(
