@@ -18,6 +18,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Run, StageSpec
 from jaxgen.imaging.tiles import Tiling, tiling
 from jaxgen.medical.anomaly import averaged, patch_diffusion, patch_diffusion_model
+from jaxgen.paths import time_at
 from jaxgen.samplers import denoiser
 from jaxgen.tasks import anomaly, diffusion, networks
 from jaxgen.tasks.anomaly import restoration
@@ -64,7 +65,7 @@ def methods(run: Run) -> list[anomaly.Method]:
         @jax.jit
         def restore(params: Params, keys: Key, x: Array, level: Array) -> Array:
             denoise = denoiser(lambda x, t: net.apply(params, x, t), path, config.prediction)
-            t = diffusion.time_at(path, level)
+            t = time_at(path, level)
             once = lambda key: patch_diffusion(path, denoise, key, x, boxes(config, name), t, **options)  # noqa: E731
             return averaged(once, keys, config.repeats)
 
