@@ -65,8 +65,7 @@ def methods(run: Run) -> list[anomaly.Method]:
         def restore(params: Params, keys: Key, x: Array, level: Array) -> Array:
             denoise = denoiser(lambda x, t: net.apply(params, x, t), path, config.prediction)
             grid, step = grids.from_share(path, level, config.sampler_steps), ddim(path, config.eta, noise=noise)
-            restored = partial_diffusion(step, path, denoise, keys, x, grid, noise=noise, repeats=config.repeats)
-            return restored.mean(0)
+            return partial_diffusion(step, path, denoise, keys, x, grid, noise=noise, repeats=config.repeats).mean(0)
 
         return anomaly.restoration.restoring(run, f"{name} diffusion", restore, run.params[name]["net"], short=name)
 
