@@ -1,4 +1,4 @@
-"""Baselines of a set of images: principal components, and the Gaussian with their mean and covariance."""
+"""Baselines of a set of images or points: principal components, and the Gaussian with their mean and covariance."""
 
 import math
 from typing import NamedTuple
@@ -52,6 +52,38 @@ def principal_components(train: np.ndarray, code: int) -> Principal:
     if len(flat) <= flat.shape[1]:
         axes = flat.T @ axes / np.sqrt(np.maximum(values[kept], 1e-12))
     return Principal(mean, axes)
+
+
+class Gaussian(NamedTuple):
+    """A Gaussian in few dimensions.
+
+    Attributes:
+        mean: ``[d]``.
+        covariance: ``[d, d]``, of full rank.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    def log_prob(self, x: np.ndarray) -> np.ndarray:
+        """The log-density ``[n]`` of points ``[n, d]``, in nats.
+
+        Example:
+            >>> Gaussian(np.zeros(2), np.eye(2) / (2 * np.pi)).log_prob(np.zeros((1, 2))).round(6) + 0.0
+            array([0.])
+        """
+        off = x - self.mean
+        square = np.einsum("ni,ij,nj->n", off, np.linalg.inv(self.covariance), off)
+        return -0.5 * (square + np.linalg.slogdet(self.covariance)[1]) - len(self.mean) / 2 * np.log(2 * np.pi)
+
+    def draw(self, n: int, seed: int) -> np.ndarray:
+        """Points ``[n, d]``, float32.
+
+        Example:
+            >>> Gaussian(np.zeros(2), np.eye(2)).draw(3, seed=0).shape
+            (3, 2)
+        """
+        return np.random.default_rng(seed).multivariate_normal(self.mean, self.covariance, n).astype(np.float32)
 
 
 def gaussian_images(train: np.ndarray, n: int, seed: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Many examples in chunks of one compiled program."""
+"""Call a compiled function on any number of examples, a fixed number at once."""
 
 from collections.abc import Callable
 from typing import Any

@@ -25,3 +25,13 @@ def test_the_gaussian_s_log_density_is_that_of_its_directions():
     flat = train.reshape(-1, 8)
     fitted = scipy.stats.multivariate_normal(flat.mean(0), np.cov(flat.T, bias=True))
     np.testing.assert_allclose(found, fitted.logpdf(x.reshape(-1, 8)), atol=0.2)
+
+
+def test_a_gaussian_s_log_density_and_draws():
+    gaussian = baselines.Gaussian(np.array([0.5, -1.0]), np.array([[2.0, 0.3], [0.3, 0.5]]))
+    x = np.random.default_rng(0).normal(size=(5, 2))
+    want = scipy.stats.multivariate_normal(gaussian.mean, gaussian.covariance).logpdf(x)
+    np.testing.assert_allclose(gaussian.log_prob(x), want, rtol=1e-10)
+    drawn = gaussian.draw(100_000, seed=0)
+    np.testing.assert_allclose(drawn.mean(0), gaussian.mean, atol=0.02)
+    np.testing.assert_allclose(np.cov(drawn.T), gaussian.covariance, atol=0.03)

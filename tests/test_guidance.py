@@ -255,7 +255,7 @@ def test_where_nothing_is_left_of_the_data_the_classifier_does_not_guide():
 
 def test_a_reduced_log_prob_is_refused():
     guided = guidance.classifier(strong, lambda x, t: x.sum(), PATH, 2.0)
-    with pytest.raises(ValueError, match="one value an example"):
+    with pytest.raises(ValueError, match="one value per example"):
         guided(points(), T)
 
 

@@ -19,7 +19,7 @@ DRAWS = {
 # Read and found right: where, and why.
 RIGHT = {
     ("samplers/editing.py", "move"): "two branches of lax.cond, of which one runs",
-    ("experiments/generation/normalizing_flow.py", "_evaluate"): "folded alone, with 0 and 1 there and with 2 here",
+    ("experiments/anomaly/denoising_autoencoder.py", "corrupt"): "a table of functions, of which one runs",
     ("benchmarks/flows.py", "_case"): "the same noise on purpose, for the peer",
 }
 Ways = set[tuple[str, ...]]

@@ -11,19 +11,17 @@ Schlegl et al. 2019, "f-AnoGAN: fast unsupervised anomaly detection with generat
 """
 
 import dataclasses
-from collections.abc import Callable
 
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Run, StageSpec
 from jaxgen.families import Game, gan_model
-from jaxgen.losses.adversarial import LOSSES
-from jaxgen.medical.anomaly import inversion_model, inversion_score
+from jaxgen.medical.anomaly import Inversion
 from jaxgen.nets import dcgan_discriminator, dcgan_generator, encoder
 from jaxgen.tasks import anomaly, gan, images
 from jaxgen.train import Stage
-from jaxgen.types import Array, Model, Net, Params
+from jaxgen.types import Model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,50 +40,38 @@ class AnomalyGANConfig(anomaly.AnomalyConfig):
             raise UserError(f"--size must be a multiple of {2 ** len(self.widths)} with this number of --widths")
 
 
-def networks(run: Run) -> tuple[Net, Net, Net]:
-    """The generator, the critic, and the encoder from image to latent vector."""
+def parts(run: Run) -> Inversion:
+    """The networks: generator, critic, and the encoder from image to latent vector."""
     config = run.config
-    return (
+    return Inversion(
         dcgan_generator(images.image_shape(run), channels=config.widths),
-        dcgan_discriminator(channels=config.widths[::-1]),
+        dcgan_discriminator(channels=config.widths[::-1], features=True),
         encoder(config.latent, channels=config.channels, patch=config.patch, vector=True),
+        weight=config.feature_weight,
     )
 
 
 def build_gan(run: Run) -> Stage:
     config, wasserstein = run.config, run.config.loss == "wasserstein"
     penalties = {"gradient_penalty": config.penalty} if wasserstein else {"r1": config.penalty, "r2": config.penalty}
-    game = Game(LOSSES[config.loss](), critic_steps=config.critic_steps, **penalties)
-    generator, critic, _ = networks(run)
+    game = Game(gan.LOSSES[config.loss](), critic_steps=config.critic_steps, **penalties)
+    generator, critic = parts(run).generator, dcgan_discriminator(channels=config.widths[::-1])
     model = gan_model(generator, critic, images.image_shape(run), latent=config.latent, game=game)
     optimizers = gan.player_optimizers(config, config.critic_steps, b1=0.0, b2=0.9 if wasserstein else 0.99)
     return Stage("gan", model, optimizers, config.steps, anomaly.prepare(config))
 
 
-def frozen(run: Run, params: Params) -> tuple[Callable[[Array], Array], Callable[[Array], Array] | None]:
-    """The trained generator, and the features of the trained critic where they count."""
-    generator, seen = networks(run)[0], dcgan_discriminator(channels=run.config.widths[::-1], features=True)
-    features = (lambda x: seen.apply(params["critic"], x)) if run.config.feature_weight else None
-    return lambda z: generator.apply(params["generator"], z), features
-
-
 def invert(run: Run) -> Model:
-    return inversion_model(networks(run)[2], *frozen(run, run.params["gan"]), weight=run.config.feature_weight)
+    return parts(run).model(run.params["gan"])
 
 
 def methods(run: Run) -> list[anomaly.Method]:
-    def restore(params: Params, x: Array) -> Array:
-        generate, _ = frozen(run, params["gan"])
-        return generate(networks(run)[2].apply(params["encoder"]["encoder"], x))
-
+    restore = lambda params, x: parts(run).restore(params["gan"], params["encoder"], x)  # noqa: E731
     return [anomaly.Method("f-anogan", anomaly.by_network(run, restore, run.params))]
 
 
 def evaluate(run: Run) -> Evaluation:
-    def loss(params: Params, x: Array, restored: Array) -> Array:
-        return inversion_score(x, restored, frozen(run, params)[1], weight=run.config.feature_weight)
-
-    compared, score = anomaly.Comparison(run, methods(run)), anomaly.in_chunks(run, loss, run.params["gan"])
+    compared, score = anomaly.Comparison(run, methods(run)), anomaly.in_chunks(run, parts(run).score, run.params["gan"])
     separation = compared.separation(lambda x: score(x, compared.methods["f-anogan"].run(run.key, x).restored))
     return compared.evaluation("f-anogan", metrics={"f-anogan": separation})
 
@@ -97,8 +83,7 @@ EXPERIMENT = anomaly.experiment(
     config=AnomalyGANConfig,
     presets={
         "smoke": {"encoder_steps": 2, "widths": (8, 4), "latent": 4, "chunk": 8},
-        "small": {"vae_steps": 500}
-        | {"steps": 2500, "batch_size": 16, "learning_rate": 5e-4, "warmup_steps": 100}
+        "small": {"vae_steps": 500, "steps": 2500, "batch_size": 16, "learning_rate": 5e-4, "warmup_steps": 100}
         | {"gradient_clip": 0.0, "optimizer": "adam"},
         "full": {"widths": (512, 512, 256, 128, 64), "latent": 128, "loss": "wasserstein", "penalty": 10.0}
         | {"critic_steps": 5, "channels": (64, 128, 256, 512), "encoder_steps": 50_000, "vae_steps": 67_200}

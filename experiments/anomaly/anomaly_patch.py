@@ -74,8 +74,8 @@ def methods(run: Run) -> list[anomaly.Method]:
 
 
 def evaluate(run: Run) -> Evaluation:
-    compared = anomaly.Comparison(run, methods(run))
-    return anomaly.restoration.evaluation(compared, NAMES["boxes"], metrics=anomaly.restoration.healthy_errors(compared))
+    compared, task = anomaly.Comparison(run, methods(run)), anomaly.restoration
+    return task.evaluation(compared, NAMES["boxes"], metrics=task.healthy_errors(compared))
 
 
 EXPERIMENT = anomaly.experiment(

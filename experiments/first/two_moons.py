@@ -7,27 +7,27 @@ The energy distance to fresh points must fall far below that of the baseline, a 
 """
 
 import dataclasses
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure as Canvas
 
 from jaxgen.app.cli import run_module
 from jaxgen.config import RunConfig, option
 from jaxgen.couplings import COUPLINGS
 from jaxgen.data import ArraySource, Splits
+from jaxgen.data.planar import planar_set
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run, StageSpec
+from jaxgen.experiment import Evaluation, Experiment, Metric, Run, StageSpec
 from jaxgen.families import flow_matching_model
+from jaxgen.figures.points import panels
 from jaxgen.metrics.energy import energy_distance
 from jaxgen.nets import mlp
 from jaxgen.paths import rectified
 from jaxgen.samplers import Sampling, euler, grids
 from jaxgen.tasks.points import PointFacts, measure_points, points_of
 from jaxgen.train import Stage, make_optimizer
-from jaxgen.types import Array, Model
+from jaxgen.types import Model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,28 +69,20 @@ def build(run: Run) -> Stage:
     return Stage("flow", model(config), {"net": optimizer}, config.steps)
 
 
-def draw(run: Run, n: int) -> Array:
-    return jax.jit(model(run.config).sample, static_argnums=2)(run.params["flow"], run.key, n)
-
-
-def figure(sets: Mapping[str, Array]) -> Figure:
-    canvas = Canvas(figsize=(3 * len(sets), 3), layout="constrained")
-    for axes, (name, points) in zip(canvas.subplots(1, len(sets), squeeze=False)[0], sets.items(), strict=True):
-        axes.scatter(*points.T, s=2, alpha=0.5)
-        axes.set(title=name, xlim=(-2.2, 2.2), ylim=(-1.6, 1.6), aspect="equal")
-    return Figure(canvas, "Each panel shows points in the plane: " + ", ".join(sets) + ".")
+def draw(run: Run, n: int) -> np.ndarray:
+    return np.asarray(jax.jit(model(run.config).sample, static_argnums=2)(run.params["flow"], run.key, n))
 
 
 def evaluate(run: Run) -> Evaluation:
-    train, test = (jnp.asarray(points_of(part)) for part in (run.splits.train, run.splits.test))
-    rng, n = np.random.default_rng(run.config.seed), len(test)
-    gaussian = jnp.asarray(rng.multivariate_normal(run.facts.mean, run.facts.covariance, n), jnp.float32)
-    sets = {"flow": draw(run, n), "gaussian": gaussian, "training points": train[:n]}
-    metrics = {name: {"energy_distance": float(energy_distance(points, test))} for name, points in sets.items()}
-    flow, fitted, known = (entry["energy_distance"] for entry in metrics.values())
+    train, test = points_of(run.splits.train), points_of(run.splits.test)
+    n, gaussian = len(test), run.facts.gaussian
+    sets = {"flow": draw(run, n), "gaussian": gaussian.draw(n, run.config.seed), "training points": train[:n]}
+    found = {name: float(energy_distance(jnp.asarray(points), jnp.asarray(test))) for name, points in sets.items()}
+    flow, fitted, known = found.values()
+    shown = {"fresh points": test, **sets}
     return Evaluation(
-        metrics,
-        {"points": figure({"fresh points": test, **sets})},
+        {name: {"energy_distance": distance} for name, distance in found.items()},
+        {"points": panels(planar_set("moons"), "Fresh points, and those compared with them.", sets=shown)},
         f"Energy distance to fresh points {flow:.4f}; a fitted Gaussian {fitted:.4f}; training points {known:.4f}.",
         {"energy_distance": Metric("Energy distance", "lower", "squared, unbiased, to 2,048 fresh points")},
     )
@@ -98,8 +90,8 @@ def evaluate(run: Run) -> Evaluation:
 
 def sample(run: Run, n: int) -> Evaluation:
     points = draw(run, n)
-    shown = {"samples": figure({"samples": points})}
-    return Evaluation({"points": n}, shown, f"{n} points", arrays={"points": np.asarray(points)})
+    shown = panels(planar_set("moons"), "Points drawn from the flow.", sets={"samples": points})
+    return Evaluation({"points": n}, {"samples": shown}, f"{n} points", arrays={"points": points})
 
 
 SMALL = TwoMoonsConfig(

@@ -29,8 +29,6 @@ from jaxgen.types import Key, Model
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AdversarialConfig(autoencoding.CodeConfig, features.FeatureConfig):
-    """The configuration of `adversarial_autoencoder`."""
-
     code: int = option(8, "latent dimension", ge=1, le=65_536, group="network")
     prior: str = option(
         "normal", "distribution of the codes; ring and swiss_roll take --code 2", choices=PRIORS, group="method"
@@ -41,7 +39,6 @@ class AdversarialConfig(autoencoding.CodeConfig, features.FeatureConfig):
     critic_rate: float = option(1.0, "learning rate of the critic over that of the others", gt=0, group="training")
 
     def __post_init__(self) -> None:
-        """Check every field, and those that must fit each other."""
         super().__post_init__()
         if self.prior != "normal" and self.code != 2:
             raise UserError(f"--prior {self.prior} is a distribution in the plane: give --code 2, not {self.code}")

@@ -25,8 +25,6 @@ WAYS = {"classifier-free": guided.classifier_free, "classifier": guided.by_class
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GuidanceConfig(guided.GuidedConfig, features.FeatureConfig):
-    """The configuration of `guidance`."""
-
     scales: Scales = option((1.0, 2.0, 4.0), "scales of classifier-free guidance; 1 is none", ge=0, group="method")
     classifier_scales: Scales = option(
         (0.0, 1.0, 3.0, 8.0), "scales of classifier guidance, of the unconditional model", ge=0, group="method"

@@ -9,6 +9,7 @@ matching (Lipman et al. 2023), and evaluated by its exact log-density of fresh p
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from jaxgen.couplings import COUPLINGS
 from jaxgen.data.planar import planar_set
 from jaxgen.experiment import Evaluation, Metric, Run
 from jaxgen.families import Costs, cnf_model, flow_matching_model
+from jaxgen.figures.points import panels
 from jaxgen.metrics import straightness
 from jaxgen.nets import mlp
 from jaxgen.paths import rectified
@@ -32,12 +34,11 @@ METHODS = {"likelihood": "cnf", "flow matching": "flow_matching"}  # how the net
 SOLVERS = ("euler", "midpoint", "heun", "dopri5")
 PATH = rectified()
 DEFAULTS = {"data": "eight_gaussians", "batch_size": 256, "ema_decay": 0.998, "steps_per_call": 50}
+LARGE = {"points": 10**6, "test_points": 50_000, "widths": (256, 256, 256), "solver_steps": 16}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CNFConfig(points.PointsConfig):
-    """The configuration of `cnf`."""
-
     tolerance: float = option(1e-5, "of the adaptive solver of the evaluation", gt=0, lt=1, group="evaluation")
     widths: tuple[int, ...] = option((64, 64, 64), "hidden layers of the velocity", ge=1, group="network")
     trace: str = option("exact", "divergence while training the CNF", choices=("exact", "hutchinson"), group="method")
@@ -54,16 +55,14 @@ def velocity(config: CNFConfig) -> Net:
 
 
 def by_likelihood(run: Run) -> Model:
-    options = {name: getattr(run.config, name) for name in ("solver", "trace")}
-    costs = Costs(run.config.kinetic, run.config.jacobian)
-    return cnf_model(velocity(run.config), (2,), data="points", steps=run.config.solver_steps, costs=costs, **options)
+    config, costs = run.config, Costs(run.config.kinetic, run.config.jacobian)
+    solver = {"solver": config.solver, "steps": config.solver_steps, "trace": config.trace}
+    return cnf_model(velocity(config), (2,), data="points", costs=costs, **solver)
 
 
 def by_flow_matching(run: Run) -> Model:
-    coupling, grid = COUPLINGS[run.config.coupling], grids.uniform(PATH, 50)
-    return flow_matching_model(
-        velocity(run.config), (2,), Sampling(PATH, euler(PATH), grid), data="points", coupling=coupling
-    )
+    sampling, coupling = Sampling(PATH, euler(PATH), grids.uniform(PATH, 50)), COUPLINGS[run.config.coupling]
+    return flow_matching_model(velocity(run.config), (2,), sampling, data="points", coupling=coupling)
 
 
 def draw(run: Run, key: Key, n: int) -> np.ndarray:
@@ -74,31 +73,25 @@ def draw(run: Run, key: Key, n: int) -> np.ndarray:
 def evaluate(run: Run) -> Evaluation:
     known, fresh, grid = planar_set(run.config.data), points.points_of(run.splits.test), grids.uniform(PATH, 100)
     flow, n = compiled_velocity(velocity(run.config).apply, grid, run.config.tolerance), len(fresh)
-    sets = {"fresh points": fresh, "gaussian": points.gaussian_points(run, n)}
-    gaussian = points.gaussian_log_prob(run.facts, fresh)
-    metrics: dict[str, Any] = {"gaussian": points.score(known, fresh, gaussian, sets["gaussian"], gap="excess")}
+    score = functools.partial(points.score, known, fresh, gap="excess")
+    sets = {"fresh points": fresh, "gaussian": run.facts.gaussian.draw(n, run.config.seed)}
+    metrics: dict[str, Any] = {"gaussian": score(run.facts.gaussian.log_prob, sets["gaussian"])}
     densities, ways = {}, {}
     for name, stage in METHODS.items():
         params = run.params[stage]["net"]
-
-        def log_prob(x: np.ndarray, params: Any = params) -> np.ndarray:
-            return images.in_chunks(lambda part: flow.log_prob(params, part), len(x), n, x)
-
         drawn, cost = flow.draw(params, jax.random.normal(run.key, (n, 2)))
         way = flow.trajectory(params, jax.random.normal(run.key, (1000, 2)))
-        sets[name], ways[name], densities[name] = np.asarray(drawn), np.asarray(way), log_prob
-        metrics[name] = {
-            **points.score(known, fresh, log_prob(fresh), sets[name], gap="excess"),
-            "straightness": float(straightness(way, grid).mean()),
-            "evaluations": int(cost["evaluations"]),
-        }
+        densities[name] = functools.partial(flow.log_prob, params)
+        sets[name], ways[name] = np.asarray(drawn), np.asarray(way)
+        metrics[name] = score(densities[name], sets[name]) | {"evaluations": int(cost["evaluations"])}
+        metrics[name]["straightness"] = float(straightness(way, grid).mean())
     gaps = ", ".join(f"{name} {found['excess']:.3f}" for name, found in metrics.items())
     metrics["entropy"] = known.entropy(250)
     headline = f"Nats above the entropy of {run.config.data} ({metrics['entropy']:.3f}): {gaps}."
     shown = {
-        "points": points.panels(known, "Fresh points, and those drawn from each model.", sets=sets),
-        "densities": points.panels(known, "The true density and the models', on one scale.", densities=densities),
-        "ways": points.panels(known, "Trajectories from noise (grey) to points (red).", ways=ways),
+        "points": panels(known, "Fresh points, and those drawn from each model.", sets=sets),
+        "densities": panels(known, "The true density and the models', on one scale.", densities=densities),
+        "ways": panels(known, "Trajectories from noise (grey) to points (red).", ways=ways),
     }
     return Evaluation(metrics, shown, headline, DESCRIBE)
 
@@ -116,10 +109,7 @@ EXPERIMENT = points.experiment(
     presets={
         "smoke": {"flow_steps": 10, "widths": (16,), "solver": "midpoint", "solver_steps": 2, "tolerance": 1e-3},
         "small": {**DEFAULTS, "points": 50_000, "test_points": 5000, "steps": 2000, "learning_rate": 3e-3},
-        "full": DEFAULTS
-        | {"points": 10**6, "test_points": 50_000, "widths": (256, 256, 256), "solver_steps": 16}
-        | {"flow_steps": 100_000}
-        | {"steps": 20_000, "batch_size": 1024},
+        "full": {**DEFAULTS, **LARGE, "steps": 20_000, "flow_steps": 100_000, "batch_size": 1024},
     },
     stages=(
         images.stage("cnf", by_likelihood, prepare=None),

@@ -19,6 +19,7 @@ from jaxgen.config import option
 from jaxgen.data.planar import planar_set
 from jaxgen.experiment import Evaluation, Run
 from jaxgen.families import flow_model, masked_autoregressive_flow, neural_spline_flow, real_nvp
+from jaxgen.figures.points import SHOWN, panels
 from jaxgen.tasks import images, points
 from jaxgen.types import Key, Model
 
@@ -28,8 +29,6 @@ TRAINING = {"batch_size": 512, "learning_rate": 2e-3, "ema_decay": 0.995, "steps
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlanarFlowConfig(points.PointsConfig):
-    """The configuration of `planar_flow`."""
-
     flow: str = option("spline", "couplings or autoregressions, of splines or affine", choices=FLOWS, group="network")
     layers: int = option(4, "couplings (an even number) or autoregressions", ge=1, le=256, group="network")
     widths: tuple[int, ...] = option((128, 128), "hidden layers of each conditioner", ge=1, group="network")
@@ -39,8 +38,7 @@ class PlanarFlowConfig(points.PointsConfig):
 
 
 def model(run: Run) -> Model:
-    config = run.config
-    layers, widths = config.layers, config.widths
+    config, layers, widths = run.config, run.config.layers, run.config.widths
     if config.flow == "spline":
         flow = neural_spline_flow(2, layers=layers, widths=widths, bins=config.bins, bound=config.bound, mix=config.mix)
     elif config.flow == "real_nvp":
@@ -64,19 +62,18 @@ def evaluate(run: Run) -> Evaluation:
     def log_prob(x: np.ndarray) -> np.ndarray:
         return np.asarray(compiled(run.params["flow"], None, x))
 
-    ours = points.score(known, fresh, log_prob(fresh))
-    gaussian = scipy.stats.multivariate_normal(run.facts.mean, run.facts.covariance)
-    baseline = points.score(known, fresh, gaussian.logpdf(fresh))
+    gaussian = scipy.stats.multivariate_normal(*run.facts.gaussian)
+    ours, baseline = (points.score(known, fresh, density) for density in (log_prob, gaussian.logpdf))
     entropy = known.entropy(500)
     headline = (
         f"{ours['gap']:.4f} +- {ours['gap_error']:.4f} nats above the entropy of {run.config.data} ({entropy:.3f}); "
         f"a fitted Gaussian {baseline['gap']:.3f}."
     )
-    shown = points.panels(
+    shown = panels(
         known,
         "The true density, the one that the flow learned, and points drawn from the flow.",
         densities={"density of the flow": log_prob},
-        sets={"samples of the flow": draw(run, run.key, points.SHOWN)},
+        sets={"samples of the flow": draw(run, run.key, SHOWN)},
     )
     metrics = {"flow": ours, "gaussian": baseline, "entropy": entropy}
     return Evaluation(metrics, {"density": shown}, headline, points.describe())

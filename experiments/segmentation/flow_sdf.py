@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
-from jaxgen.experiment import Evaluation, Figure, Run
+from jaxgen.experiment import Evaluation, Run
 from jaxgen.figures import segmentation as figures
 from jaxgen.medical.segmentation import flow_sdf
 from jaxgen.medical.segmentation.conditional import ConditionalNet, conditional_net
@@ -40,8 +40,6 @@ OPTIMIZER = {"learning_rate": 1e-4, "warmup_steps": 0, "schedule": "constant", "
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FlowSDFConfig(segmentation.SegmentationConfig):
-    """The configuration of `flow_sdf`."""
-
     prediction: Literal["velocity", "x0"] = option("x0", "predict the velocity (paper) or the map", group="method")
     sigma_min: float = option(1e-3, "noise left at the data end of the path", ge=0, lt=1, group="method")
     max_weight: float = option(6.0, "most weight, 1 / sigma^2, of an error of x0", ge=1, group="method")
@@ -65,10 +63,8 @@ class FlowSDFConfig(segmentation.SegmentationConfig):
 
 def flow_network(config: FlowSDFConfig) -> ConditionalNet:
     denoiser = unet(1, channels=config.channels, adaptive=config.adaptive, **segmentation.unet_options(config))
-    if config.network == "segdiff":
-        encoder = rrdb_encoder(config.channels[0])
-    else:
-        encoder = unet(config.channels[0], channels=config.encoder_channels, blocks=config.blocks)
+    shared = unet(config.channels[0], channels=config.encoder_channels, blocks=config.blocks)
+    encoder = shared if config.network == "shared" else rrdb_encoder(config.channels[0])
     return conditional_net(encoder, denoiser, patch=config.patch)
 
 
@@ -94,15 +90,11 @@ def method(run: Run) -> segmentation.Ensemble:
     return segmentation.Ensemble("flow_sdf", "FlowSDF", drawing(run, members=run.config.members))
 
 
-def along_the_flow(run: Run, tiles: np.ndarray) -> Figure:
-    key, times = jax.random.fold_in(run.key, len(run.splits.test)), sampling(run.config).grid
-    (ways,) = drawing(run, members=1, keep=True)(key, tiles)
-    return figures.from_noise(np.asarray(ways)[..., 0], tiles, np.asarray(times).tolist())
-
-
 def evaluate(run: Run) -> Evaluation:
-    compared = segmentation.Comparison(run, method(run))
-    return compared.evaluation(figures={"flow": along_the_flow(run, compared.first_tiles())})
+    compared, key = segmentation.Comparison(run, method(run)), jax.random.fold_in(run.key, len(run.splits.test))
+    tiles, times = compared.first_tiles(), np.asarray(sampling(run.config).grid).tolist()
+    (ways,) = drawing(run, members=1, keep=True)(key, tiles)
+    return compared.evaluation({"flow": figures.from_noise(np.asarray(ways)[..., 0], tiles, times)})
 
 
 EXPERIMENT = segmentation.experiment(

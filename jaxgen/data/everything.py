@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import numpy as np
 
@@ -36,6 +36,33 @@ def most_of(data: str, most: int) -> int | None:
         (3, None)
     """
     return None if isinstance(data, Everything) else most
+
+
+def without_blank(splits: Splits, data: str) -> Splits:
+    """Only the images that are not constant: of volumes taken slice by slice, those with content.
+
+    Args:
+        splits: images ``[*spatial, c]``.
+        data: the value of ``--data``, for the message; of `Everything` only the test set needs content.
+
+    Returns:
+        The splits with fewer images.
+
+    Raises:
+        UserError: if nothing is left of a part.
+
+    Example:
+        >>> half = ArraySource({"image": np.stack([np.zeros((2, 2, 1)), np.eye(2)[..., None]])})
+        >>> [len(part) for part in without_blank(Splits(half, half, half), "home.npz")[:3]]
+        [1, 1, 1]
+    """
+    kept: dict[str, Any] = {}
+    for name in ("train", "validation", "test"):
+        source = getattr(splits, name)
+        kept[name] = Subset(source, [i for i in range(len(source)) if np.ptp(source[i]["image"])])
+        if not len(kept[name]) and (name == "test" or not isinstance(data, Everything)):
+            raise UserError(f"--data {data}: every slice of its {name} set is blank; name other volumes")
+    return splits._replace(**kept)
 
 
 class Joined:

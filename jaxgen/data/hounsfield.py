@@ -1,8 +1,6 @@
 """Whether images can be in Hounsfield units."""
 
-import numpy as np
-
-from jaxgen.data.source import Source
+from jaxgen.data.source import Source, evenly_spaced
 from jaxgen.errors import UserError
 
 _LEAST_WIDTH = 100.0
@@ -23,6 +21,7 @@ def check_hounsfield(source: Source, where: str, *, most: int = 50) -> None:
         UserError: if no value is below 0, or all lie within a range of 100.
 
     Example:
+        >>> import numpy as np
         >>> from jaxgen.data.source import ArraySource
         >>> check_hounsfield(ArraySource({"image": np.array([[-1000.0, 40.0]])}), "ct.npz")
         >>> check_hounsfield(ArraySource({"image": np.array([[0, 255]], np.uint8)}), "ct.npz")
@@ -32,7 +31,7 @@ def check_hounsfield(source: Source, where: str, *, most: int = 50) -> None:
     """
     if not len(source):
         return
-    chosen = np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).round().astype(int))
+    chosen = evenly_spaced(len(source), most)
     found = [(float(image.min()), float(image.max())) for image in (source[int(i)]["image"] for i in chosen)]
     low, high = min(low for low, _ in found), max(high for _, high in found)
     if low < 0 and high - low >= _LEAST_WIDTH:

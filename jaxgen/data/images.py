@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
-from jaxgen.data.source import ArraySource, Example, Source, patients_of
+from jaxgen.data.source import ArraySource, Example, Source, Subset, evenly_spaced, patients_of
 from jaxgen.errors import UserError
 from jaxgen.imaging.intensity import percentile_range
 
@@ -41,11 +41,38 @@ def measure_range(
         >>> measure_range(source, (0, 100))
         ((0.0,), (31.0,))
     """
-    chosen = np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).round().astype(int))
+    chosen = evenly_spaced(len(source), most)
     images = [convert_channels(source[i]["image"], channels) for i in chosen]
     _check_channels(images, [source.names[i] for i in chosen])
     low, high = percentile_range(images, *percentiles)
     return tuple((low + 0.0).tolist()), tuple((high + 0.0).tolist())  # -0.0 becomes 0.0
+
+
+def standard_deviation(
+    source: Source,
+    size: int | Sequence[int],
+    value_range: tuple[Sequence[float], Sequence[float]],
+    *,
+    most: int = 500,
+) -> float:
+    """The standard deviation of the values in [-1, 1] of a set of images: ``sigma_data`` of preconditioned networks.
+
+    Args:
+        source: images ``[*spatial, c]`` with raw values.
+        size: the images' size as the network sees them; see `resized`.
+        value_range: what goes to -1 and 1; see `resized`.
+        most: look at this many images at most, evenly spaced.
+
+    Returns:
+        The standard deviation over all pixels and channels.
+
+    Example:
+        >>> source = ArraySource({"image": np.tile([0, 10], 8).reshape(1, 4, 4, 1)})
+        >>> standard_deviation(source, 4, ((0,), (10,)))
+        1.0
+    """
+    chosen = np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).astype(int))
+    return float(resized(Subset(source, chosen), size, value_range).arrays["image"].std())
 
 
 def resized(

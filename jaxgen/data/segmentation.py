@@ -1,4 +1,4 @@
-"""Training tiles for segmentation: scaled images with the signed distance maps of their masks."""
+"""Training tiles for segmentation: scaled images with the signed distance maps of their masks, augmented."""
 
 import functools
 import math
@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jaxgen import draws
 from jaxgen.data.source import Example, Source
 from jaxgen.errors import UserError
+from jaxgen.imaging.augment import random_flip, random_quarter_turn
 from jaxgen.imaging.distance import signed_distance
 from jaxgen.imaging.intensity import percentile_range
 from jaxgen.imaging.tiles import Tiling, extract_tiles, tiling
-from jaxgen.types import Array
+from jaxgen.types import Array, Batch, Key
 
 Target = Literal["distance", "binary"]
 Convention = Literal["boundary_zero", "symmetric"]
@@ -58,6 +61,35 @@ def masks_of(example: Example) -> np.ndarray:
 def _distances(masks: np.ndarray, truncate: float, convention: Convention, margin: int) -> Array:
     whole = jax.vmap(lambda mask: signed_distance(mask, truncate=truncate, convention=convention))(masks)
     return whole[(slice(None), *(slice(margin, n - margin) for n in masks.shape[1:]))]
+
+
+def augment_tiles(key: Key, batch: Batch, *, quarter_turns: bool = True) -> dict[str, Array]:
+    """Flips and turns of tiles on the device, the same for image and map, and of several raters one at random.
+
+    One rater per example is what the spread of several raters is learned from.
+
+    Args:
+        key: keys ``[b]``.
+        batch: ``image [b, n, n, c]`` and ``distance [b, n, n, raters]``; see `SegmentationTiles`.
+        quarter_turns: turn by multiples of 90 degrees too.
+
+    Returns:
+        The batch in float32, with ``distance [b, n, n, 1]``.
+
+    Example:
+        >>> keys = jax.random.split(jax.random.key(0), 2)
+        >>> batch = {"image": jnp.zeros((2, 4, 4, 1)), "distance": jnp.zeros((2, 4, 4, 3))}
+        >>> augment_tiles(keys, batch)["distance"].shape
+        (2, 4, 4, 1)
+    """
+    flip_key, turn_key, rater_key = draws.split(key, 3)
+    batch = {name: x.astype(jnp.float32) for name, x in batch.items()}
+    batch = random_flip(flip_key, batch)
+    if quarter_turns:
+        batch = random_quarter_turn(turn_key, batch)
+    maps = batch["distance"]
+    rater = jax.vmap(lambda k: jax.random.randint(k, (), 0, maps.shape[-1]))(rater_key)
+    return batch | {"distance": jnp.take_along_axis(maps, rater[:, None, None, None], axis=-1)}
 
 
 class SegmentationTiles:

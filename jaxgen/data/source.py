@@ -125,6 +125,23 @@ class Subset:
         return self._source[int(self._indices[i])]
 
 
+def evenly_spaced(n: int, most: int) -> np.ndarray:
+    """The numbers of at most `most` of n examples, from the first to the last.
+
+    Args:
+        n: how many there are.
+        most: how many to choose.
+
+    Returns:
+        Ascending whole numbers ``[min(n, most)]``.
+
+    Example:
+        >>> evenly_spaced(10, 4).tolist(), evenly_spaced(3, 4).tolist()
+        ([0, 3, 6, 9], [0, 1, 2])
+    """
+    return np.unique(np.linspace(0, n - 1, min(most, n)).round().astype(int))
+
+
 def patients_of(source: Source) -> Sequence[str] | None:
     """The patient of each example of a source, or None where they are not known.
 

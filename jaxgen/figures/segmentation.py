@@ -1,14 +1,16 @@
 """The figures of a segmentation run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from jaxgen.data.source import evenly_spaced
 from jaxgen.figures.figure import Figure
-from jaxgen.medical.segmentation.cases import Case
+from jaxgen.medical.segmentation.cases import Case, worst_to_best
 from jaxgen.metrics.calibration import reliability_curve
 
 TRUTH, MODEL, BASELINE = "#2ca02c", "#e4572e", "#3b7dd8"
@@ -45,6 +47,36 @@ def _name(axes: Axes, case: Case, below: str = "") -> None:
     axes.set_ylabel(case.name.rpartition("/")[-1][:14] + below, fontsize=7)
 
 
+def compared(
+    cases: Sequence[Case],
+    method: str,
+    label: str,
+    *,
+    raters: Sequence[str] = (),
+    others: Mapping[str, Figure] = MappingProxyType({}),
+) -> dict[str, Figure]:
+    """Every figure of an ensemble that is compared with a deterministic U-Net.
+
+    Args:
+        cases: the test images.
+        method: the ensemble's name in the cases' predictions.
+        label: its name in the figures.
+        raters: the names of the raters, if they have any.
+        others: figures that come after the overview.
+
+    Returns:
+        ``overview``, `others`, ``members``, ``uncertainty`` and ``failures``.
+    """
+    shown = worst_to_best(cases, method)
+    return {
+        "overview": overview(cases, shown, method, label),
+        **others,
+        "members": members(cases, shown[:4], method, raters=raters),
+        "uncertainty": uncertainty(cases, method, label),
+        "failures": failures(cases, method, label),
+    }
+
+
 def overview(cases: Sequence[Case], shown: Sequence[int], method: str, label: str) -> Figure:
     """Image, both masks, mean map, probability and uncertainty of some test images."""
     canvas, grid = _canvas(len(shown), 6)
@@ -68,7 +100,7 @@ def overview(cases: Sequence[Case], shown: Sequence[int], method: str, label: st
 
 def from_noise(ways: np.ndarray, images: np.ndarray, times: Sequence[float]) -> Figure:
     """Maps on their way from noise: ways ``[steps + 1, n, h, w]`` at times ``[steps + 1]``, after each of n images."""
-    picked = np.unique(np.linspace(0, len(times) - 1, min(7, len(times))).round().astype(int))
+    picked = evenly_spaced(len(times), 7)
     canvas, grid = _canvas(len(images), len(picked) + 1)
     for row, image in enumerate(images):
         _panel(grid[row, 0], image, "image" if row == 0 else "")

@@ -70,6 +70,26 @@ def bits_per_dimension(
     return Estimate(float(bits.mean()), float(bits.std(ddof=1) / math.sqrt(len(bits))))
 
 
+def divergence_from(true: np.ndarray, log_prob: np.ndarray) -> Estimate:
+    """The Kullback-Leibler divergence ``mean(log p(x) - log q(x))`` from a known distribution p to a model q.
+
+    Taken example by example, its standard error is smaller than that of the likelihood.
+
+    Args:
+        true: ``log p(x) [n]`` in nats of examples x drawn from p.
+        log_prob: ``log q(x) [n]`` of the same examples.
+
+    Returns:
+        An `Estimate` in nats.
+
+    Example:
+        >>> divergence_from(np.array([-1.0, -3.0]), np.array([-1.5, -3.5]))
+        Estimate(value=0.5, standard_error=0.0)
+    """
+    lost = true - np.asarray(log_prob, np.float64)
+    return Estimate(float(lost.mean()), float(lost.std(ddof=1) / np.sqrt(len(lost))))
+
+
 def bits(nats: np.ndarray, dimensions: int, bins: int | None = 256) -> dict[str, float]:
     """Log-densities ``[b]`` as the metrics ``bits`` per dimension and ``bits_error``, its standard error.
 

@@ -11,16 +11,17 @@ import optax
 
 from jaxgen.chunks import in_chunks
 from jaxgen.config import RunConfig, option
-from jaxgen.data import ArraySource, Everything, Source, Splits, Subset, load, measure_range, resized
-from jaxgen.errors import UserError
+from jaxgen.data import ArraySource, Source, Splits, Subset, load, measure_range, resized
+from jaxgen.data.everything import without_blank
+from jaxgen.data.images import standard_deviation
+from jaxgen.data.source import evenly_spaced
 from jaxgen.experiment import Run, StageSpec
 from jaxgen.facts import Facts
 from jaxgen.imaging.augment import random_flip
 from jaxgen.train import Stage, make_optimizer
-from jaxgen.types import Array, Key, Model
+from jaxgen.types import Array, Batch, Key, Model
 
 Widths = tuple[int, ...]
-Batch = Mapping[str, Array]
 Prepare = Callable[[Key, Batch], Batch]
 
 
@@ -29,9 +30,7 @@ class ImageConfig(RunConfig):
     """The options of every experiment on images."""
 
     data: str = option(
-        "brain_phantom",
-        "data: a name, a folder (one subfolder per class, or images/), or a .npz",
-        group="data",
+        "brain_phantom", "data: a name, a folder (one subfolder per class, or images/), or a .npz", group="data"
     )
     slices: bool = option(False, "take volumes slice by slice, without blank slices", group="data")
     size: int = option(64, "pixels along one side; images are resized", ge=8, le=2048, group="data")
@@ -86,17 +85,7 @@ def open_images(
         slices=config.slices,
         spatial=2,
     )
-    if not config.slices:
-        return splits
-    train, validation, test = map(_with_content, (splits.train, splits.validation, splits.test))
-    for name, part in (("train", train), ("validation", validation), ("test", test)):
-        if not len(part) and (name == "test" or not isinstance(config.data, Everything)):
-            raise UserError(f"--data {config.data}: every slice of its {name} set is blank; name other volumes")
-    return splits._replace(train=train, validation=validation, test=test)
-
-
-def _with_content(source: Source) -> Subset:
-    return Subset(source, [i for i in range(len(source)) if np.ptp(source[i]["image"])])
+    return without_blank(splits, config.data) if config.slices else splits
 
 
 def load_images(config: ImageConfig) -> Splits:
@@ -133,10 +122,9 @@ class SpreadFacts(ImageFacts):
 def measure_spread(config: ImageConfig, splits: Splits) -> SpreadFacts:
     """`measure_images`, and the standard deviation of at most 500 training images."""
     known = measure_images(config, splits)
-    chosen = np.unique(np.linspace(0, len(splits.train) - 1, min(500, len(splits.train))).astype(int))
     low, high = known.value_range
-    values = resized(Subset(splits.train, chosen), config.size, (low, high)).arrays["image"]
-    return SpreadFacts(**dataclasses.asdict(known), sigma_data=float(values.std()))
+    sigma = standard_deviation(splits.train, config.size, (low, high))
+    return SpreadFacts(**dataclasses.asdict(known), sigma_data=sigma)
 
 
 def example_images(run: Run) -> ArraySource:
@@ -145,10 +133,7 @@ def example_images(run: Run) -> ArraySource:
 
 
 def real_images(
-    run: Run,
-    source: Source,
-    most: int | None = None,
-    dtype: type[np.floating] | type[np.uint8] = np.float32,
+    run: Run, source: Source, most: int | None = None, dtype: type[np.floating] | type[np.uint8] = np.float32
 ) -> dict[str, np.ndarray]:
     """Images of a split, evenly chosen if there are more than `most`.
 
@@ -161,9 +146,7 @@ def real_images(
     Returns:
         ``image [n, h, w, c]``, and ``label [n]`` if there are classes.
     """
-    chosen = np.arange(len(source))
-    if most is not None and most < len(source):
-        chosen = np.linspace(0, len(source) - 1, most).round().astype(int)
+    chosen = evenly_spaced(len(source), len(source) if most is None else most)
     return resized(Subset(source, chosen), run.config.size, run.facts.value_range, dtype=dtype).arrays
 
 

@@ -1,8 +1,12 @@
+"""Tiles of images and maps of their masks."""
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from jaxgen.data.segmentation import SegmentationTiles, masks_of, scale_image
+from jaxgen.data.segmentation import SegmentationTiles, augment_tiles, masks_of, scale_image
 from jaxgen.data.source import ArraySource
 from jaxgen.errors import UserError
 from jaxgen.imaging.tiles import tiling
@@ -108,3 +112,17 @@ def test_images_that_are_not_alike_are_refused(channels, raters, says):
     ]
     with pytest.raises(UserError, match=f"case 2: has {says}.*but case 0 has 1 and 1"):
         SegmentationTiles(Listed(examples), 8, percentiles=(0, 100))
+
+
+def test_augmentation_keeps_images_and_distances_together_and_picks_any_rater():
+    image = np.random.default_rng(0).random((64, 6, 6, 1)).astype(np.float16)
+    distance = np.concatenate([image + k for k in range(3)], axis=-1)
+    keys = jax.random.split(jax.random.key(0), 64)
+    out = augment_tiles(keys, {"image": image, "distance": distance})
+    assert out["image"].dtype == jnp.float32
+    assert out["distance"].shape == (64, 6, 6, 1)
+    rater = np.asarray(out["distance"] - out["image"]).reshape(64, -1)
+    np.testing.assert_allclose(rater, np.round(rater[:, :1]) + 0 * rater, atol=2e-3)
+    assert set(np.round(rater[:, 0])) == {0, 1, 2}
+    moved = np.abs(np.asarray(out["image"]) - image).reshape(64, -1).max(axis=1) > 1e-3
+    assert 0.7 < moved.mean() < 1  # 7 of the 8 symmetries of a square move it

@@ -1,19 +1,11 @@
-"""What experiments on images share: chunks of one program, and facts about the data."""
+"""What experiments on images share: facts about the data."""
 
 import types
 
-import jax
 import numpy as np
 
 from jaxgen.data import ArraySource
 from jaxgen.tasks import images
-
-
-def test_chunks_fill_up_and_cut():
-    double = jax.jit(lambda x: 2 * x)
-    x = np.arange(7.0)
-    for chunk in (1, 3, 7, 20):
-        np.testing.assert_array_equal(images.in_chunks(double, 7, chunk, x), 2 * x)
 
 
 def test_the_spread_is_that_of_the_images_as_the_network_sees_them():

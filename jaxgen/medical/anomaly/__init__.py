@@ -24,7 +24,7 @@ from jaxgen.medical.anomaly.detection import (
     case_counts,
     evaluate_detection,
 )
-from jaxgen.medical.anomaly.gan_inversion import inversion_model, inversion_score
+from jaxgen.medical.anomaly.gan_inversion import Inversion, inversion_model, inversion_score
 from jaxgen.medical.anomaly.latent_healing import LatentHealing
 from jaxgen.medical.anomaly.latent_likelihood import (
     Healthy,
@@ -81,6 +81,7 @@ __all__ = [
     "Detection",
     "Detector",
     "Healthy",
+    "Inversion",
     "LatentHealing",
     "Pair",
     "Residual",

@@ -1,7 +1,7 @@
 """f-AnoGAN: an encoder learns to invert a frozen generator of healthy images; what it cannot make is anomalous."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -20,7 +20,7 @@ def inversion_score(
 
     Args:
         x: images ``[b, *spatial, c]``.
-        restored: what generator and encoder make of them.
+        restored: the reconstructions by generator and encoder.
         features: f, of the critic: ``images -> [b, ...]``; None leaves that part out.
         weight: kappa in the paper.
 
@@ -84,3 +84,36 @@ def inversion_model(
         raise TypeError("an encoder draws nothing: sample the generator that it inverts")
 
     return Model(init, (Objective("encoder", loss),), sample)
+
+
+class Inversion(NamedTuple):
+    """f-AnoGAN, of networks whose parameters are given: those of the GAN are ``{"generator": ..., "critic": ...}``.
+
+    Attributes:
+        generator: ``apply(params, z) -> images``.
+        critic_features: ``apply(params, images) -> [b, ...]``, a late layer of the critic; not used if `weight` is 0.
+        encoder: ``apply(params, images) -> z``.
+        weight: of the critic's features, kappa in the paper.
+    """
+
+    generator: Net
+    critic_features: Net
+    encoder: Net
+    weight: float = 1.0
+
+    def features(self, gan: Params) -> Callable[[Array], Array] | None:
+        """The features of the trained critic, or None where they do not count."""
+        return (lambda x: self.critic_features.apply(gan["critic"], x)) if self.weight else None
+
+    def model(self, gan: Params) -> Model:
+        """The encoder, to be trained against the frozen GAN (`inversion_model`)."""
+        generate = lambda z: self.generator.apply(gan["generator"], z)  # noqa: E731
+        return inversion_model(self.encoder, generate, self.features(gan), weight=self.weight)
+
+    def restore(self, gan: Params, encoder: Params, x: Array) -> Array:
+        """The images ``[b, *spatial, c]`` as encoder and generator reconstruct them."""
+        return self.generator.apply(gan["generator"], self.encoder.apply(encoder["encoder"], x))
+
+    def score(self, gan: Params, x: Array, restored: Array) -> Array:
+        """`inversion_score` ``[b]`` of images and their reconstructions."""
+        return inversion_score(x, restored, self.features(gan), weight=self.weight)

@@ -1,7 +1,7 @@
 """Test images with what methods say of them, and the table of metrics that compares the methods."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -111,6 +111,53 @@ class Case(NamedTuple):
         masks = {method: found.mask for method, found in predictions.items()}
         scored = {method: float(dice(jnp.asarray(m)[None], jnp.asarray(truth)[None])[0]) for method, m in masks.items()}
         return cls(name, image, raters, truth, predictions, scored)
+
+
+def worst_to_best(cases: Sequence[Case], method: str, most: int = 5) -> list[int]:
+    """The numbers of a few cases, evenly from the one with the lowest Dice to the one with the highest.
+
+    Args:
+        cases: the test images.
+        method: whose Dice.
+        most: how many at most.
+
+    Returns:
+        Numbers of cases.
+
+    Example:
+        >>> truth = np.array([[True, False]])
+        >>> cases = [
+        ...     Case.of("a", np.zeros((1, 2, 1)), truth[None], {"m": of_probability(p)})
+        ...     for p in (np.array([[0.9, 0.1]]), np.array([[0.1, 0.9]]))
+        ... ]
+        >>> worst_to_best(cases, "m")
+        [1, 0]
+    """
+    order = sorted(range(len(cases)), key=lambda i: cases[i].dice[method])
+    chosen = np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int))
+    return [order[k] for k in chosen]
+
+
+_PENALTY = "the diagonal of the image where only one of the masks is empty"
+METRICS: dict[str, tuple[str, Literal["lower", "higher"], str]] = {
+    "dice": ("Dice", "higher", "mean over test images"),
+    "dice_pooled": ("Dice, pooled", "higher", "all pixels of all test images together (F1)"),
+    "iou": ("IoU", "higher", "mean over test images"),
+    "hausdorff95": ("Hausdorff 95", "lower", f"pixels, mean over test images; {_PENALTY}"),
+    "surface_distance": ("Surface distance", "lower", f"average symmetric surface distance, pixels; {_PENALTY}"),
+    "missed": ("Missed", "lower", "test images with an object of which nothing was found"),
+    "false_alarms": ("False alarms", "lower", "test images without an object in which one was found"),
+    "diverged": ("Diverged", "lower", "share of the images whose results hold NaN or infinity, if any"),
+    "component_error": ("Component error", "lower", "difference in the number of connected components"),
+    "ece": ("Calibration error", "lower", "expected calibration error, 15 bins"),
+    "brier": ("Brier score", "lower", "mean squared error of the probability"),
+    "error_auroc": ("Error AUROC", "higher", "uncertainty (mask variance, or entropy) finds wrong pixels"),
+    "error_auroc_mean": ("Error AUROC, standardised mean", "higher", "-|mean| / std finds wrong pixels"),
+    "case_correlation": ("Case correlation", "higher", "uncertainty of the image against 1 - Dice"),
+    "eikonal_error": ("Distance error", "lower", "| |grad| - 1 | of the sampled distance maps"),
+    "ged": ("Energy distance", "lower", "squared generalised energy distance to the raters"),
+}
+"""What `table` measures: the metric's title, whether lower or higher is better, and what it is."""
 
 
 def table(cases: Sequence[Case], truncate: float | None = None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgen.types import Array
 
@@ -117,3 +118,29 @@ def agreeing_probability(summary: EnsembleSummary) -> Array:
     below, above = (jnp.nextafter(jnp.float32(0.5), jnp.float32(end)) for end in (0, 1))
     p = summary.probability
     return jnp.where(summary.mask, jnp.maximum(p, above), jnp.minimum(p, below))
+
+
+def described(maps: np.ndarray, threshold: float, truncate: float) -> dict[str, np.ndarray]:
+    """What to hand out of an ensemble's maps of one image.
+
+    Args:
+        maps: ``[members, *spatial]``.
+        threshold: maps up to this are foreground, see `decision_threshold`.
+        truncate: delta in pixels.
+
+    Returns:
+        ``mask``; ``probability`` (see `agreeing_probability`) and ``uncertainty``, its variance; and ``distance``, that
+        of the mean map from the threshold in pixels; each ``[*spatial]``.
+
+    Example:
+        >>> described(np.array([[[-0.5, 1.0]], [[-0.5, 0.5]]]), 0.0, 4.0)["distance"].tolist()
+        [[-2.0, 3.0]]
+    """
+    summary = summarise(jnp.asarray(maps), threshold=threshold)
+    probability = np.asarray(agreeing_probability(summary))
+    return {
+        "mask": np.asarray(summary.mask),
+        "probability": probability,
+        "uncertainty": probability * (1 - probability),
+        "distance": np.asarray((summary.mean - threshold) * truncate),
+    }

@@ -67,7 +67,6 @@ def experiment(
     methods: Callable[[Run], Sequence[Method]] | None = None,
     applied: str = "",
     references: Sequence[StageSpec] = REFERENCES,
-    baseline: str = "pca-128",
     **others: Any,
 ) -> Experiment:
     """An experiment that finds anomalies; the learned references are its first stages.
@@ -83,7 +82,6 @@ def experiment(
         methods: ``methods(run)``, those of the recipe, one of which is that of ``jaxgen apply``; None for no such.
         applied: the name of that method; the first one if not given.
         references: the stages of the learned references, which come first.
-        baseline: the method that the others are compared with.
         **others: fields of `Experiment` that differ from those of every anomaly experiment.
     """
     fields: dict[str, Any] = {
@@ -92,6 +90,7 @@ def experiment(
         "facts": images.ImageFacts,
         "examples": anomaly_data.examples,
         "apply": methods and make_apply(methods, applied),
+        "baseline": "pca-128",
         **others,
     }
     return Experiment(
@@ -101,7 +100,6 @@ def experiment(
         presets=preset.make(config, presets, small=SMALL, smoke=SMOKE, full=FULL),
         stages=(*references, *stages),
         evaluate=evaluate,
-        baseline=baseline,
         **fields,
     )
 

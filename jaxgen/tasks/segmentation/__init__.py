@@ -7,7 +7,6 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.data import Subset
@@ -17,7 +16,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Preview, Run, StageSpec
 from jaxgen.figures import segmentation as figures
 from jaxgen.medical.segmentation.cases import Case, of_maps
-from jaxgen.medical.segmentation.uncertainty import agreeing_probability, summarise
+from jaxgen.medical.segmentation.uncertainty import described
 from jaxgen.tasks import presets
 from jaxgen.tasks.segmentation.data import (
     BASELINE,
@@ -29,33 +28,18 @@ from jaxgen.tasks.segmentation.data import (
     prepare_tiles,
     unet_options,
 )
-from jaxgen.tasks.segmentation.evaluation import Comparison, Ensemble, Segmenter
+from jaxgen.tasks.segmentation.evaluation import Comparison, Ensemble, cases_of, scaled, segmenter
 from jaxgen.types import Key
 
 __all__ = ["Comparison", "Ensemble", "SegmentationConfig", "experiment", "prepare_tiles", "unet_options"]
 
 PREVIEWED = 4
 """Images that ``--evaluate-every`` segments."""
-SMALL: presets.Changes = {
-    "steps": 800,
-    "batch_size": 8,
-    "learning_rate": 2e-3,
-    "warmup_steps": 50,
-    "ema_decay": 0.99,
-    "checkpoint_every": 100,
-    "log_every": 10,
-}
-SMOKE: presets.Changes = {
-    **presets.SMOKE,
-    "batch_size": 2,
-    "checkpoint_every": 2,
-    "size": 64,
-    "test_images": 4,
-    "chunk": 4,
-    "members": 3,
-    "channels": (8,),
-    "baseline_channels": (8, 14),
-}
+TRAINING = {"steps": 800, "batch_size": 8, "learning_rate": 2e-3, "warmup_steps": 50, "ema_decay": 0.99}
+SMALL: presets.Changes = {**TRAINING, "checkpoint_every": 100, "log_every": 10}
+WIDTHS = {"channels": (8,), "baseline_channels": (8, 14)}
+EVALUATED = {"size": 64, "test_images": 4, "chunk": 4, "members": 3}
+SMOKE: presets.Changes = {**presets.SMOKE, **WIDTHS, **EVALUATED, "batch_size": 2, "checkpoint_every": 2}
 FULL: presets.Changes = {**presets.FULL, "precision": "bfloat16"}
 
 
@@ -64,28 +48,23 @@ make = functools.partial(presets.make, small=SMALL, smoke=SMOKE, full=FULL)
 
 def experiment(
     *,
-    name: str,
-    summary: str,
-    data: str,
     config: type[SegmentationConfig],
     presets: Mapping[str, presets.Changes],
     stages: Sequence[StageSpec],
     method: Callable[[Run], Ensemble],
-    **others: Any,
+    **fields: Any,
 ) -> Experiment:
     """An experiment that segments; the deterministic U-Net is its first stage.
 
     Args:
-        name: the name of the file.
-        summary: one line for ``jaxgen list``.
-        data: one line on the data it trains on by default.
         config: the class of the configuration.
         presets: what each preset changes (`jaxgen.tasks.presets.make`).
         stages: the stages of the method.
         method: ``method(run)``, how the trained method draws.
-        **others: fields of `Experiment` that differ from those of every segmentation, such as ``evaluate``.
+        **fields: of `Experiment`: ``name``, ``summary``, ``data``, and those that differ from those of every
+            segmentation, such as ``evaluate``.
     """
-    fields: dict[str, Any] = {
+    shared: dict[str, Any] = {
         "load": load_masks,
         "measure": measure_masks,
         "facts": SegmentationFacts,
@@ -95,34 +74,26 @@ def experiment(
         "sample": lambda run, n: sampled(run, method(run), n),
         "apply": lambda run: applied(run, method(run)),
     }
-    return Experiment(
-        name=name,
-        summary=summary,
-        data=data,
-        presets=make(config, presets),
-        stages=(BASELINE, *stages),
-        baseline=BASELINE.name,
-        **fields | others,
-    )
+    made = make(config, presets)
+    return Experiment(presets=made, stages=(BASELINE, *stages), baseline=BASELINE.name, **shared | fields)
 
 
 def preview(run: Run, method: Ensemble) -> Preview:
     """A few validation images while the method trains, and the Dice of both methods on them."""
-    segmenter, source = Segmenter(run, method), run.splits.validation
-    few = Subset(source, range(min(len(source), PREVIEWED)))
-    cases = segmenter.cases(few, run.key)
+    source = run.splits.validation
+    cases = cases_of(run, method, Subset(source, range(min(len(source), PREVIEWED))))
     dice = {f"{name}/dice": float(np.mean([case.dice[name] for case in cases])) for name in cases[0].predictions}
     return Preview(dice, figures.members(cases, range(len(cases)), method.name, raters=run.splits.rater_names))
 
 
 def sampled(run: Run, method: Ensemble, n: int) -> Evaluation:
     """What ``jaxgen sample`` leaves: ensembles of n test images, from the first on and over again."""
-    segmenter, test = Segmenter(run, method), run.splits.test
+    whole, test = segmenter(run, method), run.splits.test
     chosen = [i % len(test) for i in range(n)]
-    images = [segmenter.scale(test[i]["image"]) for i in chosen]
-    arrays = {f"distance_{i}": maps for i, maps in enumerate(segmenter.maps(run.key, images))}
+    images = [scaled(run, test[i]["image"]) for i in chosen]
+    arrays = {f"distance_{i}": maps for i, maps in enumerate(whole.maps(run.key, images))}
     cases = [
-        Case.of(str(test.names[i]), image, masks_of(test[i]), {method.name: of_maps(maps, segmenter.threshold)})
+        Case.of(str(test.names[i]), image, masks_of(test[i]), {method.name: of_maps(maps, whole.threshold)})
         for i, image, maps in zip(chosen, images, arrays.values(), strict=True)
     ]
     drawn = {"samples": figures.members(cases, range(min(n, 8)), method.name, raters=run.splits.rater_names)}
@@ -132,20 +103,13 @@ def sampled(run: Run, method: Ensemble, n: int) -> Evaluation:
 
 def applied(run: Run, method: Ensemble) -> Callable[[Key, Image], dict[str, np.ndarray]]:
     """What ``jaxgen apply`` finds in an image: mask, probability, uncertainty, and the mean distance in pixels."""
-    segmenter = Segmenter(run, method)
+    whole = segmenter(run, method)._replace(chunk=4)
 
     def segment(key: Key, image: Image) -> dict[str, np.ndarray]:
         known, channels = run.facts.image_channels, image.array.shape[-1]
         if channels != known:
             raise UserError(f"the run was trained on {known} channels, this image has {channels}")
-        (maps,) = segmenter.maps(key, [segmenter.scale(image.array)], chunk=4)
-        summary = summarise(jnp.asarray(maps), threshold=segmenter.threshold)
-        probability = np.asarray(agreeing_probability(summary))
-        return {
-            "mask": np.asarray(summary.mask),
-            "probability": probability,
-            "uncertainty": probability * (1 - probability),
-            "distance": np.asarray((summary.mean - segmenter.threshold) * run.config.truncation),
-        }
+        (maps,) = whole.maps(key, [scaled(run, image.array)])
+        return described(maps, whole.threshold, run.config.truncation)
 
     return segment

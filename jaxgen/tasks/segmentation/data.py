@@ -1,20 +1,17 @@
 """Segmentation: the options, data, facts and training that its experiments share, and the baseline, a U-Net."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
-
-import jax
-import jax.numpy as jnp
 
 from jaxgen.config import RunConfig, option
 from jaxgen.data import Splits, load
 from jaxgen.data.checks import FOREGROUND, parse_foreground
-from jaxgen.data.segmentation import Convention, SegmentationTiles, Target, masks_of
+from jaxgen.data.segmentation import Convention, SegmentationTiles, Target, augment_tiles, masks_of
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run
 from jaxgen.facts import Facts
-from jaxgen.imaging.augment import random_flip, random_quarter_turn
 from jaxgen.imaging.intensity import percentile_range
 from jaxgen.medical.segmentation.deterministic import deterministic
 from jaxgen.medical.segmentation.uncertainty import decision_threshold
@@ -22,7 +19,7 @@ from jaxgen.nets import unet
 from jaxgen.tasks import images
 from jaxgen.tasks.images import Widths
 from jaxgen.tasks.networks import check_levels
-from jaxgen.types import Batch, Key, Net
+from jaxgen.types import Net
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,20 +127,8 @@ def threshold(config: SegmentationConfig) -> float:
 
 
 def prepare_tiles(config: SegmentationConfig) -> images.Prepare:
-    """On the device: flips and turns, the same for image and map, and of several raters one at random."""
-
-    def prepare(key: Key, batch: Batch) -> Batch:
-        flip_key, turn_key, rater_key = jnp.moveaxis(jax.vmap(lambda k: jax.random.split(k, 3))(key), 1, 0)
-        batch = {name: x.astype(jnp.float32) for name, x in batch.items()}
-        batch = random_flip(flip_key, batch)
-        if config.quarter_turns:
-            batch = random_quarter_turn(turn_key, batch)
-        # One rater per example, at random: what the spread of several raters is learned from.
-        maps = batch["distance"]
-        rater = jax.vmap(lambda k: jax.random.randint(k, (), 0, maps.shape[-1]))(rater_key)
-        return batch | {"distance": jnp.take_along_axis(maps, rater[:, None, None, None], axis=-1)}
-
-    return prepare
+    """On the device: `jaxgen.data.segmentation.augment_tiles`."""
+    return functools.partial(augment_tiles, quarter_turns=config.quarter_turns)
 
 
 def unet_options(config: SegmentationConfig) -> dict[str, Any]:
