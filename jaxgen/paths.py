@@ -565,3 +565,20 @@ PATHS: dict[str, Callable[[], Path]] = {
     "rectified": rectified,
 }
 """The paths by name: tables of `TABLE_STEPS` noise levels, and continuous ones. A new path is a line here."""
+
+
+def time_at(path: Path, share: Any) -> Any:
+    """The time at a share of the way from the data to the noise.
+
+    Args:
+        path: the path.
+        share: 0 at the data, 1 at the noise.
+
+    Returns:
+        The time.
+
+    Example:
+        >>> time_at(rectified(), 0.25)
+        0.75
+    """
+    return path.t_data + share * (path.t_noise - path.t_data)

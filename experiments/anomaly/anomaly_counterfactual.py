@@ -18,6 +18,7 @@ from typing import Any
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Run
+from jaxgen.losses.times import times_up_to
 from jaxgen.medical import anomaly as translation
 from jaxgen.samplers import clip
 from jaxgen.tasks import anomaly, diffusion
@@ -36,7 +37,7 @@ class AnomalyCounterfactualConfig(counterfactual.CounterfactualConfig):
 
 
 def model(run: Run) -> Model:
-    config, time = run.config, diffusion.times_up_to(run.config.highest)
+    config, time = run.config, times_up_to(run.config.highest)
     noise = translation.make_coarse_noise(config.cells) if config.noise == "coarse" else None
     return diffusion.make_model(run, classes=2, drop_label=config.drop_label, noise=noise, time=time)
 

@@ -20,8 +20,9 @@ from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Run, StageSpec
+from jaxgen.losses.times import times_up_to
 from jaxgen.medical.anomaly import SIMPLEX_STD, partial_diffusion
-from jaxgen.samplers import ddim, denoiser
+from jaxgen.samplers import ddim, denoiser, grids
 from jaxgen.tasks import anomaly, diffusion, networks
 from jaxgen.tasks.anomaly import sizes
 from jaxgen.types import Array, Key, Model, Params
@@ -49,7 +50,7 @@ class AnomalyDiffusionConfig(sizes.SizesConfig, anomaly.restoration.RestorationC
 def stage(noise: str) -> StageSpec:
     def model(run: Run) -> Model:
         drawn = None if noise == "white" else run.config.distribution(noise, std=run.config.noise_std)
-        return diffusion.make_model(run, time=diffusion.times_up_to(run.config.highest), noise=drawn)
+        return diffusion.make_model(run, time=times_up_to(run.config.highest), noise=drawn)
 
     return anomaly.stage(noise, model, wanted=lambda config: noise in config.noise)
 
@@ -63,9 +64,8 @@ def methods(run: Run) -> list[anomaly.Method]:
         @jax.jit
         def restore(params: Params, keys: Key, x: Array, level: Array) -> Array:
             denoise = denoiser(lambda x, t: net.apply(params, x, t), path, config.prediction)
-            grid, step = diffusion.grid_from(path, level, config.sampler_steps), ddim(path, config.eta, noise=noise)
-            restored = partial_diffusion(step, path, denoise, keys, x, grid, noise=noise, repeats=config.repeats)
-            return restored.mean(0)
+            grid, step = grids.from_share(path, level, config.sampler_steps), ddim(path, config.eta, noise=noise)
+            return partial_diffusion(step, path, denoise, keys, x, grid, noise=noise, repeats=config.repeats).mean(0)
 
         return anomaly.restoration.restoring(run, f"{name} diffusion", restore, run.params[name]["net"], short=name)
 

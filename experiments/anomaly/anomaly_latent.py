@@ -24,6 +24,7 @@ from jaxgen.config import option
 from jaxgen.experiment import EVALUATE, Evaluation, Metric, Run, key_of
 from jaxgen.medical.anomaly import LatentHealing, calibrate, heal, latent_divergence
 from jaxgen.metrics import auroc
+from jaxgen.paths import time_at
 from jaxgen.samplers import ddim, grids
 from jaxgen.tasks import anomaly, diffusion, latent
 from jaxgen.types import Array, Key, Params
@@ -46,7 +47,7 @@ class AnomalyLatentConfig(anomaly.AnomalyConfig, latent.LatentConfig):
 def make_healing(run: Run) -> Healing:
     """Calibrated on healthy validation images with the noise that the run's evaluation draws."""
     config, path = run.config, diffusion.make_path(run.config)
-    first, last, level = (diffusion.time_at(path, share) for share in (config.first, config.last, config.level))
+    first, last, level = (time_at(path, share) for share in (config.first, config.last, config.level))
     times, grid = jnp.linspace(first, last, config.times), grids.uniform(path, config.sampler_steps, start=level)
 
     def diverge(params: Params, keys: Key, x: Array) -> Array:

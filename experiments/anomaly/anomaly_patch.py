@@ -18,16 +18,16 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Run, StageSpec
 from jaxgen.imaging.tiles import Tiling, tiling
 from jaxgen.medical.anomaly import averaged, patch_diffusion, patch_diffusion_model
+from jaxgen.paths import time_at
 from jaxgen.samplers import denoiser
 from jaxgen.tasks import anomaly, diffusion, networks
-from jaxgen.tasks.anomaly import restoration
 from jaxgen.types import Array, Key, Model, Params
 
 NAMES = {"boxes": "patch diffusion", "whole": "whole-image diffusion"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AnomalyPatchConfig(restoration.RestorationConfig, restoration.CoarseNoiseConfig):
+class AnomalyPatchConfig(anomaly.restoration.RestorationConfig, anomaly.restoration.CoarseNoiseConfig):
     box: int = option(32, "side of a box in pixels", ge=2, group="method")
     overlap: int = option(16, "pixels that neighbouring boxes share", ge=0, group="method")
     merge: str = option("average", "how boxes that overlap are stitched", choices=("average", "cut"), group="method")
@@ -64,18 +64,18 @@ def methods(run: Run) -> list[anomaly.Method]:
         @jax.jit
         def restore(params: Params, keys: Key, x: Array, level: Array) -> Array:
             denoise = denoiser(lambda x, t: net.apply(params, x, t), path, config.prediction)
-            t = diffusion.time_at(path, level)
+            t = time_at(path, level)
             once = lambda key: patch_diffusion(path, denoise, key, x, boxes(config, name), t, **options)  # noqa: E731
             return averaged(once, keys, config.repeats)
 
-        return restoration.restoring(run, NAMES[name], restore, run.params[name]["net"])
+        return anomaly.restoration.restoring(run, NAMES[name], restore, run.params[name]["net"])
 
     return [with_boxes(name) for name in NAMES]
 
 
 def evaluate(run: Run) -> Evaluation:
-    compared = anomaly.Comparison(run, methods(run))
-    return restoration.evaluation(compared, NAMES["boxes"], metrics=restoration.healthy_errors(compared))
+    compared, task = anomaly.Comparison(run, methods(run)), anomaly.restoration
+    return task.evaluation(compared, NAMES["boxes"], metrics=task.healthy_errors(compared))
 
 
 EXPERIMENT = anomaly.experiment(

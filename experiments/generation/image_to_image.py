@@ -9,19 +9,17 @@ inpainting, the degraded image itself for SDEdit.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import figures
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import most_of
-from jaxgen.experiment import Evaluation, Figure, Run
-from jaxgen.figures.editing import interpolations, realism_against_faithfulness
+from jaxgen.experiment import Evaluation, Run
+from jaxgen.figures.editing import first_rows, interpolations, realism_against_faithfulness
 from jaxgen.imaging.inpainting import harmonic_fill, square_hole
 from jaxgen.imaging.smoothing import coarse
 from jaxgen.metrics.image_quality import clipped_psnr as psnr
@@ -44,10 +42,6 @@ class ImageToImageConfig(diffusion.DiffusionConfig, features.FeatureConfig):
     jump: int = option(5, "RePaint: steps to jump back", ge=1, group="sampling")
     resamples: int = option(4, "RePaint: how often each stretch is drawn", ge=1, group="sampling")
     test_images: int = option(32, "held-out images to edit", ge=4, group="evaluation")
-
-
-def first_rows(sets: Mapping[str, np.ndarray], caption: str) -> Figure:
-    return figures.rows({name: x[:6] for name, x in sets.items()}, caption)
 
 
 def model(run: Run) -> Model:

@@ -45,3 +45,17 @@ def realism_against_faithfulness(begins: Sequence[float], edits: Sequence[Mappin
         y="",
         levels={"a held-out image": 1.0},
     )
+
+
+def first_rows(sets: Mapping[str, np.ndarray], caption: str, count: int = 6) -> Figure:
+    """The first images of each set, a row per set.
+
+    Args:
+        sets: images ``[n, h, w, c]`` by name.
+        caption: of the figure.
+        count: how many of each.
+
+    Returns:
+        The figure.
+    """
+    return rows({name: x[:count] for name, x in sets.items()}, caption)

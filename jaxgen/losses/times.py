@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen import draws
-from jaxgen.paths import Path, log_snr, time_of_log_snr
+from jaxgen.paths import Path, log_snr, time_at, time_of_log_snr
 from jaxgen.types import Array, Key
 
 
@@ -174,3 +174,22 @@ def noise_levels(n_levels: int) -> Callable[[Path, Key, int], Array]:
         return path.t_noise + (path.t_data - path.t_noise) * (level / (n_levels - 1))
 
     return time
+
+
+def times_up_to(share: float, power: float = 1.0) -> Callable[[Path, Key, int], Array]:
+    """Training times at ``share u^power`` of the way from the data to the noise, u uniform in [0, 1).
+
+    Args:
+        share: how far from the data to the noise, from 0 to 1.
+        power: above 1 for more times near the data.
+
+    Returns:
+        ``(path, key, n) -> times [n]``.
+
+    Example:
+        >>> import jax
+        >>> from jaxgen.paths import rectified
+        >>> bool((times_up_to(0.25)(rectified(), jax.random.key(0), 8) >= 0.75).all())
+        True
+    """
+    return lambda path, key, n: time_at(path, share * (1 - draws.uniform(key, (n,))) ** power)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen import guidance
-from jaxgen.paths import Path
+from jaxgen.paths import Path, time_at
 from jaxgen.samplers import editing, grids
 from jaxgen.samplers.driver import from_noise, sample
 from jaxgen.samplers.steps import ddim
@@ -58,7 +58,7 @@ def stroke(path: Path, steps: int, begin: float) -> Edit:
     Returns:
         The edit.
     """
-    start = path.t_data + begin * (path.t_noise - path.t_data)
+    start = time_at(path, begin)
     grid = grids.uniform(path, max(2, round(begin * steps)), start=start)
     step = ddim(path, eta=1.0)
     return lambda denoise, keys, guide: editing.sdedit(step, path, denoise, keys, guide, grid)

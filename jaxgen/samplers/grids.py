@@ -336,3 +336,23 @@ def repaint(grid: Array, jump: int = 10, resamples: int = 10) -> Array:
         if stretch % jump == 0 and 0 < stretch <= steps - jump:
             left += (resamples - 1) * list(range(stretch + jump, stretch - 1, -1))
     return grid[steps - np.array(left)]
+
+
+def from_share(path: Path, share: Any, steps: int) -> Array:
+    """Times from a share of the way to the noise, which may be traced, evenly to the data.
+
+    Args:
+        path: the path.
+        share: 0 at the data, 1 at the noise.
+        steps: how many.
+
+    Returns:
+        ``[steps + 1]``.
+
+    Example:
+        >>> from jaxgen.paths import rectified
+        >>> from_share(rectified(), 0.5, 2).tolist()
+        [0.5, 0.75, 1.0]
+    """
+    start = paths.time_at(path, share)
+    return start + (path.t_data - start) * jnp.linspace(0, 1, steps + 1)

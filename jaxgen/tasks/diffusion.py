@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import draws
 from jaxgen.config import option
 from jaxgen.experiment import Run
 from jaxgen.families import Labels, diffusion_model
@@ -37,22 +36,6 @@ class DiffusionConfig(UNetConfig):
 def make_path(config: DiffusionConfig) -> Path:
     """The path that ``--path`` names."""
     return PATHS[config.path]()
-
-
-def time_at(path: Path, share: Any) -> Any:
-    """The time at this share of the way from the data to the noise."""
-    return path.t_data + share * (path.t_noise - path.t_data)
-
-
-def times_up_to(share: float, power: float = 1.0) -> Callable[[Path, Key, int], Array]:
-    """Training times at ``share u^power`` of the way from the data to the noise, u uniform in [0, 1)."""
-    return lambda path, key, n: time_at(path, share * (1 - draws.uniform(key, (n,))) ** power)
-
-
-def grid_from(path: Path, share: Any, steps: int) -> Array:
-    """Times ``[steps + 1]`` from this share of the way to the noise, which may be traced, to the data."""
-    start = time_at(path, share)
-    return start + (path.t_data - start) * jnp.linspace(0, 1, steps + 1)
 
 
 def loss_weight(config: DiffusionConfig, path: Path) -> Callable[[Array], Array] | None:

@@ -12,6 +12,7 @@ from jaxgen.data.image import Image
 from jaxgen.data.phantoms import LESIONS, labelled_slices
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Run
+from jaxgen.losses.times import times_up_to
 from jaxgen.medical import anomaly
 from jaxgen.medical.anomaly.tuning import tune
 from jaxgen.tasks import diffusion
@@ -79,7 +80,7 @@ def test_half_of_the_labelled_phantoms_have_a_lesion_and_all_are_other_subjects(
 
 def test_training_times_to_a_power_have_most_of_the_low_noise():
     path = diffusion.make_path(RestorationConfig())
-    times = diffusion.times_up_to(0.4, 3.0)(path, jax.random.key(0), 20_000)
+    times = times_up_to(0.4, 3.0)(path, jax.random.key(0), 20_000)
     share = (times - path.t_data) / (path.t_noise - path.t_data)
     np.testing.assert_allclose(np.quantile(share, [0.25, 0.5, 0.75]), 0.4 * np.array([0.25, 0.5, 0.75]) ** 3, rtol=0.06)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Metric, Run
 from jaxgen.medical.anomaly import FLOOR, LabelledNetworks, Method, Pair, foreground, translate
-from jaxgen.samplers import denoiser
+from jaxgen.samplers import denoiser, grids
 from jaxgen.tasks import diffusion
 from jaxgen.tasks.anomaly import noisy_classifier
 from jaxgen.tasks.anomaly.evaluation import Comparison
@@ -65,7 +65,7 @@ def counterfactual(
             return noisy_classifier.log_healthy(config, params["classifier"]["net"], x, t)
 
         labels = (jnp.full(len(x), label, jnp.int32) for label in (HEALTHY, ILL, NULL))
-        grid = diffusion.grid_from(path, setting.level, config.sampler_steps)
+        grid = grids.from_share(path, setting.level, config.sampler_steps)
         return translate(path, *pair(LabelledNetworks(denoise, log_healthy, *labels), setting.scale), x, grid)
 
     settings = tuple(Setting(level, scale) for level in config.levels for scale in scales)

@@ -11,6 +11,7 @@ from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run, StageSpec
 from jaxgen.families import classifier_model
+from jaxgen.losses.times import times_up_to
 from jaxgen.medical.anomaly import Method, by_map, make_coarse_noise, saliency
 from jaxgen.nets import classifier
 from jaxgen.tasks import diffusion, images
@@ -61,7 +62,7 @@ def build(run: Run) -> Stage:
     """Train it on noisy images; several batches may make one update."""
     config, path = run.config, diffusion.make_path(run.config)
     noise = make_coarse_noise(config.cells) if config.noise == "coarse" else draws.normal
-    time = diffusion.times_up_to(config.highest, config.classifier_power)
+    time = times_up_to(config.highest, config.classifier_power)
     settings = dataclasses.replace(config, learning_rate=config.classifier_rate)
     optimizer = images.optimizer(settings, max(1, config.classifier_steps // config.classifier_batches))
     many = optax.MultiSteps(optimizer, config.classifier_batches).gradient_transformation()
