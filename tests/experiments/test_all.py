@@ -160,7 +160,7 @@ def test_it_samples(smoke, tmp_path):
     if smoke.experiment.sample is None:
         assert main(["sample", str(smoke.folder)]) == 2
         return
-    flags = ["--steps", "2"] if "steps" in smoke.experiment.sample_flags else []
+    flags = ["--steps", "4"] if "steps" in smoke.experiment.sample_flags else []
     flags += ["--label", "0"] if "label" in smoke.experiment.sample_flags and smoke.facts.classes else []
     out = tmp_path / "samples"
     assert main(["sample", str(smoke.folder), "--n", "2", "--out", str(out), *flags]) == 0

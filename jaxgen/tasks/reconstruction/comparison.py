@@ -95,7 +95,8 @@ def compare(
         The evaluation, metrics by method as ``psnr_<situation>`` and so on.
     """
     everything = (*baselines, *methods)
-    chosen = choose(everything, validation, calibration=run.config.calibration, repeats=run.config.repeats)
+    drawing = {name: getattr(run.config, name, 1) for name in ("calibration", "repeats")}  # where samples are drawn
+    chosen = choose(everything, validation, **drawing)
     metrics: dict[str, Any] = {method.name: {} for method in everything}
     shown: dict[str, Figure] = {}
     seconds: dict[str, dict[str, float]] = {}
