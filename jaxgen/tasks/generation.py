@@ -14,7 +14,7 @@ from jaxgen.baselines import gaussian_images
 from jaxgen.config import RunConfig
 from jaxgen.data import Everything, most_of
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run, StageSpec, chosen_number
+from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Preview, Run, StageSpec, chosen_number
 from jaxgen.figures import grid as draw_grid
 from jaxgen.figures import rows as draw_rows
 from jaxgen.figures.samples import neighbours
@@ -50,6 +50,8 @@ SMOKE: Changes = {
     "feature_channels": (8,),
 }
 FULL: Changes = {**FULL_RUN, "samples": 10_000, "feature_steps": 10_000, "precision": "bfloat16"}
+PREVIEWED = 64
+"""Images drawn while a run trains, if it is told to evaluate then."""
 DEFAULTS = {"small": SMALL, "smoke": SMOKE, "full": FULL}
 
 
@@ -84,6 +86,7 @@ def experiment(
     """
     if draw is not None:
         others.setdefault("sample", lambda run, n: sampled(draw(run, run.key, n), caption))
+        others.setdefault("preview", lambda run: preview(run, draw) if stages[0].name in run.params else None)
     fields: dict[str, Any] = {
         "load": images.load_images,
         "measure": images.measure_images,
@@ -101,6 +104,14 @@ def experiment(
         evaluate=evaluate,
         **fields,
     )
+
+
+def preview(run: Run, draw: Callable[[Run, Key, int], np.ndarray]) -> Preview:
+    """Samples while the first stage of a method trains and after it, and their distances to validation images."""
+    extract, n = features.Features(run), min(PREVIEWED, run.config.samples)
+    real = images.real_images(run, run.splits.validation, n)["image"]
+    drawn = draw(run, run.key, n)
+    return Preview(distances(extract, extract(real), drawn), drawn[:16])
 
 
 class RealImages:

@@ -1,9 +1,11 @@
 """Sets of samples compared with real images: what classes they are of."""
 
+import json
 import types
 
 import numpy as np
 
+from jaxgen.app.cli import main
 from jaxgen.tasks import generation
 
 
@@ -39,3 +41,14 @@ def test_accuracy_and_diversity_of_classes():
     assert found["swapped"]["accuracy"] == 0
     assert found["held-out images"]["accuracy"] == 1
     assert found["held-out images"]["diversity"] > 0
+
+
+def test_a_method_shows_samples_while_it_trains(tmp_path):
+    """Of its own stages alone: the feature extractor, which comes first, draws nothing."""
+    words = ["--preset", "smoke", "--evaluate-every", "3", "--workdir", str(tmp_path / "run"), "--quiet"]
+    assert main(["run", "ddpm", *words]) == 0
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    shown = {(row["stage"], row["step"]): row["evaluation/frechet"] for row in log if "evaluation/frechet" in row}
+    assert list(shown) == [("ddpm", 3), ("ddpm", 6)]
+    assert np.isfinite(list(shown.values())).all()
+    assert len(list((tmp_path / "run" / "progress").glob("ddpm-*.png"))) == 2
