@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.reconstruction import ct_reconstruction
-from jaxgen.app import runner
+from jaxgen.app import opening
 from jaxgen.app.apply import apply_image
 from jaxgen.app.cli import main
 from jaxgen.data import phantoms
@@ -61,7 +61,7 @@ def test_a_sinogram_of_the_user(run, tmp_path, capsys):
 
 
 def test_a_sinogram_is_reconstructed_with_what_was_chosen_for_as_many_views(run, tmp_path, monkeypatch):
-    _, _, opened = runner.open_trained(run)
+    _, _, opened = opening.open_trained(run)
     config = opened.config
     assert set(opened.chosen) == {"4", "6", "metal"}
     asked, found, ones = [], [], np.ones((1, 16, 16, 1))
@@ -104,7 +104,7 @@ def test_a_sinogram_of_a_fan(run, tmp_path, capsys):
     np.savez(folder / "near.npz", **fan_of(hu, source_distance=250.0))
     np.savez(folder / "wide.npz", **fan_of(hu, spacing=250.0))
     image = read_sinogram(folder / "fan.npz")
-    _, _, opened = runner.open_trained(run)
+    _, _, opened = opening.open_trained(run)
     opened = opened._replace(config=dataclasses.replace(opened.config, tv_steps=60))
     methods = {method.name: method.run for method in ct.baselines(opened, (1e-4,))}
     y, truth = image.array[None, ..., 0] / 2.5, np.clip((hu[None] + 1000) / 1250 - 1, -1, 1)

@@ -90,7 +90,7 @@ def test_what_is_no_foreground(words, data, tmp_path, capsys):
 def test_the_help_says_what_it_takes(capsys):
     assert main(["run", "flow_sdf", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "binary (masks have one value beside 0), any (all but 0), a number from 1" in said
+    assert "binary (masks have one value besides 0), any (all but 0), a number from 1" in said
 
 
 def test_patients_of_a_folder_each(tmp_path):
