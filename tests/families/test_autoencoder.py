@@ -21,7 +21,7 @@ def test_the_error_of_an_autoencoder_is_that_of_its_image():
     np.testing.assert_allclose(loss, np.square(np.asarray(back) - x).mean(1), rtol=1e-5)
     gradient = jax.grad(lambda p: model.objectives[0].loss(p, jax.random.key(1), {"x": x})[0].sum())(params)
     assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(gradient))
-    with pytest.raises(TypeError, match="no law"):
+    with pytest.raises(TypeError, match="no prior to draw codes from"):
         model.sample(params, jax.random.key(0), 1)
 
 

@@ -69,7 +69,7 @@ def test_samples_are_of_the_class_asked_for_and_guidance_sees_both_sides():
         lambda params, x, t, label, key=None: (label[:, None] - x) / jnp.maximum(1 - t, 1e-6),
     )
     label = jnp.array([0, 1, 2])
-    model = _model(net, classes=3)
+    model = _model(net, labels=Labels(3))
     np.testing.assert_allclose(model.sample({"net": {}}, jax.random.key(1), 3, label)[:, 0], [0, 1, 2], atol=1e-5)
     np.testing.assert_allclose(model.sample({"net": {}}, jax.random.key(1), 3)[:, 0], [3, 3, 3], atol=1e-5)
 

@@ -111,7 +111,7 @@ def test_a_codebook_learns_the_centres_of_clusters():
     assert (nearest < 0.15).all()
     assert metrics["perplexity"][-1] > 3.5
     assert metrics["error"][-1] < 0.02
-    with pytest.raises(TypeError, match="law of its indices"):
+    with pytest.raises(TypeError, match="distribution of its indices"):
         model.sample(params, jax.random.key(0), 1)
 
 

@@ -48,7 +48,7 @@ def test_free_bits_put_a_floor_under_each_dimension_and_stop_its_gradient():
 
 def test_negative_elbo():
     np.testing.assert_allclose(negative_elbo(jnp.array([3.0, 4.0]), jnp.array([1.0, 2.0]), 0.5), [3.5, 5.0])
-    with pytest.raises(ValueError, match="one value an example"):
+    with pytest.raises(ValueError, match="one value per example"):
         negative_elbo(jnp.zeros((2, 1)), jnp.zeros(2))
 
 
