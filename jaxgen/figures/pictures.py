@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from jaxgen.figures.figure import Figure
@@ -12,7 +13,9 @@ Images = np.ndarray | Sequence[np.ndarray]
 COLOURS = ("#e4572e", "#3b7dd8", "#2ca02c", "#8e5ea2", "#c49a00", "#17a2b8", "#7f7f7f", "#d6279a")
 
 
-def show(axes, picture: np.ndarray, title: str = "", limits: tuple[float, float] = (-1, 1), cmap: str = "gray") -> None:
+def show(
+    axes: Axes, picture: np.ndarray, title: str = "", limits: tuple[float, float] = (-1, 1), cmap: str = "gray"
+) -> None:
     """One image ``[h, w, c]`` in [-1, 1]; one channel is grey, three are colours."""
     picture = np.asarray(picture, np.float32)
     if picture.shape[-1] >= 3:
