@@ -3,7 +3,7 @@
 A new one is a function like `dps_sampler` and a line in `METHODS`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,11 +98,25 @@ METHODS: dict[str, PosteriorMethod] = {
 }
 
 
-def offered(kind: str) -> tuple[str, ...]:
-    """The names of the posterior methods for a kind of problem, "mri" or "ct".
+class offered(Collection[str]):  # noqa: N801  (called like a function, and as long as the table is)
+    """The names of the posterior methods for a kind of problem, "mri" or "ct": those that `METHODS` has now.
 
     Example:
-        >>> offered("ct")
-        ('ddnm', 'diffpir', 'dps', 'projection')
+        >>> list(offered("ct"))
+        ['ddnm', 'diffpir', 'dps', 'projection']
     """
-    return tuple(name for name, method in METHODS.items() if kind in method.settings)
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def __iter__(self) -> Iterator[str]:
+        """The names in the order of the table."""
+        return (name for name, method in METHODS.items() if self._kind in method.settings)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a method is offered."""
+        return any(name == one for one in self)
+
+    def __len__(self) -> int:
+        """The number of methods."""
+        return sum(1 for _ in self)
