@@ -161,7 +161,7 @@ def test_it_samples(smoke, tmp_path):
         assert main(["sample", str(smoke.folder)]) == 2
         return
     flags = ["--steps", "4"] if "steps" in smoke.experiment.sample_flags else []
-    labelled = smoke.facts.classes and getattr(smoke.config, "conditional", True)
+    labelled = getattr(smoke.facts, "classes", ()) and getattr(smoke.config, "conditional", True)
     flags += ["--label", "0"] if "label" in smoke.experiment.sample_flags and labelled else []
     out = tmp_path / "samples"
     assert main(["sample", str(smoke.folder), "--n", "2", "--out", str(out), *flags]) == 0
