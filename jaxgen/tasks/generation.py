@@ -88,10 +88,7 @@ def experiment(
         others.setdefault("sample", lambda run, n: sampled(draw(run, run.key, n), caption))
         others.setdefault("preview", lambda run: preview(run, draw) if stages[0].name in run.params else None)
     fields: dict[str, Any] = {
-        "load": images.load_images,
-        "measure": images.measure_images,
-        "facts": images.ImageFacts,
-        "examples": images.example_images,
+        **images.OF_IMAGES,
         "baseline": "gaussian",
         **others,
     }

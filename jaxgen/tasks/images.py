@@ -211,3 +211,12 @@ def stage(
 def draw_in_chunks(run: Run, draw: Callable[..., Array], key: Key, n: int, *arrays: Any) -> np.ndarray:
     """``draw(keys [b], *arrays)`` for n keys, in chunks of ``config.chunk``."""
     return in_chunks(draw, n, run.config.chunk, jax.random.split(key, n), *arrays)
+
+
+OF_IMAGES: dict[str, Any] = {
+    "load": load_images,
+    "measure": measure_images,
+    "facts": ImageFacts,
+    "examples": example_images,
+}
+"""Fields of `jaxgen.experiment.Experiment` that every experiment on images has, unless it says otherwise."""

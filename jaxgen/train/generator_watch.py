@@ -27,7 +27,7 @@ def watch_generator(
         draw: ``draw(params, key) -> [n, h, w, c]``, images in [-1, 1].
         extractor: makes the feature extractor, once, at the first measurement.
         classes: the number of classes of the training images; 0 without labels.
-        every: measure at every so many lines of the log.
+        every: lines of the log between measurements.
         examples: how many training images to compare with; they come as bytes, ``image``.
 
     Returns:

@@ -62,10 +62,7 @@ def experiment(
         **others: fields of `Experiment` that differ from those of every image experiment.
     """
     fields: dict[str, Any] = {
-        "load": images.load_images,
-        "measure": images.measure_images,
-        "facts": images.ImageFacts,
-        "examples": images.example_images,
+        **images.OF_IMAGES,
         **others,
     }
     made = make(config, presets, small=generation.SMALL, smoke=SMOKE, full=generation.FULL)

@@ -12,6 +12,7 @@ from jaxgen import draws
 from jaxgen.data import ArraySource, Source, Splits, most_of, resized
 from jaxgen.data.hounsfield import check_hounsfield
 from jaxgen.data.image import Image
+from jaxgen.data.source import evenly_spaced
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run
 from jaxgen.imaging.affine import random_affine
@@ -126,7 +127,7 @@ def cases(run: Run) -> tuple[dict[str, Case], dict[str, Case]]:
 
 def _cases(run: Run, source: Source, count: int | None, key: Key, draw_key: Callable[[int], Key]) -> dict[str, Case]:
     config = run.config
-    numbers = np.linspace(0, len(source) - 1, min(count or len(source), len(source))).round().astype(int)
+    numbers = evenly_spaced(len(source), count or len(source))
     picked = ArraySource({"image": np.stack([source[i]["image"] for i in numbers])})
     x = resized(picked, config.size, run.facts.value_range, channels=1).arrays["image"]
     pixel = config.field / config.size
