@@ -11,9 +11,12 @@ from jaxgen.nets.masked_mlp import masked_mlp
 from jaxgen.nets.mlp import mlp
 from jaxgen.nets.rrdb import rrdb_encoder
 from jaxgen.nets.spectral import spectral_norm
-from jaxgen.nets.unet import UNetVariant, unet
+from jaxgen.nets.unet import unet
+from jaxgen.nets.unet_variant import Control, Transformer, UNetVariant
 
 __all__ = [
+    "Control",
+    "Transformer",
     "UNetVariant",
     "classifier",
     "conditioner",

@@ -66,22 +66,29 @@ class MultiHeadAttention(nn.Module):
 
 class _Block(nn.Module):
     heads: int
+    context: bool = True
+    gated: bool = True
 
     @nn.compact
-    def __call__(self, x: Array, context: Array) -> Array:
+    def __call__(self, x: Array, context: Array | None) -> Array:
         c = x.shape[-1]
         x = x + MultiHeadAttention(self.heads, use_bias=False)(layers.LayerNorm()(x))
-        x = x + MultiHeadAttention(self.heads, use_bias=False)(layers.LayerNorm()(x), context)
-        h, gate = jnp.split(layers.Dense(8 * c)(layers.LayerNorm()(x)), 2, axis=-1)
-        return ops.block_end(x + layers.Dense(c)(h * nn.gelu(gate, approximate=False)))
+        if self.context:
+            x = x + MultiHeadAttention(self.heads, use_bias=False)(layers.LayerNorm()(x), context)
+        if self.gated:
+            h, gate = jnp.split(layers.Dense(8 * c)(layers.LayerNorm()(x)), 2, axis=-1)
+            h = h * nn.gelu(gate, approximate=False)
+        else:
+            h = nn.gelu(layers.Dense(4 * c)(layers.LayerNorm()(x)), approximate=False)
+        return ops.block_end(x + layers.Dense(c)(h))
 
 
 class SpatialTransformer(nn.Module):
-    """A transformer block among positions and towards a context, with a residual connection; starts as the identity.
+    """Transformer blocks among positions and towards a context, with a residual connection; start as the identity.
 
-    Norm and projection in, then self-attention, cross-attention and a gated feed-forward layer, each behind a layer
-    norm, then a projection out that starts at zero. No position enters: the order of the tokens of the context has no
-    effect.
+    Norm and projection in, then `depth` blocks of self-attention, cross-attention (with `context`) and a feed-forward
+    layer (`gated` or not), each behind a layer norm, then a projection out that starts at zero. No position enters: the
+    order of the tokens of the context has no effect.
 
     Reference:
         Rombach et al. 2022, "High-resolution image synthesis with latent diffusion models", arXiv 2112.10752, section
@@ -90,11 +97,15 @@ class SpatialTransformer(nn.Module):
 
     head_width: int = 32
     norm: Callable[..., nn.Module] = layers.GroupNorm
+    depth: int = 1
+    context: bool = True
+    gated: bool = True
 
     @nn.compact
-    def __call__(self, x: Array, context: Array) -> Array:
+    def __call__(self, x: Array, context: Array | None = None) -> Array:
         """Map ``[b, *spatial, c]``, with a `context` ``[b, m, e]``, to the shape of `x`."""
         b, *_, c = x.shape
         h = layers.Dense(c)(self.norm()(x).reshape(b, -1, c))
-        h = _Block(head_count(c, self.head_width))(h, context)
+        for _ in range(self.depth):
+            h = _Block(head_count(c, self.head_width), self.context, self.gated)(h, context)
         return x + layers.Dense(c, kernel_init=nn.initializers.zeros)(h).reshape(x.shape)

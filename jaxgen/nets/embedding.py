@@ -91,8 +91,12 @@ def embed_time(
         Ho et al. 2020, arXiv 2006.11239, appendix B.
     """
     t = jnp.broadcast_to(jnp.asarray(t, jnp.float32), x.shape[:1])
-    h = kind(t, features).astype(x.dtype)
-    return layers.Dense(width)(nn.silu(layers.Dense(width)(h)))
+    return two_layers(kind(t, features).astype(x.dtype), width)
+
+
+def two_layers(x: Array, width: int) -> Array:
+    """Two dense layers of the module that calls it, with SiLU between: ``[b, k]`` to ``[b, width]``."""
+    return layers.Dense(width)(nn.silu(layers.Dense(width)(x)))
 
 
 class LabelEmbedding(nn.Module):
