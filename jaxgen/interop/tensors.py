@@ -123,25 +123,58 @@ def convolution(path: tuple[str, ...], name: str) -> Iterator[Entry]:
     yield same((*path, "bias"), f"{name}.bias")
 
 
-def attention_inputs(path: tuple[str, ...], name: str, heads: int) -> Iterator[Entry]:
-    """Query, key and value: one layer here, with the three of a head side by side, and three layers there."""
-    names = ("to_q", "to_k", "to_v")
+def pointwise(path: tuple[str, ...], name: str, rank: int = 2) -> Iterator[Entry]:
+    """A convolution of width 1: the matrix ``[in, out]`` here, ``[out, in, 1, ...]`` there."""
+    ones = (1,) * rank
+    yield Entry(
+        (*path, "kernel"),
+        (f"{name}.weight",),
+        lambda x: x.reshape(x.shape[0], -1).T if x.shape[2:] == ones else x,  # any other is refused for its shape
+        lambda x: (x.T.reshape(*x.T.shape, *ones),),
+    )
+    yield same((*path, "bias"), f"{name}.bias")
 
-    def join(*parts: np.ndarray) -> np.ndarray:  # each [c, ...] -> [3 c, ...]
+
+def attention_inputs(
+    path: tuple[str, ...],
+    name: str,
+    heads: int,
+    layers: Sequence[str] = ("to_q", "to_k", "to_v"),
+    *,
+    bias: bool = True,
+) -> Iterator[Entry]:
+    """Query, key and value: one layer here, with those of a head side by side, and a layer each there."""
+
+    def join(*parts: np.ndarray) -> np.ndarray:  # each [c, ...] -> [len(layers) c, ...]
         split = [x.reshape(heads, -1, *x.shape[1:]) for x in parts]
         return np.stack(split, axis=1).reshape(-1, *parts[0].shape[1:])
 
     def part(x: np.ndarray) -> list[np.ndarray]:
-        split = x.reshape(heads, 3, -1, *x.shape[1:])
-        return [split[:, i].reshape(-1, *x.shape[1:]) for i in range(3)]
+        split = x.reshape(heads, len(layers), -1, *x.shape[1:])
+        return [split[:, i].reshape(-1, *x.shape[1:]) for i in range(len(layers))]
 
     yield Entry(
         (*path, "kernel"),
-        tuple(f"{name}.{n}.weight" for n in names),
+        tuple(f"{name}.{n}.weight" for n in layers),
         lambda *parts: join(*parts).T,
         lambda x: part(x.T),
     )
-    yield Entry((*path, "bias"), tuple(f"{name}.{n}.bias" for n in names), join, part)
+    if bias:
+        yield Entry((*path, "bias"), tuple(f"{name}.{n}.bias" for n in layers), join, part)
+
+
+def combined_attention_inputs(path: tuple[str, ...], name: str, heads: int, *, bias: bool) -> Iterator[Entry]:
+    """Query, key and value in one layer: those of a head side by side here, those of all heads one after another there."""
+
+    def ours(x: np.ndarray) -> np.ndarray:  # [3 c, ...]
+        return x.reshape(3, heads, -1, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape)
+
+    def theirs(x: np.ndarray) -> np.ndarray:
+        return x.reshape(heads, 3, -1, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape)
+
+    yield Entry((*path, "kernel"), (f"{name}.weight",), lambda x: ours(x).T, lambda x: (theirs(x.T),))
+    if bias:
+        yield Entry((*path, "bias"), (f"{name}.bias",), ours, lambda x: (theirs(x),))
 
 
 def stacked(layers: Sequence[Sequence[Entry]]) -> Iterator[Entry]:
@@ -158,7 +191,13 @@ def stacked(layers: Sequence[Sequence[Entry]]) -> Iterator[Entry]:
         yield Entry(first.path, tuple(name for entry in same_entry for name in entry.names), ours, theirs)
 
 
-def to_params(entries: Sequence[Entry], tensors: Mapping[str, np.ndarray], shapes: Params, file: Path) -> Params:
+def to_params(
+    entries: Sequence[Entry],
+    tensors: Mapping[str, np.ndarray],
+    shapes: Params,
+    file: Path,
+    described_by: str = "config.json",
+) -> Params:
     """A tree of parameters from named tensors.
 
     Args:
@@ -166,6 +205,7 @@ def to_params(entries: Sequence[Entry], tensors: Mapping[str, np.ndarray], shape
         tensors: theirs, by name.
         shapes: the tree of our parameters, of anything with a shape.
         file: where the tensors are from.
+        described_by: where `shapes` come from, for messages.
 
     Returns:
         A tree like `shapes`, of float32 arrays.
@@ -176,7 +216,7 @@ def to_params(entries: Sequence[Entry], tensors: Mapping[str, np.ndarray], shape
     expected = {name for entry in entries for name in entry.names}
     for what, names in (("lacks", expected - tensors.keys()), ("has an unexpected", tensors.keys() - expected)):
         if names:
-            raise UserError(f"{file}: {what} tensor {min(names)} ({len(names)} in all); is config.json its own?")
+            raise UserError(f"{file}: {what} tensor {min(names)} ({len(names)} in all); is {described_by} its own?")
     flat: dict[tuple[str, ...], Any] = {}
     shape_of = {tuple(k.key for k in path): leaf.shape for path, leaf in jax.tree.leaves_with_path(shapes)}
     for entry in entries:
@@ -186,7 +226,9 @@ def to_params(entries: Sequence[Entry], tensors: Mapping[str, np.ndarray], shape
             x = np.zeros(0)
         if x.shape != shape_of[entry.path]:
             given = tensors[entry.names[0]].shape
-            raise UserError(f"{file}: tensor {entry.names[0]} has shape {given}, which config.json does not describe")
+            raise UserError(
+                f"{file}: tensor {entry.names[0]} has shape {given}, which {described_by} does not describe"
+            )
         flat[entry.path] = jnp.asarray(x, jnp.float32)
     return jax.tree.map_with_path(lambda path, _: flat[tuple(k.key for k in path)], shapes)
 
