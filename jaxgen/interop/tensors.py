@@ -164,7 +164,7 @@ def attention_inputs(
 
 
 def combined_attention_inputs(path: tuple[str, ...], name: str, heads: int, *, bias: bool) -> Iterator[Entry]:
-    """Query, key and value in one layer: those of a head side by side here, those of all heads one after another there."""
+    """Query, key and value in one layer: those of a head side by side here, all queries before all keys there."""
 
     def ours(x: np.ndarray) -> np.ndarray:  # [3 c, ...]
         return x.reshape(3, heads, -1, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape)
