@@ -1,4 +1,4 @@
-"""Networks in the folders of diffusers: ``UNet2DModel`` and ``DiTTransformer2DModel``, read and written.
+"""Networks in the folders of diffusers: ``UNet2DModel``, ``DiTTransformer2DModel``, ``AutoencoderKL``.
 
 A folder holds ``config.json`` and ``diffusion_pytorch_model.safetensors`` (or shards with an index). PyTorch is not
 needed. Pickled weights (``.bin``) are never opened: unpickling runs code.
@@ -14,12 +14,12 @@ import jax.numpy as jnp
 
 from jaxgen import paths
 from jaxgen.errors import UserError
-from jaxgen.interop import dit2d, json_files, tensors, unet2d
+from jaxgen.interop import autoencoder_kl, dit2d, json_files, tensors, unet2d
 from jaxgen.interop.entries import shown
 from jaxgen.types import Array, Key, Net, Params
 
 _STEM = "diffusion_pytorch_model"
-_UNET, _DIT = "UNet2DModel", "DiTTransformer2DModel"
+_UNET, _DIT, _KL = "UNet2DModel", "DiTTransformer2DModel", "AutoencoderKL"
 
 
 class Loaded(NamedTuple):
@@ -28,7 +28,9 @@ class Loaded(NamedTuple):
     Attributes:
         net: ``apply(params, x, t, label=None)`` with `x` ``[b, h, w, c]``; `network` says when a label is needed. The
             time `t` is the one these networks were trained with: the number of an entry of their table, 0 to T - 1 (or
-            the noise level sigma where ``time_embedding_type`` is ``"fourier"``); `at_path_time` makes it a path's.
+            the noise level sigma where ``time_embedding_type`` is ``"fourier"``); `at_path_time` makes it a path's. An
+            AutoencoderKL is ``apply(params, x)``, which reconstructs images; `jaxgen.interop.autoencoder_kl.nets` gives
+            its encoder and its decoder.
         params: float32.
         config: the entries of ``config.json``.
     """
@@ -46,7 +48,7 @@ def network(config: Mapping[str, Any]) -> Net:
     null label of classifier-free guidance, and is meant where `label` is None. A DiT has one more row for it.
 
     Args:
-        config: entries of ``config.json``, with ``"_class_name"`` one of the two models.
+        config: entries of ``config.json``, with ``"_class_name"`` one of the models.
 
     Returns:
         A `Net` whose time is the number of a table's entry; see `Loaded` and `at_path_time`.
@@ -71,7 +73,9 @@ def _network(config: Mapping[str, Any], file: str, block_embeddings: bool) -> tu
         return (*unet2d.network(config, file), unet2d.names)
     if name == _DIT:
         return (*dit2d.network(config, file, block_embeddings), dit2d.names)
-    raise UserError(f"{file}: _class_name is {shown(name)}; supported: {_UNET!r} or {_DIT!r}")
+    if name == _KL:
+        return (*autoencoder_kl.network(config, file), autoencoder_kl.names)
+    raise UserError(f"{file}: _class_name is {shown(name)}; supported: {_UNET!r}, {_DIT!r} or {_KL!r}")
 
 
 def _shapes(net: Net, config: Mapping[str, Any]) -> Params:
@@ -80,7 +84,8 @@ def _shapes(net: Net, config: Mapping[str, Any]) -> Params:
     else:
         size, channels = 2 ** len(config.get("block_out_channels", range(4))), config.get("in_channels", 3)
     x, t = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, size, size, channels), (1,)))
-    return jax.eval_shape(net.init, jax.random.key(0), x, t)
+    inputs = (x,) if config["_class_name"] == _KL else (x, t)
+    return jax.eval_shape(net.init, jax.random.key(0), *inputs)
 
 
 def load(folder: str | Path, *, max_bytes: int | None = None) -> Loaded:
