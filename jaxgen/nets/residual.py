@@ -101,11 +101,12 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Double every spatial axis by repeating pixels, then convolve."""
+    """Double every spatial axis, by repeating pixels unless told otherwise, then convolve."""
 
     features: int
+    enlarge: Callable[[Array], Array] = repeat
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map ``[b, *spatial, c]`` to ``[b, *2 spatial, features]``."""
-        return layers.Conv(self.features)(repeat(x))
+        return layers.Conv(self.features)(self.enlarge(x))
