@@ -1,9 +1,9 @@
-"""MONAI's autoencoders without PyTorch: ``AutoencoderKL``, ``AutoencoderKlMaisi`` and ``VQVAE``, read and written.
+"""MONAI's autoencoders without PyTorch, read and written.
 
-Their weights are a state dict, a PyTorch file or a safetensors file; what the network looks like is in the keyword
-arguments that made it, as a bundle's configuration lists them. Names of monai-generative, of MONAI and of MAISI are
-read. What is not supported is refused by name: transposed convolutions in the AutoencoderKL, dilation and activations
-other than ReLU in the VQVAE.
+``AutoencoderKL``, ``AutoencoderKlMaisi``, ``SPADEAutoencoderKL`` and ``VQVAE``. Their weights are a state dict, a PyTorch
+file or a safetensors file; what the network looks like is in the keyword arguments that made it, as a bundle's
+configuration lists them. Names of monai-generative, of MONAI and of MAISI are read. What is not supported is refused by
+name: transposed convolutions in the AutoencoderKL, dilation and activations other than ReLU in the VQVAE.
 """
 
 import math
@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from jaxgen.errors import UserError
-from jaxgen.interop import autoencoders, monai_kl, monai_vqvae, tensors, torch_files, weight_files
+from jaxgen.interop import autoencoders, monai_kl, monai_spade_kl, monai_vqvae, tensors, torch_files, weight_files
 from jaxgen.interop.autoencoders import Autoencoder, LoadedAutoencoder
 from jaxgen.interop.entries import shown
 from jaxgen.interop.tensors import Entry
@@ -53,8 +52,17 @@ def _kind(config: Mapping[str, Any], file: str) -> _Kind:
         nets = monai_kl.nets(form, entries)
         size, code, more = 2 ** len(form.channels), entries["latent_channels"], {}
         names = lambda params: monai_kl.names(form, entries, params, maisi)  # noqa: E731
+    elif target == monai_spade_kl.TARGET:
+        parts = monai_spade_kl.entries_of(config, file)
+        return _Kind(
+            monai_spade_kl.nets(*parts),
+            lambda: monai_spade_kl.shapes(*parts),
+            lambda params: monai_spade_kl.names(*parts[:2], params),
+            False,
+        )
     else:
-        raise UserError(f"{file}: _target_ is {shown(target)}; supported: {_KL!r}, {monai_kl.MAISI!r} or {_VQ!r}")
+        supported = ", ".join(map(repr, (_KL, monai_kl.MAISI, monai_spade_kl.TARGET, _VQ)))
+        raise UserError(f"{file}: _target_ is {shown(target)}; supported: {supported}")
     image = (*(size,) * entries["spatial_dims"], entries["in_channels"])
     return _Kind(nets, lambda: autoencoders.shapes(nets, image, code) | more, names, target == _VQ)
 
@@ -84,12 +92,15 @@ def network(config: Mapping[str, Any], file: str = "config") -> Autoencoder:
     return _kind(config, file).nets
 
 
-def load(path: str | Path, config: Mapping[str, Any], *, max_bytes: int | None = None) -> LoadedAutoencoder:
+def load(
+    path: str | Path, config: Mapping[str, Any], *, inside: str | None = None, max_bytes: int | None = None
+) -> LoadedAutoencoder:
     """Read the weights of one of MONAI's autoencoders.
 
     Args:
         path: a PyTorch or safetensors file with its state dict.
         config: the arguments that made it; see `network`.
+        inside: the name under which the file holds the state dict among others.
         max_bytes: the most that the file may hold; see `jaxgen.interop.weight_files.read`.
 
     Returns:
@@ -112,11 +123,14 @@ def load(path: str | Path, config: Mapping[str, Any], *, max_bytes: int | None =
         (8, 2)
     """
     kind = _kind(config, "config")
-    theirs = weight_files.read(path, max_bytes=max_bytes)
+    theirs = weight_files.read(path, inside=inside, max_bytes=max_bytes)
     theirs = {monai_kl.standard(name): x for name, x in monai_vqvae.without_counts(theirs).items()}
     made = kind.shapes()
     named = [entry._replace(names=tuple(map(monai_kl.standard, entry.names))) for entry in kind.names(made)]
-    return LoadedAutoencoder(*kind.nets, tensors.to_params(named, theirs, made, Path(path)), dict(config))
+    applied = {name for entry in named for name in entry.names}
+    theirs = {name: x for name, x in theirs.items() if name in applied or ".proj_attn." not in name}
+    params = tensors.to_params(named, theirs, made, Path(path), "its configuration")
+    return LoadedAutoencoder(*kind.nets, params, dict(config))
 
 
 def shapes(config: Mapping[str, Any]) -> Params:
@@ -142,12 +156,7 @@ def save(path: str | Path, params: Params, config: Mapping[str, Any]) -> None:
     Raises:
         UserError: if the file's name ends otherwise, or an entry is not supported.
     """
-    path, kind = Path(path), _kind(config, "config")
+    kind = _kind(config, "config")
     theirs: Mapping[str, np.ndarray] = tensors.from_params(list(kind.names(params)), params)
     theirs = monai_vqvae.with_counts(theirs) if kind.vector_quantised else theirs
-    if path.suffix in (".pt", ".pth"):
-        torch_files.write(path, theirs)
-    elif path.suffix == ".safetensors":
-        save_file({name: np.ascontiguousarray(x) for name, x in theirs.items()}, path, metadata={"format": "pt"})
-    else:
-        raise UserError(f"{path}: ends in {path.suffix!r}; name a file that ends in .pt, .pth or .safetensors")
+    torch_files.save(path, theirs)

@@ -86,6 +86,8 @@ def entries_of(config: Mapping[str, Any], file: str, maisi: bool) -> tuple[KLFor
     """
     defaults = _DEFAULTS | (_MAISI if maisi else {})
     given = {_RENAMED.get(name, name): value for name, value in config.items()}
+    if str(config.get("_target_")).startswith("generative."):
+        given.setdefault("include_fc", False)  # monai-generative has this layer and does not apply it
     entries = Entries(given, file, defaults, _KINDS, "jaxgen.interop.monai_autoencoder")
     if entries["spatial_dims"] is None:
         raise UserError(f"{file}: lacks spatial_dims; give 2 for images or 3 for volumes")

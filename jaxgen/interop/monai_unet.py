@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.interop import labels, monai_spade, tensors, weight_files
+from jaxgen.interop import labels, monai_spade, tensors, torch_files, weight_files
 from jaxgen.interop.diffusers import Loaded
 from jaxgen.interop.monai_unet_form import Form, form_of
 from jaxgen.interop.tensors import Entry
@@ -122,13 +122,12 @@ def load(
 
     Example:
         >>> import tempfile
-        >>> from safetensors.numpy import save_file
         >>> config = {"_target_": "DiffusionModelUNet", "spatial_dims": 2, "channels": [4], "num_res_blocks": 1,
         ...           "attention_levels": [False], "norm_num_groups": 2, "num_head_channels": 4}
         >>> zeros = jax.tree.map(lambda s: jnp.zeros(s.shape), shapes(config))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_file(state_dict(zeros, config), f"{folder}/net.safetensors")
-        ...     load(f"{folder}/net.safetensors", config).params["Conv_0"]["kernel"].shape
+        ...     save(f"{folder}/net.pt", zeros, config)
+        ...     load(f"{folder}/net.pt", config).params["Conv_0"]["kernel"].shape
         (3, 3, 1, 4)
     """
     form = form_of(config, "config")
@@ -138,18 +137,18 @@ def load(
     return Loaded(_network(form), params, dict(config))
 
 
-def state_dict(params: Params, config: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Named tensors for MONAI's ``load_state_dict``: the inverse of `load`.
+def save(path: str | Path, params: Params, config: Mapping[str, Any]) -> None:
+    """Write weights that MONAI loads: ``net.load_state_dict(torch.load(path))``, or safetensors' ``load_file``.
 
     Args:
+        path: ending in ``.pt`` or ``.pth`` for a PyTorch file, or in ``.safetensors``.
         params: of ``network(config)``.
         config: see `network`.
 
-    Returns:
-        Float32 arrays by the names of MONAI 1.4 and later; save them with `safetensors` or `torch`.
+    Raises:
+        UserError: if the file's name ends otherwise, or an entry is not supported.
     """
-    named = tensors.from_params(list(names(form_of(config, "config"), params)), params)
-    return {name: np.ascontiguousarray(x) for name, x in named.items()}
+    torch_files.save(path, tensors.from_params(list(names(form_of(config, "config"), params)), params))
 
 
 _SELF = r"(attentions\.\d+|middle_block\.attention)"

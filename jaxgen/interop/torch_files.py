@@ -12,6 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
+
+from jaxgen.errors import UserError
 
 
 def write(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
@@ -35,6 +38,25 @@ def write(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
         for i, x in enumerate(tensors.values()):
             archive.writestr(f"archive/data/{i}", np.ascontiguousarray(x, "<f4").tobytes())
         archive.writestr("archive/version", b"3\n")
+
+
+def save(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write a state dict as the ending of the file's name says.
+
+    Args:
+        path: ending in ``.pt`` or ``.pth`` for a PyTorch file, or in ``.safetensors``.
+        tensors: by name.
+
+    Raises:
+        UserError: if the name ends otherwise.
+    """
+    path = Path(path)
+    if path.suffix in (".pt", ".pth"):
+        write(path, tensors)
+    elif path.suffix == ".safetensors":
+        save_file({name: np.ascontiguousarray(x) for name, x in tensors.items()}, path, metadata={"format": "pt"})
+    else:
+        raise UserError(f"{path}: ends in {path.suffix!r}; name a file that ends in .pt, .pth or .safetensors")
 
 
 def _pickled(tensors: Mapping[str, np.ndarray]) -> bytes:
