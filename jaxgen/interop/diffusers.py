@@ -1,11 +1,11 @@
-"""Networks in the folders of diffusers: ``UNet2DModel`` and ``DiTTransformer2DModel``, read and written.
+"""Networks in the folders of diffusers, read and written: U-Nets, Stable Diffusion's among them, ControlNets and DiT.
 
 A folder holds ``config.json`` and ``diffusion_pytorch_model.safetensors`` (or shards with an index). PyTorch is not
 needed. Pickled weights (``.bin``) are never opened: unpickling runs code.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,21 +14,40 @@ import jax.numpy as jnp
 
 from jaxgen import paths
 from jaxgen.errors import UserError
-from jaxgen.interop import dit2d, json_files, tensors, unet2d
+from jaxgen.interop import controlnet2d, dit2d, json_files, tensors, unet2d, unet2d_condition
 from jaxgen.interop.entries import shown
+from jaxgen.interop.tensors import Entry
+from jaxgen.interop.unet_entries import Inputs
 from jaxgen.types import Array, Key, Net, Params
 
 _STEM = "diffusion_pytorch_model"
-_UNET, _DIT = "UNet2DModel", "DiTTransformer2DModel"
+_DIT = "DiTTransformer2DModel"
+
+
+class _Kind(NamedTuple):
+    """One kind of network, by functions of its module."""
+
+    network: Callable[..., tuple[Net, Any]]  # of a configuration; and what names its tensors
+    names: Callable[[Any, Params], Iterator[Entry]]
+    inputs: Callable[[Mapping[str, Any]], Inputs]
+
+
+_KINDS = {
+    "UNet2DModel": _Kind(unet2d.network, unet2d.names, unet2d.inputs),
+    "UNet2DConditionModel": _Kind(unet2d_condition.network, unet2d_condition.names, unet2d_condition.inputs),
+    "ControlNetModel": _Kind(controlnet2d.network, controlnet2d.names, controlnet2d.inputs),
+    _DIT: _Kind(dit2d.network, dit2d.names, dit2d.inputs),
+}
 
 
 class Loaded(NamedTuple):
     """A network with its weights.
 
     Attributes:
-        net: ``apply(params, x, t, label=None)`` with `x` ``[b, h, w, c]``; `network` says when a label is needed. The
-            time `t` is the one these networks were trained with: the number of an entry of their table, 0 to T - 1 (or
-            the noise level sigma where ``time_embedding_type`` is ``"fourier"``); `at_path_time` makes it a path's.
+        net: ``apply(params, x, t, label=None)`` with `x` ``[b, h, w, c]``; `network` says when a label is needed, and
+            what other networks take. The time `t` is the one these networks were trained with: the number of an entry
+            of their table, 0 to T - 1 (or the noise level sigma where ``time_embedding_type`` is ``"fourier"``);
+            `at_path_time` makes it a path's.
         params: float32.
         config: the entries of ``config.json``.
     """
@@ -45,8 +64,14 @@ def network(config: Mapping[str, Any]) -> Net:
     must be given a label; with an entry ``"_null_label": true``, which diffusers passes over, the last of them is the
     null label of classifier-free guidance, and is meant where `label` is None. A DiT has one more row for it.
 
+    A UNet2DConditionModel, such as Stable Diffusion's, is ``apply(params, x, t, context=c, control=None)`` with tokens
+    `c` ``[b, m, cross_attention_dim]``; a ControlNetModel is ``apply(params, x, t, hint, context=c)`` and answers with
+    that `control`. With a ``class_embed_type`` of ``"timestep"`` `label` is any number, with the others a `vector` is
+    given instead.
+
     Args:
-        config: entries of ``config.json``, with ``"_class_name"`` one of the two models.
+        config: entries of ``config.json``, with ``"_class_name"`` one of UNet2DModel, UNet2DConditionModel,
+            ControlNetModel and DiTTransformer2DModel.
 
     Returns:
         A `Net` whose time is the number of a table's entry; see `Loaded` and `at_path_time`.
@@ -61,26 +86,21 @@ def network(config: Mapping[str, Any]) -> Net:
         >>> shapes["embedding"]["LabelEmbedding_0"]["table"].shape  # three classes and the null label
         (4, 16)
     """
-    return _network(config, "config", False)[0]
+    return _network(config, "config")[0]
 
 
-def _network(config: Mapping[str, Any], file: str, block_embeddings: bool) -> tuple[Net, dict[str, Any], Any]:
-    """The network, its options, and the function that names its tensors."""
+def _network(config: Mapping[str, Any], file: str, *rest: Any) -> tuple[Net, Any, _Kind]:
+    """The network, what names its tensors, and its kind."""
     name = config.get("_class_name")
-    if name == _UNET:
-        return (*unet2d.network(config, file), unet2d.names)
-    if name == _DIT:
-        return (*dit2d.network(config, file, block_embeddings), dit2d.names)
-    raise UserError(f"{file}: _class_name is {shown(name)}; supported: {_UNET!r} or {_DIT!r}")
+    if not isinstance(name, str) or name not in _KINDS:
+        raise UserError(f"{file}: _class_name is {shown(name)}; supported: {', '.join(map(repr, _KINDS))}")
+    kind = _KINDS[name]
+    return (*kind.network(config, file, *rest), kind)
 
 
-def _shapes(net: Net, config: Mapping[str, Any]) -> Params:
-    if config["_class_name"] == _DIT:
-        size, channels = config.get("sample_size", 32), config.get("in_channels", 4)
-    else:
-        size, channels = 2 ** len(config.get("block_out_channels", range(4))), config.get("in_channels", 3)
-    x, t = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, size, size, channels), (1,)))
-    return jax.eval_shape(net.init, jax.random.key(0), x, t)
+def _shapes(net: Net, kind: _Kind, config: Mapping[str, Any]) -> Params:
+    places, named = kind.inputs(config)
+    return jax.eval_shape(net.init, jax.random.key(0), *places, **named)
 
 
 def load(folder: str | Path, *, max_bytes: int | None = None) -> Loaded:
@@ -126,12 +146,13 @@ def load(folder: str | Path, *, max_bytes: int | None = None) -> Loaded:
         raise UserError(f"{file}: not JSON ({error}); copy it again from where it came") from error
     if not isinstance(config, dict):
         raise UserError(f"{file}: must hold one JSON object; copy it again from where it came")
-    _network(config, str(file), False)  # what is not supported is said before large files are read
+    _network(config, str(file))  # what is not supported is said before large files are read
     weights, theirs = tensors.read(folder, _STEM, max_bytes=max_bytes)
     theirs = {unet2d.new_name(name): x for name, x in theirs.items() if name != dit2d.FIXED}
-    net, options, names = _network(config, str(file), dit2d.embeddings_differ(theirs))
-    shapes = _shapes(net, config)
-    params = tensors.to_params(list(names(options, shapes)), theirs, shapes, weights)
+    rest = [dit2d.embeddings_differ(theirs)] if config["_class_name"] == _DIT else []
+    net, made, kind = _network(config, str(file), *rest)
+    shapes = _shapes(net, kind, config)
+    params = tensors.to_params(list(kind.names(made, shapes)), theirs, shapes, weights)
     return Loaded(net, params, config)
 
 
@@ -147,9 +168,9 @@ def save(folder: str | Path, params: Params, config: Mapping[str, Any]) -> None:
         UserError: if an entry is not supported.
     """
     folder = Path(folder)
-    apart = config.get("_class_name") == _DIT and params["embedding"]["Dense_0"]["kernel"].ndim == 3
-    _, options, names = _network(config, "config", apart)
-    theirs = tensors.from_params(list(names(options, params)), params)
+    rest = [params["embedding"]["Dense_0"]["kernel"].ndim == 3] if config.get("_class_name") == _DIT else []
+    _, made, kind = _network(config, "config", *rest)
+    theirs = tensors.from_params(list(kind.names(made, params)), params)
     folder.mkdir(parents=True, exist_ok=True)
     tensors.write(folder, _STEM, theirs)
     (folder / "config.json").write_text(json.dumps(dict(config), indent=2, sort_keys=True) + "\n", encoding="utf-8")

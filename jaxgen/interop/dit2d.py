@@ -4,11 +4,14 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.interop import labels, tensors
 from jaxgen.interop.entries import Entries, Kind
 from jaxgen.interop.tensors import Entry
+from jaxgen.interop.unet_entries import Inputs
 from jaxgen.nets import dit
 from jaxgen.nets.embedding import sinusoidal
 from jaxgen.types import Array, Key, Net, Params
@@ -49,7 +52,7 @@ _EMBEDDING = "transformer_blocks.{}.norm1.emb."
 FIXED = "pos_embed.pos_embed"  # older files hold the fixed positions as well
 
 
-def network(config: Mapping[str, Any], file: str, block_embeddings: bool) -> tuple[Net, dict[str, Any]]:
+def network(config: Mapping[str, Any], file: str, block_embeddings: bool = False) -> tuple[Net, dict[str, Any]]:
     """Our DiT of a DiTTransformer2DModel's configuration; see `jaxgen.interop.diffusers.network`.
 
     Args:
@@ -95,6 +98,14 @@ def network(config: Mapping[str, Any], file: str, block_embeddings: bool) -> tup
 
     # The last row is the null label: these networks are trained for classifier-free guidance.
     return Net(init, labels.checked(apply, entries["num_embeds_ada_norm"] + 1, null=True)), options
+
+
+def inputs(config: Mapping[str, Any]) -> Inputs:
+    """Shapes of inputs for the `init` of a supported configuration's network."""
+    entries = Entries(config, "config", _DEFAULTS, _DIMENSIONS)
+    size = entries["sample_size"]
+    shapes = (1, size, size, entries["in_channels"]), (1,)
+    return tuple(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes), {}
 
 
 def embeddings_differ(theirs: Mapping[str, np.ndarray]) -> bool:

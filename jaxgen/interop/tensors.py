@@ -123,25 +123,44 @@ def convolution(path: tuple[str, ...], name: str) -> Iterator[Entry]:
     yield same((*path, "bias"), f"{name}.bias")
 
 
-def attention_inputs(path: tuple[str, ...], name: str, heads: int) -> Iterator[Entry]:
-    """Query, key and value: one layer here, with the three of a head side by side, and three layers there."""
-    names = ("to_q", "to_k", "to_v")
+def pointwise(path: tuple[str, ...], name: str, rank: int = 2) -> Iterator[Entry]:
+    """A convolution of width 1: the matrix ``[in, out]`` here, ``[out, in, 1, ...]`` there."""
+    ones = (1,) * rank
+    yield Entry(
+        (*path, "kernel"),
+        (f"{name}.weight",),
+        lambda x: x.reshape(x.shape[0], -1).T if x.shape[2:] == ones else x,  # any other is refused for its shape
+        lambda x: (x.T.reshape(*x.T.shape, *ones),),
+    )
+    yield same((*path, "bias"), f"{name}.bias")
 
-    def join(*parts: np.ndarray) -> np.ndarray:  # each [c, ...] -> [3 c, ...]
+
+def attention_inputs(
+    path: tuple[str, ...],
+    name: str,
+    heads: int,
+    layers: Sequence[str] = ("to_q", "to_k", "to_v"),
+    *,
+    bias: bool = True,
+) -> Iterator[Entry]:
+    """Query, key and value: one layer here, with those of a head side by side, and a layer each there."""
+
+    def join(*parts: np.ndarray) -> np.ndarray:  # each [c, ...] -> [len(layers) c, ...]
         split = [x.reshape(heads, -1, *x.shape[1:]) for x in parts]
         return np.stack(split, axis=1).reshape(-1, *parts[0].shape[1:])
 
     def part(x: np.ndarray) -> list[np.ndarray]:
-        split = x.reshape(heads, 3, -1, *x.shape[1:])
-        return [split[:, i].reshape(-1, *x.shape[1:]) for i in range(3)]
+        split = x.reshape(heads, len(layers), -1, *x.shape[1:])
+        return [split[:, i].reshape(-1, *x.shape[1:]) for i in range(len(layers))]
 
     yield Entry(
         (*path, "kernel"),
-        tuple(f"{name}.{n}.weight" for n in names),
+        tuple(f"{name}.{n}.weight" for n in layers),
         lambda *parts: join(*parts).T,
         lambda x: part(x.T),
     )
-    yield Entry((*path, "bias"), tuple(f"{name}.{n}.bias" for n in names), join, part)
+    if bias:
+        yield Entry((*path, "bias"), tuple(f"{name}.{n}.bias" for n in layers), join, part)
 
 
 def stacked(layers: Sequence[Sequence[Entry]]) -> Iterator[Entry]:

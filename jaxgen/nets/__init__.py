@@ -3,6 +3,7 @@
 from jaxgen.nets.autoencoder import decoder, encoder
 from jaxgen.nets.classifier import classifier
 from jaxgen.nets.conditioner import conditioner, dense_conditioner
+from jaxgen.nets.controlnet import controlnet, controlnet_from_unet
 from jaxgen.nets.discriminator import dcgan_discriminator, residual_discriminator
 from jaxgen.nets.dit import dit
 from jaxgen.nets.generator import dcgan_generator, residual_generator
@@ -20,6 +21,8 @@ __all__ = [
     "UNetVariant",
     "classifier",
     "conditioner",
+    "controlnet",
+    "controlnet_from_unet",
     "dense_conditioner",
     "dcgan_discriminator",
     "dcgan_generator",

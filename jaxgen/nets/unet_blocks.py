@@ -159,7 +159,7 @@ class Blocks:
         return h
 
     def decode(self, h: Array, skips: list[Array]) -> Array:
-        """From the coarsest level back to the finest, with the features of the encoder beside those of the decoder."""
+        """From the coarsest level back to the finest, with the features of the encoder joined to it."""
         for level in range(len(self.shape.channels) - 1, -1, -1):
             width = self.shape.channels[level]
             for _ in range(self.shape.blocks[level] + 1):
