@@ -1,4 +1,4 @@
-"""Networks in the folders of diffusers, read and written: U-Nets, Stable Diffusion's among them, ControlNets and DiT.
+"""Networks in the folders of diffusers, read and written: U-Nets, ControlNets, DiT and autoencoders.
 
 A folder holds ``config.json`` and ``diffusion_pytorch_model.safetensors`` (or shards with an index). PyTorch is not
 needed. Pickled weights (``.bin``) are never opened: unpickling runs code.
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jaxgen import paths
 from jaxgen.errors import UserError
-from jaxgen.interop import controlnet2d, dit2d, json_files, tensors, unet2d, unet2d_condition
+from jaxgen.interop import autoencoder_kl, controlnet2d, dit2d, json_files, tensors, unet2d, unet2d_condition
 from jaxgen.interop.entries import shown
 from jaxgen.interop.tensors import Entry
 from jaxgen.interop.unet_entries import Inputs
@@ -36,6 +36,7 @@ _KINDS = {
     "UNet2DModel": _Kind(unet2d.network, unet2d.names, unet2d.inputs),
     "UNet2DConditionModel": _Kind(unet2d_condition.network, unet2d_condition.names, unet2d_condition.inputs),
     "ControlNetModel": _Kind(controlnet2d.network, controlnet2d.names, controlnet2d.inputs),
+    "AutoencoderKL": _Kind(autoencoder_kl.network, autoencoder_kl.names, autoencoder_kl.inputs),
     _DIT: _Kind(dit2d.network, dit2d.names, dit2d.inputs),
 }
 
@@ -47,7 +48,8 @@ class Loaded(NamedTuple):
         net: ``apply(params, x, t, label=None)`` with `x` ``[b, h, w, c]``; `network` says when a label is needed, and
             what other networks take. The time `t` is the one these networks were trained with: the number of an entry
             of their table, 0 to T - 1 (or the noise level sigma where ``time_embedding_type`` is ``"fourier"``);
-            `at_path_time` makes it a path's.
+            `at_path_time` makes it a path's. An AutoencoderKL is ``apply(params, x)``, which reconstructs images;
+            `jaxgen.interop.autoencoder_kl.nets` gives its encoder and its decoder.
         params: float32.
         config: the entries of ``config.json``.
     """
@@ -71,7 +73,7 @@ def network(config: Mapping[str, Any]) -> Net:
 
     Args:
         config: entries of ``config.json``, with ``"_class_name"`` one of UNet2DModel, UNet2DConditionModel,
-            ControlNetModel and DiTTransformer2DModel.
+            ControlNetModel, DiTTransformer2DModel and AutoencoderKL.
 
     Returns:
         A `Net` whose time is the number of a table's entry; see `Loaded` and `at_path_time`.

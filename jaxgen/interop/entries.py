@@ -42,7 +42,7 @@ def kind_of(default: Any) -> Kind:
     return Kind((type(default),))
 
 
-_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", list: "a list"}
 
 
 def misfit(value: Any, kind: Kind) -> str | None:
@@ -102,6 +102,7 @@ class Entries:
         file: their file's name, for messages.
         defaults: what an entry is where the configuration does not have it.
         kinds: what an entry may be; one that is not named here is of the kind of its default.
+        see: the module whose documentation says what is supported, for messages.
 
     Raises:
         UserError: if the configuration has an entry without a default, so one that nobody here knows, or one of
@@ -119,8 +120,9 @@ class Entries:
         file: str,
         defaults: Mapping[str, Any],
         kinds: Mapping[str, Kind] | None = None,
+        see: str = "jaxgen.interop.diffusers",
     ) -> None:
-        self._file = file
+        self._file, self._see = file, see
         self._values = dict(defaults)
         for name, value in config.items():
             if name not in defaults:
@@ -149,6 +151,4 @@ class Entries:
 
     def error(self, name: str, value: Any) -> UserError:
         """What to raise for an entry whose value is not supported."""
-        return UserError(
-            f"{self._file}: {name} is {shown(value)}, which is not supported; see jaxgen.interop.diffusers"
-        )
+        return UserError(f"{self._file}: {name} is {shown(value)}, which is not supported; see {self._see}")

@@ -163,6 +163,20 @@ def attention_inputs(
         yield Entry((*path, "bias"), tuple(f"{name}.{n}.bias" for n in layers), join, part)
 
 
+def combined_attention_inputs(path: tuple[str, ...], name: str, heads: int, *, bias: bool) -> Iterator[Entry]:
+    """Query, key and value in one layer: those of a head side by side here, all queries before all keys there."""
+
+    def ours(x: np.ndarray) -> np.ndarray:  # [3 c, ...]
+        return x.reshape(3, heads, -1, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape)
+
+    def theirs(x: np.ndarray) -> np.ndarray:
+        return x.reshape(heads, 3, -1, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape)
+
+    yield Entry((*path, "kernel"), (f"{name}.weight",), lambda x: ours(x).T, lambda x: (theirs(x.T),))
+    if bias:
+        yield Entry((*path, "bias"), (f"{name}.bias",), ours, lambda x: (theirs(x),))
+
+
 def stacked(layers: Sequence[Sequence[Entry]]) -> Iterator[Entry]:
     """Equal layers, whose parameters are stacked along a first axis here and named apart there."""
     for same_entry in zip(*layers, strict=True):
@@ -177,7 +191,13 @@ def stacked(layers: Sequence[Sequence[Entry]]) -> Iterator[Entry]:
         yield Entry(first.path, tuple(name for entry in same_entry for name in entry.names), ours, theirs)
 
 
-def to_params(entries: Sequence[Entry], tensors: Mapping[str, np.ndarray], shapes: Params, file: Path) -> Params:
+def to_params(
+    entries: Sequence[Entry],
+    tensors: Mapping[str, np.ndarray],
+    shapes: Params,
+    file: Path,
+    described_by: str = "config.json",
+) -> Params:
     """A tree of parameters from named tensors.
 
     Args:
@@ -185,6 +205,7 @@ def to_params(entries: Sequence[Entry], tensors: Mapping[str, np.ndarray], shape
         tensors: theirs, by name.
         shapes: the tree of our parameters, of anything with a shape.
         file: where the tensors are from.
+        described_by: where `shapes` come from, for messages.
 
     Returns:
         A tree like `shapes`, of float32 arrays.
@@ -195,7 +216,7 @@ def to_params(entries: Sequence[Entry], tensors: Mapping[str, np.ndarray], shape
     expected = {name for entry in entries for name in entry.names}
     for what, names in (("lacks", expected - tensors.keys()), ("has an unexpected", tensors.keys() - expected)):
         if names:
-            raise UserError(f"{file}: {what} tensor {min(names)} ({len(names)} in all); is config.json its own?")
+            raise UserError(f"{file}: {what} tensor {min(names)} ({len(names)} in all); is {described_by} its own?")
     flat: dict[tuple[str, ...], Any] = {}
     shape_of = {tuple(k.key for k in path): leaf.shape for path, leaf in jax.tree.leaves_with_path(shapes)}
     for entry in entries:
@@ -205,7 +226,9 @@ def to_params(entries: Sequence[Entry], tensors: Mapping[str, np.ndarray], shape
             x = np.zeros(0)
         if x.shape != shape_of[entry.path]:
             given = tensors[entry.names[0]].shape
-            raise UserError(f"{file}: tensor {entry.names[0]} has shape {given}, which config.json does not describe")
+            raise UserError(
+                f"{file}: tensor {entry.names[0]} has shape {given}, which {described_by} does not describe"
+            )
         flat[entry.path] = jnp.asarray(x, jnp.float32)
     return jax.tree.map_with_path(lambda path, _: flat[tuple(k.key for k in path)], shapes)
 

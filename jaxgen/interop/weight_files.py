@@ -61,12 +61,13 @@ DAMAGED = (
 """What readers raise for a damaged file."""
 
 
-def read(path: str | Path, *, max_bytes: int | None = None) -> dict[str, np.ndarray]:
+def read(path: str | Path, *, inside: str | None = None, max_bytes: int | None = None) -> dict[str, np.ndarray]:
     """Read the tensors of a file of weights.
 
     Args:
         path: a state dict that PyTorch wrote (`torch.save`, in either of its formats), alone or under the name
             ``state_dict``; or a safetensors file.
+        inside: the name under which a PyTorch file holds the state dict among others, such as ``unet_state_dict``.
         max_bytes: the most that the file and its tensors may hold; None for ``JAXGEN_MAX_FILE_MIB``, or else 4 GiB.
 
     Returns:
@@ -98,12 +99,13 @@ def read(path: str | Path, *, max_bytes: int | None = None) -> dict[str, np.ndar
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
             if start == b"PK":
-                found = _read_zip(file, size)
+                content, rows = _read_zip(file, size)
             elif start[:1] == b"\x80":
-                found = _read_legacy(file, size)
+                content, rows = _read_legacy(file, size)
             else:
                 return _renamed(read_safetensors(path, max_bytes=most))
-            return _renamed(_arrays(*found, size, lambda announced: files.check(path, announced, most)))
+            content = _inside(content, inside, path)
+            return _renamed(_arrays(content, rows, size, lambda announced: files.check(path, announced, most)))
         except RefusedError as error:
             raise UserError(
                 f"{path}: is not opened, since {error}, and unpickling that could run code or fill the memory; in "
@@ -113,6 +115,14 @@ def read(path: str | Path, *, max_bytes: int | None = None) -> dict[str, np.ndar
             raise UserError(f"{path}: is no file of weights, or damaged ({_said(error)}); copy it again") from error
         except DAMAGED as error:
             raise UserError(f"{path}: cannot be read as weights ({type(error).__name__}: {_said(error)})") from error
+
+
+def _inside(content: Any, name: str | None, path: Path) -> Any:
+    if name is None:
+        return content
+    if not isinstance(content, dict) or not isinstance(content.get(name), dict):
+        raise UserError(f"{path}: holds no state dict {name[:80]!r}; give the file that its configuration was made for")
+    return content[name]
 
 
 def _said(error: object) -> str:

@@ -8,17 +8,22 @@ from jaxgen.nets.discriminator import dcgan_discriminator, residual_discriminato
 from jaxgen.nets.dit import dit
 from jaxgen.nets.generator import dcgan_generator, residual_generator
 from jaxgen.nets.interval import interval
+from jaxgen.nets.kl_autoencoder import KLForm, kl_decoder, kl_encoder, monai_form
 from jaxgen.nets.masked_mlp import masked_mlp
 from jaxgen.nets.mlp import mlp
 from jaxgen.nets.rrdb import rrdb_encoder
 from jaxgen.nets.spectral import spectral_norm
+from jaxgen.nets.tiled_decoding import tiled_kl_decoder
 from jaxgen.nets.unet import unet
 from jaxgen.nets.unet_variant import Control, Transformer, UNetVariant
+from jaxgen.nets.vqvae import VQForm, vqvae_decoder, vqvae_encoder
 
 __all__ = [
     "Control",
+    "KLForm",
     "Transformer",
     "UNetVariant",
+    "VQForm",
     "classifier",
     "conditioner",
     "controlnet",
@@ -30,11 +35,17 @@ __all__ = [
     "dit",
     "encoder",
     "interval",
+    "kl_decoder",
+    "kl_encoder",
     "masked_mlp",
     "mlp",
+    "monai_form",
     "residual_discriminator",
     "residual_generator",
     "rrdb_encoder",
     "spectral_norm",
+    "tiled_kl_decoder",
     "unet",
+    "vqvae_decoder",
+    "vqvae_encoder",
 ]

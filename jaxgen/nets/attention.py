@@ -26,10 +26,14 @@ def head_count(channels: int, head_width: int) -> int:
 
 
 class SelfAttention(nn.Module):
-    """Self-attention over all positions with a residual connection; starts as the identity."""
+    """Self-attention over all positions with a residual connection; starts as the identity where it has a projection.
+
+    The projection is a dense layer from the values of all heads to the result.
+    """
 
     head_width: int = 32
     norm: Callable[..., nn.Module] | None = layers.GroupNorm
+    projection: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -39,7 +43,7 @@ class SelfAttention(nn.Module):
         h = (x if self.norm is None else self.norm()(x)).reshape(b, -1, c)
         query, key, value = jnp.split(layers.Dense(3 * c)(h).reshape(b, -1, heads, 3 * (c // heads)), 3, axis=-1)
         h = ops.attention(query, key, value).reshape(b, *spatial, c)
-        return x + layers.Dense(c, kernel_init=nn.initializers.zeros)(h)
+        return x + (layers.Dense(c, kernel_init=nn.initializers.zeros)(h) if self.projection else h)
 
 
 class MultiHeadAttention(nn.Module):
@@ -47,6 +51,7 @@ class MultiHeadAttention(nn.Module):
 
     heads: int
     use_bias: bool = True
+    projection: bool = True
 
     @nn.compact
     def __call__(self, x: Array, context: Array | None = None) -> Array:
@@ -61,18 +66,20 @@ class MultiHeadAttention(nn.Module):
             return jnp.split(h.reshape(b, -1, self.heads, parts * width), parts, axis=-1)
 
         query, key, value = project(x, 3) if context is None else (*project(x, 1), *project(context, 2))
-        return layers.Dense(c)(ops.attention(query, key, value).reshape(b, -1, c))
+        h = ops.attention(query, key, value).reshape(b, -1, c)
+        return layers.Dense(c)(h) if self.projection else h
 
 
 class _Block(nn.Module):
     heads: int
     context: bool = True
     gated: bool = True
+    projection: bool = True
 
     @nn.compact
     def __call__(self, x: Array, context: Array | None) -> Array:
         c = x.shape[-1]
-        x = x + MultiHeadAttention(self.heads, use_bias=False)(layers.LayerNorm()(x))
+        x = x + MultiHeadAttention(self.heads, use_bias=False, projection=self.projection)(layers.LayerNorm()(x))
         if self.context:
             x = x + MultiHeadAttention(self.heads, use_bias=False)(layers.LayerNorm()(x), context)
         if self.gated:
@@ -88,7 +95,7 @@ class SpatialTransformer(nn.Module):
 
     Norm and projection in, then `depth` blocks of self-attention, cross-attention (with `context`) and a feed-forward
     layer (`gated` or not), each behind a layer norm, then a projection out that starts at zero. No position enters: the
-    order of the tokens of the context has no effect.
+    order of the tokens of the context has no effect. With `projection` the self-attention ends in a dense layer.
 
     Reference:
         Rombach et al. 2022, "High-resolution image synthesis with latent diffusion models", arXiv 2112.10752, section
@@ -100,6 +107,7 @@ class SpatialTransformer(nn.Module):
     depth: int = 1
     context: bool = True
     gated: bool = True
+    projection: bool = True
 
     @nn.compact
     def __call__(self, x: Array, context: Array | None = None) -> Array:
@@ -107,5 +115,5 @@ class SpatialTransformer(nn.Module):
         b, *_, c = x.shape
         h = layers.Dense(c)(self.norm()(x).reshape(b, -1, c))
         for _ in range(self.depth):
-            h = _Block(head_count(c, self.head_width), self.context, self.gated)(h, context)
+            h = _Block(head_count(c, self.head_width), self.context, self.gated, self.projection)(h, context)
         return x + layers.Dense(c, kernel_init=nn.initializers.zeros)(h).reshape(x.shape)

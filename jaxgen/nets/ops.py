@@ -6,13 +6,16 @@ form is picked when a function is traced, from `jax.default_backend()`; networks
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 
 from jaxgen.nets.canonical_convolution import canonical_convolution
 from jaxgen.types import Array
+
+Padding = tuple[int, int] | Sequence[tuple[int, int]] | None
 
 _forced_form: list[str] = []
 
@@ -63,7 +66,7 @@ def convolution(
     kernel: Array,
     bias: Array | None = None,
     stride: int = 1,
-    padding: tuple[int, int] | None = None,
+    padding: Padding = None,
     groups: int = 1,
 ) -> Array:
     """Convolution with zero padding that keeps the size (divided by `stride`), for any spatial rank.
@@ -75,8 +78,8 @@ def convolution(
         kernel: ``[*window, c_in / groups, c_out]``.
         bias: ``[c_out]`` or None.
         stride: the same for every spatial axis.
-        padding: zeros before and after each spatial axis; None pads an odd window of width k by (k - 1) / 2 on
-            either side.
+        padding: zeros before and after each spatial axis, one pair for all axes or one pair per axis; None pads an odd
+            window of width k by (k - 1) / 2 on either side.
         groups: the channels are cut into this number of groups, each convolved by itself.
 
     Returns:
@@ -97,11 +100,14 @@ def convolution(
     return y if bias is None else y + bias
 
 
-def _pads(window: tuple[int, ...], padding: tuple[int, int] | None) -> list[tuple[int, int]]:
-    return [((k - 1) // 2, (k - 1) // 2) if padding is None else padding for k in window]
+def _pads(window: tuple[int, ...], padding: Padding) -> list[tuple[int, int]]:
+    if padding is None:
+        return [((k - 1) // 2, (k - 1) // 2) for k in window]
+    pairs = [pair for pair in padding if isinstance(pair, tuple)]
+    return pairs or [cast(tuple[int, int], padding)] * len(window)
 
 
-def _convolution(x: Array, kernel: Array, stride: int, padding: tuple[int, int] | None, groups: int) -> Array:
+def _convolution(x: Array, kernel: Array, stride: int, padding: Padding, groups: int) -> Array:
     spatial = "DHW"[3 - (x.ndim - 2) :]
     layout = ("N" + spatial + "C", spatial + "IO", "N" + spatial + "C")
     pads = _pads(kernel.shape[:-2], padding)
@@ -112,16 +118,17 @@ def _convolution(x: Array, kernel: Array, stride: int, padding: tuple[int, int] 
     )
 
 
-def _convolution_3d_by_2d(x: Array, kernel: Array, stride: int, padding: tuple[int, int] | None) -> Array:
+def _convolution_3d_by_2d(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
     # XLA's own 3-D convolution is 4 to 5 times slower on CPU than one 2-D convolution over depth-shifted copies.
     b, _, *plane, _ = x.shape
     k = kernel.shape[0]
-    padded = jnp.pad(x, ((0, 0), _pads((k,), padding)[0], (0, 0), (0, 0), (0, 0)))
+    pads = _pads(kernel.shape[:-2], padding)
+    padded = jnp.pad(x, ((0, 0), pads[0], (0, 0), (0, 0), (0, 0)))
     out_depth = (padded.shape[1] - k) // stride + 1
     shifted = [padded[:, i : i + (out_depth - 1) * stride + 1 : stride] for i in range(k)]
     stacked = jnp.concatenate(shifted, axis=-1).reshape(b * out_depth, *plane, -1)
     flat_kernel = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
-    y = _convolution(stacked, flat_kernel, stride, padding, groups=1)
+    y = _convolution(stacked, flat_kernel, stride, pads[1:], groups=1)
     return y.reshape(b, out_depth, *y.shape[1:])
 
 

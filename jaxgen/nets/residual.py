@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxgen import draws
 from jaxgen.nets import layers
-from jaxgen.nets.spade import Spade
+from jaxgen.nets.spade import Spade, SpadeForm
 from jaxgen.types import Array, Key
 
 
@@ -50,6 +50,7 @@ class ResidualBlock(nn.Module):
     norm: Callable[..., nn.Module] = layers.GroupNorm
     spade: int = 64
     resample: Callable[[Array], Array] | None = None
+    spade_form: SpadeForm = SpadeForm()
 
     @nn.compact
     def __call__(
@@ -64,7 +65,7 @@ class ResidualBlock(nn.Module):
         def normalise(h: Array, scale: Array | None = None, shift: Array | None = None) -> Array:
             if segmentation is None:
                 return self.norm()(h, scale, shift)
-            return Spade(self.spade, self.norm)(h, segmentation, scale, shift)
+            return Spade(self.spade, self.norm, self.spade_form)(h, segmentation, scale, shift)
 
         h = nn.silu(normalise(x))
         if self.resample is not None:
@@ -100,11 +101,12 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Double every spatial axis by repeating pixels, then convolve."""
+    """Double every spatial axis, by repeating pixels unless told otherwise, then convolve."""
 
     features: int
+    enlarge: Callable[[Array], Array] = repeat
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map ``[b, *spatial, c]`` to ``[b, *2 spatial, features]``."""
-        return layers.Conv(self.features)(repeat(x))
+        return layers.Conv(self.features)(self.enlarge(x))

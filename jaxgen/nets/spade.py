@@ -1,11 +1,12 @@
 """Spatially adaptive normalisation: a map says, pixel by pixel, how features are scaled and shifted."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxgen.nets import layers
+from jaxgen.nets import layers, ops
 from jaxgen.types import Array
 
 
@@ -35,6 +36,38 @@ def shrink(segmentation: Array, shape: tuple[int, ...]) -> Array:
     return jnp.mean(split, axis=tuple(range(2, 2 * len(shape) + 1, 2)))
 
 
+class SpadeForm(NamedTuple):
+    """How the spatially adaptive norms of published networks differ.
+
+    Attributes:
+        nearest: a map is resized by the nearest pixel, not by the mean over pixels.
+        leak: slope of the leaky ReLU between the convolutions; None for SiLU in its place.
+        standardised: whether gamma and beta are brought to mean 0 and variance 1 over the positions of each channel.
+        affine: whether the norm below has a scale and a shift of its own, for each channel.
+        resampling: whether a map also enters the residual blocks that change resolution.
+    """
+
+    nearest: bool = False
+    leak: float | None = None
+    standardised: bool = False
+    affine: bool = False
+    resampling: bool = True
+
+
+MONAI_FORM = SpadeForm(nearest=True, leak=0.01, standardised=True, affine=True, resampling=False)
+"""MONAI's; the norms of its autoencoder have no scale and shift of their own."""
+
+
+def _resized(segmentation: Array, shape: tuple[int, ...], form: SpadeForm) -> Array:
+    if not form.nearest:
+        return shrink(segmentation, shape)
+    spatial = segmentation.shape[1:-1]
+    if any(n % m for n, m in zip(spatial, shape, strict=True)):
+        raise ValueError(f"a segmentation of shape {spatial} does not fit features of shape {shape}")
+    steps = (slice(None, None, n // m) for n, m in zip(spatial, shape, strict=True))
+    return segmentation[:, *steps]
+
+
 class Spade(nn.Module):
     """``(1 + gamma(map)) * norm(x) + beta(map)``, gamma and beta two convolutions of the map; starts as the norm.
 
@@ -44,14 +77,19 @@ class Spade(nn.Module):
 
     hidden: int
     norm: Callable[..., nn.Module] = layers.GroupNorm
+    form: SpadeForm = SpadeForm()
 
     @nn.compact
     def __call__(self, x: Array, segmentation: Array, scale: Array | None = None, shift: Array | None = None) -> Array:
         """Normalise ``[b, *spatial, c]`` under a finer or equal map; `scale` and `shift` ``[b, c]`` act afterwards."""
         c = x.shape[-1]
-        h = layers.Conv(self.hidden)(shrink(segmentation, x.shape[1:-1]).astype(x.dtype))
-        gamma, beta = jnp.split(layers.Conv(2 * c, kernel_init=nn.initializers.zeros)(nn.silu(h)), 2, axis=-1)
-        y = self.norm(affine=False)(x) * (1 + gamma) + beta
+        h = layers.Conv(self.hidden)(_resized(segmentation, x.shape[1:-1], self.form).astype(x.dtype))
+        h = nn.silu(h) if self.form.leak is None else nn.leaky_relu(h, self.form.leak)
+        both = layers.Conv(2 * c, kernel_init=nn.initializers.zeros)(h)
+        if self.form.standardised:
+            both = ops.group_norm(both, jnp.ones(2 * c), jnp.zeros(2 * c), 2 * c)
+        gamma, beta = jnp.split(both, 2, axis=-1)
+        y = self.norm(affine=self.form.affine)(x) * (1 + gamma) + beta
         if scale is not None and shift is not None:
             broad = (x.shape[0], *(1,) * (x.ndim - 2), c)
             y = y * (1 + scale.reshape(broad)) + shift.reshape(broad)

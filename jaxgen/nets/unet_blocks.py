@@ -5,7 +5,7 @@ These functions make the layers of the module that calls them, which is why both
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -36,7 +36,9 @@ def embed(
     vector: Array | None,
     label: Array | None,
 ) -> Array | None:
-    """The embedding ``[b, 4 channels[0]]`` of time, vector and label that enters every residual block.
+    """The embedding ``[b, e]`` of time, vector and label that enters every residual block.
+
+    Its width is ``4 channels[0]``, and as much again for each of ``variant.vector_parts``.
 
     Args:
         shape: of the network.
@@ -47,18 +49,32 @@ def embed(
         label: ``[b]`` or None.
 
     Returns:
-        ``[b, 4 channels[0]]``, or None where there is nothing to embed.
+        ``[b, e]``, or None where there is nothing to embed.
+
+    Raises:
+        ValueError: if the parts of the vector do not make its width.
     """
     first = shape.channels[0]
     width = 4 * first
     parts = []
     if t is not None:
         parts.append(embed_time(t, x, 2 * (first // 2), width, time_features))
-    if vector is not None:
+    apart = shape.variant.vector_parts
+    if vector is not None and not apart:
         parts.append(_embed_vector(vector.astype(x.dtype), width, shape.variant.vector_layers))
     if shape.classes is not None:
         parts.append(LabelEmbedding(shape.classes, width)(label, x.shape[0]))
-    return sum(parts[1:], parts[0]) if parts else None
+    embedding = [sum(parts[1:], parts[0])] if parts else []
+    if vector is not None and apart:
+        return jnp.concatenate([*embedding, *_embed_parts(vector.astype(x.dtype), width, apart)], axis=-1)
+    return embedding[0] if embedding else None
+
+
+def _embed_parts(vector: Array, width: int, parts: Sequence[int]) -> list[Array]:
+    if vector.shape[-1] != sum(parts):
+        raise ValueError(f"a vector of width {vector.shape[-1]} does not have parts of widths {tuple(parts)}")
+    ends = itertools.accumulate(parts)
+    return [two_layers(vector[:, end - n : end], width) for end, n in zip(ends, parts, strict=True)]
 
 
 def _embed_vector(vector: Array, width: int, count: int) -> Array:
@@ -102,9 +118,15 @@ class Blocks:
         i = next(self.count)
         dropout_key = None if self.key is None else draws.fold_in(self.key, i)
         block = self.make[residual.ResidualBlock](
-            width, self.shape.adaptive, self.shape.dropout, self.norm, self.variant.spade or 0, resample
+            width,
+            self.shape.adaptive,
+            self.shape.dropout,
+            self.norm,
+            self.variant.spade or 0,
+            resample,
+            self.variant.spade_form,
         )
-        map_here = decoder or self.variant.spade_encoder
+        map_here = (decoder or self.variant.spade_encoder) and (resample is None or self.variant.spade_form.resampling)
         return block(h, self.embedding, dropout_key, self.segmentation if map_here else None)
 
     def transformer(self, h: Array, level: int) -> Array:
@@ -113,13 +135,18 @@ class Blocks:
         if options.epsilon is not None:
             norm = functools.partial(norm, epsilon=options.epsilon)
         block = self.make[SpatialTransformer](
-            self.shape.head_width[level], norm, self.shape.depth[level], options.context, options.gated
+            self.shape.head_width[level],
+            norm,
+            self.shape.depth[level],
+            options.context,
+            options.gated,
+            self.variant.attention_projection,
         )
         return block(h, self.context)
 
     def self_attention(self, h: Array, level: int, norm: Callable[..., nn.Module] | None) -> Array:
         """Self-attention with heads as wide as those of a level."""
-        return self.make[SelfAttention](self.shape.head_width[level], norm)(h)
+        return self.make[SelfAttention](self.shape.head_width[level], norm, self.variant.attention_projection)(h)
 
     def block(self, h: Array, level: int, *, decoder: bool = False) -> Array:
         """A residual block of a level and its attention."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from jaxgen.nets.embedding import sinusoidal
+from jaxgen.nets.spade import SpadeForm
 from jaxgen.types import Array
 
 
@@ -46,6 +47,11 @@ class UNetVariant(NamedTuple):
         spade_encoder: whether the `segmentation` enters the encoder and the middle as well as the decoder.
         residual_resampling: change resolution inside residual blocks, by mean and repetition, not by convolutions.
         downsample_padding: zeros before and after each axis where a strided convolution halves the resolution.
+        attention_projection: whether self-attention ends in a dense layer.
+        vector_parts: widths of the parts of `vector`, each of which goes through two dense layers of its own, with SiLU
+            between them, and stands after the embedding of time and label in place of being added to it. With an empty
+            list it is one vector, which is added.
+        spade_form: how a `segmentation` enters the norms.
         remat: compute the activations inside of blocks anew in the backward pass, which saves memory and takes a
             forward pass more (Chen et al. 2016, arXiv 1604.06174); parameters and results stay the same.
     """
@@ -63,6 +69,9 @@ class UNetVariant(NamedTuple):
     spade_encoder: bool = False
     residual_resampling: bool = False
     downsample_padding: tuple[int, int] = (1, 1)
+    attention_projection: bool = True
+    vector_parts: Sequence[int] = ()
+    spade_form: SpadeForm = SpadeForm()
     remat: bool = False
 
 
@@ -193,6 +202,9 @@ def shape_of(
         patch,
         classes,
         variant._replace(
-            cross_attention=tuple(variant.cross_attention), transformer=transformer, time_features=sinusoidal
+            cross_attention=tuple(variant.cross_attention),
+            transformer=transformer,
+            time_features=sinusoidal,
+            vector_parts=tuple(variant.vector_parts),
         ),
     )

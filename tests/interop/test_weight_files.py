@@ -134,6 +134,15 @@ def test_parameters_and_safetensors(tmp_path):
         np.testing.assert_array_equal(read(tmp_path / name)["a"], SIX)
 
 
+def test_one_state_dict_of_several(tmp_path):
+    kept = tensor("0", "FloatStorage", 6, (6,), (1,))
+    write_zip(tmp_path / "net.pt", {"unet_state_dict": {"a": kept}, "scale_factor": kept, "epoch": 1}, {"0": SIX})
+    assert list(read(tmp_path / "net.pt", inside="unet_state_dict")) == ["a"]
+    assert list(read(tmp_path / "net.pt")) == ["scale_factor"]
+    with pytest.raises(UserError, match=r"net.pt: holds no state dict 'epoch'"):
+        read(tmp_path / "net.pt", inside="epoch")
+
+
 DANGEROUS = [
     (Call(Global("os", "system"), "touch {mark}"), "os.system"),
     (Call(Global("builtins", "eval"), "open('{mark}', 'w')"), "builtins.eval"),

@@ -1,0 +1,180 @@
+"""Decoding a volume tile by tile, exactly: one convolution at a time, with halos and with the norms of the whole."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen.nets import ops
+from jaxgen.nets.attention import SelfAttention
+from jaxgen.nets.kl_autoencoder import ENLARGE, KLForm, decoder_layers, kl_decoder, norm_of
+from jaxgen.types import Array, Key, Net, Params
+
+
+class _Features(NamedTuple):
+    """Features in the memory of the host, with their sums over space.
+
+    Attributes:
+        values: ``[b, *spatial, c]``.
+        total: of the values, float64 ``[b, c]``.
+        square: of their squares, float64 ``[b, c]``.
+    """
+
+    values: np.ndarray
+    total: np.ndarray
+    square: np.ndarray
+
+
+class _Norm(NamedTuple):
+    """A group norm whose statistics are known, ``x factor + offset``, with SiLU behind it or not."""
+
+    factor: Array
+    offset: Array
+    activation: bool
+
+
+def tiled_kl_decoder(features: int, form: KLForm = KLForm(), *, rows: int = 8) -> Net:  # noqa: B008  (a tuple)
+    """The decoder `jaxgen.nets.kl_decoder` in tiles: the same parameters and the same answer in bounded memory.
+
+    Each convolution goes over tiles of whole planes along the first spatial axis, which overlap by the width of its
+    kernel; the sums that the next group norm needs are collected on the way. So the device holds a few tiles, and the
+    host the input and the result of one block. Attention, at the coarsest resolution, sees all positions at once.
+
+    Args:
+        features: channels of the image.
+        form: see `KLForm`; attention is for coarse levels only, since it is not cut into tiles.
+        rows: planes of a tile of the result of a convolution.
+
+    Returns:
+        A `Net`. Its ``apply`` works on arrays, not within `jax.jit` and not under `jax.grad`.
+
+    Raises:
+        ValueError: if `rows` is not positive; when called within `jax.jit`.
+
+    Example:
+        >>> from jaxgen.nets.kl_autoencoder import monai_form
+        >>> net = tiled_kl_decoder(1, monai_form((4,), 1, groups=2, decoder_middle="none"), rows=4)
+        >>> z = jnp.ones((1, 6, 5, 2))
+        >>> net.apply(net.init(jax.random.key(0), z), z).shape
+        (1, 6, 5, 1)
+    """
+    if rows < 1:
+        raise ValueError(f"rows must be positive, got {rows}")
+    whole, plan, norm = kl_decoder(features, form), decoder_layers(features, form), norm_of(form)
+    enlarge = ENLARGE[form.upsampling]
+
+    def normed(params: Params, h: _Features, activation: bool) -> _Norm:
+        return _known_norm(params, h, form, activation)
+
+    def residual_block(params: Params, h: _Features) -> _Features:
+        inner = _convolve(params["Conv_0"], h, rows, norm=normed(params["GroupNorm_0"], h, True))
+        norm = normed(params["GroupNorm_1"], inner, True)
+        return _convolve(params["Conv_1"], inner, rows, norm=norm, skip=h.values, shortcut=params.get("Conv_2"))
+
+    def apply(params: Params, z: Array, *, key: Key | None = None) -> Array:
+        del key
+        if isinstance(z, jax.core.Tracer):
+            raise ValueError("decoding in tiles works on arrays: call it outside of jax.jit, or use kl_decoder")
+        h, last = _whole(z), None
+        for kind, name, _, _ in plan:
+            here = params.get(name)
+            if kind == "residual":
+                h = residual_block(here, h)
+            elif kind == "attention":
+                attention = SelfAttention(h.values.shape[-1], norm)
+                h = _whole(jax.jit(attention.apply)({"params": here}, jnp.asarray(h.values)))
+            elif kind == "upsample":
+                h = _convolve(here["Conv_0"], h, rows, enlarge=enlarge)
+            elif kind == "norm":
+                last = normed(here, h, form.final_activation)
+            else:
+                h = _convolve(here, h, rows, norm=last)
+        return jnp.asarray(h.values).astype(jnp.promote_types(h.values.dtype, jnp.float32))
+
+    return Net(whole.init, apply)
+
+
+def _whole(x: Array) -> _Features:
+    space = tuple(range(1, x.ndim - 1))
+    values = np.asarray(x)
+    wide = values.astype(np.float64)
+    return _Features(values, wide.sum(space), np.square(wide).sum(space))
+
+
+def _known_norm(params: Params, h: _Features, form: KLForm, activation: bool) -> _Norm:
+    b, c = h.total.shape
+    count = h.values[0, ..., 0].size
+
+    def over_group(moment: np.ndarray) -> np.ndarray:
+        grouped = (moment / count).reshape(b, form.groups, -1).mean(-1)
+        return np.repeat(grouped, c // form.groups, axis=1)
+
+    mean = over_group(h.total)
+    variance = np.maximum(over_group(h.square) - np.square(mean), 0.0)
+    factor = np.asarray(params["scale"], np.float64) / np.sqrt(variance + form.epsilon)
+    offset = np.asarray(params["shift"], np.float64) - mean * factor
+    return _Norm(jnp.asarray(factor, jnp.float32), jnp.asarray(offset, jnp.float32), activation)
+
+
+def _convolve(
+    params: Params,
+    h: _Features,
+    rows: int,
+    *,
+    norm: _Norm | None = None,
+    enlarge: Callable[[Array], Array] | None = None,
+    skip: np.ndarray | None = None,
+    shortcut: Params | None = None,
+) -> _Features:
+    """A convolution of the whole, tile by tile, with what comes before it (norm, doubling) and after it (a skip)."""
+    x, kernel = h.values, params["kernel"]
+    depth, factor, halo = x.shape[1], 1 if enlarge is None else 2, kernel.shape[0] // 2
+    size = (x.shape[0], *(factor * n for n in x.shape[1:-1]), kernel.shape[-1])
+    made = np.empty(size, kernel.dtype)
+    total, square = np.zeros((size[0], size[-1])), np.zeros((size[0], size[-1]))
+    step = max(1, rows // factor)
+    for start in range(0, depth, step):
+        stop = min(start + step, depth)
+        planes = np.arange(start - halo, stop + halo)
+        there = np.arange(factor * start - halo, factor * stop + halo)
+        tile = x[:, np.clip(planes, 0, depth - 1)]  # beyond the ends the last plane, which `there` turns into zeros
+        passed = None if skip is None else skip[:, start:stop]
+        answer, *sums = _tile(
+            params, tile, (there >= 0) & (there < factor * depth), norm and norm[:2], passed, shortcut,
+            activation=norm is not None and norm.activation, enlarge=enlarge,
+        )  # fmt: skip
+        made[:, factor * start : factor * stop] = answer
+        total += sums[0]
+        square += sums[1]
+    return _Features(made, total, square)
+
+
+@functools.partial(jax.jit, static_argnames=("activation", "enlarge"))
+def _tile(
+    params: Params,
+    x: Array,
+    there: Array,
+    norm: tuple[Array, Array] | None,
+    skip: Array | None,
+    shortcut: Params | None,
+    *,
+    activation: bool,
+    enlarge: Callable[[Array], Array] | None,
+) -> tuple[Array, Array, Array]:
+    rank = x.ndim - 2
+    if norm is not None:
+        factor, offset = (a.reshape(a.shape[0], *(1,) * rank, a.shape[1]) for a in norm)
+        x = (x.astype(jnp.float32) * factor + offset).astype(x.dtype)
+    x = jax.nn.silu(x) if activation else x
+    halo = params["kernel"].shape[0] // 2
+    x = x if enlarge is None else enlarge(x)[:, halo:-halo]
+    x = jnp.where(there.reshape(-1, *(1,) * rank), x, 0)
+    pads = ((0, 0), *((halo, halo),) * (rank - 1))
+    y = ops.convolution(x, params["kernel"], params["bias"], padding=pads)
+    if skip is not None:
+        y += skip if shortcut is None else ops.convolution(skip, shortcut["kernel"], shortcut["bias"])
+    space, wide = tuple(range(1, y.ndim - 1)), y.astype(jnp.float32)
+    return y, jnp.sum(wide, space), jnp.sum(jnp.square(wide), space)
