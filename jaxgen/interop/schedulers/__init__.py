@@ -11,6 +11,7 @@ compute, ours does not follow:
 - LMS begins with order 1 wherever it begins, also midway (image to image).
 - DPM-Solver++ of order 3 has order 3.
 - UniPC with bh1 ends in numbers, and so does multistep DPM-Solver++ where the last two levels are equal.
+- KDPM2, ancestral: the middle of a step is the next level, and is told the number of that level, rounded or not.
 - UnCLIP with one step makes it from the end of the table; theirs divides by zero.
 - EDM with exponential levels starts from the largest also where there is one step.
 - A shift of the last level (`shift_terminal`) leaves a grid of one step as it is; theirs divides by zero.

@@ -1,7 +1,7 @@
 """What MONAI's schedulers describe, from their entries in a bundle's configuration.
 
 Ours do not follow MONAI's where a step does not end where the next begins: DDPM with fewer steps than its table, DDIM
-with a number of steps that does not divide it, PNDM's first steps, and rectified flow with fractions of a timestep.
+with a number of steps that does not divide it, PNDM, and rectified flow with fractions of a timestep.
 """
 
 from collections.abc import Mapping

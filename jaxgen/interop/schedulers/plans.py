@@ -122,12 +122,10 @@ def _given_levels(config: Config, ratios: np.ndarray, sigmas: np.ndarray) -> Pla
 
 
 def _middles(config: Config, ratios: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """KDPM2 asks between the levels, told a fraction of an entry."""
-    if not config.kind.startswith("KDPM2"):
+    """KDPM2 asks between the levels, told a fraction of an entry; its ancestral form asks at the next level."""
+    if config.kind != "KDPM2DiscreteScheduler":
         return None
     high, low = levels[:-1], levels[1:]
-    if config.kind == "KDPM2AncestralDiscreteScheduler":
-        low = low**2 / high
     found = np.sqrt(high * low)[low > 0]
     return found, noise.numbers(ratios, found)
 
