@@ -47,6 +47,7 @@ class MultiHeadAttention(nn.Module):
 
     heads: int
     use_bias: bool = True
+    causal: bool = False
 
     @nn.compact
     def __call__(self, x: Array, context: Array | None = None) -> Array:
@@ -61,7 +62,7 @@ class MultiHeadAttention(nn.Module):
             return jnp.split(h.reshape(b, -1, self.heads, parts * width), parts, axis=-1)
 
         query, key, value = project(x, 3) if context is None else (*project(x, 1), *project(context, 2))
-        return layers.Dense(c)(ops.attention(query, key, value).reshape(b, -1, c))
+        return layers.Dense(c)(ops.attention(query, key, value, causal=self.causal).reshape(b, -1, c))
 
 
 class _Block(nn.Module):
