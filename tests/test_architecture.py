@@ -11,7 +11,7 @@ FILES = sorted([*(ROOT / "jaxgen").rglob("*.py"), *(ROOT / "experiments").rglob(
 # From the bottom up. A floor is a list of modules that may also import each other.
 FLOORS = [
     ["jaxgen.errors", "jaxgen.flops", "jaxgen.types"],
-    ["jaxgen.consent", "jaxgen.discovery", "jaxgen.file_limits", "jaxgen.local_paths"],
+    ["jaxgen.consent", "jaxgen.discovery", "jaxgen.file_limits", "jaxgen.local_paths", "jaxgen.prompts"],
     ["jaxgen.chunks", "jaxgen.config", "jaxgen.draws", "jaxgen.schedules"],
     ["jaxgen.paths"],
     ["jaxgen.baselines", "jaxgen.couplings", "jaxgen.divergence", "jaxgen.mixtures", "jaxgen.preconditioning"],

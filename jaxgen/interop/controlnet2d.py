@@ -48,7 +48,7 @@ def network(config: Mapping[str, Any], file: str) -> tuple[Net, Made]:
     turned = entries.only("controlnet_conditioning_channel_order", "rgb", "bgr") == "bgr"
     hint_channels = tuple(entries["conditioning_embedding_out_channels"])
     if not hint_channels:
-        raise entries.error("conditioning_embedding_out_channels", hint_channels)
+        raise entries.error("conditioning_embedding_out_channels", entries["conditioning_embedding_out_channels"])
     arguments = unet_entries.arguments(made)
     net = controlnet(hint_channels=hint_channels, **arguments)
 

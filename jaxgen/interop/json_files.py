@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from jaxgen.errors import UserError
 from jaxgen.interop import files
 
 MOST_BYTES = 16 * 2**20
@@ -40,3 +41,35 @@ def read(path: Path) -> Any:
         return json.loads(content.decode("utf-8"))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def read_object(path: Path, advice: str) -> dict[str, Any]:
+    """Read a JSON file that a user's folder must have, and that must hold one object.
+
+    Args:
+        path: of the file.
+        advice: what to do where it is missing.
+
+    Returns:
+        The entries of the object.
+
+    Raises:
+        UserError: if it is missing, cannot be read, is no JSON or holds something else.
+
+    Example:
+        >>> read_object(Path("nowhere/config.json"), "give the folder that save_pretrained wrote")
+        Traceback (most recent call last):
+        ...
+        jaxgen.errors.UserError: nowhere/config.json: no such file; give the folder that save_pretrained wrote
+    """
+    try:
+        content = read(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; {advice}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {advice}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); copy it again from where it came") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must hold one JSON object; copy it again from where it came")
+    return content

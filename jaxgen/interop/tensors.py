@@ -51,8 +51,8 @@ def read(folder: Path, stem: str, *, max_bytes: int | None = None) -> tuple[Path
             raise UserError(f"{index}: names {wrong.name!r}, which is no safetensors file")
         files.check(index, sum(file.stat().st_size for file in found if file.exists()), left)
         return index, {name: tensor for file in found for name, tensor in _load(file, left).items()}
-    pickled = folder / f"{stem}.bin"
-    if pickled.exists():
+    pickled = next((file for name in (stem, f"pytorch_{stem}") if (file := folder / f"{name}.bin").exists()), None)
+    if pickled is not None:
         raise UserError(
             f"{pickled}: pickled weights can run code and are never opened; in PyTorch load the model and save it with "
             "save_pretrained(folder, safe_serialization=True)"
@@ -87,12 +87,14 @@ class Entry(NamedTuple):
         names: of their tensors.
         ours: their tensors -> our array.
         theirs: our array -> their tensors.
+        layers: of equal layers stacked along a first axis here, how many; 0 where it is one layer's own.
     """
 
     path: tuple[str, ...]
     names: tuple[str, ...]
     ours: Callable[..., np.ndarray]
     theirs: Callable[[np.ndarray], Sequence[np.ndarray]]
+    layers: int = 0
 
 
 def same(path: tuple[str, ...], name: str) -> Entry:
@@ -188,7 +190,8 @@ def stacked(layers: Sequence[Sequence[Entry]]) -> Iterator[Entry]:
         def theirs(x: np.ndarray, first: Entry = first) -> list[np.ndarray]:
             return [tensor for layer in x for tensor in first.theirs(layer)]
 
-        yield Entry(first.path, tuple(name for entry in same_entry for name in entry.names), ours, theirs)
+        names = tuple(name for entry in same_entry for name in entry.names)
+        yield Entry(first.path, names, ours, theirs, len(layers))
 
 
 def to_params(

@@ -95,15 +95,14 @@ def read(path: str | Path, *, inside: str | None = None, max_bytes: int | None =
         ) from error
     with file:
         try:
-            start = file.read(2)
+            start = file.read(9)
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
-            if start == b"PK":
-                content, rows = _read_zip(file, size)
-            elif start[:1] == b"\x80":
-                content, rows = _read_legacy(file, size)
-            else:
+            # A safetensors file begins with the length of its header, whose bytes may be those that the others begin
+            # with; the header itself tells it apart.
+            if start[8:] == b"{" or (start[:2] != b"PK" and start[:1] != b"\x80"):
                 return _renamed(read_safetensors(path, max_bytes=most))
+            content, rows = _read_zip(file, size) if start[:2] == b"PK" else _read_legacy(file, size)
             content = _inside(content, inside, path)
             return _renamed(_arrays(content, rows, size, lambda announced: files.check(path, announced, most)))
         except RefusedError as error:

@@ -52,6 +52,7 @@ class MultiHeadAttention(nn.Module):
     heads: int
     use_bias: bool = True
     projection: bool = True
+    causal: bool = False
 
     @nn.compact
     def __call__(self, x: Array, context: Array | None = None) -> Array:
@@ -66,7 +67,7 @@ class MultiHeadAttention(nn.Module):
             return jnp.split(h.reshape(b, -1, self.heads, parts * width), parts, axis=-1)
 
         query, key, value = project(x, 3) if context is None else (*project(x, 1), *project(context, 2))
-        h = ops.attention(query, key, value).reshape(b, -1, c)
+        h = ops.attention(query, key, value, causal=self.causal).reshape(b, -1, c)
         return layers.Dense(c)(h) if self.projection else h
 
 

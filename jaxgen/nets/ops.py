@@ -186,21 +186,24 @@ def layer_norm(x: Array, scale: Array | None = None, shift: Array | None = None,
     return (y if shift is None else y + shift.astype(jnp.float32)).astype(x.dtype)
 
 
-def attention(query: Array, key: Array, value: Array) -> Array:
+def attention(query: Array, key: Array, value: Array, *, causal: bool = False) -> Array:
     """Scaled dot-product attention, ``softmax(q k' / sqrt(width)) v`` (Vaswani et al. 2017, arXiv 1706.03762, eq. 1).
 
     Args:
         query: ``[b, n, heads, width]``.
         key: ``[b, m, heads, width]``.
         value: ``[b, m, heads, width]``.
+        causal: whether a position attends to itself and those before it only.
 
     Returns:
         ``[b, n, heads, width]``.
     """
     if not _on_cpu():
-        return jax.nn.dot_product_attention(query, key, value)
-    logits = jnp.einsum("bnhd,bmhd->bhnm", query, key) / math.sqrt(query.shape[-1])
-    weights = jax.nn.softmax(logits.astype(jnp.float32), axis=-1).astype(value.dtype)
+        return jax.nn.dot_product_attention(query, key, value, is_causal=causal)
+    logits = (jnp.einsum("bnhd,bmhd->bhnm", query, key) / math.sqrt(query.shape[-1])).astype(jnp.float32)
+    if causal:
+        logits = jnp.where(jnp.tri(*logits.shape[-2:], dtype=bool), logits, -jnp.inf)
+    weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
     return jnp.einsum("bhnm,bmhd->bnhd", weights, value)
 
 

@@ -47,11 +47,18 @@ def exponential_moments(h: Array, count: int, rate: float = 1.0) -> list[Array]:
 
 
 def exponential_weights(
-    level: Levels, order: int, eta: float, midpoint: bool, lower_order_final: bool, singlestep: bool = False
+    level: Levels,
+    order: int,
+    eta: float,
+    midpoint: bool,
+    lower_order_final: bool,
+    singlestep: bool = False,
+    inverse: bool = False,
 ) -> Weights:
-    """The weights of DPM-Solver++; see the module."""
+    """The weights of DPM-Solver++; see the module. With `inverse` the levels fall from data to noise."""
     alpha, sigma, log_ratio = level
-    usable = usable_order(log_ratio, order, lower_order_final and not singlestep, again=singlestep)
+    advancing = -log_ratio if inverse else log_ratio
+    usable = usable_order(advancing, order, lower_order_final and not singlestep, again=singlestep)
     if singlestep:
         steps = len(log_ratio) - 1
         usable = jnp.minimum(usable, jnp.array(_block_orders(steps, order, lower_order_final), int))

@@ -31,6 +31,11 @@ PARAMETERS = Path(__file__).with_name("parameters.json")
 """Trained parameters of each stage of each preset, for images of one channel as those of `smoke`."""
 
 
+RESUMED = {"two_moons", "planar_flow", "vae", "anomaly_gan", "kspace_cold_diffusion", "flow_sdf"}
+"""One experiment of each folder: the others are killed and resumed by the slow tests."""
+KILLED = [pytest.param(name, marks=() if name in RESUMED else pytest.mark.slow) for name in experiment.names()]
+
+
 class Smoke(NamedTuple):
     """A finished run of a `smoke` preset; tests must not change it."""
 
@@ -117,6 +122,7 @@ class Signalling:
         return next(self._feed)
 
 
+@pytest.mark.parametrize("found", KILLED, indirect=True)
 def test_killed_and_resumed_it_has_the_same_bits_and_its_evaluation_the_same_metrics(smoke, tmp_path, monkeypatch):
     """Killed within the longest stage, then as evaluation begins; `jaxgen eval` evaluates what is there then."""
     trained = opening.open_trained(smoke.folder).run

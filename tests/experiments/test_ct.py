@@ -32,6 +32,7 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_smoke_preset(run):
     metrics = json.loads((run / "metrics.json").read_text())
     methods = {name: entry for name, entry in metrics.items() if isinstance(entry, dict)}
@@ -44,6 +45,7 @@ def test_smoke_preset(run):
     assert (run / "report.html").stat().st_size > 20_000
 
 
+@pytest.mark.slow
 def test_a_sinogram_of_the_user(run, tmp_path, capsys):
     hu = phantoms.ct2d(5, 0, 16)["image"]
     angles = np.arange(6) * np.pi / 6
@@ -60,6 +62,7 @@ def test_a_sinogram_of_the_user(run, tmp_path, capsys):
     np.testing.assert_allclose(*read, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_sinogram_is_reconstructed_with_what_was_chosen_for_as_many_views(run, tmp_path, monkeypatch):
     _, _, opened = opening.open_trained(run)
     config = opened.config
@@ -96,6 +99,7 @@ def fan_of(hu, **more):
     return {"sinogram": sinogram * WATER * 2.5, "angles": angles, "pixel_mm": 25.0, **lengths, **more}
 
 
+@pytest.mark.slow
 def test_a_sinogram_of_a_fan(run, tmp_path, capsys):
     hu = phantoms.ct2d(5, 0, 16)["image"]
     folder = tmp_path / "scans"

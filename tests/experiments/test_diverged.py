@@ -95,6 +95,7 @@ def test_uncertainty_of_samples(bad):
     assert posterior.kept_widening(Run(None, None), "4x", "dps") == 1
 
 
+@pytest.mark.slow
 def test_a_sampler_that_diverges_is_named_in_the_table(tmp_path, monkeypatch, capsys):
     draw = sampler_speed.draw
     few_samplers = functools.partial(exact.evaluate_samplers, names=("ddim", "ddpm"))

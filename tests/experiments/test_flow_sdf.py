@@ -1,6 +1,5 @@
 """The experiment from the command line to the files it leaves, on its smallest preset."""
 
-import dataclasses
 import json
 import math
 
@@ -16,7 +15,6 @@ from jaxgen.app.cli import main
 from jaxgen.app.provenance import about_data
 from jaxgen.config import from_dict, to_dict
 from jaxgen.data.source import ArraySource, Splits
-from jaxgen.experiment import Run
 from jaxgen.tasks.segmentation.data import SegmentationFacts, baseline_network
 
 PRESETS = flow_sdf.EXPERIMENT.presets
@@ -57,25 +55,6 @@ def test_tiles_overlap_in_every_preset(preset):
     assert config.size // 8 <= config.tile_overlap < config.size
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_every_preset_traces_a_training_step(preset, precision):
-    config = dataclasses.replace(PRESETS[preset], precision=precision)
-    channels = 3 if preset.startswith("full") else 1
-    dtype, size = jnp.dtype(precision), config.size
-    batch = {
-        "image": jax.ShapeDtypeStruct((2, size, size, channels), dtype),
-        "distance": jax.ShapeDtypeStruct((2, size, size, 1), dtype),
-    }
-    facts = SegmentationFacts(image_channels=channels, raters=1)
-    for stage in flow_sdf.EXPERIMENT.stages:
-        model = stage.build(Run(config, facts)).model
-        params = jax.eval_shape(model.init, jax.random.key(0), batch)
-        params = jax.tree.map(lambda leaf, dtype=dtype: jax.ShapeDtypeStruct(leaf.shape, dtype), params)
-        loss, _ = jax.eval_shape(model.objectives[0].loss, params, jax.random.split(jax.random.key(0), 2), batch)
-        assert (loss.shape, loss.dtype) == ((2,), jnp.float32)
-
-
 def test_runs_of_before_open():
     config = PRESETS["smoke"]
     saved = {("image_channels" if name == "encoder_channels" else name): v for name, v in to_dict(config).items()}
@@ -107,6 +86,7 @@ def run(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_a_run_leaves_metrics_and_figures(run):
     metrics = json.loads((run / "metrics.json").read_text())
     assert {"unet", "flow_sdf", "flow_sdf_single"} <= set(metrics)
@@ -133,6 +113,7 @@ def test_a_run_leaves_metrics_and_figures(run):
     assert (run / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_apply_to_a_picture_and_a_volume(run, tmp_path):
     rng = np.random.default_rng(0)
     PIL.Image.fromarray(rng.integers(0, 255, (48, 80), np.uint8)).save(tmp_path / "cells.png")
@@ -160,6 +141,7 @@ def test_apply_to_a_picture_and_a_volume(run, tmp_path):
         np.testing.assert_array_equal(array, arrays[name])  # whatever else is applied to
 
 
+@pytest.mark.slow
 def test_apply_names_the_channels_that_do_not_fit(run, tmp_path, capsys):
     PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)).save(tmp_path / "colour.png")
     assert main(["apply", str(run), str(tmp_path / "colour.png"), "--out", str(tmp_path / "out")]) != 0
@@ -177,6 +159,7 @@ def test_what_a_run_says_of_its_data():
     assert not {"classes", "raters", "patients", "test_patients"} & set(about_data(Splits(*unknown)))
 
 
+@pytest.mark.slow
 def test_sample_keeps_the_distance_maps(run, tmp_path):
     assert main(["sample", str(run), "--n", "2", "--out", str(tmp_path / "samples")]) == 0
     maps = np.load(tmp_path / "samples" / "samples.npz")

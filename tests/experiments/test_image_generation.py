@@ -23,6 +23,7 @@ COUNTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "flags"), [("guidance", []), ("score_sde", ["--path", "ve"])])
 def test_smoke_preset_on_images_of_the_user(name, flags, data, tmp_path):
     run = tmp_path / "run"
@@ -39,6 +40,7 @@ def test_smoke_preset_on_images_of_the_user(name, flags, data, tmp_path):
     assert np.load(drawn)["images"].shape == (3, 16, 16, 1)
 
 
+@pytest.mark.slow
 def test_features_of_images_without_labels_are_those_of_quarter_turns(tmp_path):
     path = tmp_path / "plain.npz"
     np.savez(path, images=np.random.default_rng(0).integers(0, 255, (40, 16, 16), np.uint8))

@@ -21,6 +21,7 @@ def metrics(run):
     return json.loads((run / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_cnf_smoke(tmp_path, capsys):
     run = tmp_path / "run"
     flags = ["--data", "moons", "--trace", "hutchinson", "--kinetic", "0.01", "--coupling", "optimal_transport"]
@@ -64,6 +65,7 @@ def test_the_full_preset_of_cnf_by_shape():
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == (2 + 32 + 1) * 256 + 2 * 257 * 256 + 257 * 2
 
 
+@pytest.mark.slow
 def test_planar_flow_smoke(tmp_path):
     run = tmp_path / "run"
     assert main(["run", "planar_flow", "--preset", "smoke", "--data", "checkerboard", "--workdir", str(run)]) == 0

@@ -22,7 +22,6 @@ from jaxgen.medical.reconstruction import cases, catalogue
 from jaxgen.medical.reconstruction.mri_scan import MRIScan
 from jaxgen.tasks.images import ImageFacts
 from jaxgen.tasks.reconstruction import mri, posterior
-from tests.experiments.traces import check_training_step
 
 SMOKE = experiment.EXPERIMENT.presets["smoke"]
 FACTS = ImageFacts(value_range=((0.0,), (1.0,)), image_channels=1)
@@ -36,6 +35,7 @@ def scan_of(height, width, coils):
     return np.asarray(centred_fft2(maps[None] * image[None, ..., None]))[0]
 
 
+@pytest.mark.slow
 def test_smoke_preset_and_k_space_of_the_user(data, tmp_path, capsys):
     run, scans, out = tmp_path / "run", tmp_path / "scans", tmp_path / "out"
     scans.mkdir()
@@ -122,14 +122,6 @@ def test_k_space_brought_along_is_evaluated_against_all_of_it(tmp_path):
 def test_configurations_that_do_not_fit():
     with pytest.raises(UserError, match="--accelerations must leave"):
         dataclasses.replace(SMOKE, accelerations=(16,))
-
-
-@pytest.mark.parametrize(("preset", "precision"), [("small", "float32"), ("full", "bfloat16")])
-def test_every_preset_traces_a_training_step(preset, precision):
-    config = dataclasses.replace(experiment.EXPERIMENT.presets[preset], precision=precision)
-    stage = experiment.EXPERIMENT.stages[0].build(Run(config, FACTS))
-    raw = {"image": jax.ShapeDtypeStruct((2, config.size, config.size, 3), jnp.uint8)}
-    check_training_step(stage, raw, (2, config.size, config.size, 1), precision)
 
 
 @pytest.mark.parametrize("method", catalogue.offered("mri"))

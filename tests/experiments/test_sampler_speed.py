@@ -18,6 +18,7 @@ from jaxgen.samplers.catalogue import SAMPLERS
 VP = paths.variance_preserving()
 
 
+@pytest.mark.slow
 def test_smoke_preset_from_the_command_line(tmp_path):
     data, run = tmp_path / "images.npz", tmp_path / "run"
     np.savez(data, images=np.random.default_rng(0).integers(0, 255, (40, 16, 16), np.uint8))

@@ -130,6 +130,7 @@ def check(metrics):
     assert "bits" not in metrics["held-out images"]
 
 
+@pytest.mark.slow
 def test_smoke_preset(tmp_path):
     config = dataclasses.replace(trilemma.EXPERIMENT.presets["smoke"], families=("vae",))
     metrics, _ = run(config, tmp_path)

@@ -8,11 +8,10 @@ import pytest
 
 from jaxgen import paths
 from jaxgen.errors import UserError
-from jaxgen.interop import schedulers
-from jaxgen.interop.schedulers import from_diffusers
+from jaxgen.interop.schedulers import defaults, from_diffusers, from_monai
 from jaxgen.samplers import sample
 
-KINDS = list(schedulers._DEFAULTS)
+KINDS = list(defaults.DEFAULTS)
 
 
 def config(kind, **entries):
@@ -27,14 +26,25 @@ def test_every_class_lands_on_what_the_network_says(kind):
     x = jnp.asarray(np.random.default_rng(0).standard_normal((3, 2)), jnp.float32)
     grid = np.asarray(s.grid)
     assert grid.shape == (13,)
-    assert (np.diff(grid) <= 0).all()
+    if kind.endswith("InverseScheduler"):
+        # From data to noise: what is left of the point is alpha of it.
+        assert (np.diff(grid) >= 0).all()
+        x = s.path.alpha(s.grid[0]) * point + s.path.sigma(s.grid[0]) * x
+    else:
+        assert (np.diff(grid) <= 0).all()
 
     def told(number):
         """The time at which the network was told the number."""
-        times, numbers = s.grid[:-1][::-1], s.number(s.grid[:-1])[::-1]
-        return jnp.interp(number, numbers, times)
+        times, numbers = s.grid[:-1], s.number(s.grid[:-1])
+        rising = jnp.argsort(numbers)
+        return jnp.interp(number, numbers[rising], times[rising])
 
     def predict(x, number):
+        if kind.startswith("CM"):
+            sigma = jnp.exp(number / 250)
+            kept = 0.25 / ((sigma - 0.002) ** 2 + 0.25)
+            norm = jnp.sqrt(sigma**2 + 0.25)
+            return (point - kept * x * norm) / ((sigma - 0.002) * 0.5 / norm)
         if kind.startswith("EDM"):
             # From the scaled input of the network back to x, then the output that means the point.
             sigma, data = jnp.exp(4 * number), 0.5
@@ -124,14 +134,31 @@ def test_a_file_and_its_folder(tmp_path):
         (config("DDPMScheduler", variance_type="fixed_large_log"), r"variance_type.*nearest: fixed_large"),
         (config("PNDMScheduler", timestep_spacing="even"), r"timestep_spacing is 'even'"),
         (config("UniPCMultistepScheduler", solver_order=4), r"solver_order is 4"),
-        (config("UniPCMultistepScheduler", use_flow_sigmas=True), r"use_flow_sigmas is True"),
+        (config("DPMSolverMultistepInverseScheduler", use_flow_sigmas=True), r"use_flow_sigmas is True"),
+        (config("DPMSolverMultistepInverseScheduler", algorithm_type="sde-dpmsolver++"), r"algorithm_type is 'sde"),
+        (config("UniPCMultistepScheduler", prediction_type="flow_prediction"), r"needs use_flow_sigmas to be true"),
+        (
+            config("UniPCMultistepScheduler", use_flow_sigmas=True, prediction_type="v_prediction"),
+            r"prediction_type is 'v_prediction'.*supported: flow_prediction",
+        ),
+        (
+            config("DEISMultistepScheduler", use_flow_sigmas=True, use_beta_sigmas=True),
+            r"use_flow_sigmas and use_beta_sigmas are both true",
+        ),
+        (config("LCMScheduler", original_inference_steps=3), r"original_inference_steps is 3, less than the 4 steps"),
+        (config("TCDScheduler", num_train_timesteps=30), r"original_inference_steps is 50, more than the 30"),
+        (config("CMStochasticIterativeScheduler", num_train_timesteps=3), r"less than the 4 steps"),
+        (config("UnCLIPScheduler", beta_schedule="linear"), r"beta_schedule is 'linear'"),
         (config("DPMSolverMultistepScheduler", algorithm_type="dpmsolver"), r"nearest: dpmsolver\+\+"),
         (
             config("EulerDiscreteScheduler", use_karras_sigmas=True, use_beta_sigmas=True),
             r"use_karras_sigmas and use_beta_sigmas are both true",
         ),
         (config("EulerDiscreteScheduler", timestep_type="continuous"), r"timestep_type is 'continuous'"),
-        (config("FlowMatchEulerDiscreteScheduler", use_dynamic_shifting=True), r"use_dynamic_shifting is True"),
+        (
+            config("FlowMatchEulerDiscreteScheduler", use_dynamic_shifting=True),
+            r"use_dynamic_shifting is true: give mu",
+        ),
         (config("DDIMScheduler", num_train_timesteps=3), r"less than the 4 steps"),
         (config("DDIMScheduler", steps_offset=300), r"steps_offset leads to entry 1050"),
     ],
@@ -139,6 +166,111 @@ def test_a_file_and_its_folder(tmp_path):
 def test_what_is_not_supported(entries, message):
     with pytest.raises(UserError, match=message):
         from_diffusers(entries, 4)
+
+
+@pytest.mark.parametrize(
+    ("entries", "asked", "message"),
+    [
+        (config("DDIMScheduler"), {"timesteps": [1, 5]}, r"timesteps must fall"),
+        (config("DDIMScheduler"), {"timesteps": [1000, 5]}, r"timesteps must be whole numbers from 999"),
+        (config("DDIMScheduler"), {"timesteps": [5.5]}, r"timesteps must be whole numbers"),
+        (config("DDIMScheduler"), {"timesteps": []}, r"timesteps must be a list of at least one"),
+        (config("DDIMScheduler"), {"timesteps": "abc"}, r"timesteps must be a list of numbers"),
+        (config("DDIMScheduler"), {"sigmas": [3.0, 1.0]}, r"sigmas cannot be chosen for this DDIMScheduler"),
+        (config("PNDMScheduler"), {"timesteps": [9, 5]}, r"timesteps cannot be chosen for this PNDMScheduler"),
+        (config("EDMEulerScheduler"), {"timesteps": [9, 5]}, r"timesteps cannot be chosen"),
+        (config("EulerDiscreteScheduler"), {"sigmas": [3.0]}, r"sigmas must be at least 2 noise levels"),
+        (config("EulerDiscreteScheduler"), {"sigmas": [300.0, 1.0]}, r"sigmas begin at 300, above"),
+        (
+            config("EulerDiscreteScheduler", use_karras_sigmas=True),
+            {"timesteps": [9]},
+            r"use_karras_sigmas is true and",
+        ),
+        (config("FlowMatchEulerDiscreteScheduler"), {"sigmas": [1.5, 1.0]}, r"sigmas must lie between 0 and 1"),
+        (config("FlowMatchEulerDiscreteScheduler"), {"steps": 4, "mu": 1.0}, r"mu cannot be chosen.*is false"),
+        (config("DDIMScheduler"), {"steps": 4, "mu": float("nan")}, r"mu is nan"),
+        (
+            config("FlowMatchEulerDiscreteScheduler", use_dynamic_shifting=True, time_shift_type="linear"),
+            {"steps": 4, "mu": -1.0},
+            r"mu is -1.0: it makes a shift of -1",
+        ),
+    ],
+)
+def test_what_cannot_be_asked_for(entries, asked, message):
+    with pytest.raises(UserError, match=message):
+        from_diffusers(entries, **asked)
+
+
+def test_exactly_one_way_of_asking():
+    for asked in ({}, {"steps": 3, "timesteps": [3, 2, 1]}, {"timesteps": [1], "sigmas": [1.0]}):
+        with pytest.raises(ValueError, match="exactly one"):
+            from_diffusers(config("DDIMScheduler"), **asked)
+
+
+def test_timesteps_and_levels_are_kept():
+    """The network is told the numbers given, and the path has the levels given."""
+    for kind in ("DDPMScheduler", "LMSDiscreteScheduler", "UniPCMultistepScheduler", "LCMScheduler"):
+        s = from_diffusers(config(kind), timesteps=[900, 500, 20])
+        np.testing.assert_allclose(s.number(s.grid[:-1]), [900, 500, 20], rtol=1e-5)
+        np.testing.assert_allclose(s.grid[:-1], [0.901, 0.501, 0.021], rtol=1e-5)
+    s = from_diffusers(config("EulerDiscreteScheduler"), sigmas=[8.0, 2.0, 0.5, 0.1])
+    np.testing.assert_allclose(s.path.sigma(s.grid) / s.path.alpha(s.grid), [8.0, 2.0, 0.5, 0.1], rtol=1e-4)
+    s = from_diffusers(config("FlowMatchEulerDiscreteScheduler", use_dynamic_shifting=True), sigmas=[1.0, 0.5], mu=0.7)
+    shift = np.exp(0.7)
+    np.testing.assert_allclose(s.grid, [1, shift / (1 + shift), 0], rtol=1e-6)
+
+
+def monai(kind, **entries):
+    return {"_target_": f"monai.networks.schedulers.{kind}", **entries}
+
+
+@pytest.mark.parametrize("kind", ["DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "RFlowScheduler"])
+def test_schedulers_of_monai_land_on_what_the_network_says(kind):
+    s = from_monai(monai(kind), 10)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((3, 2)), jnp.float32)
+
+    def predict(x, number):
+        t = 1 - number / 1000 if kind == "RFlowScheduler" else (number + 1) / 1000
+        return paths.convert(s.path, x, t, jnp.full_like(x, 0.5), "x0", s.prediction)
+
+    end = jax.jit(lambda x: sample(s.step(None), s.denoiser(predict), jax.random.key(0), x, s.grid))(x)
+    np.testing.assert_allclose(end, 0.5, atol=0.05 if kind == "PNDMScheduler" else 2e-3)
+
+
+def test_large_volumes_spend_more_steps_on_noise():
+    entries = monai("RFlowScheduler", use_timestep_transform=True)
+    plain, same, large = (
+        from_monai(entries | {"use_timestep_transform": transformed}, 10, voxels=voxels)
+        for transformed, voxels in ((False, None), (True, 32**3), (True, 64**3))
+    )
+    np.testing.assert_array_equal(plain.grid, same.grid)
+    np.testing.assert_allclose(large.number(large.grid)[5], 666, atol=1e-2)
+
+
+def test_clipping_of_monai_has_two_ends():
+    s = from_monai(monai("DDIMScheduler", prediction_type="sample", clip_sample_min=0.0, clip_sample_max=2.0), 4)
+    clipped = s.denoiser(lambda x, _: x)(jnp.array([[-1.0, 1.0, 3.0]]), s.grid[0])
+    assert clipped.tolist() == [[0.0, 1.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({}, r"_target_ is None"),
+        (monai("DDIMSchedular"), r"_target_ is 'DDIMSchedular'.*nearest: DDIMScheduler"),
+        (monai("DDIMScheduler", schedule="linear"), r"schedule is 'linear'.*nearest: linear_beta"),
+        (monai("DDPMScheduler", variance_type="learned_range"), r"variance_type is 'learned_range'"),
+        (monai("DDIMScheduler", clip=True), r"unknown entry 'clip'"),
+        (monai("DDIMScheduler", beta_start="$1e-4"), r"beta_start is '\$1e-4'"),
+        (monai("DDIMScheduler", steps_offset=999), r"steps_offset is 999"),
+        (monai("DDIMScheduler", num_train_timesteps=3), r"less than the 4 steps"),
+        (monai("RFlowScheduler", use_timestep_transform=True), r"give the number of voxels"),
+        (monai("RFlowScheduler", steps_offset=10), r"do not fall from 1000 to 0"),
+    ],
+)
+def test_what_monai_has_and_we_do_not(entries, message):
+    with pytest.raises(UserError, match=message):
+        from_monai(entries, 4)
 
 
 def test_what_is_no_file(tmp_path):
@@ -204,7 +336,7 @@ def told(entries):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_entries_of_any_type_give_a_grid_or_are_named(kind):
-    for name, default in schedulers._DEFAULTS[kind].items():
+    for name, default in defaults.DEFAULTS[kind].items():
         for value in [*WRONG, -float("inf")]:
             s = told(config(kind, **{name: value}))
             if isinstance(s, str):

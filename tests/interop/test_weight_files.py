@@ -153,6 +153,19 @@ DANGEROUS = [
 ]
 
 
+@pytest.mark.parametrize("start", [b"\x80", b"PK"], ids=["as a pickle", "as a zip file"])
+def test_a_safetensors_file_whose_length_begins_as_another_kind(tmp_path, start):
+    """The length of the header comes first, and is 128 or 19280 bytes as well as any other."""
+    for more in range(20000):
+        header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}} | {"__metadata__": {}})
+        header += " " * more
+        if len(header).to_bytes(8, "little").startswith(start):
+            break
+    content = len(header).to_bytes(8, "little") + header.encode() + np.arange(2, dtype="<f4").tobytes()
+    (tmp_path / "net.safetensors").write_bytes(content)
+    np.testing.assert_array_equal(read(tmp_path / "net.safetensors")["a"], [0, 1])
+
+
 @pytest.mark.parametrize(("content", "said"), DANGEROUS, ids=[said for _, said in DANGEROUS])
 @pytest.mark.parametrize("write", [write_zip, write_legacy])
 def test_pickles_that_would_run_code_are_refused(tmp_path, content, said, write):

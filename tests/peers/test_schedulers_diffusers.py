@@ -54,9 +54,14 @@ def noises(steps, dtype):
     return [np.asarray(draws.normal(jax.random.fold_in(KEY, i), SHAPE), dtype) for i in range(steps)]
 
 
-def theirs(scheduler, steps, start, net=network, *, dtype=np.float32, monkeypatch=None, told=None, **options):
-    """diffusers' loop, as its pipelines write it, on x in our layout; `told` replaces numbers told to the network."""
-    scheduler.set_timesteps(steps)
+def theirs(
+    scheduler, steps, start, net=network, *, dtype=np.float32, monkeypatch=None, told=None, asked=None, **options
+):
+    """diffusers' loop, as its pipelines write it, on x in our layout.
+
+    `told` replaces numbers told to the network; `asked` goes to ``set_timesteps`` in place of the number of steps.
+    """
+    scheduler.set_timesteps(**(asked or {"num_inference_steps": steps}))
     if dtype == np.float64:
         sharpen(scheduler)
     for i, number in (told or {}).items():
@@ -68,7 +73,9 @@ def theirs(scheduler, steps, start, net=network, *, dtype=np.float32, monkeypatc
     x = channels_first(start).to(torch.float64) * getattr(scheduler, "init_noise_sigma", 1.0)
     x = x.to(torch.float64 if dtype == np.float64 else torch.float32)
     for i, t in enumerate(scheduler.timesteps):
-        now[0] = i
+        now[0] = i // getattr(scheduler, "order", 1)
+        if isinstance(scheduler, diffusers.UnCLIPScheduler):
+            options["prev_timestep"] = scheduler.timesteps[i + 1] if i + 1 < len(scheduler.timesteps) else None
         scaled = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
         x = scheduler.step(net(torch, scaled, t), t, x, **options).prev_sample
     assert x.dtype == (torch.float64 if dtype == np.float64 else torch.float32)
@@ -94,9 +101,9 @@ def sharpen(scheduler):
         scheduler.sigmas = torch.from_numpy(np.append(levels, last))
 
 
-def ours(config, steps, start, net=network, *, over_alpha=False, step=None):
+def ours(config, steps, start, net=network, *, over_alpha=False, step=None, asked=None):
     """The sampler that our reader makes from a file or from entries."""
-    scheduler = from_diffusers(config, steps)
+    scheduler = from_diffusers(config, **(asked or {"steps": steps}))
     predict = functools.partial(net, jnp)
     step = scheduler.step(predict) if step is None else step(scheduler.path)
 
@@ -135,6 +142,10 @@ KARRAS = {"use_karras_sigmas": True}
 RESPACED = ({}, KARRAS, {"use_exponential_sigmas": True}, {"use_beta_sigmas": True})
 LAST = {"final_sigmas_type": "sigma_min"}
 SINGLE, FLOW = "DPMSolverSinglestepScheduler", "FlowMatchEulerDiscreteScheduler"
+K2 = ("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler")
+BACK = "DPMSolverMultistepInverseScheduler"
+FLOWING = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+DYNAMIC = {"use_dynamic_shifting": True}
 
 CASES = [
     # Ancestral sampling.
@@ -228,6 +239,39 @@ CASES = [
     *(case(FLOW, 1, **r) for r in RESPACED),
     case("FlowMatchEulerDiscreteScheduler", 8, **KARRAS),
     case("FlowMatchEulerDiscreteScheduler", 8, stochastic_sampling=True),
+    case("FlowMatchEulerDiscreteScheduler", 8, invert_sigmas=True, shift=2.0),
+    case("FlowMatchHeunDiscreteScheduler", 8),
+    case("FlowMatchHeunDiscreteScheduler", 7, shift=3.0),
+    # Solvers of diffusion on the levels of flow matching.
+    *(case(name, n, **FLOWING, flow_shift=3.0) for name in (*S, SINGLE) for n in (6, 20)),
+    *(case(name, 9, **FLOWING, **LAST) for name in S[:2]),
+    case(S[0], 9, use_flow_sigmas=True, **X0, thresholding=True, solver_type="heun"),
+    case(S[0], 9, use_flow_sigmas=True, **NOISE),
+    case(S[0], 9, **FLOWING, algorithm_type="sde-dpmsolver++"),
+    case(S[1], 9, **FLOWING, shift_terminal=0.1, solver_order=3),
+    case(S[1], 9, **FLOWING, **KARRAS, **SCALED),
+    case(S[1], 9, **FLOWING, **KARRAS, **LAST),
+    # KDPM2.
+    *(case(name, 10, **SCALED) for name in K2),
+    *(case(name, 9, **LINEAR, **V, **LEADING, steps_offset=1) for name in K2),
+    *(case(name, 8, **SCALED, **r) for name in K2 for r in RESPACED[1:]),
+    *(case(name, 8, **COSINE, **V, **LEADING) for name in K2),
+    case(K2[0], 1, **SCALED),
+    # From data to noise.
+    case(BACK, 10, **SCALED),
+    case(BACK, 20, **LINEAR, **V, solver_type="heun", **LEADING, steps_offset=1),
+    case(BACK, 10, **SCALED, **X0, solver_order=1, **TRAILING),
+    case(BACK, 10, **COSINE, lambda_min_clipped=-5.1),
+    *(case(BACK, 9, **SCALED, **r) for r in RESPACED[1:]),
+    # Networks that were distilled.
+    *(case("LCMScheduler", n) for n in (1, 4, 7)),
+    case("LCMScheduler", 4, **V, original_inference_steps=30, timestep_scaling=1.0, clip_sample=True),
+    case("LCMScheduler", 4, **X0, **LINEAR, timestep_scaling=0.01, thresholding=True, sample_max_value=1.2),
+    *(case("TCDScheduler", n) for n in (1, 4, 8)),
+    case("TCDScheduler", 4, **V, **LINEAR, original_inference_steps=25),
+    case("TCDScheduler", 4, **X0, rescale_betas_zero_snr=True),
+    *(case("CMStochasticIterativeScheduler", n) for n in (1, 2, 5)),
+    case("CMStochasticIterativeScheduler", 4, num_train_timesteps=20, s_noise=1.1, rho=5.0, clip_denoised=False),
 ]
 
 
@@ -239,8 +283,43 @@ def test_sampler_from_the_file_is_their_loop(name, steps, options, net, monkeypa
     extra = {"use_clipped_model_output": True} if name == "DDIMScheduler" else {}
     # The largest level is 998.99999 in the table, and they cut off the fraction.
     told = {0: 999} if options.get("use_exponential_sigmas") and name in (*S, SINGLE) else None
+    if name == K2[1]:
+        # They ask at the next level twice, and round its number the second time alone.
+        scheduler.set_timesteps(steps)
+        told = {i - 1: scheduler.timesteps[i] for i in range(2, len(scheduler.timesteps), 2)}
     want = theirs(scheduler, steps, noise, net, monkeypatch=monkeypatch, told=told, **extra)
     assert difference(ours(tmp_path, steps, noise, net, over_alpha=name in K), want) < 1e-4
+
+
+CHOSEN = [
+    ("DDPMScheduler", {**LINEAR}, {"timesteps": [999, 700, 420, 100, 3]}),
+    ("EulerDiscreteScheduler", {**SCALED}, {"timesteps": [951, 700, 420, 100, 3]}),
+    ("EulerDiscreteScheduler", {**SCALED}, {"sigmas": [14.6, 6.3, 3.0, 1.1, 0.2, 0.03]}),
+    ("EulerDiscreteScheduler", {**SCALED, **V}, {"sigmas": [14.615, 6.475, 2.697, 0.886, 0.152, 0.0]}),
+    ("HeunDiscreteScheduler", {**SCALED}, {"timesteps": [951, 700, 420, 100, 3]}),
+    ("DPMSolverMultistepScheduler", {**SCALED}, {"timesteps": [999, 845, 730, 587, 443, 310, 193, 116, 53, 13]}),
+    ("DPMSolverSinglestepScheduler", {**SCALED}, {"timesteps": [999, 730, 443, 193, 53, 13]}),
+    ("LCMScheduler", {}, {"timesteps": [999, 679, 339]}),
+    ("TCDScheduler", {}, {"timesteps": [999, 679, 339, 19]}),
+    ("CMStochasticIterativeScheduler", {}, {"timesteps": [22, 0]}),
+    (FLOW, {"shift": 3.0}, {"sigmas": [1.0, 0.8, 0.5, 0.1]}),
+    (FLOW, {"shift": 2.0}, {"timesteps": [1000.0, 700.0, 250.5]}),
+    (FLOW, {**DYNAMIC}, {"num_inference_steps": 7, "mu": 0.8}),
+    (FLOW, {**DYNAMIC, "time_shift_type": "linear", "shift_terminal": 0.1}, {"num_inference_steps": 7, "mu": 2.5}),
+    (FLOW, {**DYNAMIC}, {"sigmas": [1.0, 0.7, 0.4, 0.1], "mu": 1.15}),
+    ("UniPCMultistepScheduler", {**FLOWING, **DYNAMIC}, {"num_inference_steps": 7, "mu": 0.8}),
+    ("UniPCMultistepScheduler", {**FLOWING, "flow_shift": 2.0}, {"sigmas": np.array([1.0, 0.8, 0.5, 0.1])}),
+    *((name, {**FLOWING, **DYNAMIC}, {"num_inference_steps": 8, "mu": 0.8}) for name in (S[0], S[2], SINGLE)),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "asked"), CHOSEN)
+def test_timesteps_levels_and_shifts_that_are_chosen(name, options, asked, monkeypatch, tmp_path):
+    scheduler, noise = make(name, **options), start()
+    scheduler.save_pretrained(tmp_path)
+    want = theirs(scheduler, 10, noise, monkeypatch=monkeypatch, asked=asked)
+    mine = {"steps" if key == "num_inference_steps" else key: value for key, value in asked.items()}
+    assert difference(ours(tmp_path, None, noise, asked=mine, over_alpha=name in K), want) < 1e-4
 
 
 PRECISE = [
@@ -262,6 +341,10 @@ PRECISE = [
     case("PNDMScheduler", 10, **SCALED, skip_prk_steps=True, steps_offset=1),
     case("PNDMScheduler", 10, **LINEAR),
     case("HeunDiscreteScheduler", 9, **COSINE, **V, **TRAILING),
+    # Its last step divides two numbers that have four digits in float32.
+    case("UnCLIPScheduler", 10),
+    case("UnCLIPScheduler", 7, **X0, clip_sample_range=2.0),
+    case("UnCLIPScheduler", 8, variance_type="learned_range", net=double, clip_sample=False),
 ]
 
 
