@@ -132,11 +132,10 @@ def _number(x: Any) -> Any:
 
 
 def _joined(operator: type[ast.operator], a: Any, b: Any) -> Any:
-    for kind in (str, list):
-        if operator is ast.Add and isinstance(a, kind) and isinstance(b, kind):
-            if len(a) + len(b) > _LONGEST:
-                raise CodeError("a very long text or list")
-            return a + b
+    if operator is ast.Add and type(a) is type(b) and type(a) in (str, list):
+        if len(a) + len(b) > _LONGEST:
+            raise CodeError("a very long text or list")
+        return a + b
     return _number(_ARITHMETIC[operator](_number(a), _number(b)))
 
 
