@@ -3,7 +3,7 @@
 ``AutoencoderKL``, ``AutoencoderKlMaisi``, ``SPADEAutoencoderKL`` and ``VQVAE``. Their weights are a state dict, a
 PyTorch file or a safetensors file; what the network looks like is in the keyword arguments that made it, as a bundle's
 configuration lists them. Names of monai-generative, of MONAI and of MAISI are read. What is not supported is refused by
-name: transposed convolutions in the AutoencoderKL, dilation and activations other than ReLU in the VQVAE.
+name: dilation and activations other than ReLU in the VQVAE.
 """
 
 import math

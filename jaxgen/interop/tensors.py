@@ -125,6 +125,17 @@ def convolution(path: tuple[str, ...], name: str) -> Iterator[Entry]:
     yield same((*path, "bias"), f"{name}.bias")
 
 
+def transposed_convolution(path: tuple[str, ...], name: str) -> Iterator[Entry]:
+    """A transposed convolution: ``[*window, in, out]`` here, ``[in, out, *window]`` there."""
+    yield Entry(
+        (*path, "kernel"),
+        (f"{name}.weight",),
+        lambda x: np.moveaxis(x, (0, 1), (-2, -1)),
+        lambda x: (np.moveaxis(x, (-2, -1), (0, 1)),),
+    )
+    yield same((*path, "bias"), f"{name}.bias")
+
+
 def pointwise(path: tuple[str, ...], name: str, rank: int = 2) -> Iterator[Entry]:
     """A convolution of width 1: the matrix ``[in, out]`` here, ``[out, in, 1, ...]`` there."""
     ones = (1,) * rank

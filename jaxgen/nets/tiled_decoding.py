@@ -52,7 +52,7 @@ def tiled_kl_decoder(features: int, form: KLForm = KLForm(), *, rows: int = 8) -
         A `Net`. Its ``apply`` works on arrays, not within `jax.jit` and not under `jax.grad`.
 
     Raises:
-        ValueError: if `rows` is not positive; when called within `jax.jit`.
+        ValueError: if `rows` is not positive, or the form has transposed convolutions; when called within `jax.jit`.
 
     Example:
         >>> from jaxgen.nets.kl_autoencoder import monai_form
@@ -64,6 +64,8 @@ def tiled_kl_decoder(features: int, form: KLForm = KLForm(), *, rows: int = 8) -
     if rows < 1:
         raise ValueError(f"rows must be positive, got {rows}")
     whole, plan, norm = kl_decoder(features, form), decoder_layers(features, form), norm_of(form)
+    if form.upsampling not in ENLARGE:
+        raise ValueError(f"tiles are for upsampling {' or '.join(ENLARGE)}, not {form.upsampling}")
     enlarge = ENLARGE[form.upsampling]
 
     def normed(params: Params, h: _Features, activation: bool) -> _Norm:
