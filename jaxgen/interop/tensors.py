@@ -176,7 +176,7 @@ def to_params(entries: Sequence[Entry], tensors: Mapping[str, np.ndarray], shape
     expected = {name for entry in entries for name in entry.names}
     for what, names in (("lacks", expected - tensors.keys()), ("has an unexpected", tensors.keys() - expected)):
         if names:
-            raise UserError(f"{file}: {what} tensor {min(names)} ({len(names)} in all); is config.json its own?")
+            raise UserError(f"{file}: {what} tensor {min(names)} ({len(names)} in all); is the configuration its own?")
     flat: dict[tuple[str, ...], Any] = {}
     shape_of = {tuple(k.key for k in path): leaf.shape for path, leaf in jax.tree.leaves_with_path(shapes)}
     for entry in entries:
@@ -186,7 +186,9 @@ def to_params(entries: Sequence[Entry], tensors: Mapping[str, np.ndarray], shape
             x = np.zeros(0)
         if x.shape != shape_of[entry.path]:
             given = tensors[entry.names[0]].shape
-            raise UserError(f"{file}: tensor {entry.names[0]} has shape {given}, which config.json does not describe")
+            raise UserError(
+                f"{file}: tensor {entry.names[0]} has shape {given}, which the configuration does not describe"
+            )
         flat[entry.path] = jnp.asarray(x, jnp.float32)
     return jax.tree.map_with_path(lambda path, _: flat[tuple(k.key for k in path)], shapes)
 
