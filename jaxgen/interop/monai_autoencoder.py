@@ -129,7 +129,7 @@ def load(
     named = [entry._replace(names=tuple(map(monai_kl.standard, entry.names))) for entry in kind.names(made)]
     applied = {name for entry in named for name in entry.names}
     theirs = {name: x for name, x in theirs.items() if name in applied or ".proj_attn." not in name}
-    params = tensors.to_params(named, theirs, made, Path(path), "its configuration")
+    params = tensors.to_params(named, theirs, made, Path(path))
     return LoadedAutoencoder(*kind.nets, params, dict(config))
 
 

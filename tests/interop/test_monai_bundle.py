@@ -144,13 +144,13 @@ BROKEN = [
     ({"load_diffusion": "$@network_def.load_state_dict(torch.load('../model.pt'))"}, r"which is not in this folder"),
     (
         {"load_diffusion": "$@network_def.load_state_dict(torch.load('models/autoencoder.pt'))"},
-        r"autoencoder.pt: lacks tensor .*; is its configuration its own\?",
+        r"autoencoder.pt: lacks tensor .*; is the configuration its own\?",
     ),
     (
         {"load_autoencoder": "$@autoencoder_def.load_state_dict(torch.load('models/model.pt'))"},
-        r"model.pt: lacks tensor .*; is its configuration its own\?",
+        r"model.pt: lacks tensor .*; is the configuration its own\?",
     ),
-    ({"network_def::channels": [8]}, r"model.pt: tensor .* has shape .*, which its configuration does not describe"),
+    ({"network_def::channels": [8]}, r"model.pt: tensor .* has shape .*, which the configuration does not describe"),
     ({"network_def::channels": "$[@width]"}, r"has no entry 'width'"),
     ({"network_def::channels": "$list(os.environ)"}, r"is not resolved, since .* is code, which is never run"),
     ({"network_def::num_head_channels": 3}, r"num_head_channels is 3, which is not supported"),
