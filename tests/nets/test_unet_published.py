@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.nets import Transformer, UNetVariant, unet
+from jaxgen.nets import Control, Transformer, UNetVariant, unet
 from jaxgen.nets.spade import MONAI_FORM, Spade, SpadeForm
 
 T = jnp.array([0.2, 0.8])
@@ -64,3 +64,22 @@ def test_nearest_and_standardised_maps():
     assert np.abs(plain.apply({"params": params}, x, hidden) - plain.apply({"params": params}, x, finer)).max() > 0.1
     with pytest.raises(ValueError, match="does not fit features of shape"):
         module.init(jax.random.key(0), x, finer[:, :6])
+
+
+def test_control_enters_the_middle_where_the_variant_says():
+    """The last skip connection is also what the middle is given: it changes the answer by more than the skip alone."""
+    x = normal(2, 4, 4, 1)
+    skips = tuple(jnp.zeros((2, n, n, c)) for n, c in ((4, 8), (4, 8), (2, 8), (2, 12)))
+    control = Control((*skips[:-1], skips[-1] + 1.0), jnp.zeros((2, 2, 2, 12)))
+    nets = [
+        unet(1, channels=(8, 12), blocks=1, variant=UNetVariant(groups=4, controlled_middle=controlled))
+        for controlled in (False, True)
+    ]
+    shapes = jax.eval_shape(nets[0].init, jax.random.key(0), x, T)
+    params = jax.tree.map(lambda leaf: 0.3 * normal(*leaf.shape, seed=leaf.size), shapes)
+    plain, skip, both = (
+        jax.jit(net.apply)(params, x, T, control=given)
+        for net, given in ((nets[0], None), (nets[0], control), (nets[1], control))
+    )
+    assert np.abs(skip - plain).max() > 1e-3
+    assert np.abs(both - skip).max() > 1e-3
