@@ -137,6 +137,14 @@ def test_overrides_and_steps(written):
     assert (other.covariates["age"], other.scale, other.shape, len(other.scheduler.grid)) == (0.7, 2.0, (8, 8, 2), 8)
 
 
+def test_a_bundle_without_an_autoencoder(written):
+    """The code is the image."""
+    pixels = load_bundle(written, overrides={"autoencoder_def": None, "load_autoencoder": None, "scale_factor": 1})
+    assert set(pixels.params) == {"unet"}
+    assert jax.eval_shape(lambda key: pixels.sample(pixels.params, key, 3), jax.random.key(0)).shape == (3, 4, 6, 2)
+    assert pixels.decode(pixels.params, jnp.ones((1, 2))).tolist() == [[1.0, 1.0]]
+
+
 BROKEN = [
     ({"network_def": None}, r"inference.json: defines no U-Net of diffusion .*; give the folder of a bundle"),
     ({"load_diffusion": None}, r"does not say which file holds the weights of network_def"),

@@ -179,6 +179,23 @@ def test_codes_of_a_bundle(networks, tmp_path):
     np.testing.assert_allclose(bundle.decode(bundle.params, z), from_torch(back), atol=1e-4)
 
 
+def test_codes_of_a_bundle_with_a_codebook(networks, tmp_path):
+    """A code is replaced by the nearest entries where it is decoded, not where images are encoded."""
+    vq = {"_target_": "monai.networks.nets.VQVAE", "spatial_dims": 3, "in_channels": 1, "out_channels": 1}
+    vq |= {"channels": [4], "num_res_layers": 1, "num_res_channels": 4, "num_embeddings": 8, "embedding_dim": 3}
+    vq |= {"downsample_parameters": [2, 4, 1, 1], "upsample_parameters": [2, 4, 1, 1, 0]}
+    module = made(vq, 2)
+    write(tmp_path, {**networks, "autoencoder": module}, INFERENCE | {"autoencoder_def": vq})
+    bundle = load_bundle(tmp_path)
+    x = np.random.default_rng(0).standard_normal((1, 4, 6, 4, 1)).astype(np.float32)
+    with torch.no_grad():
+        encoded = module.encode_stage_2_inputs(to_torch(x))
+        back = module.decode_stage_2_outputs(encoded)
+    z = bundle.encode(bundle.params, x)
+    np.testing.assert_allclose(z, SCALE * from_torch(encoded), atol=1e-4)
+    np.testing.assert_allclose(bundle.decode(bundle.params, z), from_torch(back), atol=1e-4)
+
+
 def linear(x, t):
     """A network whose answer depends on the number it is told."""
     return 0.3 * x + 0.1 * np.cos(1.0) * (1 + t / 1000)
