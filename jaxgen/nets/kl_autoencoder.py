@@ -14,8 +14,8 @@ from jaxgen.types import Array, Key, Net, Params
 
 Middle = Literal["attention", "residual", "none"]
 _Part = tuple[str, int | None, int | None]
-ENLARGE: dict[str, Callable[[Array], Array]] = {"nearest": residual.repeat, "linear": resampling.double}
-"""The ways to double the resolution before the convolution of an upsampling layer."""
+ENLARGE: dict[str, Callable[[Array], Array] | None] = {"nearest": None, "linear": resampling.double}
+"""What doubles the resolution before the convolution of an upsampling layer; None is repetition within it."""
 
 
 class KLForm(NamedTuple):
