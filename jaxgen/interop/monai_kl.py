@@ -94,11 +94,11 @@ def entries_of(config: Mapping[str, Any], file: str, maisi: bool) -> tuple[KLFor
     entries = Entries(given, file, defaults, _KINDS, "jaxgen.interop.monai_autoencoder")
     if entries["spatial_dims"] is None:
         raise UserError(f"{file}: lacks spatial_dims; give 2 for images or 3 for volumes")
-    channels, groups, blocks = tuple(entries["channels"]), entries["norm_num_groups"], entries["num_res_blocks"]
-    blocks = (blocks,) * len(channels) if isinstance(blocks, int) else tuple(blocks)
-    for name, each in (("num_res_blocks", blocks), ("attention_levels", tuple(entries["attention_levels"]))):
-        if len(each) != len(channels) or not channels:
-            raise UserError(f"{file}: {name} has {len(each)} entries, and channels has {len(channels)}")
+    channels, groups, count = tuple(entries["channels"]), entries["norm_num_groups"], entries["num_res_blocks"]
+    blocks = (count,) * len(channels) if isinstance(count, int) else tuple(count)
+    for name, row in (("num_res_blocks", blocks), ("attention_levels", entries["attention_levels"])):
+        if len(row) != len(channels) or not channels:
+            raise UserError(f"{file}: {name} has {len(row)} entries, and channels has {len(channels)}")
     if any(width % groups for width in channels):
         raise entries.error("norm_num_groups", groups)
     middle: dict[bool, Middle] = {True: "attention", False: "none"}

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from jaxgen.families.latent_autoencoder import decode, encode, latent_autoencoder_model
-from jaxgen.nets import KLForm, kl_decoder, kl_encoder, monai_form, tiled_kl_decoder
+from jaxgen.nets import KLForm, kl_decoder, kl_encoder, monai_form, ops, residual, tiled_kl_decoder
+from jaxgen.nets.doubled_convolution import doubled_convolution
 
 BRAIN = monai_form((64, 128, 128, 128), encoder_middle="none", decoder_middle="none")
 SMALL = monai_form((8, 12), (1, 0), groups=4)
@@ -124,6 +125,17 @@ def test_decoding_in_tiles_is_decoding(name):
     tiled = tiled_kl_decoder(2, form, rows=4)
     assert jax.tree.structure(jax.eval_shape(tiled.init, jax.random.key(0), z)) == jax.tree.structure(params)
     np.testing.assert_allclose(tiled.apply(params, z), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_a_convolution_of_repeated_pixels(rank):
+    rng = np.random.default_rng(rank)
+    x, kernel, bias = (rng.standard_normal(shape) for shape in ((2, *(4, 3, 2)[:rank], 3), (3,) * rank + (3, 2), 2))
+    x, kernel, bias = (jnp.asarray(a, jnp.float32) for a in (x, kernel, bias))
+    expected = jax.jit(lambda x: ops.convolution(residual.repeat(x), kernel, bias))(x)
+    np.testing.assert_allclose(jax.jit(doubled_convolution)(x, kernel, bias), expected, atol=2e-5)
+    inner = jax.jit(functools.partial(doubled_convolution, padded=True))(x, kernel, bias)
+    np.testing.assert_allclose(inner, expected[:, 2:-2], atol=2e-5)
 
 
 def test_tiles_are_not_for_compiled_functions():
