@@ -241,10 +241,13 @@ def _autoencoder(loaded: Any, definition: Definition | None) -> _Autoencoder:
     encoder, decoder = loaded.encoder, loaded.decoder
     if definition.kind == "VQVAE":
 
-        def replaced(params: Params, z: Array, segmentation: Array | None) -> Array:
-            return decoder.apply(params["decoder"], quantise(params["codebook"]["entries"], z).codes)
+        def nearest(params: Params, z: Array) -> Array:
+            return quantise(params["codebook"]["entries"], z).codes
 
-        return _Autoencoder(lambda params, x, scale, key: scale * encoder.apply(params["encoder"], x), replaced)
+        return _Autoencoder(
+            lambda params, x, scale, key: scale * nearest(params, encoder.apply(params["encoder"], x)),
+            lambda params, z, segmentation: decoder.apply(params["decoder"], nearest(params, z)),
+        )
 
     def encode(params: Params, x: Array, scale: float, key: Key | None) -> Array:
         return latent_autoencoder.encode(encoder, params, x, scale, key)

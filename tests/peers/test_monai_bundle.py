@@ -180,7 +180,7 @@ def test_codes_of_a_bundle(networks, tmp_path):
 
 
 def test_codes_of_a_bundle_with_a_codebook(networks, tmp_path):
-    """A code is replaced by the nearest entries where it is decoded, not where images are encoded."""
+    """A code is replaced by the nearest entries where images are encoded, and again where it is decoded."""
     vq = {"_target_": "monai.networks.nets.VQVAE", "spatial_dims": 3, "in_channels": 1, "out_channels": 1}
     vq |= {"channels": [4], "num_res_layers": 1, "num_res_channels": 4, "num_embeddings": 8, "embedding_dim": 3}
     vq |= {"downsample_parameters": [2, 4, 1, 1], "upsample_parameters": [2, 4, 1, 1, 0]}
