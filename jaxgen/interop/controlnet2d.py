@@ -55,7 +55,7 @@ def network(config: Mapping[str, Any], file: str) -> tuple[Net, Made]:
     def apply(params: Params, x: Array, t: Array, hint: Array, *rest: Any, **named: Any) -> Any:  # a Control
         return net.apply(params, x, t, hint[..., ::-1] if turned else hint, *rest, **named)
 
-    asked = unet2d_condition.asked_well(entries, Net(net.init, apply))
+    asked = unet2d_condition.checked(entries, Net(net.init, apply))
     return asked, Made(shape_of(**arguments), entries["use_linear_projection"])
 
 

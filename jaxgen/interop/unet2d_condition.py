@@ -148,7 +148,7 @@ def options(entries: Entries, heads: str) -> dict[str, Any]:
 _VECTOR_LAYERS = {"timestep": 2, "projection": 2, "simple_projection": 1, "identity": 0}
 
 
-def asked_well(entries: Entries, net: Net) -> Net:
+def checked(entries: Entries, net: Net) -> Net:
     """The network, which refuses a context of another width, and takes the class as its configuration says.
 
     Args:
@@ -161,7 +161,7 @@ def asked_well(entries: Entries, net: Net) -> Net:
     width, kind = _every_level(entries, "cross_attention_dim")[0], entries["class_embed_type"]
     positional, first = unet_entries.positional(entries), entries["block_out_channels"][0]
 
-    def checked(call: Callable[..., Any], x: Array, *rest: Any, **named: Any) -> Any:
+    def ask(call: Callable[..., Any], x: Array, *rest: Any, **named: Any) -> Any:
         context = named.get("context")
         if context is None or context.ndim != 3 or context.shape[-1] != width:
             given = "none" if context is None else f"one of shape {context.shape}"
@@ -176,10 +176,10 @@ def asked_well(entries: Entries, net: Net) -> Net:
         return call(x, *rest, **named)
 
     def init(key: Key, x: Array, t: Array, *rest: Any, **named: Any) -> Params:
-        return checked(lambda *given, **more: net.init(key, *given, **more), x, t, *rest, **named)
+        return ask(lambda *given, **more: net.init(key, *given, **more), x, t, *rest, **named)
 
     def apply(params: Params, x: Array, t: Array, *rest: Any, **named: Any) -> Any:
-        return checked(lambda *given, **more: net.apply(params, *given, **more), x, t, *rest, **named)
+        return ask(lambda *given, **more: net.apply(params, *given, **more), x, t, *rest, **named)
 
     classes = entries["num_class_embeds"]
     if kind is None and classes is not None:
@@ -244,7 +244,7 @@ def network(config: Mapping[str, Any], file: str) -> tuple[Net, Made]:
     def apply(params: Params, x: Array, t: Array, *rest: Any, **named: Any) -> Array:
         return net.apply(params, 2 * x - 1 if centred else x, t, *rest, **named)
 
-    return asked_well(entries, Net(net.init, apply)), Made(shape_of(**arguments), entries["use_linear_projection"])
+    return checked(entries, Net(net.init, apply)), Made(shape_of(**arguments), entries["use_linear_projection"])
 
 
 def inputs(config: Mapping[str, Any]) -> Inputs:
