@@ -12,7 +12,7 @@ from jaxgen.interop.autoencoders import Autoencoder
 from jaxgen.interop.entries import Entries, Kind
 from jaxgen.interop.tensors import Entry
 from jaxgen.interop.unet_entries import Inputs
-from jaxgen.nets.kl_autoencoder import KLForm, Layer, decoder_layers, encoder_layers, kl_decoder, kl_encoder
+from jaxgen.nets.kl_autoencoder import KLForm, Layer, Middle, decoder_layers, encoder_layers, kl_decoder, kl_encoder
 from jaxgen.types import Net, Params
 
 _DEFAULTS = {
@@ -87,7 +87,7 @@ def form_of(config: Mapping[str, Any], file: str) -> tuple[KLForm, Entries]:
         raise entries.error("up_block_types", entries["up_block_types"])  # unlike its down_block_types
     if any(width % groups for width in channels):
         raise entries.error("norm_num_groups", groups)
-    middle = "attention" if entries["mid_block_add_attention"] else "residual"
+    middle: Middle = "attention" if entries["mid_block_add_attention"] else "residual"
     form = KLForm(
         channels,
         (entries["layers_per_block"],) * len(channels),

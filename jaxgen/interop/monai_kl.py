@@ -92,11 +92,11 @@ def entries_of(config: Mapping[str, Any], file: str, maisi: bool) -> tuple[KLFor
     if entries["spatial_dims"] is None:
         raise UserError(f"{file}: lacks spatial_dims; give 2 for images or 3 for volumes")
     entries.only("use_convtranspose", False)
-    channels, groups, blocks = tuple(entries["channels"]), entries["norm_num_groups"], entries["num_res_blocks"]
-    blocks = (blocks,) * len(channels) if isinstance(blocks, int) else tuple(blocks)
-    for name, given in (("num_res_blocks", blocks), ("attention_levels", entries["attention_levels"])):
-        if len(given) != len(channels) or not channels:
-            raise UserError(f"{file}: {name} has {len(given)} entries, and channels has {len(channels)}")
+    channels, groups, count = tuple(entries["channels"]), entries["norm_num_groups"], entries["num_res_blocks"]
+    blocks = (count,) * len(channels) if isinstance(count, int) else tuple(count)
+    for name, row in (("num_res_blocks", blocks), ("attention_levels", entries["attention_levels"])):
+        if len(row) != len(channels) or not channels:
+            raise UserError(f"{file}: {name} has {len(row)} entries, and channels has {len(channels)}")
     if any(width % groups for width in channels):
         raise entries.error("norm_num_groups", groups)
     middle = {True: "attention", False: "none"}

@@ -13,8 +13,9 @@ from jaxgen.nets.door import float32_answer
 from jaxgen.types import Array, Key, Net, Params
 
 Middle = Literal["attention", "residual", "none"]
-ENLARGE: dict[str, Callable[[Array], Array]] = {"nearest": residual.repeat, "linear": resampling.double}
-"""The ways to double the resolution before the convolution of an upsampling layer."""
+_Part = tuple[str, int | None, int | None]
+ENLARGE: dict[str, Callable[[Array], Array] | None] = {"nearest": None, "linear": resampling.double}
+"""What doubles the resolution before the convolution of an upsampling layer; None is repetition within it."""
 
 
 class KLForm(NamedTuple):
@@ -94,7 +95,7 @@ class Layer(NamedTuple):
     level: int | None = None
 
 
-def _named(parts: Sequence[tuple[str, int | None, int | None]]) -> list[Layer]:
+def _named(parts: Sequence[_Part]) -> list[Layer]:
     count: Counter[str] = Counter()
     found = []
     for kind, features, level in parts:
@@ -103,13 +104,14 @@ def _named(parts: Sequence[tuple[str, int | None, int | None]]) -> list[Layer]:
     return found
 
 
-def _middle(kind: Middle, width: int) -> list[tuple[str, int | None, int | None]]:
-    block = ("residual", width, None)
-    return {"attention": [block, ("attention", None, None), block], "residual": [block, block], "none": []}[kind]
+def _middle(kind: Middle, width: int) -> list[_Part]:
+    block: _Part = ("residual", width, None)
+    between: list[_Part] = [("attention", None, None)] if kind == "attention" else []
+    return [] if kind == "none" else [block, *between, block]
 
 
-def _level(level: int, blocks: int, form: KLForm) -> list[tuple[str, int | None, int | None]]:
-    attention = [("attention", None, level)] if level in form.attention else []
+def _level(level: int, blocks: int, form: KLForm) -> list[_Part]:
+    attention: list[_Part] = [("attention", None, level)] if level in form.attention else []
     return [("residual", form.channels[level], level), *attention] * blocks
 
 
@@ -128,7 +130,7 @@ def encoder_layers(code: int, form: KLForm) -> list[Layer]:
         >>> [layer.kind for layer in encoder_layers(3, form)]
         ['convolution', 'residual', 'downsample', 'residual', 'norm', 'convolution', 'projection']
     """
-    parts: list[tuple[str, int | None, int | None]] = [("convolution", form.channels[0], None)]
+    parts: list[_Part] = [("convolution", form.channels[0], None)]
     for level in range(len(form.channels)):
         parts += _level(level, form.blocks[level], form)
         if level < len(form.channels) - 1:
@@ -154,7 +156,7 @@ def decoder_layers(features: int, form: KLForm) -> list[Layer]:
         >>> [layer.name for layer in decoder_layers(1, form)][:5]
         ['projection_0', 'convolution_0', 'residual_0', 'upsample_0', 'residual_1']
     """
-    parts: list[tuple[str, int | None, int | None]] = [("projection", None, None)] if form.decoder_projection else []
+    parts: list[_Part] = [("projection", None, None)] if form.decoder_projection else []
     parts += [("convolution", form.channels[-1], None), *_middle(form.decoder_middle, form.channels[-1])]
     for level in reversed(range(len(form.channels))):
         parts += _level(level, form.blocks[level] + form.more_blocks, form)

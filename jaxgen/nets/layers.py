@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxgen.nets import ops
+from jaxgen.nets.doubled_convolution import doubled_convolution
 from jaxgen.types import Array
 
 default_init = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
@@ -35,13 +36,16 @@ class Conv(nn.Module):
     kernel_init: Callable = default_init
     padding: tuple[int, int] | None = None
     groups: int = 1
+    doubled: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Map ``[b, *spatial, c]`` to ``[b, *spatial / stride, features]``."""
+        """Map ``[b, *spatial, c]`` to ``[b, *spatial / stride, features]``; where `doubled`, of each pixel repeated."""
         window = (self.width,) * (x.ndim - 2)
         kernel = self.param("kernel", self.kernel_init, (*window, x.shape[-1] // self.groups, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        if self.doubled:
+            return doubled_convolution(x, kernel, bias)
         return ops.convolution(x, kernel, bias, self.stride, self.padding, self.groups)
 
 

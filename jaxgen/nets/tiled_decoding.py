@@ -1,16 +1,16 @@
 """Decoding a volume tile by tile, exactly: one convolution at a time, with halos and with the norms of the whole."""
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.nets import ops
+from jaxgen.nets import ops, resampling
 from jaxgen.nets.attention import SelfAttention
-from jaxgen.nets.kl_autoencoder import ENLARGE, KLForm, decoder_layers, kl_decoder, norm_of
+from jaxgen.nets.doubled_convolution import doubled_convolution
+from jaxgen.nets.kl_autoencoder import KLForm, decoder_layers, kl_decoder, norm_of
 from jaxgen.types import Array, Key, Net, Params
 
 
@@ -64,7 +64,6 @@ def tiled_kl_decoder(features: int, form: KLForm = KLForm(), *, rows: int = 8) -
     if rows < 1:
         raise ValueError(f"rows must be positive, got {rows}")
     whole, plan, norm = kl_decoder(features, form), decoder_layers(features, form), norm_of(form)
-    enlarge = ENLARGE[form.upsampling]
 
     def normed(params: Params, h: _Features, activation: bool) -> _Norm:
         return _known_norm(params, h, form, activation)
@@ -87,7 +86,7 @@ def tiled_kl_decoder(features: int, form: KLForm = KLForm(), *, rows: int = 8) -
                 attention = SelfAttention(h.values.shape[-1], norm)
                 h = _whole(jax.jit(attention.apply)({"params": here}, jnp.asarray(h.values)))
             elif kind == "upsample":
-                h = _convolve(here["Conv_0"], h, rows, enlarge=enlarge)
+                h = _convolve(here["Conv_0"], h, rows, upsampling=form.upsampling)
             elif kind == "norm":
                 last = normed(here, h, form.final_activation)
             else:
@@ -125,13 +124,13 @@ def _convolve(
     rows: int,
     *,
     norm: _Norm | None = None,
-    enlarge: Callable[[Array], Array] | None = None,
+    upsampling: str | None = None,
     skip: np.ndarray | None = None,
     shortcut: Params | None = None,
 ) -> _Features:
     """A convolution of the whole, tile by tile, with what comes before it (norm, doubling) and after it (a skip)."""
     x, kernel = h.values, params["kernel"]
-    depth, factor, halo = x.shape[1], 1 if enlarge is None else 2, kernel.shape[0] // 2
+    depth, factor, halo = x.shape[1], 1 if upsampling is None else 2, kernel.shape[0] // 2
     size = (x.shape[0], *(factor * n for n in x.shape[1:-1]), kernel.shape[-1])
     made = np.empty(size, kernel.dtype)
     total, square = np.zeros((size[0], size[-1])), np.zeros((size[0], size[-1]))
@@ -139,12 +138,12 @@ def _convolve(
     for start in range(0, depth, step):
         stop = min(start + step, depth)
         planes = np.arange(start - halo, stop + halo)
-        there = np.arange(factor * start - halo, factor * stop + halo)
         tile = x[:, np.clip(planes, 0, depth - 1)]  # beyond the ends the last plane, which `there` turns into zeros
+        there = np.arange(2 * start - halo, 2 * stop + halo) // 2 if upsampling == "linear" else planes
         passed = None if skip is None else skip[:, start:stop]
         answer, *sums = _tile(
-            params, tile, (there >= 0) & (there < factor * depth), norm and norm[:2], passed, shortcut,
-            activation=norm is not None and norm.activation, enlarge=enlarge,
+            params, tile, (there >= 0) & (there < depth), norm and norm[:2], passed, shortcut,
+            activation=norm is not None and norm.activation, upsampling=upsampling,
         )  # fmt: skip
         made[:, factor * start : factor * stop] = answer
         total += sums[0]
@@ -152,7 +151,7 @@ def _convolve(
     return _Features(made, total, square)
 
 
-@functools.partial(jax.jit, static_argnames=("activation", "enlarge"))
+@functools.partial(jax.jit, static_argnames=("activation", "upsampling"))
 def _tile(
     params: Params,
     x: Array,
@@ -162,7 +161,7 @@ def _tile(
     shortcut: Params | None,
     *,
     activation: bool,
-    enlarge: Callable[[Array], Array] | None,
+    upsampling: str | None,
 ) -> tuple[Array, Array, Array]:
     rank = x.ndim - 2
     if norm is not None:
@@ -170,10 +169,13 @@ def _tile(
         x = (x.astype(jnp.float32) * factor + offset).astype(x.dtype)
     x = jax.nn.silu(x) if activation else x
     halo = params["kernel"].shape[0] // 2
-    x = x if enlarge is None else enlarge(x)[:, halo:-halo]
+    x = resampling.double(x)[:, halo:-halo] if upsampling == "linear" else x
     x = jnp.where(there.reshape(-1, *(1,) * rank), x, 0)
-    pads = ((0, 0), *((halo, halo),) * (rank - 1))
-    y = ops.convolution(x, params["kernel"], params["bias"], padding=pads)
+    if upsampling == "nearest":
+        y = doubled_convolution(x, params["kernel"], params["bias"], padded=True)
+    else:
+        pads = ((0, 0), *((halo, halo),) * (rank - 1))
+        y = ops.convolution(x, params["kernel"], params["bias"], padding=pads)
     if skip is not None:
         y += skip if shortcut is None else ops.convolution(skip, shortcut["kernel"], shortcut["bias"])
     space, wide = tuple(range(1, y.ndim - 1)), y.astype(jnp.float32)
