@@ -1,9 +1,9 @@
 """MONAI's autoencoders without PyTorch, read and written.
 
-``AutoencoderKL``, ``AutoencoderKlMaisi``, ``SPADEAutoencoderKL`` and ``VQVAE``. Their weights are a state dict, a PyTorch
-file or a safetensors file; what the network looks like is in the keyword arguments that made it, as a bundle's
+``AutoencoderKL``, ``AutoencoderKlMaisi``, ``SPADEAutoencoderKL`` and ``VQVAE``. Their weights are a state dict, a
+PyTorch file or a safetensors file; what the network looks like is in the keyword arguments that made it, as a bundle's
 configuration lists them. Names of monai-generative, of MONAI and of MAISI are read. What is not supported is refused by
-name: transposed convolutions in the AutoencoderKL, dilation and activations other than ReLU in the VQVAE.
+name: dilation and activations other than ReLU in the VQVAE.
 """
 
 import math
@@ -129,7 +129,7 @@ def load(
     named = [entry._replace(names=tuple(map(monai_kl.standard, entry.names))) for entry in kind.names(made)]
     applied = {name for entry in named for name in entry.names}
     theirs = {name: x for name, x in theirs.items() if name in applied or ".proj_attn." not in name}
-    params = tensors.to_params(named, theirs, made, Path(path), "its configuration")
+    params = tensors.to_params(named, theirs, made, Path(path))
     return LoadedAutoencoder(*kind.nets, params, dict(config))
 
 

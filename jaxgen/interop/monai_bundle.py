@@ -2,7 +2,12 @@
 
 A bundle is a folder with ``configs/*.json`` and ``models/*.pt``, such as the model zoo's
 ``brain_image_synthesis_latent_diffusion_model``, ``brats_mri_generative_diffusion`` and ``maisi_ct_generative``. No
-code of it is run: not the expressions of its configuration, not its scripts, not its pickles.
+code of it is run: not the expressions of its configuration, not its scripts, not its pickles::
+
+    bundle = load_bundle("brain_image_synthesis_latent_diffusion_model")
+    print(bundle.covariates)  # their names, and the values that the bundle itself uses
+    conditions = Conditions(covariates=jnp.array([[0.0, 0.7, 0.8, 0.4]]))
+    image = jax.jit(bundle.sample, static_argnums=2)(bundle.params, jax.random.key(0), 1, conditions)
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -106,6 +111,13 @@ def load_bundle(
     Raises:
         UserError: if the folder is no bundle of latent diffusion, a file is missing, damaged or runs code, an entry is
             not resolved or not supported, or weights and configuration do not belong together.
+
+    Example:
+        >>> load_bundle("brain")
+        Traceback (most recent call last):
+        ...
+        jaxgen.errors.UserError: brain/configs/inference.json: cannot be read (No such file or directory); give the \
+folder of a MONAI bundle, with configs/*.json
     """
     folder = Path(folder)
     config = monai_config.read(folder / "configs", configs, overrides)

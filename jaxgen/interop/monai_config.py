@@ -132,11 +132,10 @@ def _number(x: Any) -> Any:
 
 
 def _joined(operator: type[ast.operator], a: Any, b: Any) -> Any:
-    for kind in (str, list):
-        if operator is ast.Add and isinstance(a, kind) and isinstance(b, kind):
-            if len(a) + len(b) > _LONGEST:
-                raise CodeError("a very long text or list")
-            return a + b
+    if operator is ast.Add and type(a) is type(b) and type(a) in (str, list):
+        if len(a) + len(b) > _LONGEST:
+            raise CodeError("a very long text or list")
+        return a + b
     return _number(_ARITHMETIC[operator](_number(a), _number(b)))
 
 
@@ -251,7 +250,7 @@ class Config:
 
 
 def read(folder: Path, names: Sequence[str], overrides: Mapping[str, Any] | None = None) -> Config:
-    """Read configuration files as one, later ones over earlier ones.
+    """Read configuration files as one, later ones over earlier ones; ``metadata.json`` is their entry ``_meta_``.
 
     Args:
         folder: the ``configs`` folder.
@@ -265,19 +264,10 @@ def read(folder: Path, names: Sequence[str], overrides: Mapping[str, Any] | None
         UserError: if a file is missing, is no JSON or holds no object, or there is no place for an override.
     """
     content: dict[str, Any] = {}
+    if (folder / "metadata.json").exists():
+        content["_meta_"] = _read(files.inside(folder, "metadata.json"))
     for name in names:
-        file = files.inside(folder, name)
-        try:
-            found = json_files.read(file)
-        except OSError as error:
-            raise UserError(
-                f"{file}: cannot be read ({error.strerror}); give the folder of a MONAI bundle, with configs/*.json"
-            ) from error
-        except ValueError as error:
-            raise UserError(f"{file}: is no JSON ({error}); copy it again from where it came") from error
-        if not isinstance(found, dict):
-            raise UserError(f"{file}: holds no JSON object; copy it again from where it came")
-        content |= found
+        content |= _read(files.inside(folder, name))
     for name, value in (overrides or {}).items():
         *above, last = parts_of(name)
         place: Any = content
@@ -287,3 +277,17 @@ def read(folder: Path, names: Sequence[str], overrides: Mapping[str, Any] | None
             raise UserError(f"{folder}: there is no place for the override {shown(name)}; give an id of an entry")
         place[last] = value
     return Config(content, folder / names[-1])
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json_files.read(file)
+    except OSError as error:
+        raise UserError(
+            f"{file}: cannot be read ({error.strerror}); give the folder of a MONAI bundle, with configs/*.json"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{file}: is no JSON ({error}); copy it again from where it came") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: holds no JSON object; copy it again from where it came")
+    return found

@@ -15,6 +15,8 @@ from jaxgen.interop.tensors import Entry
 from jaxgen.nets.kl_autoencoder import (
     KLForm,
     Layer,
+    Middle,
+    Upsampling,
     decoder_layers,
     encoder_layers,
     kl_decoder,
@@ -86,12 +88,12 @@ def entries_of(config: Mapping[str, Any], file: str, maisi: bool) -> tuple[KLFor
     """
     defaults = _DEFAULTS | (_MAISI if maisi else {})
     given = {_RENAMED.get(name, name): value for name, value in config.items()}
-    if str(config.get("_target_")).startswith("generative."):
+    target = str(config.get("_target_"))
+    if target.startswith("generative."):
         given.setdefault("include_fc", False)  # monai-generative has this layer and does not apply it
     entries = Entries(given, file, defaults, _KINDS, "jaxgen.interop.monai_autoencoder")
     if entries["spatial_dims"] is None:
         raise UserError(f"{file}: lacks spatial_dims; give 2 for images or 3 for volumes")
-    entries.only("use_convtranspose", False)
     channels, groups, count = tuple(entries["channels"]), entries["norm_num_groups"], entries["num_res_blocks"]
     blocks = (count,) * len(channels) if isinstance(count, int) else tuple(count)
     for name, row in (("num_res_blocks", blocks), ("attention_levels", entries["attention_levels"])):
@@ -99,7 +101,7 @@ def entries_of(config: Mapping[str, Any], file: str, maisi: bool) -> tuple[KLFor
             raise UserError(f"{file}: {name} has {len(row)} entries, and channels has {len(channels)}")
     if any(width % groups for width in channels):
         raise entries.error("norm_num_groups", groups)
-    middle = {True: "attention", False: "none"}
+    middle: dict[bool, Middle] = {True: "attention", False: "none"}
     form = monai_form(
         channels,
         blocks,
@@ -108,9 +110,16 @@ def entries_of(config: Mapping[str, Any], file: str, maisi: bool) -> tuple[KLFor
         decoder_middle=middle[entries["with_decoder_nonlocal_attn"]],
         groups=groups,
         epsilon=entries["norm_eps"],
-        upsampling="linear" if maisi else "nearest",
+        upsampling=_upsampling(entries, target),
     )
     return form, entries
+
+
+def _upsampling(entries: Entries, target: str) -> Upsampling:
+    maisi = target.endswith(MAISI)
+    if not entries["use_convtranspose"]:
+        return "linear" if maisi else "nearest"
+    return "transposed" if maisi or target.startswith("generative.") else "transposed of width 2"
 
 
 def nets(form: KLForm, entries: Entries) -> Autoencoder:
@@ -152,6 +161,9 @@ def _layer(
         yield from tensors.norm(path, name)
     elif layer.kind == "convolution":
         yield from tensors.convolution(path, f"{name}.{inner}")
+    elif layer.kind == "upsample" and entries["use_convtranspose"]:
+        wide = params["kernel"].shape[0] == 3
+        yield from tensors.transposed_convolution(path, f"{name}.conv.{inner}" if wide else f"{name}.deconv")
     else:
         wrapping = "postconv" if layer.kind == "upsample" and not maisi else "conv"
         yield from tensors.convolution((*path, "Conv_0"), f"{name}.{wrapping}.{inner}")

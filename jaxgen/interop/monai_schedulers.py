@@ -53,7 +53,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "PNDMScheduler": {**_TABLE, "skip_prk_steps": False, "set_alpha_to_one": False, "steps_offset": 0},
     "RFlowScheduler": _FLOW,
 }
-_BETA, _ANY = Kind((float,), 1e-12, 1), Kind((float,), -1e6, 1e6)
+_BETA, _ANY = Kind((float,), 1e-12, 1 - 1e-6), Kind((float,), -1e6, 1e6)
 _KINDS = {
     "num_train_timesteps": Kind((int,), 2, 100_000),
     "num_inference_steps": Kind((int,), 1, 100_000, null=True),

@@ -133,7 +133,7 @@ def load(
     form = form_of(config, "config")
     theirs = weight_files.read(path, inside=inside, max_bytes=max_bytes)
     made = _shapes(form)
-    params = tensors.to_params(list(names(form, made)), standard(theirs, form), made, Path(path), "its configuration")
+    params = tensors.to_params(list(names(form, made)), standard(theirs, form), made, Path(path))
     return Loaded(_network(form), params, dict(config))
 
 

@@ -148,6 +148,8 @@ def form_of(config: Mapping[str, Any], file: str) -> Form:
         entries.only("use_combined_linear", False)
         entries.only("include_fc", True)
     options = _options(entries, file, fc, tuple(width for _, width in parts), spade)
+    # MAISI's adds in place, to the array that its middle is given
+    options["variant"] = options["variant"]._replace(controlled_middle=kind == "DiffusionModelUNetMaisi")
     control = "conditioning_embedding_in_channels" in _DEFAULTS[kind]
     if control:
         options["hint_channels"] = tuple(entries["conditioning_embedding_num_channels"])

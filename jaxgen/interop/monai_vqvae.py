@@ -138,7 +138,9 @@ def names(form: VQForm) -> Iterator[Entry]:
     for i in range(levels):
         for j in range(units):
             yield from _unit(("decoder", f"ResidualUnit_{units * i + j}"), f"decoder.blocks.{each * i + 1 + j}")
-        yield from _transposed(("decoder", f"TransposedConv_{i}"), f"decoder.blocks.{each * (i + 1)}.conv")
+        yield from tensors.transposed_convolution(
+            ("decoder", f"TransposedConv_{i}"), f"decoder.blocks.{each * (i + 1)}.conv"
+        )
     yield Entry(
         ("codebook", "entries"),
         (f"{_CODEBOOK}.embedding.weight", f"{_CODEBOOK}.ema_w"),
@@ -150,17 +152,6 @@ def names(form: VQForm) -> Iterator[Entry]:
 def _unit(path: tuple[str, ...], name: str) -> Iterator[Entry]:
     for i in (0, 1):
         yield from tensors.convolution((*path, f"Conv_{i}"), f"{name}.conv{i + 1}.conv")
-
-
-def _transposed(path: tuple[str, ...], name: str) -> Iterator[Entry]:
-    """A transposed convolution: ``[*window, in, out]`` here, ``[in, out, *window]`` there."""
-    yield Entry(
-        (*path, "kernel"),
-        (f"{name}.weight",),
-        lambda x: np.moveaxis(x, (0, 1), (-2, -1)),
-        lambda x: (np.moveaxis(x, (-2, -1), (0, 1)),),
-    )
-    yield tensors.same((*path, "bias"), f"{name}.bias")
 
 
 def without_counts(theirs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -125,6 +125,17 @@ def convolution(path: tuple[str, ...], name: str) -> Iterator[Entry]:
     yield same((*path, "bias"), f"{name}.bias")
 
 
+def transposed_convolution(path: tuple[str, ...], name: str) -> Iterator[Entry]:
+    """A transposed convolution: ``[*window, in, out]`` here, ``[in, out, *window]`` there."""
+    yield Entry(
+        (*path, "kernel"),
+        (f"{name}.weight",),
+        lambda x: np.moveaxis(x, (0, 1), (-2, -1)),
+        lambda x: (np.moveaxis(x, (-2, -1), (0, 1)),),
+    )
+    yield same((*path, "bias"), f"{name}.bias")
+
+
 def pointwise(path: tuple[str, ...], name: str, rank: int = 2) -> Iterator[Entry]:
     """A convolution of width 1: the matrix ``[in, out]`` here, ``[out, in, 1, ...]`` there."""
     ones = (1,) * rank
@@ -194,13 +205,7 @@ def stacked(layers: Sequence[Sequence[Entry]]) -> Iterator[Entry]:
         yield Entry(first.path, names, ours, theirs, len(layers))
 
 
-def to_params(
-    entries: Sequence[Entry],
-    tensors: Mapping[str, np.ndarray],
-    shapes: Params,
-    file: Path,
-    described_by: str = "config.json",
-) -> Params:
+def to_params(entries: Sequence[Entry], tensors: Mapping[str, np.ndarray], shapes: Params, file: Path) -> Params:
     """A tree of parameters from named tensors.
 
     Args:
@@ -208,7 +213,6 @@ def to_params(
         tensors: theirs, by name.
         shapes: the tree of our parameters, of anything with a shape.
         file: where the tensors are from.
-        described_by: where `shapes` come from, for messages.
 
     Returns:
         A tree like `shapes`, of float32 arrays.
@@ -219,7 +223,7 @@ def to_params(
     expected = {name for entry in entries for name in entry.names}
     for what, names in (("lacks", expected - tensors.keys()), ("has an unexpected", tensors.keys() - expected)):
         if names:
-            raise UserError(f"{file}: {what} tensor {min(names)} ({len(names)} in all); is {described_by} its own?")
+            raise UserError(f"{file}: {what} tensor {min(names)} ({len(names)} in all); is the configuration its own?")
     flat: dict[tuple[str, ...], Any] = {}
     shape_of = {tuple(k.key for k in path): leaf.shape for path, leaf in jax.tree.leaves_with_path(shapes)}
     for entry in entries:
@@ -230,7 +234,7 @@ def to_params(
         if x.shape != shape_of[entry.path]:
             given = tensors[entry.names[0]].shape
             raise UserError(
-                f"{file}: tensor {entry.names[0]} has shape {given}, which {described_by} does not describe"
+                f"{file}: tensor {entry.names[0]} has shape {given}, which the configuration does not describe"
             )
         flat[entry.path] = jnp.asarray(x, jnp.float32)
     return jax.tree.map_with_path(lambda path, _: flat[tuple(k.key for k in path)], shapes)

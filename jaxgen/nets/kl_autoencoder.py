@@ -10,12 +10,19 @@ import flax.linen as nn
 from jaxgen.nets import layers, resampling, residual
 from jaxgen.nets.attention import SelfAttention
 from jaxgen.nets.door import float32_answer
+from jaxgen.nets.transposed_convolution import TransposedConv
 from jaxgen.types import Array, Key, Net, Params
 
 Middle = Literal["attention", "residual", "none"]
+Upsampling = Literal["nearest", "linear", "transposed", "transposed of width 2"]
 _Part = tuple[str, int | None, int | None]
 ENLARGE: dict[str, Callable[[Array], Array] | None] = {"nearest": None, "linear": resampling.double}
 """What doubles the resolution before the convolution of an upsampling layer; None is repetition within it."""
+TRANSPOSED = {
+    "transposed": {"width": 3, "padding": 1, "output_padding": 1},
+    "transposed of width 2": {"width": 2, "padding": 0, "output_padding": 0},
+}
+"""The transposed convolutions that double the resolution by themselves."""
 
 
 class KLForm(NamedTuple):
@@ -36,7 +43,8 @@ class KLForm(NamedTuple):
         decoder_projection: whether the decoder begins with a 1 x 1 convolution.
         groups: of the group norms; it must divide each width.
         epsilon: added to the variance in group norms.
-        upsampling: how the resolution is doubled before a convolution: ``"nearest"`` or ``"linear"``.
+        upsampling: how the resolution is doubled: ``"nearest"`` or ``"linear"`` before a convolution, or by a
+            transposed convolution of width 3 (``"transposed"``) or 2 (``"transposed of width 2"``).
         remat: recompute each block in the backward pass, which takes a third more time and far less memory. The
             parameters are the same.
     """
@@ -53,7 +61,7 @@ class KLForm(NamedTuple):
     decoder_projection: bool = True
     groups: int = 32
     epsilon: float = 1e-6
-    upsampling: Literal["nearest", "linear"] = "nearest"
+    upsampling: Upsampling = "nearest"
     remat: bool = False
 
 
@@ -177,7 +185,6 @@ class _Layered(nn.Module):
     @nn.compact
     def __call__(self, h: Array) -> Array:
         form, norm = self.form, norm_of(self.form)
-        enlarge = ENLARGE[form.upsampling]
         kept: Callable[[Any], Any] = nn.remat if form.remat else lambda module: module
         for kind, name, features, _ in self.plan:
             width = h.shape[-1] if features is None else features
@@ -187,8 +194,10 @@ class _Layered(nn.Module):
                 h = kept(SelfAttention)(width, norm, name=name)(h)
             elif kind == "downsample":
                 h = residual.Downsample(width, (0, 1), name=name)(h)
+            elif kind == "upsample" and form.upsampling in TRANSPOSED:
+                h = kept(TransposedConv)(width, **TRANSPOSED[form.upsampling], name=name)(h)
             elif kind == "upsample":
-                h = kept(residual.Upsample)(width, enlarge, name=name)(h)
+                h = kept(residual.Upsample)(width, ENLARGE[form.upsampling], name=name)(h)
             elif kind == "norm":
                 h = norm(name=name)(h)
                 h = nn.silu(h) if form.final_activation else h

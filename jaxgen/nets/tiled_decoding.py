@@ -10,7 +10,7 @@ import numpy as np
 from jaxgen.nets import ops, resampling
 from jaxgen.nets.attention import SelfAttention
 from jaxgen.nets.doubled_convolution import doubled_convolution
-from jaxgen.nets.kl_autoencoder import KLForm, decoder_layers, kl_decoder, norm_of
+from jaxgen.nets.kl_autoencoder import TRANSPOSED, KLForm, decoder_layers, kl_decoder, norm_of
 from jaxgen.types import Array, Key, Net, Params
 
 
@@ -52,7 +52,7 @@ def tiled_kl_decoder(features: int, form: KLForm = KLForm(), *, rows: int = 8) -
         A `Net`. Its ``apply`` works on arrays, not within `jax.jit` and not under `jax.grad`.
 
     Raises:
-        ValueError: if `rows` is not positive; when called within `jax.jit`.
+        ValueError: if `rows` is not positive, or the form has transposed convolutions; when called within `jax.jit`.
 
     Example:
         >>> from jaxgen.nets.kl_autoencoder import monai_form
@@ -64,6 +64,8 @@ def tiled_kl_decoder(features: int, form: KLForm = KLForm(), *, rows: int = 8) -
     if rows < 1:
         raise ValueError(f"rows must be positive, got {rows}")
     whole, plan, norm = kl_decoder(features, form), decoder_layers(features, form), norm_of(form)
+    if form.upsampling in TRANSPOSED:
+        raise ValueError(f"transposed convolutions are not cut into tiles: upsampling is {form.upsampling!r}")
 
     def normed(params: Params, h: _Features, activation: bool) -> _Norm:
         return _known_norm(params, h, form, activation)

@@ -40,9 +40,12 @@ class _UNet(nn.Module):
         if features is not None:
             h = h + features.astype(h.dtype)
         h, skips = blocks.encode(h)
+        if control is not None:
+            skips = _controlled(skips, Control(*control))
+            h = skips[-1] if shape.variant.controlled_middle else h
         h = blocks.middle(h)
         if control is not None:
-            h, skips = _controlled(h, skips, Control(*control))
+            h = h + Control(*control).middle.astype(h.dtype)
         h = blocks.decode(h, skips)
         h = nn.silu(blocks.norm()(h))
         rank = x.ndim - 2
@@ -50,11 +53,10 @@ class _UNet(nn.Module):
         return depth_to_space(h, shape.patch) if shape.patch > 1 else h
 
 
-def _controlled(h: Array, skips: list[Array], control: Control) -> tuple[Array, list[Array]]:
+def _controlled(skips: list[Array], control: Control) -> list[Array]:
     if len(control.skips) != len(skips):
         raise ValueError(f"control has {len(control.skips)} arrays for {len(skips)} skip connections")
-    added = [skip + more.astype(skip.dtype) for skip, more in zip(skips, control.skips, strict=True)]
-    return h + control.middle.astype(h.dtype), added
+    return [skip + more.astype(skip.dtype) for skip, more in zip(skips, control.skips, strict=True)]
 
 
 def unet(

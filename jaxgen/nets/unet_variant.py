@@ -52,6 +52,7 @@ class UNetVariant(NamedTuple):
             between them, and stands after the embedding of time and label in place of being added to it. With an empty
             list it is one vector, which is added.
         spade_form: how a `segmentation` enters the norms.
+        controlled_middle: whether what a `Control` adds to the last skip connection goes into the middle as well.
         remat: compute the activations inside of blocks anew in the backward pass, which saves memory and takes a
             forward pass more (Chen et al. 2016, arXiv 1604.06174); parameters and results stay the same.
     """
@@ -72,6 +73,7 @@ class UNetVariant(NamedTuple):
     attention_projection: bool = True
     vector_parts: Sequence[int] = ()
     spade_form: SpadeForm = SpadeForm()
+    controlled_middle: bool = False
     remat: bool = False
 
 

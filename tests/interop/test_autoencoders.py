@@ -124,7 +124,6 @@ def refused(config, path=None):
 def test_what_monai_s_arguments_may_not_be():
     assert "_target_ is 'UNet'; supported" in refused({"_target_": "monai.UNet"})
     assert "lacks spatial_dims" in refused({"_target_": "AutoencoderKL"})
-    assert "use_convtranspose is True; supported: False" in refused(KL | {"use_convtranspose": True})
     assert "num_res_blocks has 3 entries, and channels has 2" in refused(KL | {"num_res_blocks": [1, 1, 1]})
     assert "norm_num_groups is 3" in refused(KL | {"norm_num_groups": 3})
     assert "see jaxgen.interop.monai_autoencoder" in refused(KL | {"norm_num_groups": 3})

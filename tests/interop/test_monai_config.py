@@ -148,6 +148,12 @@ def test_later_files_and_overrides_replace_entries(tmp_path):
         read(tmp_path, ["a.json"], {"lr::x": 1})
 
 
+def test_metadata_is_an_entry(tmp_path):
+    (tmp_path / "metadata.json").write_text('{"version": "1.0.0", "size": 4}')
+    (tmp_path / "a.json").write_text('{"x": "$@_meta_::size * 2", "_target_": "y"}')
+    assert read(tmp_path, ["a.json"]).value("x") == 8
+
+
 def test_a_brain_bundle_is_understood():
     brain = config(**BRAIN)
     (autoencoder,) = definitions.definitions(brain, definitions.AUTOENCODERS)

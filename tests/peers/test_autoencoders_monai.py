@@ -26,6 +26,7 @@ KL = {
     "2-D, one level, five of the code": (2, (8,), 3, (0,), 2, {"latent_channels": 5, "norm_eps": 1e-4}),
     "3-D, three levels, one projection": (3, (4, 4, 8), (2, 1, 1), (2,), 2, {"use_combined_linear": True}),
     "2-D, attention without a layer behind it": (2, (4, 8), 1, (1,), 4, {"include_fc": False}),
+    "3-D, transposed convolutions": (3, (4, 8), 1, (), 4, {"use_convtranspose": True, **NO_ATTENTION}),
 }
 MAISI = {
     "no attention, splits": (3, (4, 8), (1, 2), (), 2, {"num_splits": 2}),
@@ -33,6 +34,7 @@ MAISI = {
     "attention in the decoder": (3, (8, 8), (2, 1), (1,), 4, {"num_splits": 1, "with_decoder_nonlocal_attn": True}),
     "a layer behind the attention": (3, (4, 4), (1, 1), (0,), 2, {"num_splits": 1, "include_fc": True}),
     "one level": (3, (8,), (2,), (0,), 8, {"num_splits": 4, "in_channels": 2}),
+    "transposed convolutions": (3, (4, 8), (1, 2), (), 2, {"num_splits": 1, "use_convtranspose": True}),
     "three of the code more": (3, (4, 8), (1, 1), (), 2, {"num_splits": 2, "latent_channels": 6}),
 }
 VQ = {

@@ -1,4 +1,4 @@
-"""A bundle folder written with MONAI, sampled in both from the same noise; schedulers compared step by step."""
+"""Bundle folders written with MONAI, sampled in both from the same noise; schedulers compared step by step."""
 
 import json
 
@@ -80,12 +80,7 @@ INFERENCE = {
 SCALE = 0.7
 
 
-def made(definition, seed):
-    import monai.networks.nets as nets
-
-    module = getattr(nets, definition["_target_"].rpartition(".")[2])(
-        **{name: value for name, value in definition.items() if name != "_target_"}
-    )
+def with_weights(module, seed):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -95,6 +90,13 @@ def made(definition, seed):
             else:
                 parameter.copy_(0.1 * noise + float(name.endswith("weight")))
     return module.eval()
+
+
+def made(definition, seed):
+    import monai.networks.nets as nets
+
+    options = {name: value for name, value in definition.items() if name != "_target_"}
+    return with_weights(getattr(nets, definition["_target_"].rpartition(".")[2])(**options), seed)
 
 
 def write(folder, networks, config):
@@ -177,6 +179,23 @@ def test_codes_of_a_bundle(networks, tmp_path):
     np.testing.assert_allclose(bundle.decode(bundle.params, z), from_torch(back), atol=1e-4)
 
 
+def test_codes_of_a_bundle_with_a_codebook(networks, tmp_path):
+    """A code is replaced by the nearest entries where it is decoded, not where images are encoded."""
+    vq = {"_target_": "monai.networks.nets.VQVAE", "spatial_dims": 3, "in_channels": 1, "out_channels": 1}
+    vq |= {"channels": [4], "num_res_layers": 1, "num_res_channels": 4, "num_embeddings": 8, "embedding_dim": 3}
+    vq |= {"downsample_parameters": [2, 4, 1, 1], "upsample_parameters": [2, 4, 1, 1, 0]}
+    module = made(vq, 2)
+    write(tmp_path, {**networks, "autoencoder": module}, INFERENCE | {"autoencoder_def": vq})
+    bundle = load_bundle(tmp_path)
+    x = np.random.default_rng(0).standard_normal((1, 4, 6, 4, 1)).astype(np.float32)
+    with torch.no_grad():
+        encoded = module.encode_stage_2_inputs(to_torch(x))
+        back = module.decode_stage_2_outputs(encoded)
+    z = bundle.encode(bundle.params, x)
+    np.testing.assert_allclose(z, SCALE * from_torch(encoded), atol=1e-4)
+    np.testing.assert_allclose(bundle.decode(bundle.params, z), from_torch(back), atol=1e-4)
+
+
 def linear(x, t):
     """A network whose answer depends on the number it is told."""
     return 0.3 * x + 0.1 * np.cos(1.0) * (1 + t / 1000)
@@ -209,15 +228,179 @@ def test_schedulers(config, steps):
     np.testing.assert_allclose(found, state.numpy(), atol=1e-3)
 
 
-def test_ddpm_over_the_whole_table_has_the_same_mean():
-    """Without its noise, which is drawn otherwise there, a step of ours is theirs."""
+def test_ddpm_over_the_whole_table(monkeypatch):
+    """Without the noise of the steps, which each draws in its own way, ours are theirs."""
+    monkeypatch.setattr(torch, "randn", lambda size, **options: torch.zeros(size))
     config = {**DDIM, "_target_": "DDPMScheduler", "num_train_timesteps": 20}
-    theirs, ours = scheduler_of(config, 20, 0), from_monai(config, 20)
+    theirs, ours = scheduler_of(config, 20, 0), from_monai(config)
     x = np.random.default_rng(0).standard_normal((1, 5)).astype(np.float32)
+    state = torch.from_numpy(x)
+    for t in theirs.timesteps:
+        state = theirs.step(linear(state, float(t)), t, state)[0]
     silent = samplers.ddpm(ours.path, "small", noise=lambda key, shape: jnp.zeros(shape))
-    for i, t in enumerate(theirs.timesteps):
-        state = torch.from_numpy(x)
-        draws = torch.stack([theirs.step(linear(state, float(t)), t, state)[0] for _ in range(2)])
-        spread = theirs._get_variance(t).sqrt() if t > 0 else 0.0
-        mean = silent.step(ours.denoiser(linear), None, samplers.Sample(jnp.asarray(x)), ours.grid[i], ours.grid[i + 1])
-        assert np.abs(draws.numpy() - np.asarray(mean.x)).max() <= 5 * float(spread) + 1e-4
+    found = samplers.sample(silent, ours.denoiser(linear), jax.random.key(0), jnp.asarray(x), ours.grid)
+    np.testing.assert_allclose(found, state.numpy(), atol=1e-4)
+
+
+MAISI_PLACE = "monai.apps.generation.maisi.networks"
+LEVELS = {
+    "spatial_dims": "@spatial_dims",
+    "in_channels": "@latent_channels",
+    "num_channels": [8, 16],
+    "num_res_blocks": 1,
+    "norm_num_groups": 4,
+    "attention_levels": [False, True],
+    "num_head_channels": [0, 8],
+    "num_class_embeds": 5,
+    "resblock_updown": True,
+    "include_fc": True,
+}
+MASK_KL = {
+    "_target_": f"{MAISI_PLACE}.autoencoderkl_maisi.AutoencoderKlMaisi",
+    "spatial_dims": "@spatial_dims",
+    "in_channels": 2,
+    "out_channels": 3,
+    "latent_channels": "@latent_channels",
+    "num_channels": [4, 8],
+    "num_res_blocks": [1, 1],
+    "norm_num_groups": 4,
+    "attention_levels": [False, False],
+    "use_convtranspose": True,
+    "num_splits": 1,
+}
+MAISI = {
+    "bundle_root": ".",
+    "spatial_dims": 3,
+    "latent_channels": 4,
+    "output_size": [8, 8, 16],
+    "latent_shape": ["@latent_channels", "$@output_size[0]//2", "$@output_size[1]//2", "$@output_size[2]//2"],
+    "mask_generation_latent_shape": [4, 4, 4, 4],
+    "num_inference_steps": 6,
+    "mask_generation_num_inference_steps": 4,
+    "autoencoder_def": {**MASK_KL, "in_channels": 1, "out_channels": 1, "use_convtranspose": False},
+    "diffusion_unet_def": {
+        "_target_": f"{MAISI_PLACE}.diffusion_model_unet_maisi.DiffusionModelUNetMaisi",
+        **LEVELS,
+        "out_channels": "@latent_channels",
+        "include_spacing_input": True,
+    },
+    "controlnet_def": {
+        "_target_": f"{MAISI_PLACE}.controlnet_maisi.ControlNetMaisi",
+        **LEVELS,
+        "conditioning_embedding_in_channels": 2,
+        "conditioning_embedding_num_channels": [4, 8],
+        "use_checkpointing": False,
+    },
+    "mask_generation_autoencoder_def": MASK_KL,
+    "mask_generation_diffusion_def": {
+        "_target_": "monai.networks.nets.diffusion_model_unet.DiffusionModelUNet",
+        "spatial_dims": "@spatial_dims",
+        "in_channels": "@latent_channels",
+        "out_channels": "@latent_channels",
+        "channels": [8],
+        "num_res_blocks": 1,
+        "norm_num_groups": 4,
+        "attention_levels": [True],
+        "num_head_channels": [8],
+        "with_conditioning": True,
+        "cross_attention_dim": 10,
+    },
+    "autoencoder": "$@autoencoder_def.to(@device)",
+    "load_autoencoder": "$@autoencoder.load_state_dict(torch.load('models/autoencoder.pt'))",
+    "checkpoint": "$torch.load(@bundle_root + '/models/diffusion.pt', weights_only=False)",
+    "load_diffusion": "$@diffusion_unet_def.load_state_dict(@checkpoint['unet_state_dict'])",
+    "load_controlnet": "$@controlnet_def.load_state_dict(torch.load('models/control.pt')['controlnet_state_dict'])",
+    "scale_factor": "$@checkpoint['scale_factor'].to(@device)",
+    "load_mask_autoencoder": "$@mask_generation_autoencoder_def.load_state_dict(torch.load('models/mask_kl.pt'))",
+    "load_mask": "$@mask_generation_diffusion_def.load_state_dict(torch.load('models/mask.pt')['unet_state_dict'])",
+    "mask_generation_scale_factor": 0.9,
+    "noise_scheduler": {**RFLOW, "base_img_size_numel": 64},
+    "mask_generation_noise_scheduler": DDIM,
+}
+
+
+def maisi_module(name, seed):
+    """One of the networks that the configuration above describes."""
+    import importlib
+
+    options = {
+        key: {"@spatial_dims": 3, "@latent_channels": 4}.get(value, value) if isinstance(value, str) else value
+        for key, value in MAISI[name].items()
+    }
+    place, _, kind = options.pop("_target_").rpartition(".")
+    return with_weights(getattr(importlib.import_module(place), kind)(**options), seed)
+
+
+@pytest.fixture(scope="module")
+def maisi(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("maisi")
+    (folder / "configs").mkdir()
+    (folder / "models").mkdir()
+    (folder / "configs" / "inference.json").write_text(json.dumps(MAISI))
+    names = ("autoencoder", "diffusion_unet", "controlnet", "mask_generation_autoencoder", "mask_generation_diffusion")
+    modules = {name: maisi_module(f"{name}_def", i) for i, name in enumerate(names)}
+    states = {name: module.state_dict() for name, module in modules.items()}
+    checkpoint = {"unet_state_dict": states["diffusion_unet"], "scale_factor": torch.tensor(SCALE)}
+    for file, content in {
+        "autoencoder": states["autoencoder"],
+        "diffusion": checkpoint,
+        "control": {"controlnet_state_dict": states["controlnet"], "epoch": 2},
+        "mask_kl": states["mask_generation_autoencoder"],
+        "mask": {"unet_state_dict": states["mask_generation_diffusion"]},
+    }.items():
+        torch.save(content, folder / "models" / f"{file}.pt")
+    return folder, modules
+
+
+def test_maisi_is_sampled_alike(maisi):
+    """A ControlNet with a map, spacing, modality, rectified flow."""
+    folder, modules = maisi
+    bundle = load_bundle(folder)
+    assert bundle.shape == (4, 4, 8, 4)
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((1, 4, 4, 8, 4)).astype(np.float32)
+    hint = np.eye(2, dtype=np.float32)[rng.integers(0, 2, (1, 8, 8, 16))]
+    spacing, modality = np.array([[1.5, 1.5, 2.0]], np.float32), np.array([1])
+    z, told = to_torch(noise), {"class_labels": torch.from_numpy(modality)}
+    scheduler = scheduler_of(MAISI["noise_scheduler"], 6, 128)
+    with torch.no_grad():
+        for t, end in zip(scheduler.timesteps, [*scheduler.timesteps[1:], torch.tensor(0)], strict=True):
+            now = torch.tensor([float(t)])
+            skips, middle = modules["controlnet"](x=z, timesteps=now, controlnet_cond=to_torch(hint), **told)
+            answer = modules["diffusion_unet"](
+                x=z,
+                timesteps=now,
+                spacing_tensor=torch.from_numpy(spacing),
+                down_block_additional_residuals=skips,
+                mid_block_additional_residual=middle,
+                **told,
+            )
+            z = scheduler.step(answer, t, z, end)[0]
+        theirs = from_torch(modules["autoencoder"].decode_stage_2_outputs(z / SCALE))
+    conditions = Conditions(vector=spacing, label=modality, hint=hint)
+    sample = jax.jit(bundle.from_noise)
+    ours = np.asarray(sample(bundle.params, jax.random.key(0), noise, conditions))
+    assert ours.shape == theirs.shape == (1, 8, 8, 16, 1)
+    assert np.abs(ours - theirs).max() < 1e-3 * max(1.0, np.abs(theirs).max())
+    other = sample(bundle.params, jax.random.key(0), noise, conditions._replace(hint=1 - hint))
+    assert np.abs(ours - other).max() > 0.01
+
+
+def test_the_masks_of_maisi_are_a_model_of_their_own(maisi):
+    folder, modules = maisi
+    bundle = load_bundle(folder, part="mask_generation_")
+    assert (bundle.shape, bundle.scale, len(bundle.scheduler.grid)) == ((4, 4, 4, 4), 0.9, 5)
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((1, 4, 4, 4, 4)).astype(np.float32)
+    sizes = rng.uniform(size=(1, 10)).astype(np.float32)
+    scheduler, z = scheduler_of(DDIM, 4, 0), to_torch(noise)
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            answer = modules["mask_generation_diffusion"](
+                z, timesteps=torch.tensor([float(t)]), context=torch.from_numpy(sizes)[:, None]
+            )
+            z = scheduler.step(answer, t, z)[0]
+        theirs = from_torch(modules["mask_generation_autoencoder"].decode_stage_2_outputs(z / 0.9))
+    ours = jax.jit(bundle.from_noise)(bundle.params, jax.random.key(0), noise, Conditions(covariates=sizes))
+    assert ours.shape == theirs.shape == (1, 8, 8, 8, 3)
+    assert np.abs(np.asarray(ours) - theirs).max() < 1e-3 * max(1.0, np.abs(theirs).max())

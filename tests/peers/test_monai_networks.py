@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.interop import monai_unet
+from jaxgen.interop import monai_autoencoder, monai_unet
 from jaxgen.interop.monai_unet import load, network, save, shapes, standard
 from jaxgen.interop.monai_unet_form import form_of
 
@@ -259,6 +259,62 @@ def test_spade_unet(options, finer, tmp_path):
     size = (8 * finer,) * config["spatial_dims"]
     given["segmentation"] = np.eye(3, dtype=np.float32)[rng.integers(0, 3, (2, *size))]
     assert_close(jax.jit(net.apply)(params, **given), answer_of(module, given))
+
+
+SPADE_KLS = {
+    "2-D": {"channels": [8, 12], "attention_levels": [False, False], "spade_intermediate_channels": 6},
+    "2-D, attention": {"channels": [4, 8], "attention_levels": [False, True], "with_encoder_nonlocal_attn": False},
+    "3-D": {
+        "spatial_dims": 3,
+        "channels": [4, 4],
+        "attention_levels": [False, False],
+        "with_encoder_nonlocal_attn": False,
+        "with_decoder_nonlocal_attn": False,
+    },
+}
+
+
+@pytest.mark.parametrize("options", SPADE_KLS.values(), ids=SPADE_KLS.keys())
+def test_spade_autoencoder(options, tmp_path):
+    config = {"_target_": "SPADEAutoencoderKL", "spatial_dims": 2, "num_res_blocks": 1, "norm_num_groups": 4}
+    config |= {"label_nc": 3, **options}
+    module = with_random_weights(module_of(config))
+    torch.save(module.state_dict(), tmp_path / "net.pt")
+    loaded = monai_autoencoder.load(tmp_path / "net.pt", config)
+    monai_autoencoder.save(tmp_path / "back.pt", loaded.params, config)
+    back, theirs = torch.load(tmp_path / "back.pt"), module.state_dict()
+    assert back.keys() == theirs.keys()
+    assert all(torch.equal(back[name], theirs[name]) for name in back)
+    rng, dims = np.random.default_rng(0), config["spatial_dims"]
+    x = rng.standard_normal((2, *(8,) * dims, 1)).astype(np.float32)
+    z = rng.standard_normal((2, *(4,) * dims, 3)).astype(np.float32)
+    segmentation = np.eye(3, dtype=np.float32)[rng.integers(0, 3, (2, *(8,) * dims))]
+    with torch.no_grad():
+        mean, _ = module.encode(to_torch(x))
+        image = module.decode(to_torch(z), to_torch(segmentation))
+    moments = jax.jit(loaded.encoder.apply)(loaded.params["encoder"], x)
+    assert_close(moments[..., :3], mean)
+    assert_close(jax.jit(loaded.decoder.apply)(loaded.params["decoder"], z, segmentation), image)
+
+
+def test_the_autoencoder_of_monai_generative_does_not_apply_its_output_layer(tmp_path):
+    config = {"_target_": "AutoencoderKL", "spatial_dims": 2, "channels": [4, 8], "num_res_blocks": 1}
+    config |= {"norm_num_groups": 4, "attention_levels": [False, True], "include_fc": False}
+    module = with_random_weights(module_of(config))
+    old = {}
+    for name, x in module.state_dict().items():
+        old[name.replace(".attn.", ".").replace(".postconv.", ".conv.")] = x
+        if ".attn.to_q" in name:
+            old[name.replace(".attn.to_q", ".proj_attn")] = torch.randn_like(x)
+    torch.save(old, tmp_path / "old.pt")
+    torch.save(module.state_dict(), tmp_path / "new.pt")
+    generative = {"num_channels" if name == "channels" else name: value for name, value in config.items()}
+    del generative["include_fc"]
+    generative["_target_"] = "generative.networks.nets.AutoencoderKL"
+    expected = monai_autoencoder.load(tmp_path / "new.pt", config).params
+    for one in (config, generative):
+        found = monai_autoencoder.load(tmp_path / "old.pt", one).params
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 OLD = [
