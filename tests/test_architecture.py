@@ -41,7 +41,7 @@ FLOORS = [
     ["jaxgen.app.evaluating", "jaxgen.app.runner", "jaxgen.app.sampling"],
     ["jaxgen.app.inputs"],
     ["jaxgen.app.apply", "jaxgen.app.info"],
-    ["jaxgen.app.compare"],
+    ["jaxgen.app.compare", "jaxgen.app.convert"],
     ["jaxgen.app.cli"],
     ["experiments"],
 ]
