@@ -36,7 +36,7 @@ FLOORS = [
     ["jaxgen.app.recorded"],
     ["jaxgen.app.page"],
     ["jaxgen.app.comparison_page", "jaxgen.app.evaluation_page", "jaxgen.app.markdown", "jaxgen.app.report"],
-    ["jaxgen.app.opening", "jaxgen.app.outputs", "jaxgen.app.provenance"],
+    ["jaxgen.app.exporting", "jaxgen.app.opening", "jaxgen.app.outputs", "jaxgen.app.provenance"],
     ["jaxgen.app.other_data", "jaxgen.app.sample_files", "jaxgen.app.sample_request", "jaxgen.app.while_training"],
     ["jaxgen.app.evaluating", "jaxgen.app.runner", "jaxgen.app.sampling"],
     ["jaxgen.app.inputs"],

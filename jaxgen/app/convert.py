@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxgen.app import runs
+from jaxgen.app import exporting, runs
 from jaxgen.app.opening import open_trained
 from jaxgen.app.outputs import Say
 from jaxgen.errors import UserError
 from jaxgen.interop import diffusers, forms, json_files, monai_bundle, tree_files
-from jaxgen.tasks import exporting
 from jaxgen.types import Params
 
 _MONAI = (".pt", ".pth")

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from experiments.generation.ddpm import DDPMConfig
+from jaxgen.app.exporting import exported
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run, find
 from jaxgen.interop import diffusers
 from jaxgen.interop.schedulers import from_diffusers
 from jaxgen.tasks import networks
 from jaxgen.tasks.diffusion import make_path
-from jaxgen.tasks.exporting import exported
 from jaxgen.tasks.images import ImageFacts
 
 FACTS = ImageFacts(value_range=((-1.0,), (1.0,)), image_channels=1)
