@@ -97,8 +97,10 @@ def _config(config: DiffusionConfig, params: Params) -> dict[str, Any]:
             f"--channels {','.join(map(str, config.channels))} are normed in {min(groups)} to {max(groups)} groups, "
             "and a UNet2DModel has one number for all its layers; train with multiples of 128"
         )
-    last = len(config.channels) - 1
-    down = [f"{'Attn' if level in (config.attention or ()) else ''}DownBlock2D" for level in range(last + 1)]
+    # Blocks with attention change resolution as downsample_type says; those without have two names.
+    plain = "ResnetDownsampleBlock2D" if config.residual_resampling else "DownBlock2D"
+    attention = config.attention or ()
+    down = ["AttnDownBlock2D" if level in attention else plain for level in range(len(config.channels))]
     resampling = "resnet" if config.residual_resampling else "conv"
     made = {
         "_class_name": "UNet2DModel",
