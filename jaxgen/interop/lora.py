@@ -31,7 +31,7 @@ class Adapted(NamedTuple):
 
     Attributes:
         entries: its parameters and their tensors there, as `jaxgen.interop.diffusers.entries` and
-            `jaxgen.interop.clip_text.names` give them.
+            `jaxgen.interop.clip_text.entries` give them.
         params: its parameters, or their shapes.
     """
 
