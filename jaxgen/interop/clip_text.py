@@ -4,7 +4,6 @@ A folder holds ``config.json`` and ``model.safetensors`` (or shards with an inde
 Diffusion 1 or 2 pipeline does. Pickled weights (``.bin``) are never opened: unpickling runs code.
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -185,7 +184,20 @@ def save(folder: str | Path, params: Params, config: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors.write(folder, _STEM, theirs)
     config = {"architectures": ["CLIPTextModel"], "model_type": _KINDS[0], **config}
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / "config.json").write_text(json_files.written(config), encoding="utf-8")
+
+
+def length(config: Mapping[str, Any]) -> int:
+    """The most tokens of a prompt that a configuration allows.
+
+    Raises:
+        UserError: if an entry of the configuration is not supported.
+
+    Example:
+        >>> length({})
+        77
+    """
+    return _options(config, "config")[0].length
 
 
 def entries(config: Mapping[str, Any]) -> list[Entry]:

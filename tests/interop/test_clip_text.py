@@ -49,9 +49,7 @@ def change(folder, name="config.json", **entries):
 
 
 def equal(a, b):
-    return jax.tree.structure(a) == jax.tree.structure(b) and jax.tree.all(
-        jax.tree.map(lambda x, y: bool((x == y).all()), a, b)
-    )
+    return jax.tree.structure(a) == jax.tree.structure(b) and jax.tree.all(jax.tree.map(np.array_equal, a, b))
 
 
 def test_what_is_written_is_read_from_its_folder_or_the_pipeline_s(folder, params):
