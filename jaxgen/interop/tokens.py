@@ -20,6 +20,7 @@ BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 _LENGTH = 77
 _MOST_TOKENS = 2**20
+_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 class Tokenizer(NamedTuple):
@@ -69,7 +70,7 @@ def load(folder: str | Path, *, length: int | None = None, added: Mapping[str, i
     pad, announced = settings.get("pad_token", END), settings["model_max_length"]
     length = min(announced, length or announced)
     core = _core(file, vocabulary, merges, extra)
-    if core.token_to_id(pad) is None:
+    if pad not in vocabulary and all(pad != entry["content"] for entry in extra):
         raise UserError(f"{file}: has no token {shown(pad)}, with which its folder says that prompts are filled up")
     core.add_special_tokens([BEGIN, END, pad])
     numbers = core.token_to_id(BEGIN), core.token_to_id(END), core.token_to_id(pad)
@@ -153,19 +154,19 @@ def _core(
         model = models.BPE(
             vocab=vocabulary, merges=merges, continuing_subword_prefix="", end_of_word_suffix="</w>", unk_token=END
         )
+        core = tokenizers.Tokenizer(model)
+        spaces = normalizers.Replace(tokenizers.Regex(r"\s+"), " ")
+        core.normalizer = normalizers.Sequence([normalizers.NFC(), spaces, normalizers.Lowercase()])
+        split = pre_tokenizers.Split(tokenizers.Regex(_WORDS), behavior="removed", invert=True)
+        core.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+        core.decoder = decoders.ByteLevel()
+        for entry in extra:
+            flags = {name: entry.get(name) is True for name in _FLAGS}
+            core.add_tokens([tokenizers.AddedToken(entry["content"], **flags)])
+            if core.token_to_id(entry["content"]) != entry["id"]:
+                raise ValueError(f"its added token {shown(entry['content'])} leaves a gap")
     except Exception as error:  # the library raises nothing more special
         raise UserError(f"{file}: no tokenizer ({str(error)[:200]}); copy it again from where it came") from error
-    core = tokenizers.Tokenizer(model)
-    spaces = normalizers.Replace(tokenizers.Regex(r"\s+"), " ")
-    core.normalizer = normalizers.Sequence([normalizers.NFC(), spaces, normalizers.Lowercase()])
-    split = pre_tokenizers.Split(tokenizers.Regex(_WORDS), behavior="removed", invert=True)
-    core.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    core.decoder = decoders.ByteLevel()
-    for entry in extra:
-        flags = {name: entry.get(name) is True for name in ("single_word", "lstrip", "rstrip", "normalized", "special")}
-        core.add_tokens([tokenizers.AddedToken(entry["content"], **flags)])
-        if core.token_to_id(entry["content"]) != entry["id"]:
-            raise UserError(f"{file}: its added token {shown(entry['content'])} leaves a gap; copy it again")
     return core
 
 
@@ -198,6 +199,8 @@ def _tokenizer(
             spelt = text
             for word, parts in several.items():
                 spelt = spelt.replace(word, " ".join(parts))
+            if any("\ud800" <= letter <= "\udfff" for letter in text):  # of a command line that is not UTF-8
+                raise UserError(f"the prompt {text[:80]!r} holds bytes that are no text; write it again")
             found = core.encode(spelt, add_special_tokens=False).ids
             if len(found) > length - 2:
                 prompts.too_long(text, len(found) + 2, length, text_of(found[length - 2 :]), cut=cut)
