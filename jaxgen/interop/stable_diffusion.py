@@ -183,6 +183,13 @@ def load(
     Raises:
         UserError: if the folder is no pipeline of this kind, a file is missing or damaged, or parts of different
             pipelines are mixed up.
+
+    Example:
+        >>> load("nowhere")
+        Traceback (most recent call last):
+        ...
+        jaxgen.errors.UserError: nowhere/model_index.json: no such file; give the folder of a whole pipeline, as \
+save_pretrained wrote it
     """
     folder = Path(folder)
     _check_index(folder)

@@ -43,7 +43,7 @@ class Tokenizer(NamedTuple):
 
 
 def load(folder: str | Path, *, length: int | None = None, added: Mapping[str, int] | None = None) -> Tokenizer:
-    """Read a tokenizer's folder, or the ``tokenizer`` in a pipeline's folder.
+    r"""Read a tokenizer's folder, or the ``tokenizer`` in a pipeline's folder.
 
     Args:
         folder: as written by transformers' ``CLIPTokenizer.save_pretrained``.
@@ -58,6 +58,16 @@ def load(folder: str | Path, *, length: int | None = None, added: Mapping[str, i
     Raises:
         UserError: if the library is not installed, a file is missing or damaged, is no tokenizer of CLIP, or has a
             word that is to be added already.
+
+    Example:
+        >>> import json, tempfile
+        >>> known = {"d": 0, "i": 1, "sc</w>": 2, "disc</w>": 3, "s": 4, "c</w>": 5, "di": 6, BEGIN: 7, END: 8}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "vocab.json").write_text(json.dumps(known))
+        ...     _ = Path(folder, "merges.txt").write_text("d i\ns c</w>\ndi sc</w>")
+        ...     tokenizer = load(folder, length=6)
+        >>> tokenizer.encode(["Disc disc", ""]).tolist()
+        [[7, 3, 3, 8, 8, 8], [7, 8, 8, 8, 8, 8]]
     """
     folder = Path(folder)
     if not _has_files(folder) and (folder / "tokenizer").is_dir():
