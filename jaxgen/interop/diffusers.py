@@ -198,11 +198,27 @@ def save(folder: str | Path, params: Params, config: Mapping[str, Any]) -> None:
         UserError: if an entry is not supported.
     """
     folder = Path(folder)
-    _, made, kind = _network(config, "config", *_apart(config, params))
-    theirs = tensors.from_params(list(kind.names(made, params)), params)
+    theirs = tensors.from_params(entries(config, params), params)
     folder.mkdir(parents=True, exist_ok=True)
     tensors.write(folder, _STEM, theirs)
     (folder / "config.json").write_text(json.dumps(dict(config), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def entries(config: Mapping[str, Any], params: Params) -> list[Entry]:
+    """Our parameters of a network and their tensors, for files that hold some of them, such as `jaxgen.interop.lora`.
+
+    Args:
+        config: the entries of ``config.json``, with ``"_class_name"``.
+        params: of `network(config)`, or their shapes.
+
+    Returns:
+        One entry for each parameter.
+
+    Raises:
+        UserError: if an entry of the configuration is not supported.
+    """
+    _, made, kind = _network(config, "config", *_apart(config, params))
+    return list(kind.names(made, params))
 
 
 def at_path_time(net: Net, timesteps: int = 1000) -> Net:
