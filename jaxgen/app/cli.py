@@ -5,6 +5,7 @@ Nothing heavy is imported until a command needs it, so that help and errors in f
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -333,10 +334,24 @@ def _resume(path: str, rest: list[str], context: _Context) -> int:
     parser = Parser(prog=f"jaxgen run {path}", description="Go on with a run as it was configured.")
     _add_consent_flags(parser)
     _add_machine_flags(parser)
+    _refuse_changes(path, parser.parse_known_args(rest)[1])
     given = parser.parse(rest)
     given.workdir = path
     folder, experiment, preset, config = opening.open_config(path)
     return _train(experiment, preset, config, given, opening.reference_of(folder), context)
+
+
+def _refuse_changes(path: str, words: Sequence[str]) -> None:
+    """A flag of the experiment cannot change a run that goes on; say so, rather than that there is no such flag."""
+    from jaxgen.app import opening, runs
+
+    for flag in (word.split("=")[0] for word in words if word.startswith("--")):
+        about = opening.about_run(runs.open_run(path))
+        if flag.removeprefix("--").removeprefix("no-").replace("-", "_") in {"preset", *about["config"]}:
+            raise UserError(
+                f"{flag}: {path} goes on as it was configured; for another configuration start another run: "
+                f"jaxgen run {shlex.quote(str(about.get('source') or about.get('experiment')))} {flag} ..."
+            )
 
 
 def _train(experiment: Any, preset: str, config: RunConfig, given: Any, reference: str, context: _Context) -> int:
