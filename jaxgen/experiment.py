@@ -292,6 +292,8 @@ def _import_file(path: Path) -> Any:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise UserError(f"{path}: line {error.lineno}: {error.msg}") from error
+    except ImportError as error:
+        raise UserError(f"{path}: {error}; install it, or correct the import") from error
     return module
 
 

@@ -40,6 +40,28 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
+@contextlib.contextmanager
+def _quick_compilation(wanted):
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", wanted)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_compile_quickly():
+    """Most of the time of the tests is compilation, a third of which goes without XLA's later optimizations."""
+    with _quick_compilation(True):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def long_runs_are_optimized(request):
+    """But what trains for long is compiled as it is for users."""
+    with _quick_compilation(request.node.get_closest_marker("slow") is None):
+        yield
+
+
 @pytest.fixture(scope="session")
 def drop_programs():
     """A function that forgets what was compiled and gives its memory back to the system."""

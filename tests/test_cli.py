@@ -230,6 +230,20 @@ def test_a_run_folder_with_broken_json_is_named(command, copied):
     one_line(*_no_out(command("sample", copied)), "config.json", "not the configuration")
 
 
+@pytest.mark.parametrize("flags", [("--steps", "50"), ("--steps=50",), ("--preset", "small")])
+def test_a_run_that_goes_on_keeps_its_configuration(command, copied, toy_file, flags):
+    flag = flags[0].split("=")[0]
+    one_line(*_no_out(command("run", copied, *flags)), f"{flag}: {copied} goes on as it was configured", toy_file.name)
+    one_line(*_no_out(command("run", copied, "--stepz")), "unknown flag --stepz")
+
+
+def test_a_run_whose_file_has_gone_says_where_to_put_it(command, copied, tmp_path):
+    about = json.loads((copied / "config.json").read_text())
+    gone = str(tmp_path / "gone.py")
+    (copied / "config.json").write_text(json.dumps(about | {"source": gone}))
+    one_line(*_no_out(command("sample", copied)), str(copied), gone, "put it back", "`source` in")
+
+
 def test_two_processes_cannot_train_in_one_folder(command, copied):
     (copied / "metrics.json").unlink()
     with runs.locked(runs.RunFolder(copied)):

@@ -25,6 +25,7 @@ def test_a_users_file_is_loaded(toy_file):
         ("x = 1", "it defines no EXPERIMENT"),
         ("def f(:", "line 1: invalid syntax"),
         ("EXPERIMENT = 3", "it defines no EXPERIMENT"),
+        ("import zzz_no_such", "No module named 'zzz_no_such'; install it"),
         (
             "from jaxgen.experiment import *\nn = None\nEXPERIMENT = Experiment('a', 'b', 'c', {}, n, (), n)",
             "has no presets",

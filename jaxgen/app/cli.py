@@ -1,10 +1,11 @@
-"""The command line: ``jaxgen list | run | apply | sample | eval | compare | report | info``.
+"""The command line: ``jaxgen list | run | apply | sample | eval | compare | convert | report | info``.
 
 Nothing heavy is imported until a command needs it, so that help and errors in flags come at once.
 """
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -30,6 +31,7 @@ Deep generative models for medical imaging, in pure JAX. Version {__version__}.
   jaxgen sample RUN [--n N]          draw samples from a trained run
   jaxgen eval RUN [--data D]         evaluate a trained run, on other data too
   jaxgen compare REAL GENERATED      how alike two sets of images are: Frechet distance and others
+  jaxgen convert SOURCE OUT          networks between jaxgen, diffusers, transformers and MONAI
   jaxgen report RUN [RUN ...]        rebuild the page of a run, or compare several; --markdown for tables
   jaxgen info                        versions, devices, memory, caches
 
@@ -209,6 +211,7 @@ def _command(argv: list[str], context: _Context, process: bool) -> int:
         "sample": _sample,
         "eval": _eval,
         "compare": _compare,
+        "convert": _convert,
         "report": _report,
         "info": _info,
     }
@@ -331,10 +334,24 @@ def _resume(path: str, rest: list[str], context: _Context) -> int:
     parser = Parser(prog=f"jaxgen run {path}", description="Go on with a run as it was configured.")
     _add_consent_flags(parser)
     _add_machine_flags(parser)
+    _refuse_changes(path, parser.parse_known_args(rest)[1])
     given = parser.parse(rest)
     given.workdir = path
     folder, experiment, preset, config = opening.open_config(path)
     return _train(experiment, preset, config, given, opening.reference_of(folder), context)
+
+
+def _refuse_changes(path: str, words: Sequence[str]) -> None:
+    """A flag of the experiment cannot change a run that goes on; say so, rather than that there is no such flag."""
+    from jaxgen.app import opening, runs
+
+    for flag in (word.split("=")[0] for word in words if word.startswith("--")):
+        about = opening.about_run(runs.open_run(path))
+        if flag.removeprefix("--").removeprefix("no-").replace("-", "_") in {"preset", *about["config"]}:
+            raise UserError(
+                f"{flag}: {path} goes on as it was configured; for another configuration start another run: "
+                f"jaxgen run {shlex.quote(str(about.get('source') or about.get('experiment')))} {flag} ..."
+            )
 
 
 def _train(experiment: Any, preset: str, config: RunConfig, given: Any, reference: str, context: _Context) -> int:
@@ -568,6 +585,58 @@ def _compare(argv: list[str], context: _Context) -> int:
         most=given.n,
         seed=given.seed,
         out=Path(given.out) if given.out else None,
+        say=context.say,
+    )
+    return 0
+
+
+_CONVERT_EPILOG = """SOURCE is one of
+  a model's folder of diffusers (U-Nets, ControlNets, DiT, autoencoders) or transformers (CLIP's text encoder)
+  a pipeline's folder, such as Stable Diffusion's, with --part unet, vae or text_encoder
+  a bundle of MONAI, with --part unet, autoencoder or controlnet
+  a file of weights of MONAI (.pt, .pth, .safetensors), with --config FILE.json: its arguments and "_target_"
+  a run of diffusion whose U-Net diffusers can build: --patch 1, --channels in multiples of 128, a table as --path
+  a file that this command wrote
+
+OUT says what becomes of it
+  name.npz, name.safetensors   our parameters with their configuration (jaxgen.interop.tree_files.read)
+  name.pt, name.pth            a network of MONAI: its state dict, with its arguments in name.json
+  name                         a folder that diffusers or transformers read; of a run a whole pipeline
+
+No file is unpickled, and PyTorch is not needed.
+
+examples:
+  jaxgen convert stable-diffusion-2/ unet.safetensors --part unet
+  jaxgen convert unet.safetensors unet/
+  jaxgen convert runs/ddpm pipeline/
+  jaxgen convert autoencoder.pt autoencoder.npz --config autoencoder.json
+"""
+
+
+def _convert(argv: list[str], context: _Context) -> int:
+    parser = Parser(
+        prog="jaxgen convert",
+        description="Convert a network between the files of jaxgen, diffusers, transformers and MONAI.",
+        epilog=_CONVERT_EPILOG,
+    )
+    parser.add_argument("source", metavar="SOURCE", help="a folder or file with a network, or a run folder")
+    parser.add_argument("out", metavar="OUT", help="the file or folder to write")
+    parser.add_argument("--part", metavar="NAME", help="which network of a pipeline, a bundle or a run")
+    parser.add_argument("--config", metavar="FILE", help="arguments of a network of MONAI, as JSON with '_target_'")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there already")
+    _add_consent_flags(parser)
+    _add_file_limit(parser)
+    given = parser.parse(argv)
+    for name in ("source", "out", "part", "config"):
+        _not_empty(getattr(given, name), name.upper() if name in ("source", "out") else f"--{name}")
+    from jaxgen.app import convert
+
+    convert.convert(
+        Path(given.source),
+        Path(given.out),
+        part=given.part,
+        config=Path(given.config) if given.config else None,
+        overwrite=given.overwrite,
         say=context.say,
     )
     return 0

@@ -200,6 +200,11 @@ def _experiment_of(folder: runs.RunFolder, about: Mapping[str, Any]) -> Experime
             f"{folder.path}: to open this run, the file {Path(source).resolve()} would be executed; "
             f"if you know what is in it, type: {again}"
         )
+    if not Path(source).is_file():
+        raise UserError(
+            f"{folder.path}: the file {source} that this run was made from is not there; put it back, or write where "
+            f"it is now into `source` in {folder.config}"
+        )
     return find(source)
 
 

@@ -24,10 +24,12 @@ from jaxgen.families.gan import Game, gan_model
 from jaxgen.families.interpolant import interpolant_model
 from jaxgen.families.labels import Labels
 from jaxgen.families.latent_autoencoder import latent_autoencoder_model
+from jaxgen.families.lora import init_lora, lora_model, merge, unmerge
 from jaxgen.families.mean_flow import mean_flow_model
 from jaxgen.families.normalizing_flow import flow_model
 from jaxgen.families.reflow import reflow_model
 from jaxgen.families.scaled_codes import scaled_codes_model
+from jaxgen.families.textual_inversion import textual_inversion_model
 from jaxgen.families.vae import bernoulli_likelihood, gaussian_likelihood, logistic_likelihood, vae_model
 from jaxgen.families.vector_quantised import vector_quantised_model
 
@@ -51,11 +53,14 @@ __all__ = [
     "gan_model",
     "gaussian_likelihood",
     "glow",
+    "init_lora",
     "interpolant_model",
     "latent_autoencoder_model",
     "logistic_likelihood",
+    "lora_model",
     "masked_autoregressive_flow",
     "mean_flow_model",
+    "merge",
     "neural_spline_flow",
     "normal_prior",
     "real_nvp",
@@ -64,7 +69,9 @@ __all__ = [
     "ring_prior",
     "semi_supervised_adversarial_autoencoder_model",
     "swiss_roll_prior",
+    "textual_inversion_model",
     "uniform_dequantiser",
+    "unmerge",
     "vae_model",
     "variational_dequantiser",
     "vector_quantised_model",

@@ -4,7 +4,6 @@ A folder holds ``config.json`` and ``model.safetensors`` (or shards with an inde
 Diffusion 1 or 2 pipeline does. Pickled weights (``.bin``) are never opened: unpickling runs code.
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -166,7 +165,7 @@ def load(folder: str | Path, *, skip: int = 0, max_bytes: int | None = None) -> 
     prefixed = {n if n.startswith("text_") else f"text_model.{n}": x for n, x in theirs.items()}
     theirs = {name: x for name, x in prefixed.items() if name not in _IGNORED}
     shapes = jax.eval_shape(net.init, jax.random.key(0), jax.ShapeDtypeStruct((1, sizes.length), jnp.int32))
-    return Loaded(net, tensors.to_params(list(names(sizes)), theirs, shapes, weights), config)
+    return Loaded(net, tensors.to_params(list(_names(sizes)), theirs, shapes, weights), config)
 
 
 def save(folder: str | Path, params: Params, config: Mapping[str, Any]) -> None:
@@ -181,12 +180,39 @@ def save(folder: str | Path, params: Params, config: Mapping[str, Any]) -> None:
         UserError: if an entry is not supported.
     """
     folder = Path(folder)
-    sizes, _, _ = _options(config, "config")
-    theirs = tensors.from_params(list(names(sizes)), params)
+    theirs = tensors.from_params(entries(config), params)
     folder.mkdir(parents=True, exist_ok=True)
     tensors.write(folder, _STEM, theirs)
     config = {"architectures": ["CLIPTextModel"], "model_type": _KINDS[0], **config}
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / "config.json").write_text(json_files.written(config), encoding="utf-8")
+
+
+def length(config: Mapping[str, Any]) -> int:
+    """The most tokens of a prompt that a configuration allows.
+
+    Raises:
+        UserError: if an entry of the configuration is not supported.
+
+    Example:
+        >>> length({})
+        77
+    """
+    return _options(config, "config")[0].length
+
+
+def entries(config: Mapping[str, Any]) -> list[Entry]:
+    """Our parameters of a text encoder and their tensors, for files that hold some of them (`jaxgen.interop.lora`).
+
+    Args:
+        config: the entries of ``config.json``.
+
+    Returns:
+        One entry for each parameter.
+
+    Raises:
+        UserError: if an entry of the configuration is not supported.
+    """
+    return list(_names(_options(config, "config")[0]))
 
 
 def _block(i: int, heads: int) -> Iterator[Entry]:
@@ -200,15 +226,7 @@ def _block(i: int, heads: int) -> Iterator[Entry]:
     yield from tensors.dense(("blocks", "Dense_1"), f"{name}.mlp.fc2")
 
 
-def names(sizes: TextSizes) -> Iterator[Entry]:
-    """Our parameters and their tensors.
-
-    Args:
-        sizes: of the transformer.
-
-    Yields:
-        One entry for each parameter.
-    """
+def _names(sizes: TextSizes) -> Iterator[Entry]:
     yield tensors.same(("tokens",), "text_model.embeddings.token_embedding.weight")
     yield tensors.same(("positions",), "text_model.embeddings.position_embedding.weight")
     yield from tensors.stacked([list(_block(i, sizes.heads)) for i in range(sizes.depth)])

@@ -105,6 +105,34 @@ def _shapes(net: Net, kind: _Kind, config: Mapping[str, Any]) -> Params:
     return jax.eval_shape(net.init, jax.random.key(0), *places, **named)
 
 
+def shapes(config: Mapping[str, Any], params: Params | None = None) -> Params:
+    """The shapes of the parameters of `network`.
+
+    Args:
+        config: see `network`.
+        params: a tree of such parameters, which tells what a DiT's configuration leaves open: whether every block
+            embeds time and label by itself. None for blocks that share the embedding.
+
+    Returns:
+        A tree of anything with a shape.
+
+    Raises:
+        UserError: if an entry is not supported.
+    """
+    net, _, kind = _network(config, "config", *_apart(config, params))
+    return _shapes(net, kind, config)
+
+
+def _apart(config: Mapping[str, Any], params: Params | None) -> list[bool]:
+    """What the network of a DiT needs to know of its parameters; nothing for the others."""
+    if config.get("_class_name") != _DIT:
+        return []
+    try:
+        return [params is not None and params["embedding"]["Dense_0"]["kernel"].ndim == 3]
+    except (KeyError, TypeError):
+        return [False]
+
+
 def load(folder: str | Path, *, max_bytes: int | None = None) -> Loaded:
     """Read a model's folder, or the ``unet`` or ``transformer`` in a pipeline's folder.
 
@@ -170,12 +198,27 @@ def save(folder: str | Path, params: Params, config: Mapping[str, Any]) -> None:
         UserError: if an entry is not supported.
     """
     folder = Path(folder)
-    rest = [params["embedding"]["Dense_0"]["kernel"].ndim == 3] if config.get("_class_name") == _DIT else []
-    _, made, kind = _network(config, "config", *rest)
-    theirs = tensors.from_params(list(kind.names(made, params)), params)
+    theirs = tensors.from_params(entries(config, params), params)
     folder.mkdir(parents=True, exist_ok=True)
     tensors.write(folder, _STEM, theirs)
     (folder / "config.json").write_text(json.dumps(dict(config), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def entries(config: Mapping[str, Any], params: Params) -> list[Entry]:
+    """Our parameters of a network and their tensors, for files that hold some of them, such as `jaxgen.interop.lora`.
+
+    Args:
+        config: the entries of ``config.json``, with ``"_class_name"``.
+        params: of `network(config)`, or their shapes.
+
+    Returns:
+        One entry for each parameter.
+
+    Raises:
+        UserError: if an entry of the configuration is not supported.
+    """
+    _, made, kind = _network(config, "config", *_apart(config, params))
+    return list(kind.names(made, params))
 
 
 def at_path_time(net: Net, timesteps: int = 1000) -> Net:

@@ -73,3 +73,16 @@ def read_object(path: Path, advice: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold one JSON object; copy it again from where it came")
     return content
+
+
+def written(content: dict[str, Any]) -> str:
+    """An object as the text of a JSON file, its names in order.
+
+    Example:
+        >>> print(written({"b": 1, "a": None}), end="")
+        {
+          "a": null,
+          "b": 1
+        }
+    """
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"

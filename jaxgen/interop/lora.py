@@ -31,7 +31,7 @@ class Adapted(NamedTuple):
 
     Attributes:
         entries: its parameters and their tensors there, as `jaxgen.interop.diffusers.entries` and
-            `jaxgen.interop.clip_text.names` give them.
+            `jaxgen.interop.clip_text.entries` give them.
         params: its parameters, or their shapes.
     """
 
@@ -67,6 +67,17 @@ def load(path: str | Path, networks: Mapping[str, Adapted], *, max_bytes: int | 
     Raises:
         UserError: if the file is missing or damaged, holds updates of another kind (DoRA, LoHa, LoKr), or an update
             for a network that is not given, for a layer that it has not, or of another shape.
+
+    Example:
+        >>> import tempfile
+        >>> from jaxgen.interop.tensors import dense
+        >>> unet = Adapted(list(dense(("Dense_0",), "proj_in")), {"Dense_0": {"kernel": jnp.zeros((3, 4))}})
+        >>> lora = {"Dense_0": {"kernel": {"a": jnp.ones((3, 2)), "b": jnp.ones((2, 4))}}}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(folder, {"unet": lora}, {"unet": unet}, "kohya")
+        ...     read = load(folder, {"unet": unet})
+        >>> jax.tree.map(jnp.shape, read)
+        {'unet': {'Dense_0': {'kernel': {'a': (3, 2), 'b': (2, 4)}}}}
     """
     path = Path(path)
     path = path / _FILE if path.is_dir() else path

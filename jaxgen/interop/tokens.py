@@ -20,6 +20,7 @@ BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 _LENGTH = 77
 _MOST_TOKENS = 2**20
+_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 class Tokenizer(NamedTuple):
@@ -42,7 +43,7 @@ class Tokenizer(NamedTuple):
 
 
 def load(folder: str | Path, *, length: int | None = None, added: Mapping[str, int] | None = None) -> Tokenizer:
-    """Read a tokenizer's folder, or the ``tokenizer`` in a pipeline's folder.
+    r"""Read a tokenizer's folder, or the ``tokenizer`` in a pipeline's folder.
 
     Args:
         folder: as written by transformers' ``CLIPTokenizer.save_pretrained``.
@@ -57,6 +58,16 @@ def load(folder: str | Path, *, length: int | None = None, added: Mapping[str, i
     Raises:
         UserError: if the library is not installed, a file is missing or damaged, is no tokenizer of CLIP, or has a
             word that is to be added already.
+
+    Example:
+        >>> import json, tempfile
+        >>> known = {"d": 0, "i": 1, "sc</w>": 2, "disc</w>": 3, "s": 4, "c</w>": 5, "di": 6, BEGIN: 7, END: 8}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "vocab.json").write_text(json.dumps(known))
+        ...     _ = Path(folder, "merges.txt").write_text("d i\ns c</w>\ndi sc</w>")
+        ...     tokenizer = load(folder, length=6)
+        >>> tokenizer.encode(["Disc disc", ""]).tolist()
+        [[7, 3, 3, 8, 8, 8], [7, 8, 8, 8, 8, 8]]
     """
     folder = Path(folder)
     if not _has_files(folder) and (folder / "tokenizer").is_dir():
@@ -69,7 +80,7 @@ def load(folder: str | Path, *, length: int | None = None, added: Mapping[str, i
     pad, announced = settings.get("pad_token", END), settings["model_max_length"]
     length = min(announced, length or announced)
     core = _core(file, vocabulary, merges, extra)
-    if core.token_to_id(pad) is None:
+    if pad not in vocabulary and all(pad != entry["content"] for entry in extra):
         raise UserError(f"{file}: has no token {shown(pad)}, with which its folder says that prompts are filled up")
     core.add_special_tokens([BEGIN, END, pad])
     numbers = core.token_to_id(BEGIN), core.token_to_id(END), core.token_to_id(pad)
@@ -153,19 +164,19 @@ def _core(
         model = models.BPE(
             vocab=vocabulary, merges=merges, continuing_subword_prefix="", end_of_word_suffix="</w>", unk_token=END
         )
+        core = tokenizers.Tokenizer(model)
+        spaces = normalizers.Replace(tokenizers.Regex(r"\s+"), " ")
+        core.normalizer = normalizers.Sequence([normalizers.NFC(), spaces, normalizers.Lowercase()])
+        split = pre_tokenizers.Split(tokenizers.Regex(_WORDS), behavior="removed", invert=True)
+        core.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+        core.decoder = decoders.ByteLevel()
+        for entry in extra:
+            flags = {name: entry.get(name) is True for name in _FLAGS}
+            core.add_tokens([tokenizers.AddedToken(entry["content"], **flags)])
+            if core.token_to_id(entry["content"]) != entry["id"]:
+                raise ValueError(f"its added token {shown(entry['content'])} leaves a gap")
     except Exception as error:  # the library raises nothing more special
         raise UserError(f"{file}: no tokenizer ({str(error)[:200]}); copy it again from where it came") from error
-    core = tokenizers.Tokenizer(model)
-    spaces = normalizers.Replace(tokenizers.Regex(r"\s+"), " ")
-    core.normalizer = normalizers.Sequence([normalizers.NFC(), spaces, normalizers.Lowercase()])
-    split = pre_tokenizers.Split(tokenizers.Regex(_WORDS), behavior="removed", invert=True)
-    core.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    core.decoder = decoders.ByteLevel()
-    for entry in extra:
-        flags = {name: entry.get(name) is True for name in ("single_word", "lstrip", "rstrip", "normalized", "special")}
-        core.add_tokens([tokenizers.AddedToken(entry["content"], **flags)])
-        if core.token_to_id(entry["content"]) != entry["id"]:
-            raise UserError(f"{file}: its added token {shown(entry['content'])} leaves a gap; copy it again")
     return core
 
 
@@ -198,6 +209,8 @@ def _tokenizer(
             spelt = text
             for word, parts in several.items():
                 spelt = spelt.replace(word, " ".join(parts))
+            if any("\ud800" <= letter <= "\udfff" for letter in text):  # of a command line that is not UTF-8
+                raise UserError(f"the prompt {text[:80]!r} holds bytes that are no text; write it again")
             found = core.encode(spelt, add_special_tokens=False).ids
             if len(found) > length - 2:
                 prompts.too_long(text, len(found) + 2, length, text_of(found[length - 2 :]), cut=cut)

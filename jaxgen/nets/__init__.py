@@ -2,6 +2,7 @@
 
 from jaxgen.nets.autoencoder import decoder, encoder
 from jaxgen.nets.classifier import classifier
+from jaxgen.nets.clip_text import TextSizes, clip_text
 from jaxgen.nets.conditioner import conditioner, dense_conditioner
 from jaxgen.nets.controlnet import controlnet, controlnet_from_unet
 from jaxgen.nets.discriminator import dcgan_discriminator, residual_discriminator
@@ -24,7 +25,9 @@ __all__ = [
     "Transformer",
     "UNetVariant",
     "VQForm",
+    "TextSizes",
     "classifier",
+    "clip_text",
     "conditioner",
     "controlnet",
     "controlnet_from_unet",

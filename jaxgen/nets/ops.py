@@ -202,7 +202,7 @@ def attention(query: Array, key: Array, value: Array, *, causal: bool = False) -
         return jax.nn.dot_product_attention(query, key, value, is_causal=causal)
     logits = (jnp.einsum("bnhd,bmhd->bhnm", query, key) / math.sqrt(query.shape[-1])).astype(jnp.float32)
     if causal:
-        logits = jnp.where(jnp.tri(*logits.shape[-2:], dtype=bool), logits, -jnp.inf)
+        logits = jnp.where(jnp.tri(query.shape[1], key.shape[1], dtype=bool), logits, -jnp.inf)
     weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
     return jnp.einsum("bhnm,bmhd->bnhd", weights, value)
 

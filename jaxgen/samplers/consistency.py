@@ -16,6 +16,30 @@ class Landed(NamedTuple):
     end: Array
 
 
+def noise_between(path: Path, t: Array, s: Array) -> Array:
+    """The standard deviation of the noise that leads from t back up to s, exactly 0 where the two are the same.
+
+    Args:
+        path: the path.
+        t: a time.
+        s: the same, or one nearer to the noise.
+
+    Returns:
+        ``sqrt(sigma_s^2 - (alpha_s / alpha_t)^2 sigma_t^2)``.
+
+    Example:
+        >>> from jaxgen.paths import edm
+        >>> float(noise_between(edm(), 3.0, 5.0))
+        4.0
+    """
+    sigma_s = path.sigma(s)
+    # The difference of two squares would leave the rounding of one of them.
+    kept = jnp.where(
+        sigma_s > 0, path.alpha(s) * path.sigma(t) / (path.alpha(t) * jnp.where(sigma_s > 0, sigma_s, 1)), 1
+    )
+    return sigma_s * jnp.sqrt(jnp.maximum(1 - kept**2, 0))
+
+
 def consistency(path: Path, *, noise: NoiseDistribution = draws.normal) -> Step:
     """Land on the end of the grid in one evaluation, then add noise up to the next level.
 
@@ -47,10 +71,7 @@ def consistency(path: Path, *, noise: NoiseDistribution = draws.normal) -> Step:
 
     def step(denoise: Denoise, key: Key, state: Landed, t: Array, s: Array) -> Landed:
         x, end = state
-        scale = path.alpha(s) / path.alpha(end)
-        # The two agree at the end of the grid: rounding must not make a negative variance of it.
-        spread = jnp.sqrt(jnp.maximum(path.sigma(s) ** 2 - (scale * path.sigma(end)) ** 2, 0))
-        moved = scale * denoise(x, t) + spread * noise(key, x.shape)
+        moved = path.alpha(s) / path.alpha(end) * denoise(x, t) + noise_between(path, end, s) * noise(key, x.shape)
         return Landed(moved.astype(x.dtype), end)
 
     return Step(init, step)

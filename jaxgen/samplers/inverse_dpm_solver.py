@@ -14,6 +14,9 @@ def inverse_dpm_solver(path: Path, order: int = 2, *, midpoint: bool = True, low
     ``z = sample(inverse_dpm_solver(path), denoise, key, x, grid[::-1])``. It is the formula of
     `jaxgen.samplers.dpm_solver_2m` with ``h = lambda_s - lambda_t`` negative, one evaluation per step.
 
+    The first step has order 1, where little noise is left and the flow bends most: over the whole way the order is at
+    most 2, and the third makes the error smaller but not of a higher order.
+
     Where sigma is 0 a denoiser says nothing of the noise: a step that starts there asks it at s, of
     ``y = alpha_s / alpha_t x_t``, keeps x and takes the noise that it finds, ``x_s = 2 y - alpha_s x0``.
 

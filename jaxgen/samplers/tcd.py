@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 
-import jax.numpy as jnp
-
 from jaxgen import draws
 from jaxgen.paths import Path
+from jaxgen.samplers.consistency import noise_between
 from jaxgen.samplers.steps import Sample, start
 from jaxgen.types import Array, Denoise, Key, Step
 
@@ -33,6 +32,7 @@ def tcd(path: Path, gamma: float | Callable[[Array], Array] = 0.3) -> Step:
 
     Example:
         >>> import jax
+        >>> import jax.numpy as jnp
         >>> from jaxgen.paths import edm
         >>> from jaxgen.samplers import sample
         >>> grid = jnp.array([80.0, 5.0, 0.0])
@@ -49,9 +49,8 @@ def tcd(path: Path, gamma: float | Callable[[Array], Array] = 0.3) -> Step:
         x, d = state.x, nearer(s)
         x0 = denoise(x, t)
         found = (x - path.alpha(t) * x0) / path.sigma(t)
-        scale = path.alpha(s) / path.alpha(d)
-        spread = jnp.sqrt(jnp.maximum(path.sigma(s) ** 2 - (scale * path.sigma(d)) ** 2, 0))
         down = path.alpha(d) * x0 + path.sigma(d) * found
-        return Sample((scale * down + spread * draws.normal(key, x.shape)).astype(x.dtype))
+        up = noise_between(path, d, s) * draws.normal(key, x.shape)
+        return Sample((path.alpha(s) / path.alpha(d) * down + up).astype(x.dtype))
 
     return Step(start, step)

@@ -78,7 +78,7 @@ def experiment(
         config: the class of the configuration, a `jaxgen.tasks.features.FeatureConfig`.
         presets: what each preset changes (`jaxgen.tasks.presets.make`).
         stages: the stages of the method.
-        evaluate: ``evaluate(run)``, with `compare` most of the time.
+        evaluate: ``evaluate(run)``, most of the time `Comparison` and its ``evaluation``.
         draw: ``draw(run, key, n) -> images``, for ``jaxgen sample``; None if `sample` says otherwise.
         caption: of those images.
         defaults: what each preset changes in all experiments of the task.
@@ -290,7 +290,9 @@ DESCRIBE = {
         "Neighbour ratio", "", "distance to the nearest training image over a held-out image's; copies give 0"
     ),
     "copying": Metric(
-        "Closer than new", "", "probability that a sample is nearer to the training images than a new image; 0.5"
+        "Closer than new",
+        "",
+        "probability that a sample is nearer to the training images than a new image; 0.5 if nothing is copied",
     ),
     "diverged": Metric("Diverged", "lower", "share of samples that hold NaN or infinity, if any"),
 }

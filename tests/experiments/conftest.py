@@ -1,9 +1,7 @@
-"""What the tests of experiments share: images of a user, and programs that compile quickly."""
+"""What the tests of experiments share: the precision of `full`, phantoms, and images of a user."""
 
-import contextlib
 import dataclasses
 
-import jax
 import numpy as np
 import pytest
 
@@ -52,25 +50,3 @@ def data(tmp_path_factory):
     disc = np.where(distance < 5, np.where(label, 220, 90)[:, None, None], 10)
     np.savez(path, images=(disc + rng.integers(0, 10, disc.shape)).astype(np.uint8), labels=label)
     return path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Most of the time of these tests is compilation: a third of it goes without XLA's later optimizations."""
-    with _most_optimizations(disabled=True):
-        yield
-
-
-@pytest.fixture(autouse=True)
-def full_optimization_of_long_runs(request):
-    """But what trains for minutes is compiled as it is for users."""
-    with _most_optimizations(disabled=request.node.get_closest_marker("slow") is None):
-        yield
-
-
-@contextlib.contextmanager
-def _most_optimizations(*, disabled: bool):
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", disabled)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)

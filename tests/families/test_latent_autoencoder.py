@@ -13,13 +13,6 @@ from jaxgen.types import Net
 from tests.families.training import fit
 
 
-@pytest.fixture(autouse=True)
-def _cheap_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def perturbed(params):
     """Away from the kernels that start at zero."""
     leaves, tree = jax.tree.flatten(params)

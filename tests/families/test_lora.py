@@ -22,13 +22,6 @@ def random_like(tree, seed=0):
     return jax.tree.unflatten(structure, drawn)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _cheap_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def params():
     """Kernels of every kind: of a dense layer, a convolution, and of equal layers that are stacked."""

@@ -16,13 +16,6 @@ SIZES = TextSizes(vocabulary=9, length=5, width=8, depth=1, heads=2)
 TEXT = jnp.array([[1, 8, 3, 2, 2], [1, 4, 8, 2, 2]])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _cheap_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def base():
     """A pretrained encoder of eight tokens, and a row for the ninth."""

@@ -49,9 +49,7 @@ def change(folder, name="config.json", **entries):
 
 
 def equal(a, b):
-    return jax.tree.structure(a) == jax.tree.structure(b) and jax.tree.all(
-        jax.tree.map(lambda x, y: bool((x == y).all()), a, b)
-    )
+    return jax.tree.structure(a) == jax.tree.structure(b) and jax.tree.all(jax.tree.map(np.array_equal, a, b))
 
 
 def test_what_is_written_is_read_from_its_folder_or_the_pipeline_s(folder, params):
@@ -172,3 +170,40 @@ def test_a_folder_without_a_tokenizer_and_a_missing_library(tmp_path, monkeypatc
     monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
     with pytest.raises(UserError, match=r"needs the tokenizers library: pip install 'jaxgen\[text\]'"):
         tokens.load(tmp_path)
+
+
+def test_damaged_files_end_in_one_line(tmp_path):
+    write_tokenizer(tmp_path)
+    names = ("vocab.json", "merges.txt", "tokenizer_config.json")
+    whole = {name: (tmp_path / name).read_bytes() for name in names}
+    model = {"type": "BPE", "vocab": json.loads(whole["vocab.json"]), "merges": [["r", "e"]]}
+    added = [{"id": len(model["vocab"]), "content": "<lung>", "special": False}]
+    whole["tokenizer.json"] = json.dumps({"model": model, "added_tokens": added}).encode()
+    rng = np.random.default_rng(0)
+    ends = [b"null", b"1e30", b'"\\ud800"', b"[[]]", b"-1", b"", b"\xff", b"{}", b'"a b"', b"true", b"99999999999"]
+    refused = 0
+    for i in range(160):
+        for name, content in whole.items():
+            (tmp_path / name).write_bytes(content)
+        name = list(whole)[i % 4]
+        if name != "tokenizer.json":
+            (tmp_path / "tokenizer.json").unlink()
+        parts = json.loads(whole[name]) if name == "tokenizer_config.json" else None
+        if parts is not None:  # a value in place of another
+            text = whole[name].replace(json.dumps(rng.choice(list(parts.values()))).encode(), ends[i // 4 % 11])
+        else:
+            at = int(rng.integers(len(whole[name])))
+            text = whole[name][:at] + ends[i // 4 % 11] + whole[name][at + int(rng.integers(4)) :]
+        (tmp_path / name).write_bytes(text)
+        try:
+            assert tokens.load(tmp_path).encode(["a red <lung>"]).dtype == np.int32
+        except UserError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+            refused += 1
+    assert 20 < refused < 150
+
+
+def test_a_prompt_that_is_no_text(tmp_path):
+    write_tokenizer(tmp_path)
+    with pytest.raises(UserError, match="holds bytes that are no text"):
+        tokens.load(tmp_path).encode(["a red \udcff"])

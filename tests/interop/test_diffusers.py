@@ -39,13 +39,6 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 X = {"UNet2DModel": (2, 8, 8, 1), "DiTTransformer2DModel": (2, 4, 4, 2)}
 
 
-@pytest.fixture(autouse=True)
-def _cheap_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @functools.cache
 def random_params(name):
     config = UNET if name == "UNet2DModel" else DIT

@@ -8,7 +8,7 @@ import pytest
 
 from jaxgen import paths
 from jaxgen.errors import UserError
-from jaxgen.interop.schedulers import defaults, from_diffusers, from_monai
+from jaxgen.interop.schedulers import defaults, from_diffusers
 from jaxgen.samplers import sample
 
 KINDS = list(defaults.DEFAULTS)
@@ -218,59 +218,6 @@ def test_timesteps_and_levels_are_kept():
     s = from_diffusers(config("FlowMatchEulerDiscreteScheduler", use_dynamic_shifting=True), sigmas=[1.0, 0.5], mu=0.7)
     shift = np.exp(0.7)
     np.testing.assert_allclose(s.grid, [1, shift / (1 + shift), 0], rtol=1e-6)
-
-
-def monai(kind, **entries):
-    return {"_target_": f"monai.networks.schedulers.{kind}", **entries}
-
-
-@pytest.mark.parametrize("kind", ["DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "RFlowScheduler"])
-def test_schedulers_of_monai_land_on_what_the_network_says(kind):
-    s = from_monai(monai(kind), 10)
-    x = jnp.asarray(np.random.default_rng(0).standard_normal((3, 2)), jnp.float32)
-
-    def predict(x, number):
-        t = 1 - number / 1000 if kind == "RFlowScheduler" else (number + 1) / 1000
-        return paths.convert(s.path, x, t, jnp.full_like(x, 0.5), "x0", s.prediction)
-
-    end = jax.jit(lambda x: sample(s.step(None), s.denoiser(predict), jax.random.key(0), x, s.grid))(x)
-    np.testing.assert_allclose(end, 0.5, atol=0.05 if kind == "PNDMScheduler" else 2e-3)
-
-
-def test_large_volumes_spend_more_steps_on_noise():
-    entries = monai("RFlowScheduler", use_timestep_transform=True)
-    plain, same, large = (
-        from_monai(entries | {"use_timestep_transform": transformed}, 10, voxels=voxels)
-        for transformed, voxels in ((False, None), (True, 32**3), (True, 64**3))
-    )
-    np.testing.assert_array_equal(plain.grid, same.grid)
-    np.testing.assert_allclose(large.number(large.grid)[5], 666, atol=1e-2)
-
-
-def test_clipping_of_monai_has_two_ends():
-    s = from_monai(monai("DDIMScheduler", prediction_type="sample", clip_sample_min=0.0, clip_sample_max=2.0), 4)
-    clipped = s.denoiser(lambda x, _: x)(jnp.array([[-1.0, 1.0, 3.0]]), s.grid[0])
-    assert clipped.tolist() == [[0.0, 1.0, 2.0]]
-
-
-@pytest.mark.parametrize(
-    ("entries", "message"),
-    [
-        ({}, r"_target_ is None"),
-        (monai("DDIMSchedular"), r"_target_ is 'DDIMSchedular'.*nearest: DDIMScheduler"),
-        (monai("DDIMScheduler", schedule="linear"), r"schedule is 'linear'.*nearest: linear_beta"),
-        (monai("DDPMScheduler", variance_type="learned_range"), r"variance_type is 'learned_range'"),
-        (monai("DDIMScheduler", clip=True), r"unknown entry 'clip'"),
-        (monai("DDIMScheduler", beta_start="$1e-4"), r"beta_start is '\$1e-4'"),
-        (monai("DDIMScheduler", steps_offset=999), r"steps_offset is 999"),
-        (monai("DDIMScheduler", num_train_timesteps=3), r"less than the 4 steps"),
-        (monai("RFlowScheduler", use_timestep_transform=True), r"give the number of voxels"),
-        (monai("RFlowScheduler", steps_offset=10), r"do not fall from 1000 to 0"),
-    ],
-)
-def test_what_monai_has_and_we_do_not(entries, message):
-    with pytest.raises(UserError, match=message):
-        from_monai(entries, 4)
 
 
 def test_what_is_no_file(tmp_path):

@@ -19,13 +19,6 @@ def perturbed(params, scale=0.1):
     return jax.tree.unflatten(tree, [leaf + scale * normal(*leaf.shape, seed=i) for i, leaf in enumerate(leaves)])
 
 
-@pytest.fixture(autouse=True)
-def _cheap_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.mark.parametrize(
     ("spatial", "options", "vector"),
     [((8, 4), {"attention": (1,)}, False), ((4, 8), {"patch": 2}, True), ((4, 4, 6), {}, False)],

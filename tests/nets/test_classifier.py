@@ -24,13 +24,6 @@ def small(**options):
     return classifier(3, **({"channels": (8, 12), "blocks": 1, "head_width": 4, "groups": 4} | options))
 
 
-@pytest.fixture(autouse=True)
-def _cheap_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.mark.parametrize(
     ("rank", "options"), [(1, {"adaptive": False}), (2, {"attention": (1,)}), (3, {})], ids=["1-D", "2-D", "3-D"]
 )

@@ -12,13 +12,6 @@ SIZES = TextSizes(vocabulary=11, length=7, width=8, depth=2, heads=2, hidden=12)
 TOKENS = jnp.array([[1, 4, 9, 2, 2], [1, 10, 0, 5, 2]])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _cheap_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def params():
     shapes = jax.eval_shape(clip_text(SIZES).init, jax.random.key(0), TOKENS)

@@ -20,13 +20,6 @@ def random_params(shapes, scale=0.3):
     return jax.tree.unflatten(tree, [scale * normal(*leaf.shape, seed=i) for i, leaf in enumerate(leaves)])
 
 
-@pytest.fixture(autouse=True)
-def _cheap_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def both(rank):
     """A U-Net with random parameters, its ControlNet with new ones copied from it, and inputs."""
     variant = UNetVariant(groups=4, transformer=Transformer(middle=True))

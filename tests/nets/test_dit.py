@@ -28,13 +28,6 @@ def small(**options):
     return dit(3, **({"patch": 2, "width": 12, "depth": 2, "heads": 2, "classes": 3} | options))
 
 
-@pytest.fixture(autouse=True)
-def _cheap_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def formula(params, x, t, vector, label):
     """Peebles & Xie 2023, figure 3, written out in NumPy for two dimensions and patches of 2."""
     p = jax.tree.map(np.asarray, params)

@@ -40,13 +40,6 @@ def perturbed(params, scale=0.1):
     return jax.tree.unflatten(tree, [leaf + scale * normal(*leaf.shape, seed=i) for i, leaf in enumerate(leaves)])
 
 
-@pytest.fixture(autouse=True)
-def _cheap_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def check_contract(net, inputs, shape):
     """One trace, a gradient for every parameter, no example that depends on another, half precision where asked."""
     params = perturbed(jax.jit(net.init)(jax.random.key(0), *inputs))

@@ -42,12 +42,8 @@ def small(**options):
 
 
 @pytest.fixture(autouse=True)
-def _cheap_compilation():
-    """Compile fast, for small arrays that run once; and count traces anew."""
+def _traces_are_counted_anew():
     chex.clear_trace_counter()
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.mark.parametrize(

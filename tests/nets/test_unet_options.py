@@ -31,13 +31,6 @@ def one_hot(*shape, k=3, seed=0):
     return jax.nn.one_hot(np.random.default_rng(seed).integers(0, k, shape), k)
 
 
-@pytest.fixture(autouse=True)
-def _cheap_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 SMALL = {"channels": (8,), "blocks": 1, "head_width": 4}
 
 

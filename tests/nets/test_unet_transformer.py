@@ -19,13 +19,6 @@ def random_params(shapes, scale=0.3):
     return jax.tree.unflatten(tree, [scale * normal(*leaf.shape, seed=i) for i, leaf in enumerate(leaves)])
 
 
-@pytest.fixture(autouse=True)
-def _cheap_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def shapes_of(net, *spatial, t=T, **given):
     x = jnp.zeros((2, *spatial, 1))
     return jax.eval_shape(lambda key: net.init(key, x, t, **given), jax.random.key(0))

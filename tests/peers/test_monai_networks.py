@@ -75,13 +75,6 @@ CONTROLNETS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _cheap_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def with_random_weights(module, seed=0):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

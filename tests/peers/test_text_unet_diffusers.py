@@ -153,13 +153,6 @@ def assert_same(ours, expected, bound=1e-5):
         assert np.linalg.norm(a - b) / np.linalg.norm(b) < bound
 
 
-@pytest.fixture(autouse=True)
-def _cheap_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_their_weights_here_and_ours_there(name, tmp_path):
     kind, options = CASES[name]

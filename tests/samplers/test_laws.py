@@ -100,8 +100,8 @@ ROWS = [
     Row("edm", samplers.edm, "rectified", 40, functools.partial(grids.karras, r_max=80.0), order=2),
     Row("edm, churn", functools.partial(samplers.edm, churn=20.0, noise=1.0), "edm", 60, grids.karras),
     Row("edm, churn", functools.partial(samplers.edm, churn=20.0, noise=1.0), "trigonometric", 60),
-    # KDPM2, in steps of equal length in log r, in which it takes its middle.
-    Row("kdpm2", samplers.kdpm2, "cosine", 60, by_snr, order=2),
+    # KDPM2.
+    Row("kdpm2", samplers.kdpm2, "cosine", 60, karras, order=2),
     Row("kdpm2, eta 1", functools.partial(samplers.kdpm2, eta=1.0), "trigonometric", 250, by_snr),
     # Multistep methods and DPM-Solver++: the path changes nothing but rounding, only the noise levels count.
     Row("dpm_solver_2s", samplers.dpm_solver_2s, "sub-variance preserving", 100, karras, order=2),

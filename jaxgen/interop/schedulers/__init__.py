@@ -18,8 +18,7 @@ compute, ours does not follow:
 - Clipping and thresholding change x0, and the noise is what follows from x_t and that x0, in every method.
 """
 
-from jaxgen.interop.schedulers.monai import from_monai
 from jaxgen.interop.schedulers.read import from_diffusers
 from jaxgen.interop.schedulers.scheduler import Predict, Scheduler
 
-__all__ = ["Predict", "Scheduler", "from_diffusers", "from_monai"]
+__all__ = ["Predict", "Scheduler", "from_diffusers"]

@@ -15,27 +15,18 @@ class Config:
     Args:
         entries: of the file.
         name: of the file, for messages.
-        key: the entry that names the class.
-        defaults: the entries of every class with their defaults.
 
     Raises:
         UserError: if the class or an entry is unknown, or a value does not fit.
     """
 
-    def __init__(
-        self,
-        entries: Mapping[str, Any],
-        name: str,
-        *,
-        key: str = "_class_name",
-        defaults: Mapping[str, Mapping[str, Any]] = DEFAULTS,
-    ) -> None:
+    def __init__(self, entries: Mapping[str, Any], name: str) -> None:
         self.name = name
-        kind = entries.get(key)
-        if not isinstance(kind, str) or kind not in defaults:
-            self.refuse(key, kind, list(defaults))
+        kind = entries.get("_class_name")
+        if not isinstance(kind, str) or kind not in DEFAULTS:
+            self.refuse("_class_name", kind, list(DEFAULTS))
         self.kind = str(kind)
-        self.values = dict(defaults[self.kind])
+        self.values = dict(DEFAULTS[self.kind])
         for key, value in entries.items():
             # As in diffusers, an entry that only another class knows says nothing.
             if key in self.values:
@@ -44,7 +35,7 @@ class Config:
                 if wanted is not None:
                     raise UserError(f"{name}: {key} is {shown(value)}, which is not supported; it must be {wanted}")
                 self.values[key] = value
-            elif not key.startswith("_") and not (defaults is DEFAULTS and key in KNOWN):
+            elif not key.startswith("_") and key not in KNOWN:
                 nearest = _nearest(key, list(self.values))
                 raise UserError(f"{name}: unknown entry {shown(key)}{nearest}; remove it if it is not needed")
 

@@ -49,6 +49,7 @@ def from_diffusers(
 
     Example:
         >>> import jax
+        >>> import jax.numpy as jnp
         >>> from jaxgen.samplers import sample
         >>> s = from_diffusers({"_class_name": "DDIMScheduler", "prediction_type": "sample", "clip_sample": False}, 4)
         >>> s.prediction, s.number(s.grid[:-1]).tolist()
