@@ -2,7 +2,8 @@
 
 MONAI's DDIM looks one stride of ``T // steps`` ahead, while its times are rounded from equal parts of ``T - 1``: a step
 may end one entry away from where the next one begins. Rectified flow likewise ends its steps at whole times. Both are
-kept as they are there, so that samples agree. Where MONAI departs from what it means to compute, ours does not follow:
+kept as they are there, so that samples agree. Those of monai-generative begin at the last whole stride of the table,
+not at its end. Where MONAI departs from what it means to compute, ours does not follow:
 
 - DDPM with fewer steps than entries: every step ends where the next begins, not one entry further.
 - PNDM: the first step is not taken twice, and the Runge-Kutta steps are of the right length.
@@ -106,7 +107,8 @@ def from_monai(
         raise UserError(f"{file}: {steps} steps were asked for; give 1 to {table}, its num_train_timesteps")
     if kind == "RFlowScheduler":
         return _flow(entries, steps, positions, file, whole=not target.startswith("scripts."))
-    return _chain(entries, kind, steps, file)
+    leading = kind == "PNDMScheduler" or target.startswith("generative.")
+    return _chain(entries, kind, steps, file, leading)
 
 
 def _betas(entries: Entries) -> np.ndarray:
@@ -124,12 +126,12 @@ def _betas(entries: Entries) -> np.ndarray:
     return schedules.cosine_betas(n) if name == "cosine" else tables[name](n, start, end)
 
 
-def _chain(entries: Entries, kind: str, steps: int, file: str) -> Scheduler:
-    """DDIM, DDPM and PNDM, on whole entries of a table."""
+def _chain(entries: Entries, kind: str, steps: int, file: str, leading: bool) -> Scheduler:
+    """DDIM, DDPM and PNDM, on whole entries of a table: from its last one, or with `leading` whole strides from 0."""
     n = entries["num_train_timesteps"]
     path = paths.discrete(_betas(entries))
     offset = entries["steps_offset"] if kind != "DDPMScheduler" else 0
-    if kind == "PNDMScheduler":
+    if leading:
         numbers = np.arange(steps)[::-1] * (n // steps) + offset
     else:
         numbers = np.linspace(n - 1 - offset, 0, steps).round() + offset

@@ -26,6 +26,12 @@ def test_a_step_of_ddim_ends_one_stride_ahead():
     np.testing.assert_allclose(last.x, x / s.path.alpha(s.grid[-2]), rtol=1e-4)
 
 
+def test_times_of_monai_generative_are_whole_strides():
+    for kind in ("DDIMScheduler", "DDPMScheduler"):
+        s = from_monai({"_target_": f"generative.networks.schedulers.{kind}"}, 4)
+        assert s.number(s.grid).tolist()[:-1] == [750.0, 500.0, 250.0, 0.0]
+
+
 def test_rectified_flow_is_told_the_noise_level_and_ends_at_whole_times():
     s = from_monai(FLOW, 3)
     numbers = np.float16([1000, 2000 / 3, 1000 / 3])
