@@ -1,7 +1,7 @@
 """Decoding a volume tile by tile, exactly: one convolution at a time, with halos and with the norms of the whole."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,12 @@ class _Features(NamedTuple):
     """Features in the memory of the host, with their sums over space.
 
     Attributes:
-        values: ``[b, *spatial, c]``.
+        planes: along the first spatial axis, each ``[b, *plane, c]``; None where one is needed no more.
         total: of the values, float64 ``[b, c]``.
         square: of their squares, float64 ``[b, c]``.
     """
 
-    values: np.ndarray
+    planes: list[Any]
     total: np.ndarray
     square: np.ndarray
 
@@ -41,7 +41,8 @@ def tiled_kl_decoder(features: int, form: KLForm = KLForm(), *, rows: int = 8) -
 
     Each convolution goes over tiles of whole planes along the first spatial axis, which overlap by the width of its
     kernel; the sums that the next group norm needs are collected on the way. So the device holds a few tiles, and the
-    host the input and the result of one block. Attention, at the coarsest resolution, sees all positions at once.
+    host two sets of features at most, whose planes are given up as they are used. Attention, at the coarsest
+    resolution, sees all positions at once.
 
     Args:
         features: channels of the image.
@@ -71,9 +72,11 @@ def tiled_kl_decoder(features: int, form: KLForm = KLForm(), *, rows: int = 8) -
         return _known_norm(params, h, form, activation)
 
     def residual_block(params: Params, h: _Features) -> _Features:
-        inner = _convolve(params["Conv_0"], h, rows, norm=normed(params["GroupNorm_0"], h, True))
-        norm = normed(params["GroupNorm_1"], inner, True)
-        return _convolve(params["Conv_1"], inner, rows, norm=norm, skip=h.values, shortcut=params.get("Conv_2"))
+        shortcut = params.get("Conv_2")
+        norm = normed(params["GroupNorm_0"], h, True)
+        inner, passed = _convolve(params["Conv_0"], h, rows, norm=norm, shortcut=shortcut, keep=shortcut is None)
+        skip = passed if shortcut is not None else h.planes
+        return _convolve(params["Conv_1"], inner, rows, norm=normed(params["GroupNorm_1"], inner, True), skip=skip)[0]
 
     def apply(params: Params, z: Array, *, key: Key | None = None) -> Array:
         del key
@@ -85,29 +88,29 @@ def tiled_kl_decoder(features: int, form: KLForm = KLForm(), *, rows: int = 8) -
             if kind == "residual":
                 h = residual_block(here, h)
             elif kind == "attention":
-                attention = SelfAttention(h.values.shape[-1], norm)
-                h = _whole(jax.jit(attention.apply)({"params": here}, jnp.asarray(h.values)))
+                x = np.stack(h.planes, 1)
+                h = _whole(jax.jit(SelfAttention(x.shape[-1], norm).apply)({"params": here}, x))
             elif kind == "upsample":
-                h = _convolve(here["Conv_0"], h, rows, upsampling=form.upsampling)
+                h = _convolve(here["Conv_0"], h, rows, upsampling=form.upsampling)[0]
             elif kind == "norm":
                 last = normed(here, h, form.final_activation)
             else:
-                h = _convolve(here, h, rows, norm=last)
-        return jnp.asarray(h.values).astype(jnp.promote_types(h.values.dtype, jnp.float32))
+                h = _convolve(here, h, rows, norm=last)[0]
+        x = np.stack(h.planes, 1)
+        return jnp.asarray(x).astype(jnp.promote_types(x.dtype, jnp.float32))
 
     return Net(whole.init, apply)
 
 
 def _whole(x: Array) -> _Features:
     space = tuple(range(1, x.ndim - 1))
-    values = np.asarray(x)
-    wide = values.astype(np.float64)
-    return _Features(values, wide.sum(space), np.square(wide).sum(space))
+    wide = np.asarray(x, np.float64)
+    return _Features(list(np.moveaxis(np.asarray(x), 1, 0)), wide.sum(space), np.square(wide).sum(space))
 
 
 def _known_norm(params: Params, h: _Features, form: KLForm, activation: bool) -> _Norm:
     b, c = h.total.shape
-    count = h.values[0, ..., 0].size
+    count = len(h.planes) * h.planes[0][0, ..., 0].size
 
     def over_group(moment: np.ndarray) -> np.ndarray:
         grouped = (moment / count).reshape(b, form.groups, -1).mean(-1)
@@ -127,30 +130,46 @@ def _convolve(
     *,
     norm: _Norm | None = None,
     upsampling: str | None = None,
-    skip: np.ndarray | None = None,
+    skip: list[Any] | None = None,
     shortcut: Params | None = None,
-) -> _Features:
-    """A convolution of the whole, tile by tile, with what comes before it (norm, doubling) and after it (a skip)."""
-    x, kernel = h.values, params["kernel"]
-    depth, factor, halo = x.shape[1], 1 if upsampling is None else 2, kernel.shape[0] // 2
-    size = (x.shape[0], *(factor * n for n in x.shape[1:-1]), kernel.shape[-1])
-    made = np.empty(size, kernel.dtype)
-    total, square = np.zeros((size[0], size[-1])), np.zeros((size[0], size[-1]))
+    keep: bool = False,
+) -> tuple[_Features, list[Any]]:
+    """A convolution of the whole, tile by tile, with what comes before it (norm, doubling) and after it (a skip).
+
+    Planes of `h`, unless it is to `keep` them, and of `skip` are given up as soon as they are used. The second result
+    is the input through the 1 x 1 convolution `shortcut`.
+    """
+    depth, factor, halo = len(h.planes), 1 if upsampling is None else 2, params["kernel"].shape[0] // 2
+    made, passed, sums = [], [], []
     step = max(1, rows // factor)
     for start in range(0, depth, step):
         stop = min(start + step, depth)
         planes = np.arange(start - halo, stop + halo)
-        tile = x[:, np.clip(planes, 0, depth - 1)]  # beyond the ends the last plane, which `there` turns into zeros
         there = np.arange(2 * start - halo, 2 * stop + halo) // 2 if upsampling == "linear" else planes
-        passed = None if skip is None else skip[:, start:stop]
-        answer, *sums = _tile(
-            params, tile, (there >= 0) & (there < depth), norm and norm[:2], passed, shortcut,
-            activation=norm is not None and norm.activation, upsampling=upsampling,
-        )  # fmt: skip
-        made[:, factor * start : factor * stop] = answer
-        total += sums[0]
-        square += sums[1]
-    return _Features(made, total, square)
+        answer, aside, *moments = _tile(
+            params,
+            # beyond the ends the last plane, which `there` turns into zeros
+            np.stack([h.planes[i] for i in np.clip(planes, 0, depth - 1)], 1),
+            (there >= 0) & (there < depth),
+            norm and norm[:2],
+            None if skip is None else np.stack(skip[start:stop], 1),
+            shortcut,
+            activation=norm is not None and norm.activation,
+            upsampling=upsampling,
+        )
+        made += _planes(answer)
+        passed += [] if aside is None else _planes(aside)
+        sums.append([np.asarray(moment, np.float64) for moment in moments])
+        if not keep:
+            h.planes[max(0, start - halo) : stop - halo] = [None] * (stop - halo - max(0, start - halo))
+        if skip is not None:
+            skip[start:stop] = [None] * (stop - start)
+    total, square = (sum(parts) for parts in zip(*sums, strict=True))
+    return _Features(made, np.asarray(total), np.asarray(square)), passed
+
+
+def _planes(x: Array) -> list[Any]:
+    return [plane.copy() for plane in np.moveaxis(np.asarray(x), 1, 0)]
 
 
 @functools.partial(jax.jit, static_argnames=("activation", "upsampling"))
@@ -164,13 +183,16 @@ def _tile(
     *,
     activation: bool,
     upsampling: str | None,
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array | None, Array, Array]:
     rank = x.ndim - 2
+    halo = params["kernel"].shape[0] // 2
+    passed = None
+    if shortcut is not None:
+        passed = ops.convolution(x[:, halo:-halo], shortcut["kernel"], shortcut["bias"])
     if norm is not None:
         factor, offset = (a.reshape(a.shape[0], *(1,) * rank, a.shape[1]) for a in norm)
         x = (x.astype(jnp.float32) * factor + offset).astype(x.dtype)
     x = jax.nn.silu(x) if activation else x
-    halo = params["kernel"].shape[0] // 2
     x = resampling.double(x)[:, halo:-halo] if upsampling == "linear" else x
     x = jnp.where(there.reshape(-1, *(1,) * rank), x, 0)
     if upsampling == "nearest":
@@ -178,7 +200,6 @@ def _tile(
     else:
         pads = ((0, 0), *((halo, halo),) * (rank - 1))
         y = ops.convolution(x, params["kernel"], params["bias"], padding=pads)
-    if skip is not None:
-        y += skip if shortcut is None else ops.convolution(skip, shortcut["kernel"], shortcut["bias"])
+    y = y if skip is None else y + skip
     space, wide = tuple(range(1, y.ndim - 1)), y.astype(jnp.float32)
-    return y, jnp.sum(wide, space), jnp.sum(jnp.square(wide), space)
+    return y, passed, jnp.sum(wide, space), jnp.sum(jnp.square(wide), space)
