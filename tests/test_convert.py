@@ -207,8 +207,8 @@ def test_what_cannot_be_converted(command, tmp_path, toy_run):
         (["monai.npz", "out.npz", "--part", "unet"], "--part is for pipelines"),
         (["mixed.npz", "out"], "mixed.npz: parameter"),
         (["other.npz", "out"], "are the two of one network?"),
-        ([toy_run, "out"], "is a run of several networks; give --part with one of constant, logistic"),
-        ([toy_run, "out", "--part", "logistic"], "stage 'logistic' is no U-Net of diffusion on images"),
+        ([toy_run, "out"], "stage 'logistic' is no U-Net of diffusion on images"),
+        ([toy_run, "out", "--part", "net"], "has no part 'net'; give --part with one of constant, logistic"),
         (["unet", ""], "OUT needs a value"),
     ]:
         paths = [tmp_path / word if word and not str(word).startswith("--") else word for word in argv[:2]]

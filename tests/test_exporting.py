@@ -78,8 +78,9 @@ def test_what_diffusers_cannot_build(changes, message):
 
 def test_what_is_no_network_of_diffusion():
     run = run_of()
-    with pytest.raises(UserError, match="stage 'ddpm' is no U-Net"):
-        exported(run._replace(params={"ddpm": {"encoder": {}}}), "ddpm")
+    for params in ({"encoder": {}}, {"net": {"Dense_0": {}}}):
+        with pytest.raises(UserError, match="stage 'ddpm' is no U-Net"):
+            exported(run._replace(params={"ddpm": params}), "ddpm")
     net = run.params["ddpm"]["net"]
     with pytest.raises(UserError, match="its parameter more/bias is not the same"):
         exported(run._replace(params={"ddpm": {"net": {**net, "more": {"bias": jnp.zeros(3)}}}}), "ddpm")

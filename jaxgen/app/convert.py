@@ -120,13 +120,17 @@ def _chosen(source: Path, part: str | None, parts: list[str], kind: str) -> str:
 
 
 def _read_run(source: Path, part: str | None) -> Network:
-    opened = open_trained(source)
-    stage = _chosen(source, part, list(opened.run.params), "run")
-    try:
-        found = exporting.exported(opened.run, stage)
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from error
-    return Network(found.params, found.config, found.scheduler)
+    run = open_trained(source).run
+    stages = list(run.params) if part is None else [_chosen(source, part, list(run.params), "run")]
+    found, failed = {}, None
+    for stage in stages:
+        try:
+            found[stage] = exporting.exported(run, stage)
+        except UserError as error:  # such as of the network that images are compared with
+            failed = UserError(f"{source}: {error}")
+    if failed is not None and not found:
+        raise failed
+    return Network(*found[_chosen(source, None, list(found), "run")])
 
 
 def _read_bundle(source: Path, part: str | None) -> Network:

@@ -54,7 +54,8 @@ def exported(run: Run, stage: str) -> Exported:
         UserError: if the stage is no U-Net of diffusion on a table, or one that diffusers cannot build.
     """
     config, params = run.config, run.params[stage].get("net")
-    if not isinstance(config, DiffusionConfig) or not isinstance(params, Mapping):
+    diffuses = isinstance(config, DiffusionConfig) and isinstance(params, Mapping)
+    if not diffuses or not {"Conv_0", "Conv_1", "Dense_1"} <= params.keys():
         raise UserError(f"stage {stage!r} is no U-Net of diffusion on images, which alone has a form in diffusers")
     if config.path not in _TABLES:
         raise UserError(
