@@ -57,6 +57,11 @@ def precision_of_full(found):
     return found.presets["full"].precision
 
 
+@pytest.fixture(autouse=True)
+def long_runs_are_optimized():
+    """Not here, slow or not: what is compared must be compiled as the run that all share."""
+
+
 @pytest.fixture(scope="module", params=experiment.names())
 def found(request, drop_programs):
     """An experiment; whatever it compiled is dropped when its tests are done."""
