@@ -57,10 +57,11 @@ def tiled_kl_decoder(features: int, form: KLForm = KLForm(), *, rows: int = 8) -
 
     Example:
         >>> from jaxgen.nets.kl_autoencoder import monai_form
-        >>> net = tiled_kl_decoder(1, monai_form((4,), 1, groups=2, decoder_middle="none"), rows=4)
-        >>> z = jnp.ones((1, 6, 5, 2))
-        >>> net.apply(net.init(jax.random.key(0), z), z).shape
-        (1, 6, 5, 1)
+        >>> net = tiled_kl_decoder(1, monai_form((4,), 0, groups=2, decoder_middle="none"), rows=4)
+        >>> z = jnp.ones((1, 4, 5, 2))
+        >>> shapes = jax.eval_shape(net.init, jax.random.key(0), z)
+        >>> net.apply(jax.tree.map(lambda s: jnp.ones(s.shape), shapes), z).shape
+        (1, 4, 5, 1)
     """
     if rows < 1:
         raise ValueError(f"rows must be positive, got {rows}")
