@@ -148,6 +148,37 @@ def test_weights_of_monai_to_our_file_and_back(config, command, tmp_path):
     same(flat(library.load(tmp_path / "back.pt", config).params), flat(params))
 
 
+def test_the_networks_of_a_bundle(command, tmp_path):
+    """Its two networks, each in a file that MONAI loads again."""
+    kl = {
+        "_target_": "AutoencoderKL",
+        "spatial_dims": 2,
+        "channels": [4],
+        "latent_channels": 2,
+        "num_res_blocks": 1,
+        "norm_num_groups": 2,
+        "attention_levels": [False],
+        "with_encoder_nonlocal_attn": False,
+        "with_decoder_nonlocal_attn": False,
+    }
+    unet = MONAI_UNET | {"spatial_dims": 2, "in_channels": 2, "out_channels": 2}
+    said = {"scheduler": {"_target_": "DDIMScheduler"}, "scale_factor": 1.0, "latent_shape": [2, 4, 4]}
+    bundle = tmp_path / "bundle"
+    for name in ("configs", "models"):
+        (bundle / name).mkdir(parents=True)
+    for name, config, library in (("autoencoder", kl, monai_autoencoder), ("unet", unet, monai_unet)):
+        library.save(bundle / f"models/{name}.pt", random_params(config), config)
+        load = f"$@{name}_def.load_state_dict(torch.load(@bundle_root + '/models/{name}.pt'))"
+        said |= {f"{name}_def": config, f"load_{name}": load, "bundle_root": "."}
+    (bundle / "configs" / "inference.json").write_text(json.dumps(said))
+    assert "give --part with one of autoencoder, unet" in command(bundle, tmp_path / "net.npz")[2]
+    for name, config, library in (("autoencoder", kl, monai_autoencoder), ("unet", unet, monai_unet)):
+        code, _, err = command(bundle, tmp_path / f"{name}.pt", "--part", name)
+        assert code == 0, err
+        arguments = json.loads((tmp_path / f"{name}.json").read_text())
+        same(flat(library.load(tmp_path / f"{name}.pt", arguments).params), flat(random_params(config)))
+
+
 def flat(params):
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(params)}
 

@@ -22,6 +22,7 @@ from jaxgen.interop.entries import Entries, Kind
 from jaxgen.interop.schedulers import Predict, Scheduler
 from jaxgen.paths import Path
 from jaxgen.samplers import clip, ddim, ddpm, pndm
+from jaxgen.samplers.shifting import shift_of_size
 from jaxgen.types import Array, Denoise, Step
 
 _TABLE = {
@@ -183,7 +184,7 @@ def _flow(entries: Entries, steps: int, positions: int | None, file: str, whole:
     if entries["use_timestep_transform"]:
         if positions is None:
             raise UserError(f"{file}: its times depend on the size of the image; give latent_shape")
-        ratio = (positions / entries["base_img_size_numel"]) ** (1 / entries["spatial_dim"])
+        ratio = shift_of_size(positions, entries["base_img_size_numel"], entries["spatial_dim"])
         numbers = n * ratio * (numbers / n) / (1 + (ratio - 1) * numbers / n)
     numbers = numbers.astype(np.float16).astype(np.float64)  # as there: a trained network saw these
     numbers = (np.floor(numbers) if discrete else numbers) + entries["steps_offset"]
