@@ -31,6 +31,9 @@ PARAMETERS = Path(__file__).with_name("parameters.json")
 """Trained parameters of each stage of each preset, for images of one channel as those of `smoke`."""
 
 
+STUDIES = {"trilemma", "sampler_speed"}
+"""They run what the others run, each for minutes: with the slow tests."""
+NAMES = [pytest.param(name, marks=pytest.mark.slow if name in STUDIES else ()) for name in experiment.names()]
 RESUMED = {"two_moons", "planar_flow", "vae", "anomaly_gan", "kspace_cold_diffusion"}
 """One experiment of most folders: the others are killed and resumed by the slow tests."""
 KILLED = [pytest.param(name, marks=() if name in RESUMED else pytest.mark.slow) for name in experiment.names()]
@@ -62,7 +65,7 @@ def long_runs_are_optimized():
     """Not here, slow or not: what is compared must be compiled as the run that all share."""
 
 
-@pytest.fixture(scope="module", params=experiment.names())
+@pytest.fixture(scope="module", params=NAMES)
 def found(request, drop_programs):
     """An experiment; whatever it compiled is dropped when its tests are done."""
     yield experiment.find(request.param)
