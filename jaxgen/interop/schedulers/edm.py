@@ -1,8 +1,5 @@
 """Schedulers whose time is the noise level: those of EDM, and of consistency models, which share its scaling."""
 
-import functools
-from collections.abc import Callable
-
 import jax.numpy as jnp
 import numpy as np
 
@@ -77,14 +74,8 @@ def from_consistency(config: Config, asked: Asked) -> Scheduler:
 
         return clipping.clip(denoise, -1.0, 1.0) if config["clip_denoised"] else denoise
 
-    step = consistency(path, noise=_scaled_noise(config["s_noise"]))
+    def noise(key: Key, shape: tuple[int, ...]) -> Array:
+        return config["s_noise"] * draws.normal(key, shape)
+
     grid = jnp.asarray(np.append(levels, low))
-    return Scheduler(path, "v", grid, float(high), number, denoiser, regardless(step))
-
-
-def _scaled_noise(scale: float) -> Callable[[Key, tuple[int, ...]], Array]:
-    return functools.partial(_scaled, scale)
-
-
-def _scaled(scale: float, key: Key, shape: tuple[int, ...]) -> Array:
-    return scale * draws.normal(key, shape)
+    return Scheduler(path, "v", grid, float(high), number, denoiser, regardless(consistency(path, noise=noise)))

@@ -84,9 +84,7 @@ def chain(config: Config, ratios: np.ndarray, asked: Asked) -> Plan:
     else:
         numbers = entries(config, asked, asked.steps, n).round()
     # What is left at the end: nothing, or the noise of the first entry.
-    clean = config.kind != "TCDScheduler" and config.get("set_alpha_to_one", True)
-    if config.kind == "LCMScheduler":
-        clean = True
+    clean = {"LCMScheduler": True, "TCDScheduler": False}.get(config.kind, config.get("set_alpha_to_one", True))
     return Plan(None, np.append((numbers + 1) / n, 0.0 if clean else 1 / n), numbers)
 
 
