@@ -14,18 +14,12 @@ from jaxgen import draws
 from jaxgen.nets import layers, residual
 from jaxgen.nets.attention import SelfAttention, SpatialTransformer
 from jaxgen.nets.embedding import LabelEmbedding, embed_time, two_layers
+from jaxgen.nets.rematerialise import rematerialised
 from jaxgen.nets.unet_variant import Shape
 from jaxgen.types import Array, Key
 
-
-def _rematerialised(module: type[nn.Module]) -> type[nn.Module]:
-    lifted = nn.remat(module)
-    lifted.__name__ = module.__name__  # by which Flax names the parameters
-    return lifted
-
-
 _PLAIN = {module: module for module in (residual.ResidualBlock, SelfAttention, SpatialTransformer)}
-_REMAT = {module: _rematerialised(module) for module in _PLAIN}
+_REMAT = {module: rematerialised(module) for module in _PLAIN}
 
 
 def embed(

@@ -54,7 +54,8 @@ class UNetVariant(NamedTuple):
         spade_form: how a `segmentation` enters the norms.
         controlled_middle: whether what a `Control` adds to the last skip connection goes into the middle as well.
         remat: compute the activations inside of blocks anew in the backward pass, which saves memory and takes a
-            forward pass more (Chen et al. 2016, arXiv 1604.06174); parameters and results stay the same.
+            forward pass more (Chen et al. 2016, arXiv 1604.06174); parameters and results stay the same. On CPU
+            there is no forward-mode derivative then.
     """
 
     cross_attention: Sequence[int] = ()

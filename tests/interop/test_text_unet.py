@@ -81,7 +81,7 @@ def test_what_is_written_is_read(config, tmp_path):
 def test_weights_of_another_projection_are_refused(tmp_path):
     interop.save(tmp_path, random_params(UNET), UNET)
     (tmp_path / "config.json").write_text(json.dumps(UNET | {"use_linear_projection": True}))
-    with pytest.raises(UserError, match=r"proj_in\.weight has shape \(8, 8, 1, 1\), which config\.json does not"):
+    with pytest.raises(UserError, match=r"proj_in\.weight has shape \(8, 8, 1, 1\), which the configuration does not"):
         interop.load(tmp_path)
 
 
