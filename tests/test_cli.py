@@ -14,9 +14,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jaxgen.app import cli, opening, runs
+from jaxgen.app import cli, opening, runner, runs
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
+from jaxgen.train import Interrupted, train_stage
 
 ROOT = Path(__file__).parent.parent
 
@@ -372,6 +373,45 @@ def test_a_signal_saves_and_names_the_command_that_goes_on(toy_file, tmp_path, n
     assert f"go on with: jaxgen run {workdir}" in err
     assert "Traceback" not in err
     assert list((workdir / "checkpoints" / "constant").glob("[0-9]*"))
+
+
+def test_the_time_of_a_session_that_was_stopped_counts(command, toy_file, tmp_path, monkeypatch):
+    """Stopped in the second stage by a signal, then in the evaluation, then finished: three sessions in all."""
+    workdir = tmp_path / "run"
+    argv = ("run", toy_file, "--preset", "smoke", "--quiet", "--workdir", workdir)
+
+    def read():
+        return json.loads((workdir / "timings.json").read_text())
+
+    def stop_in_logistic(stage, *rest, **named):
+        if stage.name != "logistic":
+            return train_stage(stage, *rest, **named)
+        assert read()["stages"]["constant"]["steps"] == 20, "the first stage was not saved"
+        done = train_stage(stage._replace(steps=8), *rest, **named)
+        raise Interrupted(signal.SIGINT, 8, done.timings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "train_stage", stop_in_logistic)
+        assert command(*argv)[0] == 130
+    first = read()
+    assert first["sessions"] == 1
+    assert {name: stage["steps"] for name, stage in first["stages"].items()} == {"constant": 20, "logistic": 8}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "save_evaluation", lambda *rest: os.kill(os.getpid(), signal.SIGTERM))
+        assert command(*argv)[0] == 143
+    second = read()
+    assert second["sessions"] == 2
+    assert {name: stage["steps"] for name, stage in second["stages"].items()} == {"constant": 20, "logistic": 20}
+
+    assert command(*argv)[0] == 0
+    last = read()
+    assert last["sessions"] == 3
+    assert last["evaluate_seconds"] > second["evaluate_seconds"] > 0
+    assert last["load_seconds"] > second["load_seconds"] > first["load_seconds"] > 0
+    assert last["total_seconds"] > second["total_seconds"] > first["total_seconds"] > 0
+    assert last["stages"] == second["stages"]
+    assert "seconds" not in (workdir / "metrics.json").read_text()
 
 
 @pytest.mark.slow
