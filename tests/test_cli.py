@@ -201,6 +201,9 @@ def _no_out(result):
         (["apply", "RUN", "TMP/a.png"], ["--out"]),
         (["apply", "RUN", "TMP/a.png", "--out", "TMP/full/note.txt"], ["--out", "is a file"]),
         (["apply", "RUN", "TMP/a.png", "--out", "TMP"], ["the images are in it"]),
+        (["apply", "RUN", "TMP/a.png", "--out", "RUN"], ["--out", "it is a run folder", "give another folder"]),
+        (["sample", "RUN", "--out", "RUN"], ["--out", "it is a run folder", "give another folder"]),
+        (["eval", "RUN", "--out", "RUN"], ["--out", "it is a run folder", "give another folder"]),
         (["apply", "RUN", "TMP/a.png", "--out", "TMP/out", "--seed", "x"], ["--seed must be a whole number"]),
         (["list", "--all"], ["unknown flag --all"]),
     ],
@@ -280,6 +283,29 @@ def test_sample_and_eval_write_their_results(command, copied, tmp_path):
     assert found.read_bytes() == (copied / "metrics.json").read_bytes()
 
 
+def test_samples_of_other_settings_are_kept(command, copied):
+    folder = copied / "samples"
+    assert "are now in" not in command("sample", copied, "--n", 3)[1]
+    first = (folder / "samples.npz").read_bytes()
+    assert "are now in" not in command("sample", copied, "--n", 3)[1]
+    code, out, _ = command("sample", copied, "--n", 3, "--seed", 7)
+    assert code == 0
+    assert f"are now in {folder / 'n-3_seed-0'}" in out
+    assert (folder / "n-3_seed-0" / "samples.npz").read_bytes() == first != (folder / "samples.npz").read_bytes()
+    assert (folder / "n-3_seed-0" / "figures" / "samples.png").is_file()
+    assert json.loads((folder / "settings.json").read_text()) == {"n": 3, "seed": 7}
+    assert command("sample", copied, "--n", 3)[0] == 0
+    assert command("sample", copied, "--n", 3, "--seed", 7)[0] == 0
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {
+        "figures", "n-3_seed-0", "n-3_seed-0-2", "n-3_seed-7",
+    }  # fmt: skip
+
+
+def test_a_count_is_said_once(command, copied):
+    out = command("sample", copied, "--n", 3)[1]
+    assert out.lower().count("samples: 3") + out.count("3 samples") == 1
+
+
 def test_apply_keeps_the_space_of_a_volume_and_goes_on_after_a_broken_file(command, toy_run, tmp_path):
     images = tmp_path / "images"
     images.mkdir()
@@ -354,6 +380,16 @@ def test_an_experiment_file_runs_as_a_program(toy_file, tmp_path):
     assert out.returncode == 0, out.stderr
     assert (tmp_path / "run" / "report.html").is_file()
     assert json.loads((tmp_path / "run" / "config.json").read_text())["source"] == str(toy_file)
+
+
+def test_the_help_of_a_module_names_a_command_that_can_be_typed(toy_file):
+    def first_line(*words):
+        env = os.environ | {"PYTHONPATH": str(ROOT)}
+        argv = [sys.executable, *words, "--help"]
+        return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True).stdout.splitlines()[0]
+
+    for words in (["-m", "experiments.first.two_moons"], [os.path.relpath(toy_file, ROOT)]):
+        assert first_line(*words).startswith(f"usage: python {' '.join(words)} [--preset NAME]")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
