@@ -111,6 +111,7 @@ def _about_new(experiment: Experiment, preset: str, config: RunConfig, reference
         "summary": experiment.summary,
         "baseline": experiment.baseline,
         "applies": experiment.apply is not None,
+        "previews": experiment.preview is not None,
         "preset": preset,
         "changed": sorted(diff(experiment.presets[preset], config)) if preset in experiment.presets else [],
         "command": command(reference, preset, config, experiment),
