@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import inspect
 import math
+import sys
 import types
 import typing
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -93,7 +94,7 @@ class RunConfig:
         10
     """
 
-    data: str = option("", "data: a TFDS name, a folder with images/ and masks/, or a .npz file", group="data")
+    data: str = option("", "data: a TFDS name, a folder, or a .npz file", group="data")
     seed: int = option(
         0, "seed of every random number: initial weights, order of examples, samples", ge=0, lt=2**32, group="data"
     )
@@ -121,9 +122,8 @@ class RunConfig:
     log_every: int = option(20, "steps between lines of the log", ge=1, group="saving")
     evaluate_every: int = option(
         0,
-        "steps between evaluations while training (0: none), each with the averaged parameters so far: metrics and "
-        "a figure of samples in the log, TensorBoard and the page; unless the experiment has its own short preview, "
-        "those of its first method, in its last stage, and each costs as much as the evaluation at the end",
+        "steps between evaluations while training (0: none), shown in the log, TensorBoard and the page: generation "
+        "and segmentation use a few validation images, not those of the final table; others their whole evaluation",
         ge=0,
         group="saving",
     )
@@ -335,7 +335,7 @@ def add_options(parser: argparse.ArgumentParser, config: RunConfig, title: str =
         text += f" [{_allowed(field, hint)}default: {_show(getattr(config, field.name))}]"
         kind: dict[str, Any] = {"action": _OnOff} if hint is bool else {"type": _reader(hint, flag(field.name))}
         if old := field.metadata.get("formerly"):  # without help and default, argparse lists nothing of it
-            former = {"action": _OnOff} if hint is bool else {"type": _reader(hint, flag(old))}
+            former = {"action": _FormerOnOff} if hint is bool else {"type": _reader(hint, flag(old)), "action": _Former}
             parser.add_argument_group().add_argument(
                 flag(old), dest=field.name, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **former
             )
@@ -391,6 +391,26 @@ class _OnOff(argparse.BooleanOptionalAction):
         text = kwargs.get("help")
         super().__init__(*args, **kwargs)
         self.help = text  # BooleanOptionalAction of Python 3.11 appends the default once more
+
+
+class _Former(argparse.Action):
+    """A flag of the version before: it works, and says what it is called now."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        _say_renamed(option_string, self.dest)
+        setattr(namespace, self.dest, values)
+
+
+class _FormerOnOff(_OnOff):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        _say_renamed(option_string, self.dest)
+        super().__call__(parser, namespace, values, option_string)
+
+
+def _say_renamed(old: str | None, name: str) -> None:
+    before = "--no-" if str(old).startswith("--no-") else "--"
+    now = before + flag(name).removeprefix("--")
+    print(f"jaxgen: note: {old} is now called {now}; the old name will go with the next version", file=sys.stderr)
 
 
 def _options(hint: Any) -> list[Any]:
@@ -516,19 +536,27 @@ def _describe(hint: Any) -> str:
     return " or ".join(parts)
 
 
+def _choices(hint: Any, choices: Collection[Any] | None = None) -> list[str]:
+    """The allowed values of a field, as they are typed."""
+    kind = _options(hint)[0]
+    if typing.get_origin(kind) is tuple:
+        kind = typing.get_args(kind)[0]
+    return list(map(str, typing.get_args(kind) if typing.get_origin(kind) is Literal else choices or ()))
+
+
 def _metavar(hint: Any, choices: Collection[Any] | None = None) -> str:
     kind = _options(hint)[0]
     several = typing.get_origin(kind) is tuple
-    if several and typing.get_origin(inner := typing.get_args(kind)[0]) is Literal:
-        choices = typing.get_args(inner)
-    if typing.get_origin(kind) is Literal:
-        choices = typing.get_args(kind)
-    if choices:
-        return "{" + ",".join(map(str, choices)) + "}" + ",..." * several
+    if offered := _choices(hint, choices):
+        listed = "{" + ",".join(offered) + "}"
+        return (listed if len(listed) <= _LONGEST else "NAME") + ",..." * several
     if several:
         return "N,N,..." if typing.get_args(kind)[0] is int else "X,X,..."
     return {int: "N", float: "X", str: "TEXT"}.get(kind, "VALUE")
 
+
+_LONGEST = 100
+"""Letters of a list of choices at most that ``--help`` shows next to the flag; a longer one is in the text, folded."""
 
 _NARROW = 8
 """An upper bound up to this is worth a word in ``--help``; a lower bound is, beside it or if it is not 0 or 1."""
@@ -543,6 +571,9 @@ def _allowed(field: dataclasses.Field[Any], hint: Any) -> str:
         for key, _, _ in _BOUNDS
         if key in bounds and (narrow or (key in ("ge", "gt") and bounds[key] not in (0, 1)))
     ]
+    listed = ",".join(_choices(hint, field.metadata.get("choices")))
+    if len(listed) + 2 > _LONGEST:
+        parts.append("one of " + listed.replace(",", ", "))
     if type(None) in _options(hint):
         parts.append("or none")
     return "; ".join([*parts, ""]).lstrip() if parts else ""

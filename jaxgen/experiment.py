@@ -7,6 +7,7 @@ known to ``jaxgen`` by their name; any other file by its path.
 import importlib.util
 import math
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -291,10 +292,21 @@ def _import_file(path: Path) -> Any:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise UserError(f"{path}: line {error.lineno}: {error.msg}") from error
+        raise UserError(f"{error.filename or path}: line {error.lineno}: {error.msg}") from error
     except ImportError as error:
-        raise UserError(f"{path}: {error}; install it, or correct the import") from error
+        raise UserError(f"{_where(error, path)}: {error}; install it, or correct the import") from error
+    except UserError as error:
+        raise UserError(f"{_where(error, path)}: {error}") from error
+    except Exception as error:
+        raise UserError(f"{_where(error, path)}: {type(error).__name__}: {error}") from error
     return module
+
+
+def _where(error: Exception, path: Path) -> str:
+    """The line of a user's file, or of one beside it, at which importing it failed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = next((frame for frame in reversed(frames) if Path(frame.filename).parent == path.parent), None)
+    return str(path) if last is None else f"{last.filename}: line {last.lineno}"
 
 
 def _checked(module: Any, name: str) -> Experiment:

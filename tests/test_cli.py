@@ -14,9 +14,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jaxgen.app import cli, opening, runs
+from jaxgen.app import cli, opening, runner, runs
 from jaxgen.app.cli import main
 from jaxgen.errors import UserError
+from jaxgen.train import Interrupted, train_stage
 
 ROOT = Path(__file__).parent.parent
 
@@ -200,6 +201,9 @@ def _no_out(result):
         (["apply", "RUN", "TMP/a.png"], ["--out"]),
         (["apply", "RUN", "TMP/a.png", "--out", "TMP/full/note.txt"], ["--out", "is a file"]),
         (["apply", "RUN", "TMP/a.png", "--out", "TMP"], ["the images are in it"]),
+        (["apply", "RUN", "TMP/a.png", "--out", "RUN"], ["--out", "it is a run folder", "give another folder"]),
+        (["sample", "RUN", "--out", "RUN"], ["--out", "it is a run folder", "give another folder"]),
+        (["eval", "RUN", "--out", "RUN"], ["--out", "it is a run folder", "give another folder"]),
         (["apply", "RUN", "TMP/a.png", "--out", "TMP/out", "--seed", "x"], ["--seed must be a whole number"]),
         (["list", "--all"], ["unknown flag --all"]),
     ],
@@ -279,6 +283,29 @@ def test_sample_and_eval_write_their_results(command, copied, tmp_path):
     assert found.read_bytes() == (copied / "metrics.json").read_bytes()
 
 
+def test_samples_of_other_settings_are_kept(command, copied):
+    folder = copied / "samples"
+    assert "are now in" not in command("sample", copied, "--n", 3)[1]
+    first = (folder / "samples.npz").read_bytes()
+    assert "are now in" not in command("sample", copied, "--n", 3)[1]
+    code, out, _ = command("sample", copied, "--n", 3, "--seed", 7)
+    assert code == 0
+    assert f"are now in {folder / 'n-3_seed-0'}" in out
+    assert (folder / "n-3_seed-0" / "samples.npz").read_bytes() == first != (folder / "samples.npz").read_bytes()
+    assert (folder / "n-3_seed-0" / "figures" / "samples.png").is_file()
+    assert json.loads((folder / "settings.json").read_text()) == {"n": 3, "seed": 7}
+    assert command("sample", copied, "--n", 3)[0] == 0
+    assert command("sample", copied, "--n", 3, "--seed", 7)[0] == 0
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {
+        "figures", "n-3_seed-0", "n-3_seed-0-2", "n-3_seed-7",
+    }  # fmt: skip
+
+
+def test_a_count_is_said_once(command, copied):
+    out = command("sample", copied, "--n", 3)[1]
+    assert out.lower().count("samples: 3") + out.count("3 samples") == 1
+
+
 def test_apply_keeps_the_space_of_a_volume_and_goes_on_after_a_broken_file(command, toy_run, tmp_path):
     images = tmp_path / "images"
     images.mkdir()
@@ -355,6 +382,16 @@ def test_an_experiment_file_runs_as_a_program(toy_file, tmp_path):
     assert json.loads((tmp_path / "run" / "config.json").read_text())["source"] == str(toy_file)
 
 
+def test_the_help_of_a_module_names_a_command_that_can_be_typed(toy_file):
+    def first_line(*words):
+        env = os.environ | {"PYTHONPATH": str(ROOT)}
+        argv = [sys.executable, *words, "--help"]
+        return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True).stdout.splitlines()[0]
+
+    for words in (["-m", "experiments.first.two_moons"], [os.path.relpath(toy_file, ROOT)]):
+        assert first_line(*words).startswith(f"usage: python {' '.join(words)} [--preset NAME]")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_names_the_command_that_goes_on(toy_file, tmp_path, number):
     workdir = tmp_path / "run"
@@ -372,6 +409,45 @@ def test_a_signal_saves_and_names_the_command_that_goes_on(toy_file, tmp_path, n
     assert f"go on with: jaxgen run {workdir}" in err
     assert "Traceback" not in err
     assert list((workdir / "checkpoints" / "constant").glob("[0-9]*"))
+
+
+def test_the_time_of_a_session_that_was_stopped_counts(command, toy_file, tmp_path, monkeypatch):
+    """Stopped in the second stage by a signal, then in the evaluation, then finished: three sessions in all."""
+    workdir = tmp_path / "run"
+    argv = ("run", toy_file, "--preset", "smoke", "--quiet", "--workdir", workdir)
+
+    def read():
+        return json.loads((workdir / "timings.json").read_text())
+
+    def stop_in_logistic(stage, *rest, **named):
+        if stage.name != "logistic":
+            return train_stage(stage, *rest, **named)
+        assert read()["stages"]["constant"]["steps"] == 20, "the first stage was not saved"
+        done = train_stage(stage._replace(steps=8), *rest, **named)
+        raise Interrupted(signal.SIGINT, 8, done.timings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "train_stage", stop_in_logistic)
+        assert command(*argv)[0] == 130
+    first = read()
+    assert first["sessions"] == 1
+    assert {name: stage["steps"] for name, stage in first["stages"].items()} == {"constant": 20, "logistic": 8}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "save_evaluation", lambda *rest: os.kill(os.getpid(), signal.SIGTERM))
+        assert command(*argv)[0] == 143
+    second = read()
+    assert second["sessions"] == 2
+    assert {name: stage["steps"] for name, stage in second["stages"].items()} == {"constant": 20, "logistic": 20}
+
+    assert command(*argv)[0] == 0
+    last = read()
+    assert last["sessions"] == 3
+    assert last["evaluate_seconds"] > second["evaluate_seconds"] > 0
+    assert last["load_seconds"] > second["load_seconds"] > first["load_seconds"] > 0
+    assert last["total_seconds"] > second["total_seconds"] > first["total_seconds"] > 0
+    assert last["stages"] == second["stages"]
+    assert "seconds" not in (workdir / "metrics.json").read_text()
 
 
 @pytest.mark.slow

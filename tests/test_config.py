@@ -215,6 +215,38 @@ def test_a_key_that_a_table_lacks_names_the_nearest(words, message):
     assert cfg.override(OfRecipe(), parser.parse(["--samplers", "ddim"])).samplers == ("ddim",)
 
 
+def test_many_choices_are_folded_and_not_one_long_line():
+    names = [f"sampler_number_{i}" for i in range(25)]
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Many(cfg.RunConfig):
+        sampler: str = cfg.option(names[0], "how images are drawn", choices=names)
+
+    parser = cfg.Parser(prog="x")
+    cfg.add_options(parser, Many())
+    text = parser.format_help()
+    assert max(map(len, text.splitlines())) <= 110
+    assert "--sampler NAME" in text
+    assert all(name in text for name in names)
+
+
+def test_the_old_name_of_a_flag_works_and_says_the_new_one(capsys):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Renamed(cfg.RunConfig):
+        noise_std: float = cfg.option(1.0, "noise", formerly="deviation")
+        mirror: bool = cfg.option(True, "mirror", formerly="flip")
+
+    config = parse("--deviation", "2", "--no-flip", config=Renamed())
+    assert (config.noise_std, config.mirror) == (2.0, False)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(";")[0] for line in lines] == [
+        "jaxgen: note: --deviation is now called --noise-std",
+        "jaxgen: note: --no-flip is now called --no-mirror",
+    ]
+    assert parse("--noise-std", "2", "--no-mirror", config=Renamed()) == config
+    assert not capsys.readouterr().err
+
+
 def test_names_on_offer():
     offered = ("ddim", "probability flow")
     assert cfg.chosen_name("--sampler", "probability flow", offered) == "probability flow"

@@ -25,7 +25,10 @@ def test_a_users_file_is_loaded(toy_file):
         ("x = 1", "it defines no EXPERIMENT"),
         ("def f(:", "line 1: invalid syntax"),
         ("EXPERIMENT = 3", "it defines no EXPERIMENT"),
-        ("import zzz_no_such", "No module named 'zzz_no_such'; install it"),
+        ("import zzz_no_such", "mine.py: line 1: No module named 'zzz_no_such'; install it"),
+        ("x = 1\n\ny = z\n", "mine.py: line 3: NameError: name 'z' is not defined"),
+        ("def f():\n    return 1 / 0\nx = f()\n", "mine.py: line 2: ZeroDivisionError: division by zero"),
+        ("from jaxgen.config import RunConfig\nRunConfig(steps=0)", "mine.py: line 2: --steps must be at least 1"),
         (
             "from jaxgen.experiment import *\nn = None\nEXPERIMENT = Experiment('a', 'b', 'c', {}, n, (), n)",
             "has no presets",

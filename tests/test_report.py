@@ -147,11 +147,40 @@ def test_a_broken_number_or_figure_does_not_break_the_page(copied):
     assert "–" in text
 
 
+def test_rows_that_are_no_methods_are_never_the_best(copied):
+    rows = {"flow": 0.2, "gaussian": 0.3, "held-out images": 0.1}
+    metrics = {name: {"frechet": value} for name, value in rows.items()}
+    text = tables.table(metrics, {"frechet": {"better": "lower"}})
+    assert text.splitlines()[1].split() == ["Frechet", "0.2000*", "0.3000", "0.1000"]
+    assert text.splitlines()[-1] == "* the best method by this metric"
+    (copied / "metrics.json").write_text(json.dumps(metrics))
+    captions = json.loads((copied / "figures" / "captions.json").read_text())
+    captions["describe"] = {"frechet": {"better": "lower"}}
+    (copied / "figures" / "captions.json").write_text(json.dumps(captions))
+    assert re.findall(r"<td class='best'><span>(.*?)</span>", report.page(runs.open_run(copied))) == ["0.2000"]
+
+
+def test_numbers_of_one_column_have_as_many_digits():
+    text = tables.table({"a": {"psnr": 9.81234}, "b": {"psnr": 12.3}, "c": {"psnr": 101.25}})
+    assert text.splitlines()[1].split() == ["Psnr", "9.81", "12.30", "101.25*"]
+
+
+def test_a_page_says_what_evaluations_while_training_are_measured_on(copied):
+    row = {"stage": "logistic", "step": 10, "evaluation/logistic/accuracy": 0.5, "figure": "logistic-00000010"}
+    with (copied / "log.jsonl").open("a") as log:
+        log.write(json.dumps(row) + "\n")
+    assert "validation images" not in report.page(runs.open_run(copied))
+    about = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps(about | {"previews": True}))
+    assert "measured on a few validation images" in report.page(runs.open_run(copied))
+
+
 def test_the_best_is_marked_in_the_direction_that_is_better():
     said = tables.table(
         {"a": {"dice": 0.9, "hausdorff95": 3.0, "auroc": 0.5}, "b": {"dice": 0.8, "hausdorff95": 2.0, "auroc": 0.5}}
     )
-    dice, hausdorff, auroc = said.splitlines()[1:]
+    dice, hausdorff, auroc, star = said.splitlines()[1:]
+    assert star == "* the best method by this metric"
     assert "0.9000*" in dice
     assert "0.8000*" not in dice
     assert "2.0000*" in hausdorff
@@ -467,7 +496,7 @@ def test_a_table_fits_the_terminal_and_loses_nothing(monkeypatch, columns):
 
 def test_a_table_that_fits_is_one_table(monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
-    assert len(tables.table(MANY).splitlines()) == 11
+    assert len(tables.table(MANY).splitlines()) == 12  # head, methods, what a star is, one number
     monkeypatch.setenv("COLUMNS", "80")
     assert tables.table(MANY).count("\nmethod ") > 1
 

@@ -1,4 +1,4 @@
-"""Patch diffusion: box after box is noised and restored in the light of the rest of the image (pDDPM).
+"""Patch diffusion: one box at a time is noised and restored, given the rest of the image (pDDPM).
 
     jaxgen run anomaly_patch                                    # phantom brains in T2, computed
     jaxgen run anomaly_patch --box 16 --overlap 8               # smaller boxes that overlap
@@ -60,7 +60,7 @@ def methods(run: Run) -> list[anomaly.Method]:
     config, net, path = run.config, networks.network(run), diffusion.make_path(run.config)
     options = {"noise": config.distribution(config.noise, cells=config.cells), "merge": config.merge}
 
-    def with_boxes(name: str) -> anomaly.Method:
+    def by_diffusion(name: str) -> anomaly.Method:
         @jax.jit
         def restore(params: Params, keys: Key, x: Array, level: Array) -> Array:
             denoise = denoiser(lambda x, t: net.apply(params, x, t), path, config.prediction)
@@ -70,7 +70,7 @@ def methods(run: Run) -> list[anomaly.Method]:
 
         return anomaly.restoration.restoring(run, NAMES[name], restore, run.params[name]["net"])
 
-    return [with_boxes(name) for name in NAMES]
+    return [by_diffusion(name) for name in NAMES]
 
 
 def evaluate(run: Run) -> Evaluation:
@@ -80,7 +80,7 @@ def evaluate(run: Run) -> Evaluation:
 
 EXPERIMENT = anomaly.experiment(
     name="anomaly_patch",
-    summary="Anomalies by patch diffusion: boxes restored in the light of the rest, and whole images",
+    summary="Anomalies by patch diffusion: boxes restored given the rest of the image, and whole images",
     data="phantom brains in T2, computed, and four kinds of lesions; or images with labels or masks",
     config=AnomalyPatchConfig,
     presets={

@@ -35,17 +35,17 @@ def draw(run: Run, key: Key, n: int, *, keep: bool = False) -> np.ndarray:
     return diffusion.draw_images(run, run.params["ddpm"]["net"], step, run.config.sampler_steps, key, n, keep=keep)
 
 
-def from_noise_to_image(ways: np.ndarray) -> Figure:
-    steps = ways.shape[1] - 1
+def from_noise_to_image(trajectories: np.ndarray) -> Figure:
+    steps = trajectories.shape[1] - 1
     shown = np.unique(np.linspace(0, steps, 8).round().astype(int))
-    rows = {f"sample {i + 1}": np.clip(way[shown], -1, 1) for i, way in enumerate(ways)}
+    rows = {f"sample {i + 1}": np.clip(x[shown], -1, 1) for i, x in enumerate(trajectories)}
     return figures.rows(rows, "Samples on their way from noise to image.", heads=[f"step {k}" for k in shown])
 
 
 def evaluate(run: Run) -> Evaluation:
     compared = generation.Comparison(run, lambda n: {"ddpm": draw(run, run.key, n)})
-    ways = draw(run, run.key, 3, keep=True)  # of the first three images
-    return compared.evaluation(figures={"along": from_noise_to_image(ways)})
+    trajectories = draw(run, run.key, 3, keep=True)  # of the first three images
+    return compared.evaluation(figures={"along": from_noise_to_image(trajectories)})
 
 
 EXPERIMENT = generation.experiment(

@@ -35,11 +35,11 @@ class MRIConfig(posterior.PosteriorConfig):
     mask: str = option("random", "which samples are kept: lines, or points", choices=MASKS, group="scan")
     coils: int = option(8, "simulated coils of the complex images", ge=1, le=64, group="scan")
     phase: float = option(1.0, "standard deviation of their smooth phase, radians", ge=0, le=10, group="scan")
-    imaginary: float = option(0.02, "standard deviation of what stays imaginary without it", gt=0, le=1, group="scan")
+    imaginary: float = option(0.02, "prior std of the imaginary part, phase removed", gt=0, le=1, group="scan")
     kspace: str = option(
         "", "fully sampled k-space to evaluate on as well: an npz (`kspace`), or a file of fastMRI", group="scan"
     )
-    coils_first: bool = option(False, "that npz has [coils, h, w] and not [h, w, coils]", group="scan")
+    coils_first: bool = option(False, "the npz of --kspace is [coils, h, w], not [h, w, coils]", group="scan")
 
     methods: tuple[str, ...] = option(
         ("diffpir", "ddnm", "dps"),

@@ -42,7 +42,7 @@ OPTIMIZER = {"learning_rate": 1e-4, "warmup_steps": 0, "schedule": "constant", "
 class FlowSDFConfig(segmentation.SegmentationConfig):
     prediction: Literal["velocity", "x0"] = option("x0", "predict the velocity (paper) or the map", group="method")
     sigma_min: float = option(1e-3, "noise left at the data end of the path", ge=0, lt=1, group="method")
-    max_weight: float = option(6.0, "most weight, 1 / sigma^2, of an error of x0", ge=1, group="method")
+    max_weight: float = option(6.0, "upper limit of the loss's weight 1 / sigma^2", ge=1, group="method")
     repeats: int = option(2, "noisy versions of a map per step; the image is encoded once", ge=1, group="method")
     network: Literal["shared", "segdiff"] = option("shared", "image encoder: a U-Net, or the paper's", group="network")
     encoder_channels: Widths = option(

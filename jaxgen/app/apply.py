@@ -17,7 +17,7 @@ from tqdm import tqdm
 from jaxgen.app import runs
 from jaxgen.app.inputs import find_all, find_inputs
 from jaxgen.app.opening import open_trained
-from jaxgen.app.outputs import Say, make_folder
+from jaxgen.app.outputs import Say, make_folder, refuse_run
 from jaxgen.data import readers
 from jaxgen.data.image import Image
 from jaxgen.data.nifti import axial_axis
@@ -65,10 +65,11 @@ def apply_run(
         One line for each file that failed.
 
     Raises:
-        UserError: if the run is not trained, there is nothing to do, or results would be written over.
+        UserError: if the run is not trained, there is nothing to do, results would be written over, or `out` is a run.
     """
     if dicom_seg and find_spec("highdicom") is None:
         raise UserError("--dicom-seg needs highdicom: pip install 'jaxgen[dicom]', or leave the flag out for NIfTI")
+    refuse_run(out, "--out")
     _, experiment, opened = open_trained(run)
     if experiment.apply is None:
         raise UserError(f"{run}: the experiment {experiment.name} cannot be applied to images; try `jaxgen sample`")

@@ -3,6 +3,7 @@
 import html
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeGuard
 
 from jaxgen.errors import printable
 
@@ -31,6 +32,27 @@ def number(value: object) -> str:
             return f"{value:.3g}"
         return f"{value:,.4f}" if abs(value) < 10 else f"{value:,.1f}"
     return str(value)
+
+
+def column(values: Sequence[object]) -> list[str]:
+    """Numbers in one column of a table: as `number` shows them, but all with as many digits after the point.
+
+    Example:
+        >>> column([9.8765, 12.3, None]), column([0.0123, 25.3]), column([0.00031, 0.5]), column([3, 4])
+        (['9.88', '12.30', '–'], ['0.0123', '25.3000'], ['0.000310', '0.500000'], ['3', '4'])
+    """
+    numbers = [float(v) for v in values if _is_finite(v)]
+    sizes = [abs(v) for v in numbers if v != 0]
+    whole = all(isinstance(v, int) for v in values if _is_finite(v))
+    if whole or not sizes or max(sizes) >= 1e6 or min(sizes) < (1e-5 if max(sizes) < 10 else 1e-3):
+        return [number(v) for v in values]
+    wanted = 2 - math.floor(math.log10(min(sizes)))
+    digits = max(wanted, 4) if max(sizes) < 10 else min(max(wanted, 1), 4)
+    return [f"{v:,.{digits}f}" if _is_finite(v) else number(v) for v in values]
+
+
+def _is_finite(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:

@@ -107,6 +107,10 @@ def run_module(experiment: Any, argv: Sequence[str] | None = None) -> int:
 
 
 def _program() -> list[str]:
+    """How the file that runs was started, as one types it."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None:
+        return ["python", "-m", spec.name.removesuffix(".__main__")]
     return ["python", sys.argv[0] or "-"]
 
 
@@ -278,7 +282,7 @@ def _run(argv: list[str], context: _Context, experiment: Any = None, reference: 
         from jaxgen.experiment import find
 
         experiment = find(name)
-    prog = f"jaxgen run {name}" if named else f"{Path(sys.argv[0]).name if sys.argv[0] else 'python'}"
+    prog = f"jaxgen run {name}" if named else shlex.join(_program())
 
     first = Parser(prog=prog, add_help=False)
     first.add_argument("--preset")
@@ -474,7 +478,7 @@ def _sample(argv: list[str], context: _Context) -> int:
     parser.add_argument("--guidance", type=_number, metavar="SCALE", help="scale of the guidance by labels; 1 is none")
     parser.add_argument("--sampler", metavar="NAME", help="how they are drawn [default: the run's]")
     parser.add_argument("--steps", type=_positive, metavar="N", help="steps of the sampler [default: the run's]")
-    parser.add_argument("--out", metavar="DIR", help="where they go [default: RUN/samples]")
+    parser.add_argument("--out", metavar="DIR", help="where they go [default: RUN/samples; nothing in it is lost]")
     _add_consent_flags(parser)
     parser.add_argument("--seed", type=_whole, metavar="N", help="seed of the random numbers [default: the run's]")
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")

@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxgen.app import page, runs
 from jaxgen.app.recorded import Recorded
-from jaxgen.app.tables import methods_of
+from jaxgen.app.tables import REFERENCES, methods_of
 
 
 def compare(folders: Sequence[runs.RunFolder], *, images: bool = True) -> str:
@@ -32,12 +32,18 @@ def compare(folders: Sequence[runs.RunFolder], *, images: bool = True) -> str:
         "" if images else page.without_images(sum(len(run.entries) for run in found.values())),
         page.section("Results", _comparison_table(found)),
         page.section("What differs", _difference_table(found)),
-        page.section("Evaluation while training", page.curves(found, evaluated=True)),
+        page.section(
+            "Evaluation while training", page.about_previews(found.values()) + page.curves(found, evaluated=True)
+        ),
         page.section("Training", page.curves(found)),
         page.section("Figures", _figures_side_by_side(found) if images else ""),
         page.section("Runs", "".join(_summary(name, run) for name, run in found.items())),
     ]
     return page.document("Comparison · " + ", ".join(found), body)
+
+
+def _while_training(found: Mapping[str, Recorded]) -> str:
+    return page.about_previews(found.values()) + page.curves(found, evaluated=True)
 
 
 def _named(found: Sequence[Recorded]) -> dict[str, Recorded]:
@@ -85,7 +91,8 @@ def _comparison_table(found: Mapping[str, Recorded]) -> str:
         if method != before and method:
             rows.append((page.escape(method), []))
         before = method
-        rows.append((page.metric_head(name, describe), page.metric_cells(name, row, describe, alike)))
+        groups = () if method in REFERENCES else alike
+        rows.append((page.metric_head(name, describe), page.metric_cells(name, row, describe, groups)))
     return _about_groups(list(found), alike) + page.wide("Metric", [page.escape(name) for name in found], rows)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxgen.app import evaluation_page, other_data, runs
 from jaxgen.app.opening import at_home, open_trained
-from jaxgen.app.outputs import Say, new_folder, save_evaluation, table_lines
+from jaxgen.app.outputs import Say, new_folder, refuse_run, save_evaluation, table_lines
 from jaxgen.app.provenance import about_data
 from jaxgen.errors import UserError
 from jaxgen.experiment import EVALUATE, key_of
@@ -33,8 +33,10 @@ def evaluate(
         The folder written.
 
     Raises:
-        UserError: if the run is not trained or the data are wrong.
+        UserError: if the run is not trained, the data are wrong, or `out` is a run.
     """
+    if out is not None:
+        refuse_run(out, "--out")
     folder, experiment, run = open_trained(path)
     config = run.config
     reread = other_data.read_as(experiment, config, **reading)

@@ -26,6 +26,23 @@ def results(folder: runs.RunFolder) -> list[str]:
     return [*lines, "", f"report: {folder.report}", f"run:    {folder.path}"]
 
 
+def refuse_run(path: Path, name: str) -> None:
+    """Refuse to write results where a run lies, whose metrics, figures and summary they would replace.
+
+    Args:
+        path: the folder for the results.
+        name: the flag it came from, for the message.
+
+    Raises:
+        UserError: if the folder is a run folder.
+    """
+    if runs.is_run(path):
+        raise UserError(
+            f"{name} {path}: it is a run folder, whose own files would be replaced; "
+            f"give another folder, such as {path / 'results'}"
+        )
+
+
 def make_folder(path: Path, name: str) -> None:
     """Make a folder for outputs.
 
@@ -98,7 +115,8 @@ def save_evaluation(evaluation: Evaluation, path: Path) -> None:
 
 
 def table_lines(headline: str, metrics: Mapping[str, Any], captions: Path, experiment: Experiment) -> list[str]:
-    """The headline and the table of metrics, for the terminal."""
+    """The headline and the table of metrics, for the terminal; a count that the headline says is not said again."""
+    metrics = {name: value for name, value in metrics.items() if f" {value} {name} " not in f" {headline} "}
     describe = runs.read_object(captions, runs.CAPTIONS, default={}).get("describe", {})
     lines = tables.table(metrics, describe, experiment.baseline).splitlines()
     return [headline, "", *lines] if headline else lines

@@ -11,9 +11,9 @@ from typing import Any
 
 from jaxgen import local_paths
 from jaxgen.app import runs
-from jaxgen.app.charts import line_chart, number
+from jaxgen.app.charts import column, line_chart, number
 from jaxgen.app.recorded import Recorded
-from jaxgen.app.tables import MOST_COLUMNS, best_of, direction_of, label_of, methods_of, metric_names
+from jaxgen.app.tables import MOST_COLUMNS, best_of, direction_of, label_of, methods_among, methods_of, metric_names
 from jaxgen.errors import printable
 
 _NOT_CURVES = {"stage", "step", "time", "examples", "images", "epoch"}
@@ -94,7 +94,8 @@ def metric_table(run: Recorded) -> str:
             f"{escape(name.replace('_', ' '))}{'<small>baseline</small>' * (name == run.baseline)}" for name in methods
         ]
         names = metric_names(methods)
-        cells = [metric_cells(name, [methods[m].get(name) for m in methods], run.describe) for name in names]
+        alike = methods_among(methods)
+        cells = [metric_cells(name, [methods[m].get(name) for m in methods], run.describe, alike) for name in names]
         labels = [metric_head(name, run.describe) for name in names]
         if len(methods) > MOST_COLUMNS:
             corner, heads, labels = "Method", labels, heads
@@ -140,8 +141,8 @@ def metric_cells(
     """The cells of one metric, the best marked (`jaxgen.app.tables.best_of`)."""
     best = best_of(name, values, describe, alike)
     return [
-        f"<td class='best'><span>{escape(number(v))}</span></td>" if i in best else f"<td>{escape(number(v))}</td>"
-        for i, v in enumerate(values)
+        f"<td class='best'><span>{escape(text)}</span></td>" if i in best else f"<td>{escape(text)}</td>"
+        for i, text in enumerate(column(values))
     ]
 
 
@@ -212,7 +213,7 @@ def curves(found: Mapping[str, Recorded], *, evaluated: bool = False) -> str:
     order = sorted(series, key=lambda pair: (pair[1] != "loss", not pair[1].startswith("loss")))
     charts = []
     for stage, key in order:
-        title = f"{stage}: {key.removeprefix(EVALUATED)}".replace("_", " ").removeprefix(": ")
+        title = _shown_name(f"{stage}: {key.removeprefix(EVALUATED)}").removeprefix(": ")
         if chart := line_chart(series[stage, key], f"{title} by training step", smooth=not evaluated):
             charts.append(f"<div><h3>{escape(title)}</h3>{chart}</div>")
     first, rest = charts[:6], charts[6:]
@@ -220,6 +221,22 @@ def curves(found: Mapping[str, Recorded], *, evaluated: bool = False) -> str:
     if rest:
         content += f"<details><summary>{len(rest)} more</summary><div class='charts'>{''.join(rest)}</div></details>"
     return content
+
+
+def _shown_name(key: str) -> str:
+    """A key of a file in words; examples need not be images."""
+    return key.replace("images_per_second", "examples_per_second").replace("_", " ")
+
+
+def about_previews(found: Iterable[Recorded]) -> str:
+    """What to know of curves whose points and whose end come from different images."""
+    if not any(run.about.get("previews") and run.evaluations for run in found):
+        return ""
+    return (
+        "<p class='soft'>While training, metrics are measured on a few validation images. The results above, and the "
+        "last point of each curve, are of the final evaluation: on test images, in generation on test and validation "
+        "images.</p>"
+    )
 
 
 def _at_the_end(
@@ -253,7 +270,7 @@ def time_tables(timings: Mapping[str, Any]) -> str:
         return duration(value) if key.endswith("_seconds") else number(value)
 
     def title(key: str) -> str:
-        return escape(key.removesuffix("_seconds").replace("_", " ").capitalize())
+        return escape(_shown_name(key.removesuffix("_seconds")).capitalize())
 
     def table_of(name: str, entries: Mapping[str, Any], head_of: Callable[[str], str]) -> str:
         columns = list(dict.fromkeys(key for times in entries.values() for key in times))

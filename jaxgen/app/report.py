@@ -111,7 +111,7 @@ def _progress(run: Recorded, images: bool) -> str:
         image = parts.image_tag(run.figure(row["figure"], "progress"), title)
         words = f"<figcaption><b>{escape(title)}.</b> {escape(caption)}</figcaption>"
         found.append(f"<figure>{image}{words}</figure>")
-    content = parts.curves({run.name: run}, evaluated=True) + "".join(found[:1])
+    content = parts.about_previews([run]) + parts.curves({run.name: run}, evaluated=True) + "".join(found[:1])
     if found[1:]:
         content += f"<details><summary>{len(found) - 1} before</summary>{''.join(found[1:])}</details>"
     return content

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from jaxgen.config import RunConfig, diff, flag, to_dict
 from jaxgen.data.pipeline import Feed
 from jaxgen.errors import UserError
 from jaxgen.experiment import EVALUATE, Experiment, Run, is_file, key_of, stages_of
-from jaxgen.train import Reporter, train_stage
+from jaxgen.train import Interrupted, Reporter, train_stage
 
 
 def train(
@@ -83,17 +83,16 @@ def train(
             say(f"going on with {path}")
             now = measured(experiment, config, splits).to_json()
             refuse_other_facts(folder.constants, experiment.facts.current_names(constants), now)
-        clock = _Clock(folder, began, loaded, config.batch_size)
-        run = Run(config, facts_of(experiment, folder.constants, constants), {}, splits)
-        run = _train_stages(experiment, run, constants, folder, clock, quiet or not chief)
-        if not chief:
-            return folder
-        clock.save()
-        say("evaluating")
-        evaluating = time.perf_counter()
-        evaluation = experiment.evaluate(at_home(run._replace(key=key_of(config, EVALUATE))))
-        save_evaluation(evaluation, folder.path)
-        clock.save(evaluate_seconds=time.perf_counter() - evaluating, measured=evaluation.timings)
+        with _Clock(folder, began, loaded, config.batch_size) as clock:
+            run = Run(config, facts_of(experiment, folder.constants, constants), {}, splits)
+            run = _train_stages(experiment, run, constants, folder, clock, quiet or not chief)
+            if not chief:
+                return folder
+            say("evaluating")
+            with clock.evaluation():
+                evaluation = experiment.evaluate(at_home(run._replace(key=key_of(config, EVALUATE))))
+                save_evaluation(evaluation, folder.path)
+            clock.save(measured=evaluation.timings)
         runs.write_json(folder.chosen, evaluation.chosen)
         runs.write_json(folder.metrics, evaluation.metrics)
         report.write(folder, images=images)
@@ -112,6 +111,7 @@ def _about_new(experiment: Experiment, preset: str, config: RunConfig, reference
         "summary": experiment.summary,
         "baseline": experiment.baseline,
         "applies": experiment.apply is not None,
+        "previews": experiment.preview is not None,
         "preset": preset,
         "changed": sorted(diff(experiment.presets[preset], config)) if preset in experiment.presets else [],
         "command": command(reference, preset, config, experiment),
@@ -142,8 +142,13 @@ def _train_stages(
         stage = spec.build(run._replace(params=params, splits=None))._replace(formerly=spec.formerly)
         so_far = run._replace(params=dict(params))
         shown = while_training.evaluator(experiment, so_far, spec.name, folder)
-        result = train_stage(stage, feed, config, folder.path, constants, reporter, evaluator=shown)
+        try:
+            result = train_stage(stage, feed, config, folder.path, constants, reporter, evaluator=shown)
+        except Interrupted as stop:
+            clock.stage(spec.name, stop.timings)
+            raise
         clock.stage(spec.name, result.timings)
+        clock.save()
         params[spec.name] = _local(result.params)
     return run._replace(params=params)
 
@@ -155,7 +160,7 @@ def _local(tree: Any) -> Any:
 
 
 class _Clock:
-    """timings.json: what all sessions of a run took together."""
+    """timings.json: what all sessions of a run took together, one that was stopped too. Saved when the block ends."""
 
     def __init__(self, folder: runs.RunFolder, began: float, loaded: float, batch_size: int) -> None:
         self.folder, self.began, self.batch_size = folder, began, batch_size
@@ -163,7 +168,16 @@ class _Clock:
             self.before = runs.read_object(folder.timings, runs.TIMINGS, default={})
         except UserError:
             self.before = {}
-        self.now: dict[str, Any] = {"load_seconds": loaded, "stages": {}}
+        self.now: dict[str, Any] = {**self.before, "stages": dict(self.before.get("stages", {}))}
+        self.now["load_seconds"] = self.before.get("load_seconds", 0) + loaded
+        self.now["sessions"] = self.before.get("sessions", 0) + 1
+
+    def __enter__(self) -> "_Clock":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        with contextlib.nullcontext() if kind is None else contextlib.suppress(OSError):  # the first error matters more
+            self.save()
 
     def stage(self, name: str, timings: Mapping[str, Any]) -> None:
         before = self.before.get("stages", {}).get(name, {})
@@ -174,13 +188,20 @@ class _Clock:
             both["images_per_second"] = both["steps"] * self.batch_size / both["train_seconds"]
         self.now["stages"][name] = both
 
+    @contextlib.contextmanager
+    def evaluation(self) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.now["evaluate_seconds"] = self.before.get("evaluate_seconds", 0) + time.perf_counter() - began
+
     def save(self, **more: Any) -> None:
         if jax.process_index() != 0:
             return
         self.now |= more
-        total = self.before.get("total_seconds", 0) + time.perf_counter() - self.began
-        sessions = self.before.get("sessions", 0) + 1
-        runs.write_json(self.folder.timings, {**self.now, "total_seconds": total, "sessions": sessions})
+        self.now["total_seconds"] = self.before.get("total_seconds", 0) + time.perf_counter() - self.began
+        runs.write_json(self.folder.timings, self.now)
 
 
 def _refuse_another(folder: runs.RunFolder, experiment: Experiment, config: RunConfig) -> None:

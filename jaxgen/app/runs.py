@@ -494,6 +494,7 @@ CAPTIONS: Mapping[str, Shape] = {
 }  # fmt: skip
 TIMINGS: Mapping[str, Shape] = {
     "stages": {str: {str: float}}, "measured": {str: dict}, "total_seconds": float, "sessions": float,
+    "load_seconds": float, "evaluate_seconds": float,
 }  # fmt: skip
 """The entries of the files that a page is made from."""
 

@@ -2,8 +2,9 @@
 
 import gzip
 import io
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ import numpy as np
 import PIL.Image
 
 from jaxgen.app import runs
+from jaxgen.errors import UserError
 
 _OURS = re.compile(r"[A-Za-z0-9_-]+_\d{3,}(_[A-Za-z0-9_-]*)?\.(png|nii\.gz)")
+SETTINGS = "settings.json"
+"""The file that says how the samples next to it were drawn."""
+_WITH_THEM = (SETTINGS, "samples.npz", "figures")
 _LONGEST = 40
 """Letters of a label in the name of a file."""
 
@@ -72,6 +77,38 @@ def plain_name(text: str) -> str:
     """
     clean = "".join(letter if (letter.isascii() and letter.isalnum()) or letter in "-_" else "-" for letter in text)
     return clean.strip("-")[:_LONGEST] or "class"
+
+
+def set_aside(folder: Path, settings: Mapping[str, Any]) -> Path | None:
+    """Move samples that were drawn with other settings into a folder of their own, named after these.
+
+    Args:
+        folder: where samples are, and the settings they were drawn with in a file.
+        settings: those of the samples to come.
+
+    Returns:
+        The folder they are in now; None if there are none, or they were drawn with the same settings.
+    """
+    there = [file for file in folder.iterdir() if _OURS.fullmatch(file.name) or file.name in _WITH_THEM]
+    if not there:
+        return None
+    try:
+        before = runs.read_object(folder / SETTINGS)
+    except UserError:  # of a version that did not write them
+        before = {}
+    if before == runs.plain(settings):
+        return None
+    said = "_".join(f"{name}-{value}" for name, value in sorted(before.items()))
+    stem = plain_name(said) if before else "before"
+    place = next(p for p in (folder / f"{stem}{end}" for end in ("", *(f"-{i}" for i in range(2, 10**6)))) if _free(p))
+    place.mkdir()
+    for file in there:
+        file.rename(place / file.name)
+    return place
+
+
+def _free(path: Path) -> bool:
+    return not os.path.lexists(path)
 
 
 def remove_samples(folder: Path) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 
 from jaxgen.app import runs
 from jaxgen.app.opening import open_trained
-from jaxgen.app.outputs import Say, new_folder, save_evaluation, table_lines
-from jaxgen.app.sample_files import plain_name, remove_samples, write_samples
+from jaxgen.app.outputs import Say, new_folder, refuse_run, save_evaluation, table_lines
+from jaxgen.app.sample_files import SETTINGS, plain_name, remove_samples, set_aside, write_samples
 from jaxgen.app.sample_request import Request, apply_request
 from jaxgen.errors import UserError
 from jaxgen.experiment import SAMPLE, key_of
@@ -41,7 +41,8 @@ def sample(
     Args:
         path: the run folder.
         n: how many.
-        out: where figures, ``samples.npz`` and a file for each image go; None for ``samples/`` in the run folder.
+        out: where figures, ``samples.npz`` and a file for each image go; None for ``samples/`` in the run folder, where
+            samples drawn before with other settings move into a folder of their own.
         seed: a seed of its own; None for the run's.
         say: called with each line for the user.
         request: labels, guidance, sampler and steps, where the run has them.
@@ -50,20 +51,27 @@ def sample(
         The folder written.
 
     Raises:
-        UserError: if the run is not trained, or the experiment cannot sample or not as asked.
+        UserError: if the run is not trained, `out` is a run, or the experiment cannot sample or not as asked.
     """
+    if out is not None:
+        refuse_run(out, "--out")
     folder, experiment, run = open_trained(path)
     if experiment.sample is None:
         raise UserError(f"{path}: the experiment {experiment.name} has nothing to sample; try `jaxgen eval`")
     asked, keywords = apply_request(request, experiment, run, n)
     target = out or folder.path / "samples"
-    key = key_of(run.config if seed is None else dataclasses.replace(run.config, seed=seed), SAMPLE)
+    seeded = run.config if seed is None else dataclasses.replace(run.config, seed=seed)
+    settings = {"n": n, "seed": seeded.seed, **{k: v for k, v in request._asdict().items() if v is not None}}
+    key = key_of(seeded, SAMPLE)
     with new_folder(target, "--out"):
         splits = _Later(lambda: experiment.load(run.config))
         evaluation = experiment.sample(run._replace(config=asked, splits=splits, key=key), n, **keywords)
-        save_evaluation(evaluation, target)
         if out is None:
+            if (moved := set_aside(target, settings)) is not None:
+                say(f"samples drawn before with other settings are now in {moved}")
             remove_samples(target)
+            runs.write_json(target / SETTINGS, settings)
+        save_evaluation(evaluation, target)
         arrays: dict[str, Any] = {name: np.asarray(array) for name, array in evaluation.arrays.items()}
         if arrays:
             buffer = io.BytesIO()

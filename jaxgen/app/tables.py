@@ -6,13 +6,16 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jaxgen.app.charts import number
+from jaxgen.app.charts import column, number
 
 _LOWER_IS_BETTER = (
     "loss", "error", "distance", "hausdorff", "surface", "energy", "ged", "ece", "brier", "calibration", "nll",
     "mse", "mae", "rmse", "bits", "fid", "lpips",
 )  # fmt: skip
 
+
+REFERENCES = ("held-out images", "degraded image", "training points", "truth", "the truth")
+"""Rows that are no methods, but what methods are compared with: never the best."""
 
 MOST_COLUMNS = 6
 """With more methods than this a table has one row a method, else one column."""
@@ -25,6 +28,8 @@ def table(
     width: int | None = None,
 ) -> str:
     """The metrics as a table for the terminal, the best method of each marked with a star; many methods are rows.
+
+    Rows of real data (`REFERENCES`) are no methods and get no star.
 
     A table that is wider than the terminal is cut into several, each with its first column.
 
@@ -41,14 +46,15 @@ def table(
         >>> print(table({"flow": {"dice": 0.9}, "unet": {"dice": 0.88}}, baseline="unet"))
         metric    flow   unet (baseline)
         Dice    0.9000*           0.8800
+        * the best method by this metric
     """
     methods, facts = methods_of(metrics, baseline)
     rows = [["metric", *(f"{name} (baseline)" if name == baseline else name for name in methods)]]
     for name in metric_names(methods):
         values = [methods[method].get(name) for method in methods]
-        best = best_of(name, values, describe or {})
+        best = best_of(name, values, describe or {}, methods_among(methods))
         rows.append(
-            [label_of(name, describe or {}), *(number(v) + ("*" if i in best else "") for i, v in enumerate(values))]
+            [label_of(name, describe or {}), *(v + ("*" if i in best else "") for i, v in enumerate(column(values)))]
         )
     star = any(cell.endswith("*") for row in rows for cell in row)
     if star:  # so that digits stay in line whether marked or not
@@ -58,6 +64,8 @@ def table(
         rows = [list(column) for column in zip(*rows, strict=True)]
     width = width or shutil.get_terminal_size((100, 24)).columns
     lines = _fitted(rows, width) if methods else []
+    if star:
+        lines.append("* the best method by this metric")
     said = (f"{label_of(name, describe or {})}: {number(value)}" for name, value in facts.items())
     return "\n".join([*lines, *(part for line in said for part in _folded(line, width, ""))])
 
@@ -162,6 +170,16 @@ def direction_of(name: str, describe: Mapping[str, Any]) -> str:
         return str(describe[name].get("better", ""))
     words = re.split(r"[^a-z]+", name.lower())
     return "lower" if any(word in _LOWER_IS_BETTER for word in words) else "higher"
+
+
+def methods_among(names: Iterable[str]) -> list[list[int]]:
+    """The positions of the rows that are methods, as the one group that `best_of` compares.
+
+    Example:
+        >>> methods_among(["flow", "held-out images", "gaussian"])
+        [[0, 2]]
+    """
+    return [[i for i, name in enumerate(names) if name not in REFERENCES]]
 
 
 def best_of(

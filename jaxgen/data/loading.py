@@ -15,7 +15,16 @@ from jaxgen.data.source import Splits
 from jaxgen.data.tfds import SHIPPED, load_shipped, load_tfds, nearest_name, tfds_names
 from jaxgen.errors import UserError
 
-_FORMS = "a data set's name, a folder with images/ and masks/ (or a folder for each class), or an npz"
+
+def _forms(wants: tuple[str, ...]) -> str:
+    """The kinds of data that hold these entries, in words."""
+    if "masks" in wants or "labels" in wants:
+        return "a data set's name or an npz"
+    if "mask" in wants or "instances" in wants:
+        return "a data set's name, a folder with images/ and masks/, or an npz"
+    if "label" in wants:
+        return "a data set's name, a folder with a subfolder of images for each class, or an npz"
+    return "a data set's name, a folder of images, or an npz"
 
 
 @knows_everything
@@ -67,13 +76,15 @@ def load(
         raise ValueError(f"unknown entries {unknown}; known are {ENTRIES}")
     options = Options(seed, tuple(wants), tuple(optional), checks.parse_foreground(foreground), slices, spatial)
     options = options._replace(whole=isinstance(spec, Everything))
-    text = os.fspath(spec)
+    text, forms = os.fspath(spec), _forms(wants)
     if text in SHIPPED:
         return load_shipped(text, options)
     if text.split("/")[0] in GENERATED:
         return load_generated(text, options)
-    if not text.strip() or "\0" in text:
-        raise UserError(f"--data {text!r}: empty or not a name; give {_FORMS}")
+    if not text.strip():
+        raise UserError(f"no data are named, and none come with this preset; give --data: {forms}")
+    if "\0" in text:
+        raise UserError(f"--data {text!r}: no file or data set can have this name; give {forms}")
     path = Path(text).expanduser()
     with checks.reading(f"--data {text}", "a data set"):
         exists = os.path.lexists(path)
@@ -84,9 +95,9 @@ def load(
         if exists and path.suffix.lower() == ".npz":
             return load_npz(path, options)
         if exists:
-            raise UserError(f"--data {text}: a file, but not an npz; give {_FORMS}")
+            raise UserError(f"--data {text}: a file, but not an npz; give {forms}")
     if re.split("[/:]", text)[0] in tfds_names():
         return load_tfds(text, options)
     near = nearest_name(path.stem, (*GENERATED, *SHIPPED))
     hint = f"did you mean {near}? Else give" if near else "give"
-    raise UserError(f"--data {text}: no such data set, folder or file; {hint} {_FORMS}")
+    raise UserError(f"--data {text}: no such data set, folder or file; {hint} {forms}")

@@ -44,7 +44,18 @@ def _canvas(rows: int, columns: int, side: float = 1.5) -> tuple[Canvas, np.ndar
 
 
 def _name(axes: Axes, case: Case, below: str = "") -> None:
-    axes.set_ylabel(case.name.rpartition("/")[-1][:14] + below, fontsize=7)
+    axes.set_ylabel(short(case.name) + below, fontsize=7)
+
+
+def short(name: str, most: int = 14) -> str:
+    """The name of an image as a label of a row; of a long one the end, which tells images of one series apart.
+
+    Example:
+        >>> short("test/case7"), short("BraTS-GLI-00012-001[71]")
+        ('case7', '…00012-001[71]')
+    """
+    name = name.rpartition("/")[-1]
+    return name if len(name) <= most else "…" + name[1 - most :]
 
 
 def compared(

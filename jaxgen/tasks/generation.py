@@ -184,7 +184,7 @@ class Comparison(SampleSets):
             shown: the set whose images are shown; the first if not given.
             caption: of those images.
             metrics: more metrics, by method or of the whole.
-            figures: more figures, or others under the same names.
+            figures: more figures; one called ``samples``, ``compared`` or ``neighbours`` replaces the one made here.
             headline: the result in a sentence; by default the Frechet distances.
             describe: how to show the added metrics; these come first.
             chosen: settings chosen on validation data.

@@ -30,7 +30,7 @@ class ImageConfig(RunConfig):
     """The options of every experiment on images."""
 
     data: str = option(
-        "brain_phantom", "data: a name, a folder (one subfolder per class, or images/), or a .npz", group="data"
+        "brain_phantom", "data: a name, a folder of images (or of one subfolder per class), or a .npz", group="data"
     )
     slices: bool = option(False, "take volumes slice by slice, without blank slices", group="data")
     size: int = option(64, "pixels along one side; images are resized", ge=8, le=2048, group="data")

@@ -4,9 +4,10 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -17,6 +18,7 @@ class Interrupted(Exception):  # noqa: N818  (not an error: the run was asked to
     Attributes:
         signal: the signal that asked.
         step: the step that was saved.
+        timings: what was done until then, as `jaxgen.train.Trained` has it.
         exit_code: what a command should exit with, ``128 + signal``.
 
     Example:
@@ -24,10 +26,11 @@ class Interrupted(Exception):  # noqa: N818  (not an error: the run was asked to
         143
     """
 
-    def __init__(self, number: int, step: int) -> None:
+    def __init__(self, number: int, step: int, timings: Mapping[str, Any] | None = None) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name} at step {step}, which is saved")
         self.signal = int(number)
         self.step = step
+        self.timings = dict(timings or {})
         self.exit_code = 128 + int(number)
 
 

@@ -222,9 +222,13 @@ class _Run:
                 self.save(state)
             if stop and self.step < stage.steps:
                 self.checkpointer.wait()
-                raise Interrupted(stop, self.step)
+                raise Interrupted(stop, self.step, self.timings())
         self.checkpointer.wait()
         state = parallel.collect(state)
+        return Trained(state.ema, state, self.timings())
+
+    def timings(self) -> dict[str, Any]:
+        """What this call did so far, see `Trained`."""
         other = self.recompile_seconds + self.evaluate_seconds
         timings = {
             "compile_seconds": self.compile_seconds,
@@ -233,7 +237,7 @@ class _Run:
         }
         if self.evaluator is not None:
             timings["evaluate_seconds"] = self.evaluate_seconds
-        return Trained(state.ema, state, timings)
+        return timings
 
     def first_state(self, arrays: Mapping[str, np.ndarray] | None) -> TrainState:
         """The newest checkpoint's state, else a new one."""

@@ -123,7 +123,7 @@ class Reporter:
                 raise _unwritable(self.folder, error) from error
 
     def training(self) -> None:
-        """Training itself starts: the clock for images per second and time left runs from here."""
+        """Training itself starts: the clock for examples per second and time left runs from here."""
         self._began = self._last_line = time.monotonic()
         if not self.quiet and self.stream.isatty():
             from tqdm import tqdm
@@ -148,7 +148,7 @@ class Reporter:
         if self.quiet:
             return
         if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {loss:.4g}, {images_per_second:.3g} images/s", refresh=False)
+            self._bar.set_postfix_str(f"loss {loss:.4g}, {images_per_second:.3g} examples/s", refresh=False)
             self._bar.update(step - self._bar.n)
             return
         now = time.monotonic()
@@ -156,7 +156,7 @@ class Reporter:
             self._last_line = now
             left = (self._steps - step) * (now - self._began) / max(step - self._start, 1)
             self.message(
-                f"{self._stage}: step {step}/{self._steps}, loss {loss:.4g}, {images_per_second:.3g} images/s, "
+                f"{self._stage}: step {step}/{self._steps}, loss {loss:.4g}, {images_per_second:.3g} examples/s, "
                 f"{_duration(left)} left"
             )
 

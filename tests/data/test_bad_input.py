@@ -610,7 +610,7 @@ def misspelt_name(root):
     return "nuclei_dbs2018"
 
 
-@case("--data", "empty")
+@case("no data are named", "give --data")
 def no_name(root):
     root.mkdir()
     return " "

@@ -41,6 +41,23 @@ def everything(splits):
     return {name: example for split in splits[:3] for name, example in examples(split).items()}
 
 
+@pytest.mark.parametrize(
+    ("wants", "form"),
+    [
+        (("image",), "a folder of images, or an npz"),
+        (("image", "mask"), "a folder with images/ and masks/, or an npz"),
+        (("image", "label"), "a folder with a subfolder of images for each class, or an npz"),
+        (("image", "masks"), "give a data set's name or an npz"),
+    ],
+)
+def test_data_that_are_not_there_are_answered_with_what_the_task_takes(wants, form):
+    for spec in ("nothere", ""):
+        with pytest.raises(UserError, match=form.removeprefix("give ")) as caught:
+            load(spec, wants=wants)
+        assert "give" in str(caught.value)
+        assert ("masks/" in str(caught.value)) == ("mask" in wants)
+
+
 def test_folder_pairs_by_stem_across_formats(tmp_path):
     content = {f"n{i}": (pixels(), RNG.permutation(BLOB.ravel()).reshape(8, 10)) for i in range(12)}
     for i, (name, (image, mask)) in enumerate(content.items()):

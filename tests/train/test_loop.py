@@ -55,6 +55,8 @@ def test_interrupted_and_resumed_is_bit_identical(tmp_path, k):
     assert tiny.read_log(tmp_path / "b") == tiny.read_log(tmp_path / "a")
     assert [line["step"] for line in tiny.read_log(tmp_path / "a")] == ([3, 6, 9, 10] if k == 1 else [4, 8, 10])
     assert resumed.timings["steps"] == 10 - stopped.step
+    assert stopped.timings["steps"] == stopped.step
+    assert stopped.timings.keys() == resumed.timings.keys()
 
 
 def test_ctrl_c_saves_too_and_says_so(tmp_path, capsys):

@@ -63,11 +63,11 @@ def test_a_bar_on_a_terminal_and_plain_lines_elsewhere(tmp_path):
     run(None, 0, 100, stream=pipe, interval=0.0)
     run(None, 0, 100, stream=file, interval=1000.0)
     assert "\r" in terminal.getvalue()
-    for shown in ("flow", "100%", "loss 0.5", "123 images/s", "left"):
+    for shown in ("flow", "100%", "loss 0.5", "123 examples/s", "left"):
         assert shown in terminal.getvalue()
     assert "\r" not in pipe.getvalue()
     assert len(pipe.getvalue().splitlines()) == 10
-    assert pipe.getvalue().splitlines()[-1].startswith("flow: step 100/100, loss 0.5, 123 images/s, 0 s left")
+    assert pipe.getvalue().splitlines()[-1].startswith("flow: step 100/100, loss 0.5, 123 examples/s, 0 s left")
     assert len(file.getvalue().splitlines()) == 1
 
 

@@ -14,9 +14,10 @@ from jaxgen.types import Array, Key, Params
 
 
 def by_network(run: Run, restore: Callable[..., Array], params: Params) -> Callable[..., Found]:
-    """The run of a method that restores images: ``restore(params, images [b, h, w, c])``, compiled, in chunks.
+    """What finds anomalies with a network that restores images: the error of ``restore(params, images [b, h, w, c])``.
 
-    With settings ``restore(params, images, setting)``, and the setting is an argument of one compiled program.
+    It is the second field of a `Method`. The function is compiled once and computed in chunks. If the method has
+    settings it is ``restore(params, images, setting)``, compiled once for all of them.
     """
     jitted = jax.jit(restore)
 
@@ -39,7 +40,13 @@ def draw_in_chunks(run: Run, function: Callable[..., Array], params: Params) -> 
 
 
 def at_chosen(run: Run, method: Method) -> Method:
-    """The method at the setting that the run's evaluation chose; before an evaluation, at the middle one."""
+    """The method at the setting that the run's evaluation chose; before an evaluation, at the middle one.
+
+    Example:
+        >>> method = Method("blur", lambda key, images, width: width, settings=(1.0, 2.0, 4.0), short="blur")
+        >>> [at_chosen(Run(None, None, {}, chosen=chosen), method).run(None, None) for chosen in ({}, {"blur": 4.0})]
+        [2.0, 4.0]
+    """
     if not method.settings:
         return method
     number = functools.partial(chosen_number, run, method.short_name)
