@@ -76,7 +76,7 @@ def test_what_is_written_is_read_from_its_folder_or_the_pipeline_s(folder, param
         ({"num_attention_heads": 3}, "num_attention_heads is 3, which is not supported"),
         ({"num_hidden_layers": 0}, "must be a whole number from 1 to 1024"),
         ({"rotary": True}, "rotary is True, which is not supported"),
-        ({"vocab_size": 21}, r"token_embedding.weight has shape \(20, 8\), which config.json does not describe"),
+        ({"vocab_size": 21}, r"token_embedding.weight has shape \(20, 8\), which the configuration does not describe"),
         ({"num_hidden_layers": 1}, "has an unexpected tensor text_model.encoder.layers.1"),
         ({"num_hidden_layers": 3}, "lacks tensor text_model.encoder.layers.2"),
     ],
