@@ -130,7 +130,21 @@ def _train_stages(
     config, splits, params = run.config, run.splits, dict(run.params)
     reporter = Reporter(folder.path if jax.process_index() == 0 else None, quiet=quiet)
     examples = splits.train if experiment.examples is None else experiment.examples(run)
-    feed = Feed(
+    feed = _feed(config, examples)
+    for spec in stages_of(experiment, config):
+        own = None if spec.examples is None else spec.examples(run._replace(params=params))
+        stage = spec.build(run._replace(params=params, splits=None))._replace(formerly=spec.formerly)
+        so_far = run._replace(params=dict(params))
+        shown = while_training.evaluator(experiment, so_far, spec.name, folder)
+        fed = feed if own is None else _feed(config, own)
+        result = train_stage(stage, fed, config, folder.path, constants, reporter, evaluator=shown)
+        clock.stage(spec.name, result.timings)
+        params[spec.name] = _local(result.params)
+    return run._replace(params=params)
+
+
+def _feed(config: RunConfig, examples: Any) -> Feed:
+    return Feed(
         examples,
         config.batch_size,
         seed=config.seed,
@@ -138,14 +152,6 @@ def _train_stages(
         process_count=jax.process_count(),
         workers=config.workers,
     )
-    for spec in stages_of(experiment, config):
-        stage = spec.build(run._replace(params=params, splits=None))._replace(formerly=spec.formerly)
-        so_far = run._replace(params=dict(params))
-        shown = while_training.evaluator(experiment, so_far, spec.name, folder)
-        result = train_stage(stage, feed, config, folder.path, constants, reporter, evaluator=shown)
-        clock.stage(spec.name, result.timings)
-        params[spec.name] = _local(result.params)
-    return run._replace(params=params)
 
 
 def _local(tree: Any) -> Any:
