@@ -138,7 +138,9 @@ def readings(run: Run) -> tuple[Reading, Reading]:
     """
     facts = run.facts
     low, high = (np.asarray(bound, np.float32) for bound in facts.covariate_range)
-    if run.config.exact:
+    if "features" not in run.params:
+        if not run.config.exact:
+            raise UserError(f"--data {run.config.data}: the run can measure phantoms alone, brain3d_phantom")
         dark, bright = (np.asarray(bound, np.float32) for bound in facts.value_range)
         raw = lambda x: dark + (x + 1) / 2 * (bright - dark)  # noqa: E731
         return lambda x: features_of_brain3d(raw(x)), lambda x: covariates_of_brain3d(raw(x))

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any, Literal
 
 import jax
@@ -123,7 +122,6 @@ def vae(run: Run) -> Model:
 
 
 Draw = Callable[..., np.ndarray]
-NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 def drawing(run: Run, sampler: str | None = None, steps: int | None = None) -> Draw:
@@ -142,7 +140,7 @@ def drawing(run: Run, sampler: str | None = None, steps: int | None = None) -> D
     params = {name: run.params[name] for name in ("autoencoder", "diffusion")}
     guidance = None if run.config.guidance == 1 else jnp.float32(run.config.guidance)
 
-    def draw(key: Key, n: int, cond: Mapping[str, np.ndarray] = NOTHING) -> np.ndarray:
+    def draw(key: Key, n: int, cond: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
         keys = key if key.ndim else jax.random.split(key, n)
         told = covariates.conditions_of(cond, run.facts) if cond else {}
         arrays = map(np.asarray, told.values())

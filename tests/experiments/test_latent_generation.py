@@ -101,6 +101,8 @@ def test_other_volumes_are_measured_by_a_network():
     found = measure(np.zeros((3, 16, 16, 16, 1), np.float32))
     np.testing.assert_allclose(found, np.tile(FACTS.covariate_range[0], (3, 1)), atol=1e-6)
     assert features(np.zeros((3, 16, 16, 16, 1), np.float32)).shape == (3, 4)
+    with pytest.raises(UserError, match="can measure phantoms alone"):
+        covariates.readings(run)
 
 
 def test_a_volume_without_covariates_is_refused(tmp_path, capsys):
