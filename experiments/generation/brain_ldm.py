@@ -5,7 +5,6 @@
     jaxgen sample RUN --covariates age=0.7,ventricles=0.8 --guidance 2
 
 Covariates are channels of the U-Net and a token; thresholds measure them on phantoms, a trained network on other data.
-
 Pinaya et al. 2022, "Brain imaging generation with latent diffusion models", arXiv 2209.07162.
 """
 
@@ -71,7 +70,7 @@ def evaluate(run: Run) -> Evaluation:
 
 
 def sample(run: Run, n: int, covariates: Mapping[str, float] | None = None) -> Evaluation:
-    values = like(run.splits.train, n, run.facts.covariates, covariates or {}, run.key)
+    values = like(run.splits.train, n, run.facts.covariates, covariates or {}, jax.random.fold_in(run.key, 1))
     drawn = latent_generation.drawing(run)(run.key, n, {"covariates": values})
     shown = {"samples": figures.grid(middle(drawn[:64]), "Middle slices of the volumes drawn.")}
     arrays = {"images": drawn, "covariates": values, "covariate_names": np.array(run.facts.covariates)}

@@ -11,6 +11,7 @@ Compared with a Gaussian of codes, a variational autoencoder, and ancestral samp
 import dataclasses
 from collections.abc import Mapping
 
+import jax
 import numpy as np
 
 from jaxgen.app.cli import run_module
@@ -30,7 +31,9 @@ def told(run: Run, n: int, given: Mapping[str, float] | None = None) -> dict[str
     """The classes in turn, and the covariates of training images unless they are given."""
     classes, names = run.facts.classes, run.facts.covariates
     cond = {"label": np.arange(n, dtype=np.int32) % len(classes)} if classes else {}
-    return cond | ({"covariates": like(run.splits.train, n, names, given or {}, run.key)} if names else {})
+    return cond | (
+        {"covariates": like(run.splits.train, n, names, given or {}, jax.random.fold_in(run.key, 1))} if names else {}
+    )
 
 
 def evaluate(run: Run) -> Evaluation:

@@ -115,10 +115,10 @@ def latent_diffusion_model(
         return batch["code"] if "code" in batch else autoencoder.encode(batch[data], key)
 
     def init(key: Key, batch: Batch) -> Params:
-        net_key, code_key = draws.split(key, 2)
+        net_key, code_key, drop_key = draws.split(key, 3)
         z = codes(batch, code_key)
         factor = 1 / jnp.maximum(jnp.std(z.astype(jnp.float32)), 1e-6)
-        cond, known = conditions.training(code_key, batch)
+        cond, known = conditions.training(drop_key, batch)
         x, told = conditions.inputs(conditions.init(), z, cond, known)
         params = {"net": net.init(net_key, x, jnp.zeros(x.shape[:1]), **told), "scale": {"factor": factor}}
         return params | conditions.init()

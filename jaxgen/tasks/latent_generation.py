@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen import draws
 from jaxgen.config import option
 from jaxgen.data import ArraySource, Source
 from jaxgen.data.coding import coded
@@ -93,11 +94,12 @@ def stages(examples: Callable[[Run], Source]) -> tuple[StageSpec, ...]:
         encoding, prepared = latent.autoencoder(run)[0], images.prepare_images(run.config)
 
         def prepare(key: Key, batch: Batch) -> Batch:
+            image_key, code_key = draws.split(key, 2)
             if "mean" in batch:
                 moments = batch["mean"], batch["log_variance"]
             else:
-                moments = posterior(encoding, trained["encoder"], prepared(key, {"image": batch["image"]})["image"])
-            return {"code": draw_code(key, *moments), **covariates.conditions_of(batch, run.facts)}
+                moments = posterior(encoding, trained["encoder"], prepared(image_key, batch)["image"])
+            return {"code": draw_code(code_key, *moments), **covariates.conditions_of(batch, run.facts)}
 
         optimizers = dict.fromkeys(("net", *conditions(run).groups), images.optimizer(run.config))
         return Stage("diffusion", model, optimizers, run.config.steps, prepare)
@@ -106,12 +108,10 @@ def stages(examples: Callable[[Run], Source]) -> tuple[StageSpec, ...]:
         mirrored = left_to_right(run.config.size) if run.config.mirror else None
         return coded(codec(run), examples(run), run.config.chunk, mirrored) if run.config.cached_codes else None
 
-    first = images.stage(
-        "autoencoder", latent.autoencoder_model, steps="autoencoder_steps", groups=("encoder", "decoder")
-    )
+    pair = ("encoder", "decoder")
+    first = images.stage("autoencoder", latent.autoencoder_model, steps="autoencoder_steps", groups=pair)
     wanted = lambda config: config.vae_steps > 0  # noqa: E731
-    groups = ("encoder", "decoder", "law")
-    last = images.stage("vae", vae, steps="vae_steps", groups=groups, wanted=wanted)
+    last = images.stage("vae", vae, steps="vae_steps", groups=(*pair, "law"), wanted=wanted)
     return first, StageSpec("diffusion", build, examples=codes), last
 
 
@@ -121,10 +121,7 @@ def vae(run: Run) -> Model:
     return image_vae(shape, channels=config.autoencoder_channels, patch=config.autoencoder_patch)
 
 
-Draw = Callable[..., np.ndarray]
-
-
-def drawing(run: Run, sampler: str | None = None, steps: int | None = None) -> Draw:
+def drawing(run: Run, sampler: str | None = None, steps: int | None = None) -> Callable[..., np.ndarray]:
     """Draw images, as the configuration says or by another sampler.
 
     Returns:
