@@ -124,12 +124,15 @@ class StageSpec(NamedTuple):
         build: ``build(run) -> jaxgen.train.Stage``; ``run.params`` holds the earlier stages.
         wanted: ``wanted(config)``, whether a configuration trains this stage at all; None for always.
         formerly: its name in runs of before, if that was another: runs keep that folder and those random numbers.
+        examples: ``examples(run) -> Source`` of what this stage is fed, such as codes of images, where that is other
+            than the experiment's; ``run.params`` holds the earlier stages. What it gives None for is fed as usual.
     """
 
     name: str
     build: Callable[..., Any]
     wanted: Callable[[Any], bool] | None = None
     formerly: str = ""
+    examples: Callable[[Run], Any] | None = None
 
 
 class Experiment(NamedTuple):

@@ -10,6 +10,7 @@ Whatever a network predicts (`PREDICTIONS`) is one of five linear views of the p
 - ``velocity``: ``alpha' x0 + sigma' noise``, the speed dx_t/dt along the path.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -557,6 +558,7 @@ def _table(betas: Callable[[int], Any]) -> Callable[[], Path]:
 PATHS: dict[str, Callable[[], Path]] = {
     "linear": _table(schedules.linear_betas),
     "scaled_linear": _table(schedules.scaled_linear_betas),
+    "scaled_linear_brain": _table(functools.partial(schedules.scaled_linear_betas, start=0.0015, end=0.0205)),
     "cosine": _table(schedules.cosine_betas),
     "sigmoid": _table(schedules.sigmoid_betas),
     "vp": variance_preserving,

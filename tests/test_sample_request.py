@@ -13,7 +13,7 @@ from jaxgen.app.cli import main
 from jaxgen.app.opening import Opened
 from jaxgen.app.runs import RunFolder
 from jaxgen.app.sample_files import plain_name, remove_samples, write_samples
-from jaxgen.app.sample_request import Request, apply_request, class_numbers
+from jaxgen.app.sample_request import Request, apply_request, class_numbers, covariate_values
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Run, find
 from jaxgen.facts import Facts
@@ -213,3 +213,43 @@ def test_a_request_that_fails_leaves_no_folder(drawer, capsys):
         assert main(["sample", str(drawer), *flags]) == 2
         assert capsys.readouterr().err.count("\n") == 1
     assert not (drawer / "samples").exists()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WithCovariates(Facts):
+    covariates: tuple[str, ...] = ("age", "sex", "ventricles")
+    covariate_range: tuple[tuple[float, ...], ...] = ((44.0, 0.0, 0.4), (82.0, 1.0, 2.0))
+
+
+def test_covariates_by_name():
+    assert covariate_values(["age=70, ventricles=0.8"], WithCovariates()) == {"age": 70.0, "ventricles": 0.8}
+    assert covariate_values(["age=44", "sex=1"], WithCovariates()) == {"age": 44.0, "sex": 1.0}
+    experiment = find("brain_ldm")
+    run = Run(experiment.presets["smoke"], WithCovariates())
+    config, keywords = apply_request(Request(covariates=("sex=0",), guidance=4.0), experiment, run, 3)
+    assert (config.guidance, keywords) == (4.0, {"covariates": {"sex": 0.0}})
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("agee=70", "--covariates agee=70: no such covariate; the run knows age from 44 to 82, sex from 0 to 1, "),
+        ("agee=70", "did you mean 'age'?"),
+        ("age=90", "--covariates age=90: outside of the training data; the run knows age from 44 to 82"),
+        ("age=nan", "outside of the training data"),
+        ("age", "--covariates age: write name=number"),
+        ("age=old", "write name=number"),
+        ("age=50,age=60", "age is given twice"),
+        ("", "write name=number"),
+    ],
+)
+def test_wrong_covariates_are_refused_with_the_right_ones(word, message):
+    with pytest.raises(UserError) as caught:
+        covariate_values([word], WithCovariates())
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_covariates_of_a_run_without_them_are_refused():
+    with pytest.raises(UserError, match="without covariates"):
+        covariate_values(["age=1"], Known())

@@ -475,7 +475,15 @@ def _sample(argv: list[str], context: _Context) -> int:
         metavar="NAMES",
         help="classes to draw, names or numbers: a,b [default: all in turn]",
     )
-    parser.add_argument("--guidance", type=_number, metavar="SCALE", help="scale of the guidance by labels; 1 is none")
+    parser.add_argument(
+        "--covariates",
+        action="append",
+        metavar="NAME=VALUE",
+        help="covariates in the units of the training data: age=70,sex=1 [default: those of training examples]",
+    )
+    parser.add_argument(
+        "--guidance", type=_number, metavar="SCALE", help="scale of the guidance by labels or covariates; 1 is none"
+    )
     parser.add_argument("--sampler", metavar="NAME", help="how they are drawn [default: the run's]")
     parser.add_argument("--steps", type=_positive, metavar="N", help="steps of the sampler [default: the run's]")
     parser.add_argument("--out", metavar="DIR", help="where they go [default: RUN/samples; nothing in it is lost]")
@@ -490,7 +498,8 @@ def _sample(argv: list[str], context: _Context) -> int:
     from jaxgen.app.sample_request import Request
 
     label = tuple(given.label) if given.label else None
-    request = Request(label, given.guidance, given.sampler, given.steps)
+    covariates = tuple(given.covariates) if given.covariates else None
+    request = Request(label, covariates, given.guidance, given.sampler, given.steps)
     sampling.sample(Path(given.run), given.n, Path(given.out) if given.out else None, given.seed, context.say, request)
     return 0
 

@@ -91,6 +91,11 @@ def load_for_evaluation(
         raise UserError(f"--data {data}: it holds no example to evaluate; add some")
     _check_kind(other.test, home.train, data)
     _check_range(other.test, getattr(facts, "value_range", None), data)
+    if home.covariate_names and other.covariate_names != home.covariate_names:
+        raise UserError(
+            f"--data {data}: its covariates are {', '.join(other.covariate_names) or 'none'}, those of the run "
+            f"{', '.join(home.covariate_names)}; give the same ones in this order"
+        )
     test, names = other.test, home.label_names
     if other.label_names:
         classes = tuple(getattr(facts, "classes", ()))

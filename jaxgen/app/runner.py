@@ -130,20 +130,15 @@ def _train_stages(
     config, splits, params = run.config, run.splits, dict(run.params)
     reporter = Reporter(folder.path if jax.process_index() == 0 else None, quiet=quiet)
     examples = splits.train if experiment.examples is None else experiment.examples(run)
-    feed = Feed(
-        examples,
-        config.batch_size,
-        seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        workers=config.workers,
-    )
+    feed = _feed(config, examples)
     for spec in stages_of(experiment, config):
+        own = None if spec.examples is None else spec.examples(run._replace(params=params))
         stage = spec.build(run._replace(params=params, splits=None))._replace(formerly=spec.formerly)
         so_far = run._replace(params=dict(params))
         shown = while_training.evaluator(experiment, so_far, spec.name, folder)
+        fed = feed if own is None else _feed(config, own)
         try:
-            result = train_stage(stage, feed, config, folder.path, constants, reporter, evaluator=shown)
+            result = train_stage(stage, fed, config, folder.path, constants, reporter, evaluator=shown)
         except Interrupted as stop:
             clock.stage(spec.name, stop.timings)
             raise
@@ -151,6 +146,17 @@ def _train_stages(
         clock.save()
         params[spec.name] = _local(result.params)
     return run._replace(params=params)
+
+
+def _feed(config: RunConfig, examples: Any) -> Feed:
+    return Feed(
+        examples,
+        config.batch_size,
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        workers=config.workers,
+    )
 
 
 def _local(tree: Any) -> Any:

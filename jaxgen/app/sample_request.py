@@ -1,4 +1,4 @@
-"""What ``jaxgen sample`` is asked for: labels, guidance, sampler and steps, where an experiment has them."""
+"""What ``jaxgen sample`` is asked for: labels, covariates, guidance, sampler, steps, where an experiment has them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,12 +16,14 @@ class Request(NamedTuple):
 
     Attributes:
         label: names or numbers of classes, in turn.
-        guidance: the scale of the guidance by labels.
+        covariates: values of covariates, ``name=value``.
+        guidance: the scale of the guidance by labels or covariates.
         sampler: the name of the sampler.
         steps: its steps.
     """
 
     label: tuple[str, ...] | None = None
+    covariates: tuple[str, ...] | None = None
     guidance: float | None = None
     sampler: str | None = None
     steps: int | None = None
@@ -37,7 +39,8 @@ def apply_request(request: Request, experiment: Experiment, run: Run, n: int) ->
         n: how many samples are drawn.
 
     Returns:
-        The configuration and the keywords; ``label`` is one of them, ``[n]`` numbers of classes.
+        The configuration and the keywords; among them ``label``, ``[n]`` numbers of classes, and ``covariates``, values
+        by name.
 
     Raises:
         UserError: if the experiment does not take what is asked for, or the value does not fit.
@@ -53,6 +56,8 @@ def apply_request(request: Request, experiment: Experiment, run: Run, n: int) ->
         if name == "label":
             numbers = class_numbers(value, getattr(run.facts, "classes", ()))
             keywords["label"] = np.resize(np.asarray(numbers, np.int32), n)
+        elif name == "covariates":
+            keywords["covariates"] = covariate_values(value, run.facts)
         elif field is None:
             keywords[name] = value
         else:
@@ -94,4 +99,50 @@ def class_numbers(words: Sequence[str], classes: Sequence[str]) -> list[int]:
             else:
                 known = ", ".join(one if one == str(i) else f"{one} ({i})" for i, one in enumerate(classes))
                 raise UserError(f"--label {name}: no such class; the run knows {known}{nearest(name, classes)}")
+    return found
+
+
+def covariate_values(words: Sequence[str], facts: Any) -> dict[str, float]:
+    """The values of covariates, ``name=value`` with commas between, in the units of the training data.
+
+    Args:
+        words: what the command line says.
+        facts: of the run: ``covariates``, their names, and ``covariate_range``, their lowest and highest values.
+
+    Returns:
+        Values by name.
+
+    Raises:
+        UserError: for a name that is not known, a value out of the range of the training data, or one that is no
+            number; the message names those there are, with their ranges.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> facts = SimpleNamespace(covariates=("age",), covariate_range=((44.0,), (82.0,)))
+        >>> covariate_values(["age=70"], facts)
+        {'age': 70.0}
+    """
+    names = tuple(getattr(facts, "covariates", ()))
+    if not names:
+        raise UserError("--covariates: the run was trained without covariates; leave it out")
+    ranges = dict(zip(names, zip(*facts.covariate_range, strict=True), strict=True))
+    known = ", ".join(f"{name} from {low:.4g} to {high:.4g}" for name, (low, high) in ranges.items())
+    found: dict[str, float] = {}
+    for part in (part.strip() for word in words for part in word.split(",")):
+        name, _, text = (side.strip() for side in part.partition("="))
+        try:
+            value = float(text)
+        except ValueError:
+            raise UserError(
+                f"--covariates {part}: write name=number, with commas between; the run knows {known}"
+            ) from None
+        if name not in ranges:
+            raise UserError(f"--covariates {part}: no such covariate; the run knows {known}{nearest(name, names)}")
+        low, high = ranges[name]
+        room = 1e-3 * (high - low)
+        if not low - room <= value <= high + room:
+            raise UserError(f"--covariates {part}: outside of the training data; the run knows {known}")
+        if name in found:
+            raise UserError(f"--covariates {part}: {name} is given twice; give it once")
+        found[name] = value
     return found

@@ -7,6 +7,7 @@
     folder/train.txt                             or lists of names (without suffix), one a line
     folder/patients.csv                          optional, `name,patient`: a patient is in one split only
     folder/labels.csv                            `name,label`, if labels are wanted
+    folder/covariates.csv                        `name,age,volume`: numbers, if covariates are wanted
     folder/glioma/a.png  folder/healthy/b.png    or, without masks, a subfolder for each class
     folder/Training/glioma/a.png  Testing/...    or both: splits, and classes in each
     folder/imagesTr  labelsTr  dataset.json      or as nnU-Net has it, see `jaxgen.data.nnunet`
@@ -32,6 +33,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxgen.data import checks, groups, nnunet
+from jaxgen.data.covariates import read_covariates
 from jaxgen.data.dicom_patients import dicom_patients
 from jaxgen.data.image import Header
 from jaxgen.data.images import convert_channels
@@ -41,7 +43,7 @@ from jaxgen.data.options import Options
 from jaxgen.data.pairs import ALIASES, Found, Pair, alias, check_wanted, find, patients_of
 from jaxgen.data.readers import file_kind, read_header, read_image, read_mask, stem
 from jaxgen.data.source import SHARES, Example, Splits, Subset, complete
-from jaxgen.data.tables import parts_of
+from jaxgen.data.tables import find_table, parts_of
 from jaxgen.errors import UserError
 
 CHECK_BYTES = 256 * 2**20
@@ -95,6 +97,12 @@ class FolderSource:
         return None if patients is None else [patients[i] for i, _ in self._items]
 
     @property
+    def covariates(self) -> np.ndarray | None:
+        """The covariates ``[n, k]`` of each example, or None."""
+        known = [pair.covariates for pair in self._pairs if pair.covariates is not None]
+        return np.stack([known[i] for i, _ in self._items]) if len(known) == len(self._pairs) else None
+
+    @property
     def owners(self) -> np.ndarray:
         """For each example the number of its file."""
         return np.array([i for i, _ in self._items])
@@ -111,7 +119,8 @@ class FolderSource:
             volume = self._read(pair)
             self._cache.put(pair, volume)
         axis = self._axes[pair]
-        return {k: v if k == "label" else np.ascontiguousarray(v.take(z, axis=axis)) for k, v in volume.items()}
+        whole = ("label", "covariates")
+        return {k: v if k in whole else np.ascontiguousarray(v.take(z, axis=axis)) for k, v in volume.items()}
 
     def check(self) -> list[str | None]:
         """Decode every file once.
@@ -206,6 +215,8 @@ class FolderSource:
                 value = checks.foreground_value(mask) if foreground == "binary" else 0
         if pair.label is not None:
             example["label"] = np.asarray(pair.label, np.int32)
+        if pair.covariates is not None:
+            example["covariates"] = pair.covariates
         return example, value
 
 
@@ -266,6 +277,7 @@ def load_folder(folder: Path, options: Options) -> Splits:
     labels, label_names = _number(folder, list(parts.values()), options)
     if labels is not None and "label" in options.wants + options.optional:
         pairs = [pair._replace(label=int(k)) for pair, k in zip(pairs, labels, strict=True)]
+    pairs, covariate_names = _with_covariates(folder, pairs, options)
     patients = _patients(folder, parts, cases=nnunet.is_nnunet(inside))
     source = FolderSource(pairs, options)
     source.patients_of_files = patients = dicom_patients([p.image for p in pairs]) if patients is None else patients
@@ -286,7 +298,23 @@ def load_folder(folder: Path, options: Options) -> Splits:
         name=folder.resolve().name,
         origin=f"folder {folder}",
         label_names=label_names if pairs[0].label is not None else (),
+        covariate_names=covariate_names,
     )
+
+
+def _with_covariates(folder: Path, pairs: list[Pair], options: Options) -> tuple[list[Pair], tuple[str, ...]]:
+    """The files with their numbers by covariates.csv, where they are wanted, and the names of these."""
+    if "covariates" not in options.wants + options.optional:
+        return pairs, ()
+    path = find_table(folder, "covariates")
+    if path is None:
+        if "covariates" in options.wants:
+            raise UserError(
+                f"{folder}: has no covariates.csv; write a header such as name,age,volume and a line for each image"
+            )
+        return pairs, ()
+    values, names = read_covariates(path, [pair.name for pair in pairs])
+    return [pair._replace(covariates=row) for pair, row in zip(pairs, values, strict=True)], names
 
 
 def _parts(folder: Path, inside: set[str], options: Options) -> dict[str, Found]:

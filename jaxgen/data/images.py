@@ -87,8 +87,8 @@ def resized(
     """Bring every image to one size and to values in [-1, 1], in memory.
 
     Along each axis an image is made smaller by averaging over areas, and larger by linear interpolation. The entries
-    ``label`` and ``labels`` are kept, and so are whole numbers on the image's grid (``mask``, ``instances``,
-    ``tissue``), by the nearest pixel; other entries are left out.
+    ``label``, ``labels`` and ``covariates`` are kept, and so are whole numbers on the image's grid (``mask``,
+    ``instances``, ``tissue``), by the nearest pixel; other entries are left out.
 
     Args:
         source: images ``[*spatial, c]`` of any sizes, with raw values.
@@ -130,7 +130,7 @@ def resized(
         kept = {"image": _stored(scaled, np.dtype(dtype))}
         for key, value in example.items():
             value = np.asarray(value)
-            if key in ("label", "labels"):
+            if key in ("label", "labels", "covariates"):
                 kept[key] = value
             elif value.shape == image.shape[:-1] and value.dtype.kind in "bui":
                 kept[key] = nearest(fit_shape(value[..., None], sides, fit, 0), sides)[..., 0]
@@ -152,6 +152,26 @@ def resized(
                 for key, array in held.items():
                     array[i] = example[key]
     return ArraySource(held, names, patients_of(source))
+
+
+def sides_of(size: int | Sequence[int]) -> tuple[int, ...]:
+    """The spatial shape that a size means: one number is a square.
+
+    Example:
+        >>> sides_of(8), sides_of((4, 6, 8))
+        ((8, 8), (4, 6, 8))
+    """
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def left_to_right(size: int | Sequence[int]) -> int:
+    """The spatial axis from left to right: the columns of an image, the first axis of a volume.
+
+    Example:
+        >>> left_to_right(8), left_to_right((4, 6, 8))
+        (1, 0)
+    """
+    return 0 if len(sides_of(size)) == 3 else 1
 
 
 def convert_channels(image: np.ndarray, channels: int | None) -> np.ndarray:

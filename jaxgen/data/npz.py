@@ -14,6 +14,8 @@ array (other names)                         shape
 case_id, ...)
 ``names`` (name), ``image_id``              [n]; examples of one name or image are in one split only
 ``rater_names`` (raters)                    [raters], the name of each rater in ``masks``
+``covariates``                              [n, covariates], numbers such as age; with
+``covariate_names``                         [covariates], the name of each
 ==========================================  ==================================================================
 
 Channels come last: images as PyTorch has them, ``[n, c, *spatial]``, are refused with the fix.
@@ -32,6 +34,7 @@ import numpy as np
 
 from jaxgen.data import checks, groups
 from jaxgen.data.arrays import channels_first, npz_headers, read_npz
+from jaxgen.data.covariates import check_covariates
 from jaxgen.data.groups import as_texts
 from jaxgen.data.labels import number_classes, require_classes, require_trained, split_by_class
 from jaxgen.data.options import Options
@@ -52,6 +55,8 @@ _NAMES = {
     "image_id": ("image_id", "image_ids", "imageid"),
     "label_names": ("label_names", "class_names"),
     "rater_names": ("rater_names", "raters"),
+    "covariates": ("covariates",),
+    "covariate_names": ("covariate_names",),
 }
 _MOST_CHANNELS = 16
 _TEXTS = ("split", "patient", "names", "image_id")
@@ -88,6 +93,7 @@ def load_npz(path: Path, options: Options) -> Splits:
         data = {entry: [held[name] for name in parts[entry]] for entry in found}
     label_names = tuple(str(v) for v in data.pop("label_names")[0].ravel()) if "label_names" in found else ()
     raters_given = data.pop("rater_names", [None])[0]
+    covariate_names = tuple(str(v) for v in data.pop("covariate_names", [np.array([])])[0].ravel())
     for entry in _TEXTS:
         if entry in data:
             texts = [as_texts(a, f"{path}: `{name}`") for a, name in zip(data[entry], parts[entry], strict=True)]
@@ -109,6 +115,8 @@ def load_npz(path: Path, options: Options) -> Splits:
     arrays, raters = _shapes(joined, where, options)
     classes, label_names = _classes(arrays, label_names, where, options)
     example = _examples(arrays, raters, where, options)
+    if "covariates" in arrays and "covariates" in options.wants + options.optional:
+        example["covariates"] = check_covariates(arrays["covariates"], covariate_names, where["covariates"])
     given = None if options.whole else _given_split(path, joined, found)
     if len(parts["image"]) > 1:
         given = np.repeat([_split_of(name) for name in parts["image"]], [len(a) for a in data["image"]])
@@ -122,6 +130,7 @@ def load_npz(path: Path, options: Options) -> Splits:
     return _splits(source, chosen, path, options)._replace(
         label_names=label_names if "label" in example or "labels" in example else (),
         rater_names=_rater_names(path, raters_given, found, example),
+        covariate_names=covariate_names if "covariates" in example else (),
     )
 
 
@@ -165,7 +174,7 @@ def _headers(path: Path, whole: bool) -> tuple[dict[str, str], dict[str, list[st
     prefixes = _prefixes(path, shapes, whole)
     found, parts = {}, {}
     for entry, names in _NAMES.items():
-        shared = entry in ("label_names", "rater_names", "split") or not prefixes
+        shared = entry in ("label_names", "rater_names", "covariate_names", "split") or not prefixes
         if entry in _TEXTS:  # whatever their capitals
             names = tuple(
                 dict.fromkeys(_spelled(p + name, shapes).removeprefix(p) for name in names for p in prefixes or [""])
@@ -497,7 +506,7 @@ def _splits(source: ArraySource, chosen: dict[str, np.ndarray], path: Path, opti
 
 def _slices(key: str, array: np.ndarray, depth: int) -> np.ndarray:
     """[n, (raters,) x, y, z, ...] -> [n * z, (raters,) x, y, ...]."""
-    if key in ("label", "labels"):
+    if key in ("label", "labels", "covariates"):
         return np.repeat(array, depth, axis=0)
     axis = {"image": 3, "masks": 4}.get(key, 3)
     moved = np.moveaxis(array, axis, 1)

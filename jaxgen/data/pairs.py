@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from jaxgen.data import checks
 from jaxgen.data.dicom import is_dicom
 from jaxgen.data.options import Options
@@ -18,7 +20,8 @@ ALIASES = {
     "validation": ("validation", "val", "valid"),
     "test": ("test", "testing"),
 }
-BESIDE = ("labels.csv", "patients.csv", "patients.tsv", *(f"{n}.txt" for names in ALIASES.values() for n in names))
+TABLES = ("labels.csv", "patients.csv", "patients.tsv", "covariates.csv", "covariates.tsv")
+BESIDE = (*TABLES, *(f"{n}.txt" for names in ALIASES.values() for n in names))
 """Files that may lie among images and say something of them."""
 _JUNK = ("thumbs.db", "desktop.ini", "__macosx")
 
@@ -32,6 +35,7 @@ class Pair(NamedTuple):
         mask: its mask's file, or None.
         label: the number of its class, or None.
         more: files of its other channels.
+        covariates: numbers that come with it ``[k]``, or None.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Pair(NamedTuple):
     mask: Path | None = None
     label: int | None = None
     more: tuple[Path, ...] = ()
+    covariates: np.ndarray | None = None
 
 
 class Found(NamedTuple):

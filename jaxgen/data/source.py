@@ -19,8 +19,8 @@ class Source(Protocol):
 
     ``source[i]`` is one example, unbatched: ``image`` [*spatial, c] with raw values (uint8, uint16, int16 or float32),
     ``mask`` [*spatial] (0 is background) and, where the data have them, ``masks`` [raters, *spatial], ``instances``
-    [*spatial] and ``label``. Examples may differ in size. Reading the same example twice gives the same arrays, from
-    any thread. Where patients are known, ``patients`` is one for each example; see `patients_of`.
+    [*spatial], ``label`` and ``covariates`` [k]. Examples may differ in size. Reading the same example twice gives the
+    same arrays, from any thread. Where patients are known, ``patients`` is one for each example; see `patients_of`.
     """
 
     @property
@@ -71,6 +71,11 @@ class ArraySource:
     def __getitem__(self, i: int) -> Example:
         return {name: array[i] for name, array in self.arrays.items()}
 
+    @property
+    def covariates(self) -> np.ndarray | None:
+        """The covariates ``[n, k]``, or None."""
+        return self.arrays.get("covariates")
+
     @classmethod
     def from_source(cls, source: Source) -> "ArraySource":
         """Read every example of `source` and stack them.
@@ -117,6 +122,12 @@ class Subset:
         """The patients of the chosen examples, or None where they are not known."""
         patients = patients_of(self._source)
         return None if patients is None else [patients[i] for i in self._indices]
+
+    @property
+    def covariates(self) -> np.ndarray | None:
+        """The covariates ``[n, k]`` of the chosen examples, or None where the source does not know them unread."""
+        known = getattr(self._source, "covariates", None)
+        return None if known is None else known[self._indices]
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -165,6 +176,7 @@ class Splits(NamedTuple):
         licence: under which terms; "not stated" for a user's own files.
         label_names: the name of each class number in ``label``; empty where there are no labels.
         rater_names: the name of each rater in ``masks``; empty where they are not known.
+        covariate_names: the name of each number in ``covariates``; empty where there are none.
     """
 
     train: Source
@@ -175,6 +187,7 @@ class Splits(NamedTuple):
     licence: str = "not stated"
     label_names: tuple[str, ...] = ()
     rater_names: tuple[str, ...] = ()
+    covariate_names: tuple[str, ...] = ()
 
 
 def identity(source: Source) -> str:

@@ -11,6 +11,7 @@ from jaxgen.families.adversarial_autoencoder import (
 from jaxgen.families.autoencoder import autoencoder_model, denoising_autoencoder_model
 from jaxgen.families.classifier import classifier_model
 from jaxgen.families.cnf import Costs, cnf_model
+from jaxgen.families.conditions import Conditions
 from jaxgen.families.dequantisation import (
     Dequantiser,
     checkerboard_dequantiser,
@@ -21,19 +22,24 @@ from jaxgen.families.diffusion import LearnedVariance, diffusion_model
 from jaxgen.families.flow_matching import flow_matching_model
 from jaxgen.families.flows import glow, masked_autoregressive_flow, neural_spline_flow, real_nvp
 from jaxgen.families.gan import Game, gan_model
+from jaxgen.families.image_vae import image_vae
 from jaxgen.families.interpolant import interpolant_model
 from jaxgen.families.labels import Labels
 from jaxgen.families.latent_autoencoder import latent_autoencoder_model
+from jaxgen.families.latent_diffusion import Autoencoder, latent_diffusion_model, trained_autoencoder
 from jaxgen.families.lora import init_lora, lora_model, merge, unmerge
 from jaxgen.families.mean_flow import mean_flow_model
 from jaxgen.families.normalizing_flow import flow_model
 from jaxgen.families.reflow import reflow_model
+from jaxgen.families.regression import regression_model
 from jaxgen.families.scaled_codes import scaled_codes_model
 from jaxgen.families.textual_inversion import textual_inversion_model
 from jaxgen.families.vae import bernoulli_likelihood, gaussian_likelihood, logistic_likelihood, vae_model
 from jaxgen.families.vector_quantised import vector_quantised_model
 
 __all__ = [
+    "Autoencoder",
+    "Conditions",
     "Costs",
     "Dequantiser",
     "Game",
@@ -54,8 +60,10 @@ __all__ = [
     "gaussian_likelihood",
     "glow",
     "init_lora",
+    "image_vae",
     "interpolant_model",
     "latent_autoencoder_model",
+    "latent_diffusion_model",
     "logistic_likelihood",
     "lora_model",
     "masked_autoregressive_flow",
@@ -65,11 +73,13 @@ __all__ = [
     "normal_prior",
     "real_nvp",
     "reflow_model",
+    "regression_model",
     "scaled_codes_model",
     "ring_prior",
     "semi_supervised_adversarial_autoencoder_model",
     "swiss_roll_prior",
     "textual_inversion_model",
+    "trained_autoencoder",
     "uniform_dequantiser",
     "unmerge",
     "vae_model",

@@ -16,17 +16,22 @@ class ImageFeatures:
     Args:
         net: a classifier whose ``apply`` takes ``features=True``, such as `jaxgen.nets.classifier`.
         params: its parameters.
+        chunk: images whose features are computed together.
     """
 
-    def __init__(self, net: Net, params: Params) -> None:
-        self._params = params
+    def __init__(self, net: Net, params: Params, chunk: int = CHUNK) -> None:
+        self._params, self._chunk = params, chunk
         self._features = jax.jit(lambda params, x: net.apply(params, x, features=True))
         self._logits = jax.jit(net.apply)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Features ``[n, d]``."""
-        return in_chunks(lambda x: self._features(self._params, x), len(images), CHUNK, images)
+        return in_chunks(lambda x: self._features(self._params, x), len(images), self._chunk, images)
+
+    def answers(self, images: np.ndarray) -> np.ndarray:
+        """What the network answers, ``[n, k]``: logits, or numbers."""
+        return in_chunks(lambda x: self._logits(self._params, x), len(images), self._chunk, images)
 
     def classes(self, images: np.ndarray) -> np.ndarray:
         """The most likely class, ``[n]``."""
-        return in_chunks(lambda x: self._logits(self._params, x), len(images), CHUNK, images).argmax(-1)
+        return self.answers(images).argmax(-1)

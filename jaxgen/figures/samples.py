@@ -1,6 +1,6 @@
 """Figures of drawn images: the training images nearest to them, and fidelity against diversity."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -9,19 +9,22 @@ from jaxgen.figures.pictures import curves, rows
 from jaxgen.metrics import nearest_neighbours
 
 
-def neighbours(samples: np.ndarray, train: np.ndarray) -> Figure:
+def neighbours(
+    samples: np.ndarray, train: np.ndarray, picture: Callable[[np.ndarray], np.ndarray] = lambda x: x
+) -> Figure:
     """Samples above the training images nearest to them.
 
     Args:
         samples: ``[n, h, w, c]``.
         train: training images ``[m, h, w, c]``.
+        picture: what is shown of each, as images ``[n, h, w, c]``, such as slices of volumes.
 
     Returns:
         The figure.
     """
     flat = np.nan_to_num(samples).reshape(len(samples), -1)
     _, index = nearest_neighbours(flat, train.reshape(len(train), -1))
-    drawn = {"sample": samples, "nearest training image": train[index]}
+    drawn = {"sample": picture(samples), "nearest training image": picture(train[index])}
     return rows(drawn, "Samples, and the training image nearest to each in pixels: they should not be copies.")
 
 

@@ -13,7 +13,7 @@ from jaxgen.types import Array
 
 
 def pairwise_similarity(
-    images: Array, *, data_range: float, most: int = 1000, batch: int = 50, seed: int = 0
+    images: Array | np.ndarray, *, data_range: float, most: int = 1000, batch: int = 50, seed: int = 0
 ) -> Estimate:
     """Mean multi-scale structural similarity of pairs of a set: the lower, the more diverse the set.
 

@@ -29,6 +29,32 @@ class FeatureExtractor(Protocol):
         """The most likely class of each, ``[n]``."""
 
 
+class Scaled:
+    """Features brought to mean 0 and standard deviation 1 on a set of images; they tell no classes apart.
+
+    Args:
+        features: ``features(images) -> [n, d]``, in units of all kinds; NaN counts as 0.
+        train: the set.
+
+    Example:
+        >>> Scaled(lambda x: x, np.array([[0.0], [2.0]]))(np.array([[3.0]])).tolist()
+        [[2.0]]
+    """
+
+    def __init__(self, features: Callable[[np.ndarray], np.ndarray], train: np.ndarray) -> None:
+        self._features = features
+        found = np.nan_to_num(features(train))
+        self._mean, self._spread = found.mean(0), np.maximum(found.std(0), 1e-6)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Features ``[n, d]``."""
+        return (np.nan_to_num(self._features(images)) - self._mean) / self._spread
+
+    def classes(self, images: np.ndarray) -> np.ndarray:
+        """Raise: there are none."""
+        raise TypeError("these features tell no classes apart")
+
+
 class RealSet(Protocol):
     """The real images that drawn ones are compared with.
 
@@ -47,6 +73,22 @@ class RealSet(Protocol):
     held_out: np.ndarray
     label: np.ndarray | None
     count: int
+
+
+class RealArrays:
+    """A `RealSet` of images without classes.
+
+    Args:
+        extract: the feature extractor.
+        train: training images ``[n, *spatial, c]``.
+        held_out: images that the model was not trained on.
+    """
+
+    label: np.ndarray | None = None
+
+    def __init__(self, extract: FeatureExtractor, train: np.ndarray, held_out: np.ndarray) -> None:
+        self.extract, self.train, self.held_out = extract, train, held_out
+        self.train_features, self.count = extract(train), len(held_out)
 
 
 class SampleSets:
@@ -112,12 +154,12 @@ class SampleSets:
             }
         return found
 
-    def headline(self, shown: str) -> str:
-        """The Frechet distances of a set, of the set ``"gaussian"`` and of held-out images."""
+    def headline(self, shown: str, baseline: str = "gaussian", called: str = "a fitted Gaussian") -> str:
+        """The Frechet distances of a set, of the baseline, which the sentence calls so, and of held-out images."""
         found = self.metrics
         return (
-            f"Frechet distance to the training images {found[shown]['frechet']:.3g}, that of a fitted Gaussian "
-            f"{found['gaussian']['frechet']:.3g} and of held-out images {found['held-out images']['frechet']:.3g} "
+            f"Frechet distance to the training images {found[shown]['frechet']:.3g}, that of {called} "
+            f"{found[baseline]['frechet']:.3g} and of held-out images {found['held-out images']['frechet']:.3g} "
             f"({self.real.count} images each); nearest training image at {found[shown]['neighbour_ratio']:.2f} times "
             "the distance of a held-out image's."
         )

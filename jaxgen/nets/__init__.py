@@ -9,7 +9,7 @@ from jaxgen.nets.discriminator import dcgan_discriminator, residual_discriminato
 from jaxgen.nets.dit import dit
 from jaxgen.nets.generator import dcgan_generator, residual_generator
 from jaxgen.nets.interval import interval
-from jaxgen.nets.kl_autoencoder import KLForm, kl_decoder, kl_encoder, monai_form
+from jaxgen.nets.kl_autoencoder import KLForm, kl_decoder, kl_encoder, monai_form, published_form
 from jaxgen.nets.masked_mlp import masked_mlp
 from jaxgen.nets.mlp import mlp
 from jaxgen.nets.rrdb import rrdb_encoder
@@ -43,6 +43,7 @@ __all__ = [
     "masked_mlp",
     "mlp",
     "monai_form",
+    "published_form",
     "residual_discriminator",
     "residual_generator",
     "rrdb_encoder",

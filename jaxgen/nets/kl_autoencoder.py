@@ -1,6 +1,7 @@
 """The autoencoder of latent diffusion, as published: that of Stable Diffusion and that of MONAI, in 2-D and 3-D."""
 
 import functools
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, cast
@@ -84,6 +85,32 @@ def monai_form(channels: Sequence[int], blocks: int | Sequence[int] = 2, **optio
     each = (blocks,) * len(channels) if isinstance(blocks, int) else tuple(blocks)
     own = {"more_blocks": 0, "final_activation": False, "moments": "projection"}
     return KLForm(tuple(channels), each, **{**own, **options})
+
+
+def published_form(name: str, channels: Sequence[int]) -> KLForm:
+    """A published autoencoder at any widths: two blocks per level, as many groups as divide the widths, at most 32.
+
+    Args:
+        name: ``"stable_diffusion"``, or ``"monai"`` for that of brain volumes.
+        channels: width of each level, the finest first.
+
+    Returns:
+        The form.
+
+    Raises:
+        ValueError: for another name.
+
+    Example:
+        >>> published_form("monai", (8, 16)).groups
+        8
+    """
+    if name not in ("stable_diffusion", "monai"):
+        raise ValueError(f"no published autoencoder is called {name!r}; there are stable_diffusion and monai")
+    if name == "monai":
+        form = monai_form(channels, encoder_middle="none", decoder_middle="none")
+    else:
+        form = KLForm(tuple(channels), (2,) * len(channels))
+    return form._replace(groups=math.gcd(32, *channels))
 
 
 class Layer(NamedTuple):

@@ -29,7 +29,7 @@ class DiffusionConfig(UNetConfig):
         choices=PATHS,
         group="method",
     )
-    prediction: Literal["noise", "x0", "v"] = option("v", "what the network predicts", group="method")
+    prediction: Literal["noise", "x0", "v", "velocity"] = option("v", "what the network predicts", group="method")
     weight: str = option("simple", "weight of the noise levels in the loss", choices=WEIGHTS, group="method")
 
 

@@ -151,6 +151,7 @@ class Comparison(SampleSets):
         draw: ``draw(n)``, n images of each method by its name; the first is the model's own.
         gaussian: add images of a Gaussian fitted to the training images.
         real: the real images, where they are at hand.
+        picture: what is shown of examples ``[n, ...]`` as images ``[n, h, w, c]``, such as slices of volumes.
     """
 
     def __init__(
@@ -160,7 +161,9 @@ class Comparison(SampleSets):
         *,
         gaussian: bool = True,
         real: RealSet | None = None,
+        picture: Callable[[np.ndarray], np.ndarray] = lambda x: x,
     ) -> None:
+        self.picture = picture
         real = real or RealImages(run, features.Features(run))
         sets = dict(draw(real.count))
         if gaussian:
@@ -192,11 +195,11 @@ class Comparison(SampleSets):
         shown = shown or next(iter(self.sets))
         merged = joined(self.metrics, metrics, {"images": self.real.count})
         made = {
-            "samples": draw_grid(self.sets[shown][:40], caption),
+            "samples": draw_grid(self.picture(self.sets[shown][:40]), caption),
             "compared": draw_rows(
-                {name: x[:8] for name, x in self.sets.items()}, "Samples, baseline, and real test images."
+                {name: self.picture(x[:8]) for name, x in self.sets.items()}, "Samples, baseline, and real test images."
             ),
-            "neighbours": neighbours(self.sets[shown][:8], self.real.train),
+            "neighbours": neighbours(self.sets[shown][:8], self.real.train, self.picture),
             **figures,
         }
         return Evaluation(merged, made, headline or self.headline(shown), {**describe, **DESCRIBE}, chosen=chosen)

@@ -13,7 +13,7 @@ from jaxgen.chunks import in_chunks
 from jaxgen.config import RunConfig, option
 from jaxgen.data import ArraySource, Source, Splits, Subset, load, measure_range, resized
 from jaxgen.data.everything import without_blank
-from jaxgen.data.images import standard_deviation
+from jaxgen.data.images import left_to_right, standard_deviation
 from jaxgen.data.source import evenly_spaced
 from jaxgen.experiment import Run, StageSpec
 from jaxgen.facts import Facts
@@ -155,7 +155,8 @@ def prepare_images(config: ImageConfig) -> Prepare:
 
     def prepare(key: Key, batch: Batch) -> Batch:
         batch = {**batch, "image": batch["image"].astype(jnp.float32) / 127.5 - 1}
-        return random_flip(key, batch, axes=(1,), names=("image",)) if config.mirror else batch
+        axis = left_to_right(config.size)
+        return random_flip(key, batch, axes=(axis,), names=("image",)) if config.mirror else batch
 
     return prepare
 

@@ -3,14 +3,15 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from jaxgen.config import option
+from jaxgen.data.images import sides_of
 from jaxgen.experiment import Run, StageSpec
 from jaxgen.families import latent_autoencoder_model, scaled_codes_model
 from jaxgen.families.latent_autoencoder import encode
 from jaxgen.families.scaled_codes import Codes, latent_codes
-from jaxgen.nets import decoder, encoder
+from jaxgen.nets import decoder, encoder, kl_decoder, kl_encoder, published_form
 from jaxgen.samplers import denoiser
 from jaxgen.tasks import diffusion, images
 from jaxgen.tasks.networks import network
@@ -23,9 +24,14 @@ class LatentConfig(diffusion.DiffusionConfig):
     """The options of latent diffusion."""
 
     code_channels: int = option(4, "channels of the code", ge=1, group="network")
+    autoencoder: Literal["plain", "monai", "stable_diffusion"] = option(
+        "plain", "form of the autoencoder: ours, or a published one, which folds no pixels", group="network"
+    )
     autoencoder_channels: images.Widths = option(
         (16, 32, 64), "widths of the autoencoder; each level but the first halves the image", ge=4, group="network"
     )
+    autoencoder_patch: int = option(1, "pixels per side folded into channels first", ge=1, group="network")
+    remat: bool = option(False, "compute activations anew in the backward pass, to save memory", group="speed")
     autoencoder_steps: int = option(1000, "training steps of the autoencoder", ge=1, group="training")
     divergence_weight: float = option(
         1e-6, "weight of the KL divergence of the code from a Gaussian", ge=0, group="training"
@@ -34,14 +40,23 @@ class LatentConfig(diffusion.DiffusionConfig):
 
 def autoencoder(run: Run) -> tuple[Net, Net]:
     """Encoder and decoder."""
-    widths = run.config.autoencoder_channels
-    return encoder(2 * run.config.code_channels, channels=widths), decoder(run.facts.image_channels, channels=widths)
+    config = run.config
+    if config.autoencoder != "plain":
+        form = published_form(config.autoencoder, config.autoencoder_channels)._replace(remat=config.remat)
+        return kl_encoder(config.code_channels, form), kl_decoder(run.facts.image_channels, form)
+    options: dict[str, Any] = {"channels": config.autoencoder_channels, "patch": config.autoencoder_patch}
+    return encoder(2 * config.code_channels, **options), decoder(run.facts.image_channels, **options)
 
 
-def code_shape(run: Run) -> tuple[int, int, int]:
-    """``(h, w, c)`` of a code."""
-    side = run.config.size // 2 ** (len(run.config.autoencoder_channels) - 1)
-    return side, side, run.config.code_channels
+def shrinkage(config: LatentConfig) -> int:
+    """How many pixels of an image, along each axis, lie under one place of a code."""
+    return int(config.autoencoder_patch * 2 ** (len(config.autoencoder_channels) - 1))
+
+
+def code_shape(run: Run) -> tuple[int, ...]:
+    """``(*spatial, c)`` of a code."""
+    config = run.config
+    return *(side // shrinkage(config) for side in sides_of(config.size)), config.code_channels
 
 
 def autoencoder_model(run: Run) -> Model:

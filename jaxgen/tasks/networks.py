@@ -82,23 +82,25 @@ class UNetConfig(ImageConfig):
         check_levels(self.size, self.patch, self.channels, self.attention)
 
 
-def check_levels(size: int, patch: int, channels: Widths, attention: Widths | None) -> None:
+def check_levels(size: int | Widths, patch: int, channels: Widths, attention: Widths | None) -> None:
     """Refuse a size that the levels do not divide, and attention on a level that is not there."""
     last = len(channels) - 1
     multiple = patch * 2**last
-    if size % multiple:
-        raise UserError(f"--size must be a multiple of {multiple} with this --patch and these levels, got {size}")
+    if any(side % multiple for side in ((size,) if isinstance(size, int) else size)):
+        shown = size if isinstance(size, int) else ",".join(map(str, size))
+        raise UserError(f"--size must be a multiple of {multiple} with this --patch and these levels, got {shown}")
     if attention and max(attention) > last:
         raise UserError(f"--attention must name levels from 0 to {last}, got {max(attention)}")
 
 
-def network(run: Run, *, classes: int | None = None, image_channels: int | None = None) -> Net:
+def network(run: Run, *, classes: int | None = None, image_channels: int | None = None, **variant: Any) -> Net:
     """The U-Net that ``run.config`` describes.
 
     Args:
         run: the run.
         classes: the number of classes that it is told; None for none.
-        image_channels: channels of what it takes and gives; None for those of the images.
+        image_channels: channels of what it gives; None for those of the images.
+        **variant: other fields of `jaxgen.nets.UNetVariant`.
     """
     config = run.config
     return unet(
@@ -109,7 +111,7 @@ def network(run: Run, *, classes: int | None = None, image_channels: int | None 
         head_width=config.head_width,
         dropout=config.dropout,
         adaptive=config.adaptive,
-        variant=UNetVariant(residual_resampling=config.residual_resampling),
+        variant=UNetVariant(residual_resampling=config.residual_resampling, **variant),
         patch=config.patch,
         classes=classes,
     )

@@ -8,6 +8,9 @@ import pytest
 from jaxgen import experiment
 from jaxgen.data import generated
 
+KEPT = ("image", "mask", "label", "covariates")
+"""What experiments look at of a phantom."""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def smoke_in_the_precision_of_full():
@@ -31,7 +34,7 @@ def phantoms_are_drawn_once():
     def example(source, i):
         if (source._phantoms, i) not in drawn:
             whole = source._phantoms[i]
-            drawn[source._phantoms, i] = {name: whole[name] for name in ("image", "mask", "label") if name in whole}
+            drawn[source._phantoms, i] = {name: whole[name] for name in KEPT if name in whole}
         return {name: drawn[source._phantoms, i][name] for name in source._entries}
 
     with pytest.MonkeyPatch.context() as patch:

@@ -4,11 +4,13 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from jaxgen.data.phantoms.ambiguous import RATER_PROBABILITIES, RATER_SCALES, ambig2d
 from jaxgen.data.phantoms.brain import CLASS_NAMES, CONTRASTS, LESIONS, TISSUES, Lesion, brain2d, brain_classes
+from jaxgen.data.phantoms.brain3d import brain3d, brain3d_covariates, covariates_of_brain3d, measure_brain3d
 from jaxgen.data.phantoms.cells import cells2d
 from jaxgen.data.phantoms.glands import glands2d
 from jaxgen.data.phantoms.slices import brain_slices, labelled_slices
@@ -27,16 +29,20 @@ __all__ = [
     "PhantomSource",
     "ambig2d",
     "brain2d",
+    "brain3d",
+    "brain3d_covariates",
     "brain_classes",
     "brain_slices",
     "cells2d",
+    "covariates_of_brain3d",
     "ct2d",
     "glands2d",
     "labelled_slices",
+    "measure_brain3d",
     "phantom_source",
 ]
 
-PHANTOMS: Mapping[str, Callable[[int, int, int], dict[str, np.ndarray]]] = MappingProxyType(
+PHANTOMS: Mapping[str, Callable[[int, int, Any], dict[str, np.ndarray]]] = MappingProxyType(
     {
         "cells2d": cells2d,
         "glands2d": glands2d,
@@ -44,6 +50,7 @@ PHANTOMS: Mapping[str, Callable[[int, int, int], dict[str, np.ndarray]]] = Mappi
         "brain2d": brain2d,
         "ct2d": ct2d,
         "brain_classes": brain_classes,
+        "brain3d": brain3d,
         **{f"brain2d_{k}": functools.partial(brain2d, contrast="t2", lesion=kind) for k, kind in LESIONS.items()},
     }
 )
@@ -58,13 +65,13 @@ class PhantomSource:
         phantom: the name of the phantom.
         n: how many examples.
         seed: of the set.
-        size: side of the images in pixels.
+        size: side of the images in pixels, or one number per axis.
     """
 
     phantom: str
     n: int
     seed: int
-    size: int
+    size: int | tuple[int, ...]
 
     def __len__(self) -> int:
         """How many examples there are."""
@@ -82,7 +89,7 @@ class PhantomSource:
         return tuple(f"{self.phantom}-{self.seed}-{i:05d}" for i in range(self.n))
 
 
-def phantom_source(name: str, n: int, seed: int = 0, size: int = 64) -> PhantomSource:
+def phantom_source(name: str, n: int, seed: int = 0, size: int | tuple[int, ...] = 64) -> PhantomSource:
     """A data source of `n` phantoms.
 
     Different seeds give unrelated sets: use one each for training, validation and test.
@@ -91,7 +98,7 @@ def phantom_source(name: str, n: int, seed: int = 0, size: int = 64) -> PhantomS
         name: one of `PHANTOMS`.
         n: how many examples.
         seed: of the set, 0 or more.
-        size: side of the images in pixels.
+        size: side of the images in pixels; of ``brain3d`` one number per axis, too.
 
     Returns:
         A source with a length, examples by index, and names.
@@ -106,6 +113,6 @@ def phantom_source(name: str, n: int, seed: int = 0, size: int = 64) -> PhantomS
     """
     if name not in PHANTOMS:
         raise ValueError(f"no phantom {name!r}; there are {', '.join(sorted(PHANTOMS))}")
-    if n < 1 or seed < 0 or size < 16:
+    if n < 1 or seed < 0 or np.min(size) < 16:
         raise ValueError(f"a phantom source needs n >= 1, seed >= 0 and size >= 16, got {n}, {seed} and {size}")
     return PhantomSource(name, n, seed, size)
