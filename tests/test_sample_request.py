@@ -74,6 +74,8 @@ def test_what_is_asked_for_reaches_the_configuration():
     assert keywords["label"].tolist() == [1, 0, 1, 0, 1]
     config, _ = asked("sampler_speed", sampler="ddim", steps=9)
     assert (config.samplers, config.evaluations) == (("ddim",), (9,))
+    config, keywords = asked("text_to_image", prompt=("left nodule", ""), guidance=4.0)
+    assert (config.guidance, keywords) == (4.0, {"prompt": ("left nodule", "")})
     assert asked("ddpm") == (find("ddpm").presets["smoke"], {})
 
 
@@ -86,6 +88,7 @@ def test_what_is_asked_for_reaches_the_configuration():
             "--guidance: samples of ddpm have no such choice; they know --n, --seed",
         ),
         ("vae", {"steps": 3}, "--steps: samples of vae"),
+        ("ddpm", {"prompt": ("left nodule",)}, "--prompt: samples of ddpm have no such choice"),
         ("conditional_gan", {"sampler": "ddim"}, "they know --n, --seed, --label"),
         ("ddpm", {"sampler": "ddimm"}, "did you mean 'ddim'"),
         ("ddpm", {"steps": 20_000}, "--steps must be at most"),

@@ -482,7 +482,13 @@ def _sample(argv: list[str], context: _Context) -> int:
         help="covariates in the units of the training data: age=70,sex=1 [default: those of training examples]",
     )
     parser.add_argument(
-        "--guidance", type=_number, metavar="SCALE", help="scale of the guidance by labels or covariates; 1 is none"
+        "--prompt", action="append", metavar="TEXT", help="what to draw, in words; several of them in turn"
+    )
+    parser.add_argument(
+        "--guidance",
+        type=_number,
+        metavar="SCALE",
+        help="scale of the guidance by labels, covariates or prompts; 1 is none",
     )
     parser.add_argument("--sampler", metavar="NAME", help="how they are drawn [default: the run's]")
     parser.add_argument("--steps", type=_positive, metavar="N", help="steps of the sampler [default: the run's]")
@@ -499,7 +505,8 @@ def _sample(argv: list[str], context: _Context) -> int:
 
     label = tuple(given.label) if given.label else None
     covariates = tuple(given.covariates) if given.covariates else None
-    request = Request(label, covariates, given.guidance, given.sampler, given.steps)
+    prompt = tuple(given.prompt) if given.prompt else None
+    request = Request(label, covariates, given.guidance, given.sampler, given.steps, prompt)
     sampling.sample(Path(given.run), given.n, Path(given.out) if given.out else None, given.seed, context.say, request)
     return 0
 

@@ -20,6 +20,7 @@ class Request(NamedTuple):
         guidance: the scale of the guidance by labels or covariates.
         sampler: the name of the sampler.
         steps: its steps.
+        prompt: texts, in turn.
     """
 
     label: tuple[str, ...] | None = None
@@ -27,6 +28,7 @@ class Request(NamedTuple):
     guidance: float | None = None
     sampler: str | None = None
     steps: int | None = None
+    prompt: tuple[str, ...] | None = None
 
 
 def apply_request(request: Request, experiment: Experiment, run: Run, n: int) -> tuple[RunConfig, dict[str, Any]]:

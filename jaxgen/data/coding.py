@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxgen.data.source import ArraySource, Source
 
-KEPT = ("label", "covariates")
+KEPT = ("label", "covariates", "text")
 """What goes on with a code."""
 
 
@@ -18,7 +18,7 @@ class Encoder(Protocol):
 
 
 def coded(encoder: Encoder, source: Source, chunk: int, mirrored: int | None = None) -> ArraySource:
-    """The codes of a source as means and log-variances, with classes and covariates.
+    """The codes of a source as means and log-variances, with classes, covariates and tokens.
 
     Args:
         encoder: the trained encoder.

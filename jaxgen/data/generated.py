@@ -2,13 +2,15 @@
 
 import functools
 import os
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from jaxgen.data import checks
+from jaxgen.data.captions import WORDINGS, Report, report_of, shapes_caption
 from jaxgen.data.options import Options
-from jaxgen.data.phantoms import CLASS_NAMES, brain3d_covariates, phantom_source
+from jaxgen.data.phantoms import CLASS_NAMES, FINDINGS, brain3d_covariates, phantom_source
 from jaxgen.data.phantoms.brain3d import COVARIATES
 from jaxgen.data.source import ArraySource, Example, Splits
 from jaxgen.errors import UserError
@@ -19,14 +21,29 @@ VOLUMES = {"train": 1000, "validation": 128, "test": 256}
 GENERATED = {
     "brain_phantom": "drawn T1 brain slices in four classes: healthy, two kinds of lesion, large ventricles",
     "ct_phantom": "drawn CT slices of chests, in Hounsfield units",
+    "cxr_phantom": "drawn chest radiographs with findings and reports",
+    "shapes_phantom": "drawn discs, rings, squares and bars with captions",
     "brain3d_phantom": "drawn brain volumes with age, sex, ventricular and brain volume",
 }
 """The names that `load` knows, with one line each; ``name/size`` asks for another size than 64 pixels.
 
 Volumes are of 32 x 48 x 32 voxels unless ``brain3d_phantom/24`` or ``brain3d_phantom/40x56x40`` says otherwise.
 """
-_PHANTOMS = {"brain_phantom": "brain_classes", "ct_phantom": "ct2d", "brain3d_phantom": "brain3d"}
-_ENTRIES = {"brain_classes": ("image", "mask", "label"), "ct2d": ("image", "mask"), "brain3d": ("image", "covariates")}
+_PHANTOMS = {
+    "brain_phantom": "brain_classes",
+    "ct_phantom": "ct2d",
+    "cxr_phantom": "cxr2d",
+    "shapes_phantom": "shapes2d",
+    "brain3d_phantom": "brain3d",
+}
+_ENTRIES = {
+    "brain_classes": ("image", "mask", "label"),
+    "ct2d": ("image", "mask"),
+    "cxr2d": ("image", "mask", "labels", "text"),
+    "shapes2d": ("image", "mask", "text"),
+    "brain3d": ("image", "covariates"),
+}
+_NAMES = {"brain_classes": CLASS_NAMES, "cxr2d": FINDINGS}
 
 
 class DrawnSource(ArraySource):
@@ -60,7 +77,24 @@ class DrawnSource(ArraySource):
         if "arrays" in self.__dict__:
             return super().__getitem__(i)
         drawn = self._phantoms[i]
-        return {entry: drawn[entry] for entry in self._entries}
+        return {entry: np.asarray(self._caption(i)) if entry == "text" else drawn[entry] for entry in self._entries}
+
+    @property
+    def has_reports(self) -> bool:
+        """Whether the examples are radiographs."""
+        return self._phantoms.phantom == "cxr2d"
+
+    def report(self, i: int, wordings: Mapping[str, Sequence[str]] = WORDINGS) -> Report:
+        """The report of radiograph i, and what it says; in other words with other `wordings`."""
+        return report_of(self._phantoms.seed, i % len(self), wordings)
+
+    def _caption(self, i: int) -> str:
+        return self.report(i).text if self.has_reports else shapes_caption(self._phantoms.seed, i % len(self))
+
+    @property
+    def texts(self) -> list[str] | None:
+        """The captions, without drawing anything, or None."""
+        return [self._caption(i) for i in range(len(self))] if "text" in self._entries else None
 
     @property
     def covariates(self) -> np.ndarray | None:
@@ -109,7 +143,7 @@ def load_generated(spec: str, options: Options) -> Splits:
         name=name,
         origin="computed",
         licence="CC0-1.0",
-        label_names=CLASS_NAMES if "label" in chosen else (),
+        label_names=_NAMES.get(phantom, ()) if {"label", "labels"} & {*chosen} else (),
         covariate_names=tuple(COVARIATES) if "covariates" in chosen else (),
     )
 

@@ -52,7 +52,7 @@ def load(
         wants: entries that each example must have: "image", "mask", "masks" (several raters), "instances", "label" (a
             class, numbered from 0) or "labels" (0 or 1 for each class, of images that may have several; from npz files
             only); the names are `Splits.label_names`. "covariates" are numbers such as age, their names
-            `Splits.covariate_names`.
+            `Splits.covariate_names`; "text" is a caption.
         optional: entries that it has if the data have them.
         foreground: "binary" (masks must have 0 and one other value; given as 0 and 1), "any" (all but 0), one label by
             its number or, where the data name their labels, by its name, or None (whole numbers as they are). The mask

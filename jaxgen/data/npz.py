@@ -14,6 +14,8 @@ array (other names)                         shape
 case_id, ...)
 ``names`` (name), ``image_id``              [n]; examples of one name or image are in one split only
 ``rater_names`` (raters)                    [raters], the name of each rater in ``masks``
+``texts`` (text, captions, reports)         [n], a caption for each image; or, in place of it,
+``finding``, ``view``, ``sex``, ``age``     [n], what is known of a radiograph: its caption is written from them
 ``covariates``                              [n, covariates], numbers such as age; with
 ``covariate_names``                         [covariates], the name of each
 ==========================================  ==================================================================
@@ -32,7 +34,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgen.data import checks, groups
+from jaxgen.data import captions, checks, groups
 from jaxgen.data.arrays import channels_first, npz_headers, read_npz
 from jaxgen.data.covariates import check_covariates
 from jaxgen.data.groups import as_texts
@@ -55,11 +57,14 @@ _NAMES = {
     "image_id": ("image_id", "image_ids", "imageid"),
     "label_names": ("label_names", "class_names"),
     "rater_names": ("rater_names", "raters"),
+    "text": ("texts", "text", "captions", "caption", "reports", "report"),
     "covariates": ("covariates",),
     "covariate_names": ("covariate_names",),
 }
 _MOST_CHANNELS = 16
-_TEXTS = ("split", "patient", "names", "image_id")
+_TEXTS = ("split", "patient", "names", "image_id", "text")
+_FIELDS = ("finding", "view", "sex", "age")
+"""Arrays of one value per image that a caption is written from, the first of them needed."""
 _SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -85,7 +90,8 @@ def load_npz(path: Path, options: Options) -> Splits:
     Raises:
         UserError: naming the file, the array and the fix.
     """
-    found, parts, shapes = _headers(path, options.whole)
+    wanted = options.wants + options.optional
+    found, parts, shapes = _headers(path, options.whole, "text" in wanted)
     masks_are_named = "label" not in found
     _require(path, found, parts, shapes, options)
     with checks.reading(path, "npz"):
@@ -115,6 +121,8 @@ def load_npz(path: Path, options: Options) -> Splits:
     arrays, raters = _shapes(joined, where, options)
     classes, label_names = _classes(arrays, label_names, where, options)
     example = _examples(arrays, raters, where, options)
+    if "text" in joined or (_FIELDS[0] in shapes and "text" in wanted):
+        example["text"] = joined["text"] if "text" in joined else _written(path, shapes, n)
     if "covariates" in arrays and "covariates" in options.wants + options.optional:
         example["covariates"] = check_covariates(arrays["covariates"], covariate_names, where["covariates"])
     given = None if options.whole else _given_split(path, joined, found)
@@ -132,6 +140,23 @@ def load_npz(path: Path, options: Options) -> Splits:
         rater_names=_rater_names(path, raters_given, found, example),
         covariate_names=covariate_names if "covariates" in example else (),
     )
+
+
+def _written(path: Path, shapes: dict[str, tuple[int, ...]], n: int) -> np.ndarray:
+    """Captions written from what is known of each image."""
+    fields = [name for name in _FIELDS if name in shapes]
+    for name in fields:
+        if shapes[name] != (n,):
+            raise UserError(
+                f"{path}: `{name}` has size {shapes[name]}, but there are {n} images; save one value for each"
+            )
+    with checks.reading(path, "npz"):
+        held = read_npz(path, set(fields))
+    said = {name: as_texts(held[name], f"{path}: `{name}`") for name in fields if name != "age"}
+    age = held.get("age")
+    if age is not None and age.dtype.kind not in "buif":
+        raise UserError(f"{path}: `age` has values of type {age.dtype}; save numbers of years")
+    return np.array(captions.table_captions(**said, age=age), dtype=str)
 
 
 def _known(path: Path, joined: Example, found: dict[str, str], images: np.ndarray) -> list[groups.Identity]:
@@ -166,7 +191,9 @@ def _rater_names(path: Path, given: np.ndarray | None, found: dict[str, str], ex
     )
 
 
-def _headers(path: Path, whole: bool) -> tuple[dict[str, str], dict[str, list[str]], dict[str, tuple[int, ...]]]:
+def _headers(
+    path: Path, whole: bool, texts: bool
+) -> tuple[dict[str, str], dict[str, list[str]], dict[str, tuple[int, ...]]]:
     """Which array is which, from the headers alone: a name for messages, the arrays it is joined from, all shapes."""
     with checks.reading(path, "npz"):
         heads = npz_headers(path)
@@ -174,6 +201,8 @@ def _headers(path: Path, whole: bool) -> tuple[dict[str, str], dict[str, list[st
     prefixes = _prefixes(path, shapes, whole)
     found, parts = {}, {}
     for entry, names in _NAMES.items():
+        if entry == "text" and not texts:
+            continue
         shared = entry in ("label_names", "rater_names", "covariate_names", "split") or not prefixes
         if entry in _TEXTS:  # whatever their capitals
             names = tuple(
@@ -255,6 +284,8 @@ def _require(
     holds = ", ".join(sorted(shapes)) or "nothing"
     for entry in ("image", *options.wants):
         by = {"mask": ("mask", "instances"), "masks": ("mask",), "labels": ("label",)}.get(entry, (entry,))
+        if entry == "text" and _FIELDS[0] in shapes:
+            continue
         if not any(name in found for name in by):
             raise UserError(f"{path}: has no array `{_NAMES[by[0]][0]}` (it holds {holds}); add it or rename one")
     wanted = options.wants + options.optional
@@ -506,7 +537,7 @@ def _splits(source: ArraySource, chosen: dict[str, np.ndarray], path: Path, opti
 
 def _slices(key: str, array: np.ndarray, depth: int) -> np.ndarray:
     """[n, (raters,) x, y, z, ...] -> [n * z, (raters,) x, y, ...]."""
-    if key in ("label", "labels", "covariates"):
+    if key in ("label", "labels", "covariates", "text"):
         return np.repeat(array, depth, axis=0)
     axis = {"image": 3, "masks": 4}.get(key, 3)
     moved = np.moveaxis(array, axis, 1)

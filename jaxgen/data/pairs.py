@@ -82,8 +82,10 @@ def check_wanted(folder: Path, options: Options) -> None:
     """Refuse what no folder can give.
 
     Raises:
-        UserError: if masks of several raters or several labels for an image are wanted.
+        UserError: if masks of several raters, several labels for an image or captions are wanted.
     """
+    if "text" in options.wants:
+        raise UserError(f"{folder}: captions are read from an npz only; give an npz with `images` and `texts` [n]")
     if "masks" in options.wants:
         raise UserError(
             f"{folder}: masks of several raters are read from an npz only; give an npz with `masks` [n, raters, ...]"

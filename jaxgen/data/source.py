@@ -72,6 +72,11 @@ class ArraySource:
         return {name: array[i] for name, array in self.arrays.items()}
 
     @property
+    def texts(self) -> Sequence[str] | None:
+        """The captions, or None."""
+        return [str(text) for text in self.arrays["text"]] if "text" in self.arrays else None
+
+    @property
     def covariates(self) -> np.ndarray | None:
         """The covariates ``[n, k]``, or None."""
         return self.arrays.get("covariates")
@@ -122,6 +127,12 @@ class Subset:
         """The patients of the chosen examples, or None where they are not known."""
         patients = patients_of(self._source)
         return None if patients is None else [patients[i] for i in self._indices]
+
+    @property
+    def texts(self) -> Sequence[str] | None:
+        """The captions of the chosen examples, or None where the source does not know them unread."""
+        texts = getattr(self._source, "texts", None)
+        return None if texts is None else [texts[i] for i in self._indices]
 
     @property
     def covariates(self) -> np.ndarray | None:

@@ -33,6 +33,7 @@ from jaxgen.families.normalizing_flow import flow_model
 from jaxgen.families.reflow import reflow_model
 from jaxgen.families.regression import regression_model
 from jaxgen.families.scaled_codes import scaled_codes_model
+from jaxgen.families.text_diffusion import text_diffusion_model
 from jaxgen.families.textual_inversion import textual_inversion_model
 from jaxgen.families.vae import bernoulli_likelihood, gaussian_likelihood, logistic_likelihood, vae_model
 from jaxgen.families.vector_quantised import vector_quantised_model
@@ -78,6 +79,7 @@ __all__ = [
     "ring_prior",
     "semi_supervised_adversarial_autoencoder_model",
     "swiss_roll_prior",
+    "text_diffusion_model",
     "textual_inversion_model",
     "trained_autoencoder",
     "uniform_dequantiser",

@@ -41,7 +41,7 @@ def scaled_codes_model(model: Model, *, data: str = "code") -> Model:
         return model.init(key, batch) | {"scale": {"factor": factor}}
 
     def loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Info]:
-        return objective.loss(params, key, {data: batch[data] * params["scale"]["factor"]})
+        return objective.loss(params, key, {**batch, data: batch[data] * params["scale"]["factor"]})
 
     return model._replace(init=init, objectives=(objective._replace(loss=loss),))
 

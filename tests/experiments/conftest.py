@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jaxgen import experiment
-from jaxgen.data import generated
+from jaxgen.data import phantoms
 
-KEPT = ("image", "mask", "label", "covariates")
+KEPT = ("image", "mask", "label", "labels", "covariates")
 """What experiments look at of a phantom."""
 
 
@@ -29,16 +29,16 @@ def smoke_in_the_precision_of_full():
 @pytest.fixture(scope="session", autouse=True)
 def phantoms_are_drawn_once():
     """Experiments look at the same thousands of phantoms, of which each takes milliseconds."""
-    drawn = {}
+    drawn, draw = {}, phantoms.PhantomSource.__getitem__
 
     def example(source, i):
-        if (source._phantoms, i) not in drawn:
-            whole = source._phantoms[i]
-            drawn[source._phantoms, i] = {name: whole[name] for name in KEPT if name in whole}
-        return {name: drawn[source._phantoms, i][name] for name in source._entries}
+        if (source, i) not in drawn:
+            whole = draw(source, i)
+            drawn[source, i] = {name: whole[name] for name in KEPT if name in whole}
+        return drawn[source, i]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generated.DrawnSource, "__getitem__", example)
+        patch.setattr(phantoms.PhantomSource, "__getitem__", example)
         yield
 
 

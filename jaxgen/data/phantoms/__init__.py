@@ -12,16 +12,22 @@ from jaxgen.data.phantoms.ambiguous import RATER_PROBABILITIES, RATER_SCALES, am
 from jaxgen.data.phantoms.brain import CLASS_NAMES, CONTRASTS, LESIONS, TISSUES, Lesion, brain2d, brain_classes
 from jaxgen.data.phantoms.brain3d import brain3d, brain3d_covariates, covariates_of_brain3d, measure_brain3d
 from jaxgen.data.phantoms.cells import cells2d
+from jaxgen.data.phantoms.chest_xray import FINDINGS, Finding, cxr2d, findings_of
 from jaxgen.data.phantoms.glands import glands2d
+from jaxgen.data.phantoms.radiograph import Measured, measure_radiograph
+from jaxgen.data.phantoms.shapes import shapes2d, shapes_of
 from jaxgen.data.phantoms.slices import brain_slices, labelled_slices
 from jaxgen.data.phantoms.thorax import ORGANS, ct2d
 
 __all__ = [
     "CLASS_NAMES",
     "CONTRASTS",
+    "FINDINGS",
     "LESIONS",
     "ORGANS",
+    "Finding",
     "Lesion",
+    "Measured",
     "PHANTOMS",
     "RATER_PROBABILITIES",
     "RATER_SCALES",
@@ -36,10 +42,15 @@ __all__ = [
     "cells2d",
     "covariates_of_brain3d",
     "ct2d",
+    "cxr2d",
+    "findings_of",
     "glands2d",
     "labelled_slices",
     "measure_brain3d",
+    "measure_radiograph",
     "phantom_source",
+    "shapes2d",
+    "shapes_of",
 ]
 
 PHANTOMS: Mapping[str, Callable[[int, int, Any], dict[str, np.ndarray]]] = MappingProxyType(
@@ -49,6 +60,8 @@ PHANTOMS: Mapping[str, Callable[[int, int, Any], dict[str, np.ndarray]]] = Mappi
         "ambig2d": ambig2d,
         "brain2d": brain2d,
         "ct2d": ct2d,
+        "cxr2d": cxr2d,
+        "shapes2d": shapes2d,
         "brain_classes": brain_classes,
         "brain3d": brain3d,
         **{f"brain2d_{k}": functools.partial(brain2d, contrast="t2", lesion=kind) for k, kind in LESIONS.items()},
