@@ -16,7 +16,7 @@ from jaxgen.errors import UserError
 
 PACKAGE = "experiments"
 ALWAYS = ("smoke", "small", "full")
-"""The presets that a task makes for each of its experiments (`jaxgen.tasks.presets`)."""
+"""The presets that a task makes for each of its experiments (`jaxgen.presets`)."""
 
 
 class Card(NamedTuple):

@@ -62,6 +62,13 @@ def long_runs_are_optimized(request):
         yield
 
 
+@pytest.fixture
+def compiled_as_for_users(long_runs_are_optimized):
+    """For what is compared to the last digits."""
+    with _quick_compilation(False):
+        yield
+
+
 @pytest.fixture(scope="session")
 def drop_programs():
     """A function that forgets what was compiled and gives its memory back to the system."""

@@ -16,6 +16,7 @@ import dataclasses
 
 import jax
 
+from jaxgen import published
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.errors import UserError
@@ -86,7 +87,7 @@ EXPERIMENT = anomaly.experiment(
     presets={
         "smoke": {"noise": ("coarse8",), "levels": (0.2, 0.4), "reference_steps": 2, "vae_steps": 2, "vae_code": 4},
         "small": {"steps": 800, "vae_steps": 500, "checkpoint_every": 200},
-        "full": networks.HO_256
+        "full": published.HO_256
         | {"attention": (4, 5), "head_width": 256, "adaptive": True, "optimizer": "adam", "noise": ("simplex",)}
         | {"wavelength": 64.0, "noise_std": SIMPLEX_STD, "levels": (0.15, 0.2, 0.25, 0.3, 0.4, 0.5)}
         | {"sampler_steps": 250, "chunk": 16, "vae_steps": 67_200, "steps": 300_000, "batch_size": 1},

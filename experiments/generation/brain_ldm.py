@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from jaxgen import figures
+from jaxgen import figures, presets
 from jaxgen.app.cli import run_module
 from jaxgen.data.covariates import like
 from jaxgen.experiment import Evaluation, Experiment, Run
@@ -24,7 +24,7 @@ from jaxgen.figures.volumes import middle
 from jaxgen.metrics import pairwise_similarity
 from jaxgen.metrics.covariates import agreement, one_at_a_time
 from jaxgen.metrics.sample_sets import joined
-from jaxgen.tasks import autoencoding, covariates, generation, latent_generation, presets
+from jaxgen.tasks import autoencoding, covariates, generation, latent_generation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

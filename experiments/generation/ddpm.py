@@ -11,12 +11,12 @@ import dataclasses
 
 import numpy as np
 
-from jaxgen import figures
+from jaxgen import figures, published
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Figure, Run
 from jaxgen.samplers.catalogue import SAMPLERS
-from jaxgen.tasks import diffusion, features, generation, images, networks
+from jaxgen.tasks import diffusion, features, generation, images
 from jaxgen.types import Key, Model
 
 
@@ -54,7 +54,7 @@ EXPERIMENT = generation.experiment(
     data="phantom brains, computed; or your images",
     config=DDPMConfig,
     presets={
-        "full": {**networks.HO_256, **networks.HO_TRAINING, "sampler_steps": 1000},
+        "full": {**published.HO_256, **published.HO_TRAINING, "sampler_steps": 1000},
     },
     stages=(images.stage("ddpm", model),),
     evaluate=evaluate,

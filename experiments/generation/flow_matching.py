@@ -14,6 +14,7 @@ from typing import Literal
 import jax
 import numpy as np
 
+from jaxgen import published
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Run
@@ -102,7 +103,7 @@ EXPERIMENT = generation.experiment(
         "smoke": {"few_steps": 4, "channels": (8,), "attention": None, "teacher_steps": 2, "likelihood_images": 3}
         | {"tolerance": 0.1, "feature_steps": 4}
         | {"steps": 4, "checkpoint_every": 4},
-        "full": networks.DHARIWAL_64
+        "full": published.DHARIWAL_64
         | {"dropout": 0.1, "few_steps": 200_000}
         | {"steps": 500_000, "batch_size": 2048, "learning_rate": 1e-4, "warmup_steps": 10_000},
     },

@@ -11,13 +11,13 @@ import dataclasses
 
 import numpy as np
 
-from jaxgen import figures
+from jaxgen import figures, published
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Run
 from jaxgen.figures.samples import fidelity_against_diversity
 from jaxgen.metrics.best import highest
-from jaxgen.tasks import features, generation, guided, images, networks
+from jaxgen.tasks import features, generation, guided, images
 
 Scales = tuple[float, ...]
 WAYS = {"classifier-free": guided.classifier_free, "classifier": guided.by_classifier}
@@ -80,7 +80,7 @@ EXPERIMENT = generation.experiment(
         "small": {"samples": 128},
         "smoke": {"classifier_channels": (8,), "classifier_steps": 6, "scales": (1.0, 2.0)}
         | {"classifier_scales": (1.0,)},
-        "full": networks.DHARIWAL_64
+        "full": published.DHARIWAL_64
         | {"path": "cosine", "prediction": "noise", "dropout": 0.1, "sampler": "ddpm", "sampler_steps": 250}
         | {"classifier_channels": (128, 256, 384, 512), "classifier_steps": 300_000}
         | {"scales": (1.0, 1.1, 1.3, 1.5, 2.0, 4.0), "classifier_scales": (0.0, 0.5, 1.0, 2.0, 4.0, 10.0)}

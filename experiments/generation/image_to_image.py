@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen import published
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import most_of
@@ -26,7 +27,7 @@ from jaxgen.metrics.image_quality import clipped_psnr as psnr
 from jaxgen.metrics.sample_sets import realism_of
 from jaxgen.samplers import ddim, edits
 from jaxgen.samplers.editing import between, lerp, slerp
-from jaxgen.tasks import diffusion, editing, features, generation, images, networks
+from jaxgen.tasks import diffusion, editing, features, generation, images
 from jaxgen.types import Model
 
 FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -117,8 +118,8 @@ EXPERIMENT = generation.experiment(
         "small": {"chunk": 32},
         "smoke": {"test_images": 4, "chunk": 4, "sampler_steps": 4, "inversion_iterations": 1}
         | {"edit_times": (0.5,), "jump": 2, "resamples": 2},
-        "full": networks.HO_256
-        | networks.HO_TRAINING
+        "full": published.HO_256
+        | published.HO_TRAINING
         | {"sampler_steps": 250, "jump": 10, "resamples": 10, "samples": 256, "chunk": 32},
     },
     stages=(images.stage("ddpm", model),),

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import draws
+from jaxgen import draws, published
 from jaxgen.app.cli import run_module
 from jaxgen.config import chosen_name, option
 from jaxgen.experiment import Evaluation, Run
@@ -111,7 +111,7 @@ EXPERIMENT = generation.experiment(
     presets={
         "small": {"size": 32, "patch": 1, "samples": 128},
         "smoke": {"likelihood_images": 2, "bound_draws": 2, "tolerance": 0.05},
-        "full": networks.SONG_32 | networks.SONG_TRAINING | {"sampler_steps": 1000, "bound_draws": 1000},
+        "full": published.SONG_32 | published.SONG_TRAINING | {"sampler_steps": 1000, "bound_draws": 1000},
         "full-ve": {"path": "ve", "ema_decay": 0.999},
     },
     measure=images.measure_spread,

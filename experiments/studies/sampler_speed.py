@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgen import figures
+from jaxgen import figures, published
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.errors import UserError
@@ -25,7 +25,7 @@ from jaxgen.figures import sampler_errors
 from jaxgen.metrics import sample_sets, sampler_error
 from jaxgen.samplers import from_noise, grids
 from jaxgen.samplers.catalogue import SAMPLERS
-from jaxgen.tasks import diffusion, features, generation, images, networks
+from jaxgen.tasks import diffusion, features, generation, images
 from jaxgen.types import Array, Key, Params
 
 Errors = dict[str, dict[int, float]]
@@ -216,7 +216,7 @@ EXPERIMENT = generation.experiment(
         "small": {"size": 32, "samples": 96, "chunk": 32},
         "smoke": {"evaluations": (5, 10), "samplers": ("ddim", "dpm_solver_2m_sde"), "dimensions": 4, "parts": 2}
         | {"points": 128, "reference_steps": 50},
-        "full": networks.DHARIWAL_64
+        "full": published.DHARIWAL_64
         | {"path": "cosine", "samplers": tuple(SAMPLERS), "dimensions": 64, "parts": 32, "points": 16_384}
         | {"reference_steps": 1000, "chunk": 500}
         | {"steps": 500_000, "batch_size": 256, "learning_rate": 1e-4, "warmup_steps": 5000}

@@ -16,9 +16,9 @@ from jaxgen.experiment import Evaluation, Experiment, Metric, Run
 from jaxgen.figures.codes import code_scatter, interpolations, reconstructions
 from jaxgen.metrics.image_quality import likeness
 from jaxgen.metrics.sample_sets import joined
+from jaxgen.presets import Changes, make
 from jaxgen.tasks import generation, images
 from jaxgen.tasks.networks import check_levels
-from jaxgen.tasks.presets import Changes, make
 from jaxgen.types import Array, Net, Params
 
 MOST_TRAIN = 2000

@@ -19,10 +19,10 @@ from jaxgen.figures import grid as draw_grid
 from jaxgen.figures import rows as draw_rows
 from jaxgen.figures.samples import neighbours
 from jaxgen.metrics.sample_sets import FeatureExtractor, RealSet, SampleSets, cut, distances, joined
+from jaxgen.presets import FULL as FULL_RUN
+from jaxgen.presets import SMOKE as SMOKE_RUN
+from jaxgen.presets import Changes, make
 from jaxgen.tasks import features, images
-from jaxgen.tasks.presets import FULL as FULL_RUN
-from jaxgen.tasks.presets import SMOKE as SMOKE_RUN
-from jaxgen.tasks.presets import Changes, make
 from jaxgen.types import Array, Key, Model, Params
 
 MOST_TRAIN = 5000
@@ -76,7 +76,7 @@ def experiment(
         summary: one line for ``jaxgen list``.
         data: one line on the data it trains on by default.
         config: the class of the configuration, a `jaxgen.tasks.features.FeatureConfig`.
-        presets: what each preset changes (`jaxgen.tasks.presets.make`).
+        presets: what each preset changes (`jaxgen.presets.make`).
         stages: the stages of the method.
         evaluate: ``evaluate(run)``, most of the time `Comparison` and its ``evaluation``.
         draw: ``draw(run, key, n) -> images``, for ``jaxgen sample``; None if `sample` says otherwise.

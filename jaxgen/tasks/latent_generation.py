@@ -20,11 +20,11 @@ from jaxgen.families.codec import Codec
 from jaxgen.families.vae import draw_code, posterior
 from jaxgen.metrics.image_quality import likeness
 from jaxgen.metrics.sample_sets import cut
+from jaxgen.presets import Changes
 from jaxgen.samplers import Sampling, grids
 from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.tasks import covariates, diffusion, generation, images, latent
 from jaxgen.tasks.networks import check_levels, network
-from jaxgen.tasks.presets import Changes
 from jaxgen.train import Stage
 from jaxgen.types import Array, Batch, Key, Model, Params
 

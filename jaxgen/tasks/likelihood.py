@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import draws
+from jaxgen import draws, presets
 from jaxgen.baselines import gaussian_log_prob
 from jaxgen.config import option
 from jaxgen.data import Source, most_of
 from jaxgen.experiment import Metric, Run
 from jaxgen.imaging.augment import random_flip
 from jaxgen.metrics.likelihood import bits, dequantise
-from jaxgen.tasks import generation, presets
+from jaxgen.tasks import generation
 from jaxgen.tasks.images import Batch, ImageConfig, Prepare, in_chunks, real_images
 from jaxgen.types import Array, Key, Params
 

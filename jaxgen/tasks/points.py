@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen import presets
 from jaxgen.baselines import Gaussian
 from jaxgen.config import RunConfig, option
 from jaxgen.data import ArraySource, Source, Splits
@@ -17,7 +18,7 @@ from jaxgen.facts import Facts
 from jaxgen.figures.points import LogDensity, panels
 from jaxgen.metrics.energy import energy_distance
 from jaxgen.metrics.likelihood import divergence_from
-from jaxgen.tasks import images, presets
+from jaxgen.tasks import images
 from jaxgen.types import Key
 
 SMALL: presets.Changes = {"checkpoint_every": 1000, "log_every": 100}
@@ -128,7 +129,7 @@ def experiment(
 
     Args:
         config: the class of the configuration.
-        presets: what each preset changes (`jaxgen.tasks.presets.make`).
+        presets: what each preset changes (`jaxgen.presets.make`).
         draw: ``draw(run, key, n) -> points [n, 2]``, for ``jaxgen sample``.
         **fields: of `Experiment`: ``name``, ``summary``, ``data``, ``stages``, ``evaluate``, and those that differ from
             those of every experiment on points.

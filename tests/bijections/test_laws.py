@@ -101,6 +101,7 @@ def in_float64(tree):
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), tree)
 
 
+@pytest.mark.usefixtures("compiled_as_for_users")
 @pytest.mark.parametrize("name", BIJECTIONS)
 def test_inverts_both_ways_and_its_log_determinant_is_that_of_the_jacobian(name):
     bijection, params, x, condition = setting(name)

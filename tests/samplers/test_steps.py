@@ -84,6 +84,7 @@ def test_the_last_step_lands_on_x0(name, step):
     assert np.isfinite(end).all()
 
 
+@pytest.mark.usefixtures("compiled_as_for_users")
 @pytest.mark.parametrize("step", [euler, ddim, midpoint])  # those with no other method for the last step
 def test_a_velocity_network_takes_plain_steps(step):
     """Velocity to x0 and back costs no digits: the same as integrating the velocity itself, in float32."""

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from jaxgen import presets as preset
 from jaxgen.experiment import Evaluation, Experiment, Run, StageSpec
 from jaxgen.medical.anomaly import Method
 from jaxgen.tasks import images
-from jaxgen.tasks import presets as preset
 from jaxgen.tasks.anomaly import data as anomaly_data
 from jaxgen.tasks.anomaly.application import make_apply
 from jaxgen.tasks.anomaly.references import STAGES as REFERENCES
@@ -76,7 +76,7 @@ def experiment(
         summary: one line for ``jaxgen list``.
         data: one line on the data it trains on by default.
         config: the class of the configuration.
-        presets: what each preset changes (`jaxgen.tasks.presets.make`).
+        presets: what each preset changes (`jaxgen.presets.make`).
         stages: the stages of the method.
         evaluate: ``evaluate(run)``, with `jaxgen.tasks.anomaly.evaluation.Comparison`.
         methods: ``methods(run)``, those of the recipe, one of which is that of ``jaxgen apply``; None for no such.

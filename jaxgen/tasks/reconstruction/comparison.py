@@ -14,8 +14,8 @@ from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run, Stage
 from jaxgen.figures.reconstruction import compared_images
 from jaxgen.medical.reconstruction.cases import LEVEL, WIDENING, Case, Method, choose, sample_metrics
 from jaxgen.metrics.best import highest
+from jaxgen.presets import Changes, make
 from jaxgen.tasks import generation, images
-from jaxgen.tasks.presets import Changes, make
 
 SMOKE: Changes = {
     **generation.SMOKE,
@@ -56,7 +56,7 @@ def experiment(
         summary: one line for ``jaxgen list``.
         data: one line on the data it trains on by default.
         config: the class of the configuration, a `jaxgen.tasks.images.ImageConfig`.
-        presets: what each preset changes (`jaxgen.tasks.presets.make`).
+        presets: what each preset changes (`jaxgen.presets.make`).
         stages: the stages of training.
         evaluate: ``evaluate(run)``, most of the time by `compare`.
         **others: fields of `Experiment` that differ from those of every image experiment.

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxgen import presets
 from jaxgen.data import Subset
 from jaxgen.data.image import Image
 from jaxgen.data.segmentation import masks_of
@@ -17,7 +18,6 @@ from jaxgen.experiment import Evaluation, Experiment, Preview, Run, StageSpec
 from jaxgen.figures import segmentation as figures
 from jaxgen.medical.segmentation.cases import Case, of_maps
 from jaxgen.medical.segmentation.uncertainty import described
-from jaxgen.tasks import presets
 from jaxgen.tasks.segmentation.data import (
     BASELINE,
     SegmentationConfig,
@@ -58,7 +58,7 @@ def experiment(
 
     Args:
         config: the class of the configuration.
-        presets: what each preset changes (`jaxgen.tasks.presets.make`).
+        presets: what each preset changes (`jaxgen.presets.make`).
         stages: the stages of the method.
         method: ``method(run)``, how the trained method draws.
         **fields: of `Experiment`: ``name``, ``summary``, ``data``, and those that differ from those of every
