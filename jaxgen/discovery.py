@@ -98,7 +98,10 @@ def card(name: str) -> Card | None:
         value = getattr(node, "value", None)
         if isinstance(target, ast.Name) and target.id == "EXPERIMENT" and isinstance(value, ast.Call):
             fields = {keyword.arg: keyword.value for keyword in value.keywords if keyword.arg}
+            presets = fields.get("presets")
             by_task = isinstance(value.func, ast.Attribute) and value.func.attr == "experiment"
+            if isinstance(presets, ast.Call):  # presets.make(configuration, {...})
+                by_task, fields["presets"] = True, next((x for x in presets.args if isinstance(x, ast.Dict)), presets)
             return _card(fields, ALWAYS if by_task else ())
     return None
 
