@@ -5,18 +5,23 @@ import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
+from jaxgen import draws
 from jaxgen.config import option
-from jaxgen.data.images import sides_of
+from jaxgen.data import ArraySource, Source
+from jaxgen.data.coding import coded
+from jaxgen.data.images import left_to_right, sides_of
 from jaxgen.experiment import Run, StageSpec
 from jaxgen.families import latent_autoencoder_model, scaled_codes_model
+from jaxgen.families.codec import Codec
 from jaxgen.families.latent_autoencoder import encode
 from jaxgen.families.scaled_codes import Codes, latent_codes
+from jaxgen.families.vae import draw_code, posterior
 from jaxgen.nets import decoder, encoder, kl_decoder, kl_encoder, published_form
 from jaxgen.samplers import denoiser
 from jaxgen.tasks import diffusion, images
 from jaxgen.tasks.networks import network
 from jaxgen.train import Stage
-from jaxgen.types import Key, Model, Net, Params
+from jaxgen.types import Array, Batch, Key, Model, Net, Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,6 +62,32 @@ def code_shape(run: Run) -> tuple[int, ...]:
     """``(*spatial, c)`` of a code."""
     config = run.config
     return *(side // shrinkage(config) for side in sides_of(config.size)), config.code_channels
+
+
+def codec(run: Run) -> Codec:
+    """The trained autoencoder on any number of images."""
+    return Codec(*autoencoder(run), run.params["autoencoder"], run.config.chunk)
+
+
+def encoded(run: Run, source: Source) -> ArraySource:
+    """The images of a source encoded once, mirrored as well if training mirrors them."""
+    mirrored = left_to_right(run.config.size) if run.config.mirror else None
+    return coded(codec(run), source, run.config.chunk, mirrored)
+
+
+def draw_codes(run: Run) -> Callable[[Key, Batch], Array]:
+    """On the device: a draw of each code, of images that were encoded before (`encoded`) or are encoded now."""
+    encoding, trained, prepared = autoencoder(run)[0], run.params["autoencoder"], images.prepare_images(run.config)
+
+    def drawn(key: Key, batch: Batch) -> Array:
+        image_key, code_key = draws.split(key, 2)
+        if "mean" in batch:
+            moments = batch["mean"], batch["log_variance"]
+        else:
+            moments = posterior(encoding, trained["encoder"], prepared(image_key, {"image": batch["image"]})["image"])
+        return draw_code(code_key, *moments)
+
+    return drawn
 
 
 def autoencoder_model(run: Run) -> Model:

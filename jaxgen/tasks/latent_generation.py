@@ -8,16 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import draws
 from jaxgen.config import option
 from jaxgen.data import ArraySource, Source
-from jaxgen.data.coding import coded
-from jaxgen.data.images import left_to_right, sides_of
+from jaxgen.data.images import sides_of
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run, StageSpec
 from jaxgen.families import Conditions, image_vae, latent_diffusion_model, trained_autoencoder
-from jaxgen.families.codec import Codec
-from jaxgen.families.vae import draw_code, posterior
 from jaxgen.metrics.image_quality import likeness
 from jaxgen.metrics.sample_sets import cut
 from jaxgen.presets import Changes
@@ -81,32 +77,20 @@ def make_model(run: Run, params: Params, sampler: str | None = None, steps: int 
     )
 
 
-def codec(run: Run) -> Codec:
-    """The trained autoencoder on any number of images."""
-    return Codec(*latent.autoencoder(run), run.params["autoencoder"], run.config.chunk)
-
-
 def stages(examples: Callable[[Run], Source]) -> tuple[StageSpec, ...]:
     """The stages ``autoencoder``, ``diffusion``, of codes drawn from their distributions, and ``vae`` if asked for."""
 
     def build(run: Run) -> Stage:
-        model, trained = make_model(run, run.params["autoencoder"]), run.params["autoencoder"]
-        encoding, prepared = latent.autoencoder(run)[0], images.prepare_images(run.config)
+        drawn, model = latent.draw_codes(run), make_model(run, run.params["autoencoder"])
 
         def prepare(key: Key, batch: Batch) -> Batch:
-            image_key, code_key = draws.split(key, 2)
-            if "mean" in batch:
-                moments = batch["mean"], batch["log_variance"]
-            else:
-                moments = posterior(encoding, trained["encoder"], prepared(image_key, batch)["image"])
-            return {"code": draw_code(code_key, *moments), **covariates.conditions_of(batch, run.facts)}
+            return {"code": drawn(key, batch), **covariates.conditions_of(batch, run.facts)}
 
         optimizers = dict.fromkeys(("net", *conditions(run).groups), images.optimizer(run.config))
         return Stage("diffusion", model, optimizers, run.config.steps, prepare)
 
     def codes(run: Run) -> ArraySource | None:
-        mirrored = left_to_right(run.config.size) if run.config.mirror else None
-        return coded(codec(run), examples(run), run.config.chunk, mirrored) if run.config.cached_codes else None
+        return latent.encoded(run, examples(run)) if run.config.cached_codes else None
 
     pair = ("encoder", "decoder")
     first = images.stage("autoencoder", latent.autoencoder_model, steps="autoencoder_steps", groups=pair)
@@ -157,7 +141,7 @@ class Compared:
         run: the run.
         train: training images ``[n, *spatial, c]`` in [-1, 1].
         test: images that were not trained on.
-        cond: what samples are asked for, empty for nothing.
+        cond: what samples are asked for, empty where nothing is.
 
     Attributes:
         draw: see `drawing`.
@@ -167,7 +151,7 @@ class Compared:
     """
 
     def __init__(self, run: Run, train: np.ndarray, test: np.ndarray, cond: Mapping[str, np.ndarray]) -> None:
-        self._run, self._cond, self._codec, self.draw = run, cond, codec(run), drawing(run)
+        self._run, self._cond, self._codec, self.draw = run, cond, latent.codec(run), drawing(run)
         self.reconstructed, dimensions = self._codec.reconstructions(train, test)
         self._codes, scale = self._codec.encode(train), float(run.params["diffusion"]["scale"]["factor"])
         self.metrics: dict[str, Any] = {name: likeness(x, test) for name, x in self.reconstructed.items()}

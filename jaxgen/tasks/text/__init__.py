@@ -12,13 +12,10 @@ from jaxgen.chunks import in_chunks
 from jaxgen.config import nearest, option
 from jaxgen.data import ArraySource, Source, Splits, words
 from jaxgen.data.captions import texts_of
-from jaxgen.data.coding import coded
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Run, StageSpec
 from jaxgen.families import scaled_codes_model, text_diffusion_model
-from jaxgen.families.codec import Codec
 from jaxgen.families.latent_autoencoder import decode
-from jaxgen.families.vae import draw_code, posterior
 from jaxgen.metrics.sample_sets import cut
 from jaxgen.nets.clip_text import TextSizes, clip_text
 from jaxgen.samplers import Sampling, grids
@@ -26,7 +23,7 @@ from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.tasks import diffusion, features, generation, images, latent
 from jaxgen.tasks.networks import network
 from jaxgen.train import Stage
-from jaxgen.types import Array, Batch, Key, Model, Net, Params
+from jaxgen.types import Array, Key, Model, Net, Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,28 +169,14 @@ def make_model(run: Run, trains: tuple[str, ...] = ("net", "text")) -> Model:
 
 
 def prepare(run: Run) -> images.Prepare:
-    """On the device: a draw of each code, of images that were encoded before or are encoded now, with its tokens."""
-    encoder, trained, prepared = (
-        latent.autoencoder(run)[0],
-        run.params["autoencoder"],
-        images.prepare_images(run.config),
-    )
-
-    def drawn(key: Key, batch: Batch) -> Batch:
-        if "mean" in batch:
-            moments = batch["mean"], batch["log_variance"]
-        else:
-            moments = posterior(encoder, trained["encoder"], prepared(key, {"image": batch["image"]})["image"])
-        return {"code": draw_code(key, *moments), "text": batch["text"]}
-
-    return drawn
+    """On the device: a draw of each code (`jaxgen.tasks.latent.draw_codes`) with its tokens."""
+    drawn = latent.draw_codes(run)
+    return lambda key, batch: {"code": drawn(key, batch), "text": batch["text"]}
 
 
 def codes(run: Run, found: ArraySource | None = None) -> ArraySource:
     """The training images, or others, encoded once, with the tokens of their captions."""
-    codec = Codec(*latent.autoencoder(run), run.params["autoencoder"], run.config.chunk)
-    mirrored = images.left_to_right(run.config.size) if run.config.mirror else None
-    return coded(codec, examples(run) if found is None else found, run.config.chunk, mirrored)
+    return latent.encoded(run, examples(run) if found is None else found)
 
 
 def build(run: Run) -> Stage:
