@@ -5,6 +5,7 @@ needed. Pickled weights (``.bin``) are never opened: unpickling runs code.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -160,22 +161,11 @@ def load(folder: str | Path, *, max_bytes: int | None = None) -> Loaded:
     """
     folder = Path(folder)
     file = folder / "config.json"
-    try:
-        if not file.exists():
-            for part in ("unet", "transformer"):
-                if (folder / part / "config.json").exists():
-                    return load(folder / part, max_bytes=max_bytes)
-        config = json_files.read(file)
-    except FileNotFoundError as error:
-        raise UserError(f"{file}: no such file; give the folder that save_pretrained wrote") from error
-    except OSError as error:
-        raise UserError(
-            f"{file}: cannot be read ({error.strerror}); give the folder that save_pretrained wrote"
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{file}: not JSON ({error}); copy it again from where it came") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{file}: must hold one JSON object; copy it again from where it came")
+    if not os.path.exists(file):  # False also where a folder may not be read, which `read_object` says
+        for part in ("unet", "transformer"):
+            if os.path.exists(folder / part / "config.json"):
+                return load(folder / part, max_bytes=max_bytes)
+    config = json_files.read_object(file, "give the folder that save_pretrained wrote")
     _network(config, str(file))  # what is not supported is said before large files are read
     weights, theirs = tensors.read(folder, _STEM, max_bytes=max_bytes)
     theirs = {unet2d.new_name(name): x for name, x in theirs.items() if name != dit2d.FIXED}
