@@ -105,8 +105,8 @@ class RunConfig:
     learning_rate: float = option(1e-3, "peak learning rate", gt=0, le=10, group="training")
     warmup_steps: int = option(100, "steps of linear learning-rate warm-up", ge=0, group="training")
     schedule: Literal["cosine", "constant"] = option("cosine", "learning rate after the warm-up", group="training")
-    optimizer: Literal["adamw", "adam"] = option("adamw", "optimizer", group="training")
-    weight_decay: float = option(0.0, "decoupled weight decay (adamw)", ge=0, le=10, group="training")
+    optimizer: Literal["adamw", "adam", "muon"] = option("adamw", "optimizer", group="training")
+    weight_decay: float = option(0.0, "decoupled weight decay (adamw, muon)", ge=0, le=10, group="training")
     gradient_clip: float = option(
         1.0, "clip the global gradient norm at this value (0: do not clip)", ge=0, group="training"
     )
@@ -481,6 +481,9 @@ def _reader(hint: Any, name: str) -> Any:
         options = _options(hint)
         if type(None) in options and text.strip().lower() == "none":
             return None
+        several = [kind for kind in options if typing.get_origin(kind) is tuple]
+        if "," in text and several and str not in options:
+            return _read(text, several[0], hint, name)
         for kind in options:
             if kind is not type(None):
                 return _read(text, kind, hint, name)

@@ -71,6 +71,8 @@ class Evaluation(NamedTuple):
         describe: how to show each metric, by its name.
         arrays: arrays worth keeping (samples); ``jaxgen sample`` saves them in ``samples.npz``. Of labelled samples
             ``label [n]`` and ``label_names`` are among them.
+        cases: rows of what was measured of each test case, ``{column: value}``; the runner saves them in
+            ``cases.csv``.
         images: which of the arrays hold images in [-1, 1], ``[n, *spatial, c]`` or ``[n, *spatial]``; ``jaxgen sample``
             writes each of them as a file too.
         timings: what was timed, ``{row: {column: number}}``; the runner saves it in ``timings.json``, out of the
@@ -87,6 +89,7 @@ class Evaluation(NamedTuple):
     timings: Mapping[str, Mapping[str, float]] = {}
     chosen: Mapping[str, Any] = {}
     images: Sequence[str] = ()
+    cases: Sequence[Mapping[str, Any]] = ()
 
 
 class Preview(NamedTuple):
@@ -126,6 +129,7 @@ class StageSpec(NamedTuple):
         formerly: its name in runs of before, if that was another: runs keep that folder and those random numbers.
         examples: ``examples(run) -> Source`` of what this stage is fed, such as codes of images, where that is other
             than the experiment's; ``run.params`` holds the earlier stages. What it gives None for is fed as usual.
+        suits: ``suits(facts)``, whether data with these facts train this stage; None for all data.
     """
 
     name: str
@@ -133,6 +137,7 @@ class StageSpec(NamedTuple):
     wanted: Callable[[Any], bool] | None = None
     formerly: str = ""
     examples: Callable[[Run], Any] | None = None
+    suits: Callable[[Any], bool] | None = None
 
 
 class Experiment(NamedTuple):
@@ -154,7 +159,8 @@ class Experiment(NamedTuple):
             ``[*spatial, c]`` with its metadata in, arrays ``[*spatial]`` out, ``mask`` among them; ``warning``, a text,
             is printed with the name of the file. None where it makes no sense.
         reader: how ``jaxgen apply`` reads its files; None for images (`jaxgen.data.readers`).
-        spatial_dims: spatial rank of one example; ``jaxgen apply`` hands volumes to a 2-D experiment slice by slice.
+        spatial_dims: spatial rank of one example, or ``spatial_dims(config)``; ``jaxgen apply`` hands volumes to a 2-D
+            experiment slice by slice.
         baseline: the method in ``metrics`` that the others are compared with, or an empty string.
         examples: ``examples(run) -> Source`` of what the feed hands to training, all of one size; None for
             ``run.splits.train`` itself.
@@ -179,11 +185,23 @@ class Experiment(NamedTuple):
     sample: Callable[..., Evaluation] | None = None
     apply: Callable[[Run], Callable[..., Mapping[str, np.ndarray]]] | None = None
     reader: Reader | None = None
-    spatial_dims: int = 2
+    spatial_dims: int | Callable[[Any], int] = 2
     baseline: str = ""
     examples: Callable[[Run], Any] | None = None
     sample_flags: Mapping[str, str | None] = {}
     preview: Callable[[Run], Preview | None] | None = None
+
+
+def spatial_rank(experiment: Experiment, config: Any) -> int:
+    """The spatial rank of one example.
+
+    Example:
+        >>> experiment = Experiment("x", "", "", {}, print, (), print, spatial_dims=lambda config: config["axes"])
+        >>> spatial_rank(experiment, {"axes": 3})
+        3
+    """
+    found = experiment.spatial_dims
+    return found if isinstance(found, int) else found(config)
 
 
 def key_of(config: RunConfig, purpose: int) -> jax.Array:
@@ -229,8 +247,8 @@ def chosen_number(run: Run, *names: str, default: float) -> float:
     return value
 
 
-def stages_of(experiment: Experiment, config: Any) -> list[StageSpec]:
-    """The stages that a configuration trains, in order.
+def stages_of(experiment: Experiment, config: Any, facts: Any = None) -> list[StageSpec]:
+    """The stages that a configuration trains on data with these facts, in order; without facts, on any data.
 
     Example:
         >>> two = (StageSpec("first", print), StageSpec("second", print, lambda config: config["both"]))
@@ -238,7 +256,8 @@ def stages_of(experiment: Experiment, config: Any) -> list[StageSpec]:
         >>> [stage.name for stage in stages_of(experiment, {"both": False})]
         ['first']
     """
-    return [stage for stage in experiment.stages if stage.wanted is None or stage.wanted(config)]
+    wanted = [stage for stage in experiment.stages if stage.wanted is None or stage.wanted(config)]
+    return [stage for stage in wanted if facts is None or stage.suits is None or stage.suits(facts)]
 
 
 def is_file(name: str) -> bool:

@@ -18,6 +18,7 @@ class Facts:
         home: which training images the run has (`jaxgen.data.source.identity`); the runner fills it in.
         renamed: old names of fields, as runs of before have them in their files, and the names of now; an empty name
             for what is no longer kept.
+        sparse: fields that are left out of the file where they are empty.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,11 +32,12 @@ class Facts:
 
     home: str = ""
     renamed: ClassVar[Mapping[str, str]] = {}
+    sparse: ClassVar[tuple[str, ...]] = ("home",)
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as a dict that JSON can hold; `home` is left out where it is empty."""
+        """The fields as a dict that JSON can hold; those of `sparse` are left out where they are empty."""
         values = {field.name: _listed(getattr(self, field.name)) for field in dataclasses.fields(self)}
-        return {name: value for name, value in values.items() if name != "home" or value}
+        return {name: value for name, value in values.items() if name not in self.sparse or value}
 
     @classmethod
     def current_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,8 +22,9 @@ def make(
 ) -> dict[str, C]:
     """The presets of an experiment.
 
-    ``small`` and ``full`` change the defaults of the class, ``smoke`` changes ``small``, and any other preset changes
-    ``full``. What a task says for all its experiments comes first; a field that the class does not have is left out.
+    ``small`` and ``full`` change the defaults of the class, ``smoke`` changes ``small``, and so does any other preset
+    whose name begins with ``small-``; the rest change ``full``. What a task says for all its experiments comes first; a
+    field that the class does not have is left out.
 
     Args:
         kind: the class of the configuration.
@@ -56,5 +57,7 @@ def make(
         "full": kind(**of_task(full) | dict(changes.get("full", {}))),
     }
     return made | {
-        name: dataclasses.replace(made["full"], **change) for name, change in changes.items() if name not in made
+        name: dataclasses.replace(made["small" if name.startswith("small-") else "full"], **change)
+        for name, change in changes.items()
+        if name not in made
     }

@@ -24,6 +24,19 @@ from jaxgen.app import caching
 caching.enable()
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
+QUICK_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+"""XLA's older code generator, in one piece: half the work of compilation."""
+
+
+def pytest_configure(config):
+    """Processes started from here inherit these; the slow tests train for long, and compile as users do."""
+    config.pluginmanager.register(Dropping())
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # of workers: otherwise each thread of the compiler keeps memory
+    if "slow" not in config.option.markexpr.replace("not slow", ""):
+        os.environ["XLA_FLAGS"] = f"{QUICK_FLAGS} {os.environ.get('XLA_FLAGS', '')}".strip()
+        jax.config.update("jax_disable_most_optimizations", True)  # for doctests, which know no fixture of these tests
+
+
 TABLE = "tests/experiments/test_all.py"
 """Its tests go to workers by experiment, those of every other file together."""
 
@@ -69,17 +82,21 @@ def compiled_as_for_users(long_runs_are_optimized):
         yield
 
 
+TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+"""Of glibc, which keeps what is freed; there are other C libraries."""
+
+
+def drop():
+    """Forget what was compiled, and give its memory back to the system."""
+    jax.clear_caches()
+    gc.collect()
+    if TRIM is not None:
+        TRIM(0)
+
+
 @pytest.fixture(scope="session")
 def drop_programs():
-    """A function that forgets what was compiled and gives its memory back to the system."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-
-    def drop():
-        jax.clear_caches()
-        gc.collect()
-        if trim is not None:  # of glibc, which keeps what is freed; there are other C libraries
-            trim(0)
-
+    """A function that does so."""
     return drop
 
 
@@ -88,6 +105,28 @@ def programs_of_a_module_are_dropped(drop_programs):
     """Otherwise a worker ends with gigabytes of programs that no test needs any more."""
     yield
     drop_programs()
+
+
+RESIDENT, MORE = 1.5, 0.3
+"""Gigabytes above which programs are dropped between tests too, and the growth after which again."""
+
+
+def resident():
+    """Gigabytes that this process holds now; 0 where the system does not say."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**30 if statm.exists() else 0.0
+
+
+class Dropping:
+    """Drops programs between tests where there are too many. A plugin: examples of docstrings have no fixtures."""
+
+    def __init__(self):
+        self.left = 0.0
+
+    def pytest_runtest_logfinish(self):
+        if resident() > max(RESIDENT, self.left + MORE):
+            drop()
+            self.left = resident()
 
 
 def gigabytes():

@@ -28,7 +28,7 @@ FLOORS = [
     ["jaxgen.data"],
     ["jaxgen.train"],
     ["jaxgen.facts", "jaxgen.figures"],
-    ["jaxgen.experiment", "jaxgen.presets", "jaxgen.published"],
+    ["jaxgen.experiment", "jaxgen.headings", "jaxgen.presets", "jaxgen.published"],
     ["jaxgen.tasks"],
     ["jaxgen.app.memory_pages"],
     ["jaxgen.app.caching", "jaxgen.app.charts", "jaxgen.app.runs"],

@@ -382,6 +382,7 @@ def test_an_experiment_file_runs_as_a_program(toy_file, tmp_path):
     assert json.loads((tmp_path / "run" / "config.json").read_text())["source"] == str(toy_file)
 
 
+@pytest.mark.thorough
 def test_the_help_of_a_module_names_a_command_that_can_be_typed(toy_file):
     def first_line(*words):
         env = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -61,6 +61,7 @@ def test_the_sampler_is_that_of_the_library(jump):
     np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_one_line_in_the_registry_makes_a_sampler_a_choice(jump, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(SAMPLERS, "jump", Sampler(jump))
     words = ["--preset", "smoke", "--sampler", "jump", "--steps", "3", "--workdir", str(tmp_path / "run"), "--quiet"]
@@ -77,6 +78,7 @@ def test_the_loss_is_what_its_docstring_says():
     np.testing.assert_allclose(found, jnp.abs(x - target).mean(-1), rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_one_line_in_the_registry_offers_a_posterior_method(monkeypatch, tmp_path, capsys):
     names = {}
     exec(compile(block("posterior"), "CONTRIBUTING.md", "exec"), names)

@@ -59,7 +59,7 @@ def test_several_probes_are_their_mean_and_keys_draw_their_own():
 def test_networks_differentiate_forwards_and_the_result_backwards():
     net = mlp(3, widths=(8,))
     x = jax.random.normal(jax.random.key(0), (4, 3))
-    params = net.init(jax.random.key(1), x)
+    params = jax.jit(net.init)(jax.random.key(1), x)
 
     def trace(params):
         return divergence.exact(lambda x: net.apply(params, x), x)[1]
@@ -67,7 +67,7 @@ def test_networks_differentiate_forwards_and_the_result_backwards():
     @jax.jit
     def everything(params):
         jacobian = jax.vmap(jax.jacrev(lambda row: net.apply(params, row[None])[0]))(x)
-        gradient = jax.grad(lambda params: trace(params).sum())(params)
+        gradient = jax.jit(jax.grad(lambda params: trace(params).sum()))(params)
         return trace(params), jnp.trace(jacobian, axis1=1, axis2=2), gradient
 
     got, want, gradient = everything(params)

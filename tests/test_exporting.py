@@ -21,13 +21,6 @@ FACTS = ImageFacts(value_range=((-1.0,), (1.0,)), image_channels=1)
 CHANGES = {"size": 8, "channels": (128,), "blocks": 1, "attention": (0,), "head_width": 64, "patch": 1}
 
 
-@pytest.fixture(autouse=True)
-def _cheap_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def run_of(classes=None, **changes):
     """A run of ddpm with random parameters."""
     config: DDPMConfig = dataclasses.replace(find("ddpm").presets["smoke"], **(CHANGES | changes))

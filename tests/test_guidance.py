@@ -301,6 +301,7 @@ def test_guidance_inside_inpainting_inside_dpm_solver():
         assert float(guided[:, 1].mean()) < float(samples[:, 1].mean()) - 0.1
 
 
+@pytest.mark.thorough
 def test_types_and_batching():
     """The state's type is the network's affair; and guidance works under vmap."""
     x = points().astype(jnp.bfloat16)

@@ -76,6 +76,8 @@ def test_what_is_asked_for_reaches_the_configuration():
     assert (config.samplers, config.evaluations) == (("ddim",), (9,))
     config, keywords = asked("text_to_image", prompt=("left nodule", ""), guidance=4.0)
     assert (config.guidance, keywords) == (4.0, {"prompt": ("left nodule", "")})
+    config, keywords = asked("controlnet", control=("a.png", "b.png"), strength=0.5)
+    assert (config.strength, keywords) == (0.5, {"control": ("a.png", "b.png")})
     assert asked("ddpm") == (find("ddpm").presets["smoke"], {})
 
 
@@ -89,6 +91,8 @@ def test_what_is_asked_for_reaches_the_configuration():
         ),
         ("vae", {"steps": 3}, "--steps: samples of vae"),
         ("ddpm", {"prompt": ("left nodule",)}, "--prompt: samples of ddpm have no such choice"),
+        ("text_to_image", {"control": ("a.png",)}, "--control: samples of text_to_image have no such choice"),
+        ("controlnet", {"strength": -1.0}, "--strength must be at least 0"),
         ("conditional_gan", {"sampler": "ddim"}, "they know --n, --seed, --label"),
         ("ddpm", {"sampler": "ddimm"}, "did you mean 'ddim'"),
         ("ddpm", {"steps": 20_000}, "--steps must be at most"),

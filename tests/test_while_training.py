@@ -166,7 +166,7 @@ def test_the_command_line_says_what_it_finds(toy_file, tmp_path, capsys):
     assert main(["run", "two_moons", "--evaluate-every", "-1"]) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", discovery.names())
 def test_every_experiment_shows_itself_while_its_last_stage_trains(name, tmp_path, monkeypatch):
     """Once, before the last step, for each evaluation takes as long as the one at the end; a preview in every stage."""

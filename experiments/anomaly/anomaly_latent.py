@@ -66,7 +66,8 @@ def make_healing(run: Run) -> Healing:
 
     splits, key = run.splits or anomaly.load(config), jax.random.split(key_of(config, EVALUATE), 3)[0]
     usual = divergence(key, anomaly.prepared(run, splits.validation)["image"])
-    options = calibrate(usual, percentile=config.percentile), anomaly.RESIDUALS[config.residual], config.gate_std
+    residual = anomaly.residual_of(config.residual, config.score_channels)
+    options = calibrate(usual, percentile=config.percentile), residual, config.gate_std
     return lambda flag_key, heal_key: LatentHealing(partial(divergence, flag_key), partial(healed, heal_key), *options)
 
 

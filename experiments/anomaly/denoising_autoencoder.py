@@ -2,7 +2,8 @@
 
     jaxgen run denoising_autoencoder                          # phantom brains in T2, computed, with lesions to find
     jaxgen run denoising_autoencoder --cells 4                # another coarseness
-    jaxgen run denoising_autoencoder --data DATA              # your images: denoising only
+    jaxgen run denoising_autoencoder --data PATIENTS --contrast FLAIR,T1,T2 --score-channels 0 --residual brighter
+    jaxgen run denoising_autoencoder --data IMAGES            # neither labels nor masks: denoising only
 
 Two networks are trained on healthy images: one on white noise, one on coarse noise (or simplex noise, or blocks left
 out). On white noise they are compared with Gaussian and median filters, on lesions with the simple baselines.
@@ -27,13 +28,13 @@ from jaxgen.families import denoising_autoencoder_model
 from jaxgen.imaging.noise import coarse_noise, mask_blocks, simplex_noise
 from jaxgen.imaging.smoothing import FILTERS, best_width
 from jaxgen.tasks import anomaly, autoencoding, images
-from jaxgen.tasks.anomaly import data, lesions
+from jaxgen.tasks.anomaly import data
 from jaxgen.tasks.networks import network
 from jaxgen.types import Array, Key, Model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DenoisingConfig(data.PhantomConfig):
+class DenoisingConfig(anomaly.LesionConfig):
     noise: str = option("coarse", "second network's noise", choices=("coarse", "simplex", "blocks"), group="method")
     noise_std: float = option(0.2, "as a share of the range of values", gt=0, group="method", formerly="deviation")
     cells: int = option(8, "nodes of the coarse noise along one side", ge=1, group="method")
@@ -44,8 +45,9 @@ class DenoisingConfig(data.PhantomConfig):
     foreground_only: bool = option(True, "noise only where an image is above its floor", group="method")
 
 
-def load(config: DenoisingConfig) -> Splits:
-    return data.load_phantoms(config) if config.data == anomaly.PHANTOM else images.open_images(config, ("image",))
+def measure(config: DenoisingConfig, splits: Splits) -> images.ImageFacts:
+    headroom = data.HEADROOM if data.tells_healthy(config, splits) else 0.0
+    return data.measure(config, splits, headroom=headroom, phantom_low=-1.0)
 
 
 def corrupt(config: DenoisingConfig, noise: str, key: Key, x: Array) -> Array:
@@ -67,10 +69,16 @@ def stage(name: str) -> StageSpec:
     return anomaly.stage(name, model)
 
 
+def methods(run: Run) -> list[anomaly.Method]:
+    found = {f"{run.config.noise} noise": "restorer", "white noise": "denoiser"}
+    restored = functools.partial(anomaly.by_network, run, network(run).apply)
+    return [anomaly.Method(name, restored(run.params[stage]["net"])) for name, stage in found.items()]
+
+
 def evaluate(run: Run) -> Evaluation:
-    config, most = run.config, autoencoding.MOST_TRAIN
-    train, validation, test = (data.prepared(run, part)["image"] for part in run.splits[:3])
-    train, validation, test = train[:most], validation[:most], test[: most_of(config.data, config.samples)]
+    config = run.config
+    validation = data.prepared(run, run.splits.validation)["image"][: autoencoding.MOST_TRAIN]
+    test = data.prepared(run, run.splits.test)["image"][: most_of(config.data, config.samples)]
     white = jax.jit(functools.partial(corrupt, config, "white"))
 
     def noisy(x: np.ndarray, number: int) -> np.ndarray:
@@ -78,27 +86,27 @@ def evaluate(run: Run) -> Evaluation:
 
     noisy_validation, noisy_test = noisy(validation, 0), noisy(test, 1)
     widths = {name: best_width(name, noisy_validation, validation) for name in FILTERS}
-    names = {"white noise": "denoiser", f"{config.noise} noise": "restorer"}
-    nets = {name: anomaly.in_chunks(run, network(run).apply, run.params[stage]["net"]) for name, stage in names.items()}
+    nets = methods(run)
     restored = {"noisy": noisy_test} | {name: FILTERS[name](noisy_test, width) for name, width in widths.items()}
-    restored |= {name: restore(noisy_test) for name, restore in nets.items()}
+    restored |= {net.name: net.run(run.key, noisy_test).restored for net in reversed(nets)}
     metrics: dict[str, Any] = {name: autoencoding.likeness(x, test) for name, x in restored.items()}
     caption = f"White noise of {config.noise_std:g} of the range, and what each method makes of it."
     figures = {"denoising": autoencoding.reconstructions(test, restored, caption)}
     best = max(metrics[name]["psnr"] for name in FILTERS)
     said = f"White noise taken away: {metrics['white noise']['psnr']:.2f} dB, by the best filter {best:.2f} dB."
-    if config.data == anomaly.PHANTOM:
-        found, figures["anomalies"], sentence = lesions.find(config, train, nets)
-        metrics |= {name: metrics.get(name, {}) | row for name, row in found.items()}
-        said += f" {sentence}"
     metrics |= {"gaussian_deviation": widths["gaussian filter"], "median_width": widths["median filter"]}
-    return Evaluation(metrics | {"images": len(test)}, figures, said, autoencoding.DESCRIBE | lesions.DESCRIBE)
+    metrics["images"] = len(test)
+    if not data.tells_healthy(config, run.splits):
+        return Evaluation(metrics, figures, said, autoencoding.DESCRIBE)
+    added = {"metrics": metrics, "figures": figures, "describe": autoencoding.DESCRIBE}
+    found = anomaly.Comparison(run, nets).evaluation(nets[0].name, **added)
+    return found._replace(headline=f"{said} {found.headline}")
 
 
 EXPERIMENT = anomaly.experiment(
     name="denoising_autoencoder",
     summary="Noise taken away, and lesions found by a network that learned to repair coarse noise",
-    data="phantom brains in T2, computed, and four kinds of lesions; or your images, denoising only",
+    data="phantom brains in T2, computed, and four kinds of lesions; or images, with labels or masks for lesions",
     config=DenoisingConfig,
     presets={
         "smoke": {"steps": 6, "cells": 4, "samples": 16, "chunk": 16, "checkpoint_every": 3},
@@ -107,11 +115,12 @@ EXPERIMENT = anomaly.experiment(
         | {"steps": 67_200, "schedule": "cosine", "weight_decay": 1e-5, "ema_decay": 0.999}
         | {"checkpoint_every": 2000},
     },
-    load=load,
-    measure=functools.partial(data.measure, headroom=0.0, phantom_low=-1.0),
+    load=functools.partial(data.load, unknown=True),
+    measure=measure,
     references=(),
     stages=[stage("denoiser"), stage("restorer")],
     evaluate=evaluate,
+    methods=methods,
     baseline="gaussian filter",
 )
 

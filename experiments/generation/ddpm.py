@@ -54,6 +54,7 @@ EXPERIMENT = generation.experiment(
     data="phantom brains, computed; or your images",
     config=DDPMConfig,
     presets={
+        "smoke": {"channels": (8, 12), "attention": (1,)},
         "full": {**published.HO_256, **published.HO_TRAINING, "sampler_steps": 1000},
     },
     stages=(images.stage("ddpm", model),),

@@ -11,7 +11,7 @@ import dataclasses
 
 import numpy as np
 
-from jaxgen import figures, published
+from jaxgen import figures, headings, published
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Run
@@ -59,7 +59,7 @@ def evaluate(run: Run) -> Evaluation:
         "compared": figures.rows(by_scale, "The same noise and classes under growing guidance."),
         "curve": fidelity_against_diversity(metrics, scales),
     }
-    return compared.evaluation(metrics=metrics, figures=shown, headline=headline, describe=generation.OF_CLASSES)
+    return compared.evaluation(metrics=metrics, figures=shown, headline=headline, describe=headings.OF_CLASSES)
 
 
 def sample(run: Run, n: int, label: np.ndarray | None = None) -> Evaluation:

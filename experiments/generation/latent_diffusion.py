@@ -14,11 +14,12 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
+from jaxgen import headings
 from jaxgen.app.cli import run_module
 from jaxgen.data.covariates import like
 from jaxgen.experiment import Evaluation, Run
 from jaxgen.figures.codes import reconstructions
-from jaxgen.metrics.sample_sets import joined
+from jaxgen.metrics.sample_sets import joined, similarities
 from jaxgen.tasks import autoencoding, covariates, features, generation, images, latent_generation
 
 
@@ -45,10 +46,10 @@ def evaluate(run: Run) -> Evaluation:
     caption = "Test images reconstructed from their codes, and by as many principal components."
     gaussian = compared.metrics["gaussian of codes"]["frechet"]
     return compared.evaluation(
-        metrics=joined(of_classes, ours.metrics),
+        metrics=joined(of_classes, similarities(compared.sets), ours.metrics),
         figures={"reconstructions": reconstructions(real.held_out, ours.reconstructed, caption)},
         headline=f"{compared.headline('latent diffusion')} A Gaussian of codes {gaussian:.3g}. {ours.sentence}",
-        describe={**generation.OF_CLASSES, **autoencoding.DESCRIBE},
+        describe={**headings.OF_CLASSES, **headings.SIMILARITY, **autoencoding.DESCRIBE},
     )
 
 

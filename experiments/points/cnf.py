@@ -73,7 +73,7 @@ def draw(run: Run, key: Key, n: int) -> np.ndarray:
 def evaluate(run: Run) -> Evaluation:
     known, fresh, grid = planar_set(run.config.data), points.points_of(run.splits.test), grids.uniform(PATH, 100)
     flow, n = compiled_velocity(velocity(run.config).apply, grid, run.config.tolerance), len(fresh)
-    score = functools.partial(points.score, known, fresh, gap="excess")
+    score = functools.partial(known.score, fresh, gap="excess")
     sets = {"fresh points": fresh, "gaussian": run.facts.gaussian.draw(n, run.config.seed)}
     metrics: dict[str, Any] = {"gaussian": score(run.facts.gaussian.log_prob, sets["gaussian"])}
     densities, ways = {}, {}

@@ -63,7 +63,7 @@ def evaluate(run: Run) -> Evaluation:
         return np.asarray(compiled(run.params["flow"], None, x))
 
     gaussian = scipy.stats.multivariate_normal(*run.facts.gaussian)
-    ours, baseline = (points.score(known, fresh, density) for density in (log_prob, gaussian.logpdf))
+    ours, baseline = (known.score(fresh, density) for density in (log_prob, gaussian.logpdf))
     entropy = known.entropy(500)
     headline = (
         f"{ours['gap']:.4f} +- {ours['gap_error']:.4f} nats above the entropy of {run.config.data} ({entropy:.3f}); "

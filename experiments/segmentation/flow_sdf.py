@@ -9,7 +9,6 @@ Bogensperger et al. 2025, "FlowSDF: flow matching for medical image segmentation
 """
 
 import dataclasses
-import functools
 from typing import Any, Literal
 
 import jax
@@ -36,6 +35,10 @@ WIDTHS = {"channels": (128, 128, 256, 256, 512, 512), "baseline_channels": (128,
 BLOCKS = {"network": "segdiff", "patch": 1, "blocks": 3, "attention": (3, 4), "heads_width": 512, "adaptive": False}
 STEPS = {"steps": 500_000, "batch_size": 4, "ema_decay": 0.999}
 OPTIMIZER = {"learning_rate": 1e-4, "warmup_steps": 0, "schedule": "constant", "optimizer": "adam"}
+# Volumes of several classes in minutes, from patches.
+VOLUMES = {"data": "tumour3d_phantom", "foreground": "each", "spatial": 3, "size": 24, "tile_overlap": 12, "patch": 2}
+SHORT = {"batch_size": 4, "truncation": 4.0, "ode_steps": 5, "members": 8, "chunk": 8}
+NARROW = {"encoder_channels": (16, 32), "channels": (16, 32), "baseline_channels": (24, 48)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,8 +64,8 @@ class FlowSDFConfig(segmentation.SegmentationConfig):
             networks.check_levels(self.size, self.patch, self.encoder_channels, None)
 
 
-def flow_network(config: FlowSDFConfig) -> ConditionalNet:
-    denoiser = unet(1, channels=config.channels, adaptive=config.adaptive, **segmentation.unet_options(config))
+def flow_network(config: FlowSDFConfig, classes: int = 1) -> ConditionalNet:
+    denoiser = unet(classes, channels=config.channels, adaptive=config.adaptive, **segmentation.unet_options(config))
     shared = unet(config.channels[0], channels=config.encoder_channels, blocks=config.blocks)
     encoder = shared if config.network == "shared" else rrdb_encoder(config.channels[0])
     return conditional_net(encoder, denoiser, patch=config.patch)
@@ -77,17 +80,17 @@ def model(run: Run) -> Model:
     config = run.config
     weight = flow_sdf.velocity_weight(rectified(config.sigma_min), config.max_weight)
     options = {"repeats": config.repeats, "weight": weight if config.prediction == "x0" else None}
-    return flow_sdf.flow_sdf(flow_network(config), sampling(config), **options)
+    return flow_sdf.flow_sdf(flow_network(config, run.facts.class_count), sampling(config), **options)
 
 
 def drawing(run: Run, **options: Any) -> Any:
-    net, sampler = flow_network(run.config), sampling(run.config)
-    draw = jax.jit(lambda params, key, image: flow_sdf.ensemble(net, sampler, params, key, image, **options))
-    return functools.partial(draw, run.params["flow_sdf"]["net"])
+    net, classes = flow_network(run.config, run.facts.class_count), run.facts.class_count
+    return flow_sdf.compiled_ensemble(net, sampling(run.config), run.params["flow_sdf"]["net"], classes, **options)
 
 
 def method(run: Run) -> segmentation.Ensemble:
-    return segmentation.Ensemble("flow_sdf", "FlowSDF", drawing(run, members=run.config.members))
+    members = run.config.members
+    return segmentation.Ensemble("flow_sdf", "FlowSDF", drawing(run, members=members), members * run.facts.class_count)
 
 
 def evaluate(run: Run) -> Evaluation:
@@ -104,6 +107,7 @@ EXPERIMENT = segmentation.experiment(
     config=FlowSDFConfig,
     presets={
         "smoke": {"encoder_channels": (12,), "ode_steps": 3},
+        "small-volumes": {**VOLUMES, **SHORT, **NARROW},
         "full": {**DATA, **FLOW, **WIDTHS, **BLOCKS, **STEPS, **OPTIMIZER},
         "full-glas": {"sigma_min": 1e-3, "ema_decay": 0.9999},
     },

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from scipy.stats import t as student_t
 
-from jaxgen import baselines, figures
+from jaxgen import baselines, figures, headings
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import Splits
@@ -183,7 +183,7 @@ def sample(run: Run, n: int) -> Evaluation:
 DESCRIBE = {
     "frechet": Metric("Frechet distance", "lower", "to the training images, in features; mean of the sets"),
     "frechet_interval": Metric("+-", "", "half the 95 % interval over independent sets of samples from one training"),
-    **{name: generation.DESCRIBE[name] for name in ("kernel", "precision", "recall", "coverage")},
+    **{name: headings.OF_SETS[name] for name in ("kernel", "precision", "recall", "coverage")},
     "bits": Metric("Bits per dimension", "lower", "of test images; a bound for the vae, estimates by random probes"),
     "bits_interval": Metric("+- bits", "", "half the 95 % interval over test images"),
     "evaluations": Metric("Evaluations", "", "of the network, per image"),

@@ -9,6 +9,7 @@ show what fine-tuning keeps. Chambon et al. 2022, "RoentGen", arXiv 2211.12737; 
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -16,13 +17,14 @@ from jaxgen.app.cli import run_module
 from jaxgen.data.agreement import agreement, reports_of
 from jaxgen.data.captions import Report, reworded
 from jaxgen.experiment import Evaluation, Metric, Run
+from jaxgen.families.lora import trained_share
 from jaxgen.tasks import features, generation, text
-from jaxgen.tasks.text import tuning
+from jaxgen.tasks.text import augmentation, tuning
 from jaxgen.tasks.text.evaluation import DESCRIBE, asked, findings_in, prompted
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RoentgenConfig(tuning.TuningConfig):
+class RoentgenConfig(augmentation.ClassifierConfig):
     pass
 
 
@@ -43,9 +45,12 @@ def evaluate(run: Run) -> Evaluation:
     for name in run.config.modes:
         found = agreement(other, findings_in(run, asked(run, draws[name], other)))
         metrics[name] |= {f"other_{kind}": found[kind] for kind in ("agreement", "size", "zone") if kind in found}
-        metrics[name]["trained"] = tuning.trained_share(run, name)
+        metrics[name]["trained"] = trained_share(run.params[name], tuning.MODES[name])
     compared = generation.Comparison(run, lambda n: sets, gaussian=False, real=real)
     shown = run.config.modes[-1]
+    if run.config.classifier_steps:
+        best = functools.partial(asked, run, draws["both" if "both" in draws else shown])
+        metrics |= augmentation.classifiers(run, best, real.held_out, usual)
     shares = ", ".join(f"{name} {metrics[name].get('agreement', 0):.0%}" for name in sets)
     return compared.evaluation(
         shown=shown,
@@ -54,6 +59,7 @@ def evaluate(run: Run) -> Evaluation:
         figures={"prompts": prompted(run, draws[shown], [report.text for report in usual[:6]])},
         headline=f"Findings asked for that are measured in the images: {shares}.",
         describe=DESCRIBE
+        | augmentation.DESCRIBE
         | {
             "other_agreement": Metric(
                 "Agreement, other words", "higher", "the same, of sizes and places in other words"
@@ -75,8 +81,10 @@ EXPERIMENT = generation.experiment(
     data="shapes with captions, then chest radiographs with reports, computed",
     config=RoentgenConfig,
     presets={
-        "small": text.SMALL,
-        "smoke": text.SMOKE | {"tuning_steps": 4, "modes": ("both", "lora"), "rank": 2},
+        "small": text.SMALL | {"tuning_rate": 2e-3},
+        "smoke": text.SMOKE
+        | {"tuning_steps": 4, "modes": ("both", "lora"), "rank": 2}
+        | {"classifier_steps": 2, "classifier_images": 8, "classifier_drawn": 8},
         "full": text.FULL | {"data": "cxr_phantom/512", "tuning_steps": 60_000, "tuning_rate": 5e-5},
     },
     load=text.load_reports,

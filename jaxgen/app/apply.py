@@ -23,7 +23,7 @@ from jaxgen.data.image import Image
 from jaxgen.data.nifti import axial_axis
 from jaxgen.data.writers import write_atomically, write_dicom_seg, write_mask, write_nifti
 from jaxgen.errors import UserError, printable
-from jaxgen.experiment import APPLY
+from jaxgen.experiment import APPLY, spatial_rank
 
 __all__ = ["OUTPUTS", "apply_image", "apply_run", "find_inputs", "write_results"]
 
@@ -79,7 +79,7 @@ def apply_run(
     files = list(stems)
     _refuse_clashes(stems, out, overwrite)
     summary = _earlier(out / "summary.json")
-    function = experiment.apply(opened)
+    function, rank = experiment.apply(opened), spatial_rank(experiment, opened.config)
     make_folder(out, "--out")
     root = jax.random.fold_in(jax.random.key(opened.config.seed if seed is None else seed), APPLY)
     summary |= {name: {"left_out": why} for name, why in left_out.items()}
@@ -94,7 +94,7 @@ def apply_run(
                 stem = _utf8(stems[path], path)
                 key = jax.random.fold_in(root, zlib.crc32(stem.encode()))
                 image = read(path)
-                results = apply_image(function, key, image, experiment.spatial_dims, path, shown)
+                results = apply_image(function, key, image, rank, path, shown)
                 if experiment.reader is not None:  # the grid of an image need not be that of what was measured
                     image = image._replace(array=results["reconstruction"][..., None])
                 done = write_results(results, image, out, stem, dicom_seg, overwrite)
@@ -209,10 +209,11 @@ def apply_image(
         one = image._replace(array=np.take(image.array, i, axis))
         for name, value in function(jax.random.fold_in(key, i), one).items():
             slices.setdefault(name, []).append(np.asarray(value))
+    names = slices.pop("classes", [])  # alike for every slice
     stacked = {
         name: np.stack(values, axis=axis if values[0].ndim == spatial_dims else 0) for name, values in slices.items()
     }
-    return _warned(path, stacked)
+    return _warned(path, stacked | ({"classes": names[0]} if names else {}))
 
 
 def _warned(path: Path, results: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -255,7 +256,7 @@ def write_results(
     try:
         for name, array in maps.items():
             path = out / f"{stem}_{name}"
-            if dicom_seg and name == "mask" and image.meta.get("kind") == "dicom":
+            if dicom_seg and name == "mask" and "classes" not in results and image.meta.get("kind") == "dicom":
                 written.append(write_dicom_seg(f"{path}.dcm", array, like=image, overwrite=overwrite))
             elif spatial:
                 whole = array if array.dtype.kind == "f" else _smallest(array)

@@ -485,6 +485,14 @@ def _sample(argv: list[str], context: _Context) -> int:
         "--prompt", action="append", metavar="TEXT", help="what to draw, in words; several of them in turn"
     )
     parser.add_argument(
+        "--control",
+        action="append",
+        metavar="FILE",
+        help="image that says where things are (edges, outlines), of the run's size; several of them in turn "
+        "[default: those of test images]",
+    )
+    parser.add_argument("--strength", type=_number, metavar="WEIGHT", help="weight of --control; 0 is none")
+    parser.add_argument(
         "--guidance",
         type=_number,
         metavar="SCALE",
@@ -506,7 +514,8 @@ def _sample(argv: list[str], context: _Context) -> int:
     label = tuple(given.label) if given.label else None
     covariates = tuple(given.covariates) if given.covariates else None
     prompt = tuple(given.prompt) if given.prompt else None
-    request = Request(label, covariates, given.guidance, given.sampler, given.steps, prompt)
+    control = tuple(given.control) if given.control else None
+    request = Request(label, covariates, given.guidance, given.sampler, given.steps, prompt, control, given.strength)
     sampling.sample(Path(given.run), given.n, Path(given.out) if given.out else None, given.seed, context.say, request)
     return 0
 

@@ -48,7 +48,7 @@ def open_trained(path: Path | str) -> Opened:
     constants = runs.read_object(folder.constants)
     params: dict[str, Any] = {}
     run = Run(config, facts_of(experiment, folder.constants, constants), params, chosen=chosen_of(folder.chosen))
-    for spec in stages_of(experiment, config):
+    for spec in stages_of(experiment, config, run.facts):
         if not folder.checkpoints(folder_of(spec, folder)).is_dir():
             raise UserError(f"{path}: its stage {spec.name!r} is not trained yet; go on with `{resume(folder)}`")
         damaged: list[str] = []

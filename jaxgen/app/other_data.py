@@ -96,6 +96,12 @@ def load_for_evaluation(
             f"--data {data}: its covariates are {', '.join(other.covariate_names) or 'none'}, those of the run "
             f"{', '.join(home.covariate_names)}; give the same ones in this order"
         )
+    if other.mask_names != home.mask_names:
+        theirs, ours = (", ".join(names) or "one foreground" for names in (other.mask_names, home.mask_names))
+        raise UserError(
+            f"--data {data}: its masks have {theirs}, those of the run {ours}; "
+            "choose the same classes in this order with --foreground"
+        )
     test, names = other.test, home.label_names
     if other.label_names:
         classes = tuple(getattr(facts, "classes", ()))

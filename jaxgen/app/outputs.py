@@ -1,6 +1,7 @@
 """What commands write and say at their end: folders for outputs, figures with their captions, lines of results."""
 
 import contextlib
+import csv
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -85,7 +86,7 @@ def new_folder(path: Path, name: str) -> Iterator[Path]:
 
 
 def save_evaluation(evaluation: Evaluation, path: Path) -> None:
-    """Save figures, captions, headline and how to show the metrics under ``path/figures``.
+    """Save figures, captions, headline and how to show the metrics under ``path/figures``, and ``path/cases.csv``.
 
     Args:
         evaluation: what to save; its metrics are left to the caller.
@@ -112,6 +113,12 @@ def save_evaluation(evaluation: Evaluation, path: Path) -> None:
         },
     }
     runs.write_json(figures / "captions.json", captions)
+    if evaluation.cases:
+        rows = io.StringIO(newline="")
+        writer = csv.DictWriter(rows, list(evaluation.cases[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(evaluation.cases)
+        runs.write_bytes(path / "cases.csv", rows.getvalue().encode())
 
 
 def table_lines(headline: str, metrics: Mapping[str, Any], captions: Path, experiment: Experiment) -> list[str]:

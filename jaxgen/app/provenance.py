@@ -91,8 +91,8 @@ def versions() -> dict[str, str]:
 def about_data(splits: Any) -> dict[str, Any]:
     """What ``data.json`` says of the data: the names of classes and raters, and who the test patients are."""
     people = {part: getattr(getattr(splits, part), "patients", None) for part in ("train", "validation", "test")}
-    named: dict[str, Any] = {"classes": list(splits.label_names), "raters": list(splits.rater_names)}
-    named["covariates"] = list(splits.covariate_names)
+    named: dict[str, Any] = {"classes": list(splits.label_names or splits.mask_names)}
+    named |= {"raters": list(splits.rater_names), "covariates": list(splits.covariate_names)}
     if people["test"] is not None:
         named["patients"] = {part: len(set(found)) for part, found in people.items() if found is not None}
         named["test_patients"] = sorted({str(patient) for patient in people["test"]})

@@ -131,7 +131,7 @@ def _train_stages(
     reporter = Reporter(folder.path if jax.process_index() == 0 else None, quiet=quiet)
     examples = splits.train if experiment.examples is None else experiment.examples(run)
     feed = _feed(config, examples)
-    for spec in stages_of(experiment, config):
+    for spec in stages_of(experiment, config, run.facts):
         own = None if spec.examples is None else spec.examples(run._replace(params=params))
         stage = spec.build(run._replace(params=params, splits=None))._replace(formerly=spec.formerly)
         so_far = run._replace(params=dict(params))

@@ -21,6 +21,8 @@ class Request(NamedTuple):
         sampler: the name of the sampler.
         steps: its steps.
         prompt: texts, in turn.
+        control: files of hints, in turn.
+        strength: the weight of the hints.
     """
 
     label: tuple[str, ...] | None = None
@@ -29,6 +31,8 @@ class Request(NamedTuple):
     sampler: str | None = None
     steps: int | None = None
     prompt: tuple[str, ...] | None = None
+    control: tuple[str, ...] | None = None
+    strength: float | None = None
 
 
 def apply_request(request: Request, experiment: Experiment, run: Run, n: int) -> tuple[RunConfig, dict[str, Any]]:

@@ -15,7 +15,7 @@ from jaxgen.app.outputs import Say, new_folder, refuse_run, save_evaluation, tab
 from jaxgen.app.sample_files import SETTINGS, plain_name, remove_samples, set_aside, write_samples
 from jaxgen.app.sample_request import Request, apply_request
 from jaxgen.errors import UserError
-from jaxgen.experiment import SAMPLE, key_of
+from jaxgen.experiment import SAMPLE, key_of, spatial_rank
 
 
 class _Later:
@@ -82,7 +82,7 @@ def sample(
                 target,
                 "sample" if name == "images" else plain_name(name),
                 arrays[name],
-                spatial=experiment.spatial_dims,
+                spatial=spatial_rank(experiment, run.config),
                 label=arrays.get("label"),
                 label_names=arrays.get("label_names", ()),
                 value_range=getattr(run.facts, "value_range", None),

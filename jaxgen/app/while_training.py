@@ -43,7 +43,7 @@ def evaluator(experiment: Experiment, run: Run, stage: str, folder: runs.RunFold
     config = run.config
     if not config.evaluate_every:
         return None
-    if experiment.preview is None and stages_of(experiment, config)[-1].name != stage:
+    if experiment.preview is None and stages_of(experiment, config, run.facts)[-1].name != stage:
         return None
     run = at_home(run._replace(key=key_of(config, EVALUATE)))
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxgen.data.phantoms.chest_xray import FINDINGS, Finding, findings_of
+from jaxgen.data.phantoms.coloured import coloured_of
 from jaxgen.data.phantoms.shapes import shapes_of
 from jaxgen.data.phantoms.texture import generator
 from jaxgen.data.source import Source
@@ -153,6 +154,24 @@ def shapes_caption(seed: int, index: int) -> str:
     return ", ".join(parts)
 
 
+def coloured_caption(seed: int, index: int) -> str:
+    """The caption of an example of the phantom `jaxgen.data.phantoms.coloured2d`: colours and kind, not place or size.
+
+    Args:
+        seed: of the set.
+        index: of the example.
+
+    Returns:
+        The caption, always the same.
+
+    Example:
+        >>> coloured_caption(0, 0)
+        'a green bar on a red ground'
+    """
+    kind, colour, ground = coloured_of(seed, index)
+    return f"a {colour} {kind} on a {ground} ground"
+
+
 def reworded(report: Report, rng: np.random.Generator) -> Report:
     """A report with another of `SYNONYMS` for every size and zone that it names.
 
@@ -241,6 +260,26 @@ def table_captions(
         )
         for i, text in enumerate(finding)
     ]
+
+
+def after_noun(captions: Sequence[str], noun: str, alone: float, seed: int) -> list[str]:
+    """Captions after what all images are, a share of them replaced by it alone.
+
+    Args:
+        captions: one per image.
+        noun: what all images are.
+        alone: the share of captions that are the noun alone.
+        seed: of the choice.
+
+    Returns:
+        One caption per image.
+
+    Example:
+        >>> after_noun(["nodule", "normal"], "radiograph", 0.5, 1)
+        ['radiograph, nodule', 'radiograph, normal']
+    """
+    bare = np.random.default_rng(seed).uniform(size=len(captions)) < alone
+    return [noun if one else f"{noun}, {said}" for said, one in zip(captions, bare, strict=True)]
 
 
 def texts_of(source: Source) -> list[str]:

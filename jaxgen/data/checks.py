@@ -7,9 +7,10 @@ from contextlib import contextmanager, suppress
 import numpy as np
 
 from jaxgen.data import limits
+from jaxgen.data.classes import Classes, number_mask
 from jaxgen.errors import UserError
 
-Foreground = int | str | None
+Foreground = int | str | Classes | None
 
 
 @contextmanager
@@ -125,20 +126,51 @@ def mask_values(array: np.ndarray, where: object) -> np.ndarray:
     return np.ascontiguousarray(array.astype(np.uint8 if high < 256 else np.uint16 if high < 65536 else np.int32))
 
 
+def hint_values(hints: np.ndarray, images: tuple[int, ...], where: object) -> np.ndarray:
+    """Bring hints of 2-D images to bytes, and refuse what does not fit.
+
+    Args:
+        hints: ``[n, h, w]`` or ``[n, h, w, c]`` with 1 or 3 channels; whole numbers from 0 to 255, or none above 1.
+        images: the shape of the images, ``[n, h, w, c]``.
+        where: for messages.
+
+    Returns:
+        uint8 ``[n, h, w, c]``.
+
+    Raises:
+        UserError: for other shapes or values.
+
+    Example:
+        >>> hint_values(np.array([[[0.0, 0.2, 1.0]]]), (1, 1, 3, 1), "x").ravel().tolist()
+        [0, 51, 255]
+    """
+    if hints.ndim == 3:
+        hints = hints[..., None]
+    if hints.ndim != 4 or hints.shape[:-1] != images[:-1] or hints.shape[-1] not in (1, 3):
+        raise UserError(
+            f"{where} has size {hints.shape}, but images {images[:-1]}; save [n, height, width] as the images have it, "
+            "perhaps with 1 or 3 channels"
+        )
+    if hints.dtype.kind not in "buif" or not np.isfinite(hints).all() or hints.min() < 0 or hints.max() > 255:
+        raise UserError(f"{where} holds other values than numbers from 0 to 255; save 0 for black and 255 for white")
+    return np.round(hints * (255.0 if hints.max() <= 1 else 1.0)).astype(np.uint8)
+
+
 def apply_foreground(mask: np.ndarray, foreground: Foreground, where: object) -> np.ndarray:
     """Say which mask values are foreground.
 
     Args:
         mask: whole numbers, 0 for background.
         foreground: "binary" (the mask must have 0 and at most one other value), "any" (all but 0), a label (that value
-            alone), or None (leave the numbers as they are).
+            alone), several classes, or None (leave the numbers as they are).
         where: the file, for the message.
 
     Returns:
-        uint8 0 and 1, or `mask` itself if `foreground` is None.
+        uint8 0 and 1, the numbers of classes (`jaxgen.data.classes.number_mask`), or `mask` itself if `foreground` is
+        None.
 
     Raises:
-        UserError: if "binary" is asked for and the mask has more values.
+        UserError: if "binary" is asked for and the mask has more values, or a value is of no class.
 
     Example:
         >>> apply_foreground(np.array([0, 255, 0]), "binary", "a.png")
@@ -148,6 +180,8 @@ def apply_foreground(mask: np.ndarray, foreground: Foreground, where: object) ->
     """
     if foreground is None:
         return mask
+    if isinstance(foreground, Classes):
+        return number_mask(mask, foreground, where)
     if foreground == "any":
         return (mask > 0).astype(np.uint8)
     if isinstance(foreground, int | np.integer) or foreground != "binary":
@@ -167,29 +201,40 @@ FOREGROUND = (
     "alone), or the name of a label where the data name theirs"
 )
 """The help of every flag ``--foreground``."""
+SEVERAL = "; each (every label is a class of its own), or several labels separated by commas"
+"""What the help adds where masks of several classes are taken."""
 
 
-def parse_foreground(foreground: Foreground) -> Foreground:
+def parse_foreground(foreground: Foreground, *, several: bool = True) -> Foreground:
     """Check a choice of foreground, from a flag or from code.
 
     Args:
-        foreground: "binary", "any", a label as int or digits, the name of a label, or None.
+        foreground: "binary", "any", a label as int or digits, the name of a label, "each", several labels separated by
+            commas, or None.
+        several: whether "each" and several labels are allowed.
 
     Returns:
-        "binary", "any", an int, a name (to be looked up by `name_foreground`), or None.
+        "binary", "any", "each", an int, a name or several (to be looked up by `name_foreground`), or None.
 
     Raises:
         UserError: for anything else.
 
     Example:
-        >>> parse_foreground("3"), parse_foreground("tumour")
-        (3, 'tumour')
+        >>> parse_foreground("3"), parse_foreground("tumour"), parse_foreground("1, 2")
+        (3, 'tumour', '1, 2')
     """
-    if foreground is None:
-        return None
+    if foreground is None or isinstance(foreground, Classes):
+        return foreground
     text = str(foreground).strip()
     if text in ("binary", "any"):
         return text
+    if text == "each" or "," in text:
+        if not several:
+            raise UserError(f"--foreground {text}: one foreground is wanted here; use binary, any, or one label")
+        labels = [label.strip() for label in text.split(",")]
+        if text == "each" or all(label and not label.startswith(("-", "0")) for label in labels):
+            return text
+        raise UserError(f"--foreground {text}: not a choice; name labels from 1 separated by commas, such as 1,2")
     if text.isascii() and text.isdecimal() and int(text) >= 1:
         return int(text)
     if isinstance(foreground, str) and any(c.isalpha() for c in text):
@@ -206,7 +251,7 @@ def name_foreground(foreground: Foreground, names: Mapping[str, int], where: obj
         where: the data, for the message.
 
     Returns:
-        "binary", "any", an int or None.
+        "binary", "any", "each", several labels, an int or None.
 
     Raises:
         UserError: if no label has this name.
@@ -216,7 +261,7 @@ def name_foreground(foreground: Foreground, names: Mapping[str, int], where: obj
         2
     """
     foreground = parse_foreground(foreground)
-    if not isinstance(foreground, str) or foreground in ("binary", "any"):
+    if not isinstance(foreground, str) or foreground in ("binary", "any", "each") or "," in foreground:
         return foreground
     found = {value for name, value in names.items() if name.casefold() == foreground.casefold()}
     if len(found) == 1 and (value := found.pop()) > 0:
@@ -245,6 +290,23 @@ def refuse_choice(foreground: Foreground, where: object) -> None:
     if foreground not in (None, "binary", "any"):
         raise UserError(
             f"--foreground {foreground}: {where} numbers objects, and each is foreground; leave the flag out"
+        )
+
+
+def refuse_several(foreground: Foreground, where: object) -> None:
+    """Refuse several classes of data whose masks have one foreground.
+
+    Args:
+        foreground: the choice.
+        where: the data, for the message.
+
+    Raises:
+        UserError: for "each" and several labels.
+    """
+    if isinstance(foreground, str) and (foreground == "each" or "," in foreground):
+        raise UserError(
+            f"--foreground {foreground}: {where} has masks of one foreground; use any or one value, or give a folder "
+            "or an npz for several classes"
         )
 
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from jaxgen.data.source import ArraySource, Source
 
-KEPT = ("label", "covariates", "text")
-"""What goes on with a code."""
+KEPT = ("label", "covariates", "text", "control")
+"""What goes on with a code; hints (``control [*spatial, k]``) are mirrored with their images."""
 
 
 class Encoder(Protocol):
@@ -44,6 +44,9 @@ def coded(encoder: Encoder, source: Source, chunk: int, mirrored: int | None = N
         batch = {name: np.stack([example[name] for example in some]) for name in some[0]}
         told = {name: batch[name] for name in KEPT if name in batch}
         image = batch["image"].astype(np.float32) / 127.5 - 1
-        for x in (image,) if mirrored is None else (image, np.flip(image, 1 + mirrored)):
-            parts.append(dict(zip(("mean", "log_variance"), encoder.moments(x), strict=True)) | told)
+        parts.append(dict(zip(("mean", "log_variance"), encoder.moments(image), strict=True)) | told)
+        if mirrored is not None:
+            moments = encoder.moments(np.flip(image, 1 + mirrored))
+            flipped = {"control": np.flip(told["control"], 1 + mirrored)} if "control" in told else {}
+            parts.append(dict(zip(("mean", "log_variance"), moments, strict=True)) | told | flipped)
     return ArraySource({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})

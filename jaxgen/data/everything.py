@@ -6,7 +6,7 @@ from typing import Any, ParamSpec
 
 import numpy as np
 
-from jaxgen.data.source import ArraySource, Example, Source, Splits, Subset
+from jaxgen.data.source import ArraySource, Example, Source, Splits, Subset, patients_of
 from jaxgen.errors import UserError
 
 P = ParamSpec("P")
@@ -85,6 +85,12 @@ class Joined:
     def names(self) -> Sequence[str]:
         """The names of all examples."""
         return [name for part in self._parts for name in part.names]
+
+    @property
+    def patients(self) -> Sequence[str] | None:
+        """The patients of all examples, or None where those of a part are not known."""
+        known = [patients_of(part) for part in self._parts]
+        return None if None in known else [patient for of in known for patient in of or ()]
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0

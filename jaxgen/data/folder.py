@@ -33,9 +33,10 @@ from pathlib import Path
 import numpy as np
 
 from jaxgen.data import checks, groups, nnunet
+from jaxgen.data.classes import Classes, choose_classes
 from jaxgen.data.covariates import read_covariates
 from jaxgen.data.dicom_patients import dicom_patients
-from jaxgen.data.image import Header
+from jaxgen.data.image import Header, Image
 from jaxgen.data.images import convert_channels
 from jaxgen.data.labels import number_classes, require_classes, require_trained, split_by_class
 from jaxgen.data.nifti import axial_axis
@@ -78,6 +79,7 @@ class FolderSource:
         masked = any(pair.mask for pair in self._pairs)
         self._colour = _check_alike(self._pairs, headers, may_mix=not masked)
         self._axes = [axial_axis(head.affine) for head in headers]
+        self._spacings = [voxel_size(pair.image, head) for pair, head in zip(self._pairs, headers, strict=True)]
         self._items: list[tuple[int, int | None]] = []
         for i, head in enumerate(headers):
             if options.slices and len(head.shape) == 3:
@@ -119,8 +121,9 @@ class FolderSource:
             volume = self._read(pair)
             self._cache.put(pair, volume)
         axis = self._axes[pair]
-        whole = ("label", "covariates")
-        return {k: v if k in whole else np.ascontiguousarray(v.take(z, axis=axis)) for k, v in volume.items()}
+        whole = ("label", "covariates", "spacing")
+        found = {k: v if k in whole else np.ascontiguousarray(v.take(z, axis=axis)) for k, v in volume.items()}
+        return found | ({"spacing": np.delete(found["spacing"], axis)} if "spacing" in found else {})
 
     def check(self) -> list[str | None]:
         """Decode every file once.
@@ -217,6 +220,8 @@ class FolderSource:
             example["label"] = np.asarray(pair.label, np.int32)
         if pair.covariates is not None:
             example["covariates"] = pair.covariates
+        if "spacing" in wanted and (spacing := self._spacings[i]) is not None:
+            example["spacing"] = spacing
         return example, value
 
 
@@ -270,10 +275,13 @@ def load_folder(folder: Path, options: Options) -> Splits:
     if nnunet.is_nnunet(inside):
         parts, names = nnunet.find(folder, inside, options)
     else:
+        nnunet.refuse_half(folder, inside)
         parts = _parts(folder, inside, options)
     if {"mask", "instances"} & {*options.wants, *options.optional}:
         options = options._replace(foreground=checks.name_foreground(options.foreground, names, folder))
     pairs = [pair for part in parts.values() for pair in part.pairs]
+    classes = _classes(folder, pairs, names, options)
+    options = options if classes is None else options._replace(foreground=classes)
     labels, label_names = _number(folder, list(parts.values()), options)
     if labels is not None and "label" in options.wants + options.optional:
         pairs = [pair._replace(label=int(k)) for pair, k in zip(pairs, labels, strict=True)]
@@ -299,7 +307,21 @@ def load_folder(folder: Path, options: Options) -> Splits:
         origin=f"folder {folder}",
         label_names=label_names if pairs[0].label is not None else (),
         covariate_names=covariate_names,
+        mask_names=classes.names if classes is not None else (),
     )
+
+
+def _classes(folder: Path, pairs: Sequence[Pair], names: dict[str, int], options: Options) -> Classes | None:
+    """The classes of the masks, where several are wanted; only where they have no names are the masks read for it."""
+    masks = [pair.mask for pair in pairs if pair.mask is not None]
+    if not masks or "instances" in options.wants + options.optional:
+        return None
+
+    def values() -> set[int]:
+        with ThreadPoolExecutor(_threads()) as pool:
+            return set().union(*pool.map(lambda path: np.unique(read_mask(path)).tolist(), masks))
+
+    return choose_classes(options.foreground, names, values, folder)
 
 
 def _with_covariates(folder: Path, pairs: list[Pair], options: Options) -> tuple[list[Pair], tuple[str, ...]]:
@@ -484,6 +506,35 @@ def _stacked(pair: Pair, head: Header, file: Path, other: Header) -> Header:
             "resample the channels of a case onto one grid"
         )
     return head._replace(channels=head.channels + other.channels)
+
+
+def voxel_size(path: Path, head: Header) -> np.ndarray | None:
+    """Millimetres of a voxel along each axis of the array, or None where the file does not say.
+
+    Args:
+        path: the file.
+        head: its header.
+
+    Returns:
+        float32 ``[rank]``, the lengths of the affine's columns, which an oblique orientation does not change.
+    """
+    if head.affine is None:
+        return None
+    rank = len(head.shape)
+    size = np.linalg.norm(head.affine[:3, :rank], axis=0).astype(np.float32)
+    return size[::-1].copy() if rank == 2 and file_kind(path) == "dicom" else size  # rows first, but columns there
+
+
+def example_of(image: Image) -> Example:
+    """An image read from a file as an example, a volume with the size of its voxels where the file says it.
+
+    Example:
+        >>> example_of(Image(np.zeros((2, 2, 2, 1)), np.diag([1.0, 1, 3, 1]), {}))["spacing"].tolist()
+        [1.0, 1.0, 3.0]
+    """
+    head = Header(image.array.shape[:-1], image.array.shape[-1], image.affine)
+    spacing = voxel_size(Path(image.meta.get("path", "")), head) if len(head.shape) == 3 else None
+    return {"image": image.array} | ({} if spacing is None else {"spacing": spacing})
 
 
 def _corners(path: Path, head: Header, shape: tuple[int, ...]) -> np.ndarray:

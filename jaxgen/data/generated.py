@@ -8,48 +8,88 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from jaxgen.data import checks
-from jaxgen.data.captions import WORDINGS, Report, report_of, shapes_caption
+from jaxgen.data.captions import WORDINGS, Report, coloured_caption, report_of, shapes_caption
+from jaxgen.data.checks import Foreground
+from jaxgen.data.classes import Classes, choose_classes
 from jaxgen.data.options import Options
-from jaxgen.data.phantoms import CLASS_NAMES, FINDINGS, brain3d_covariates, phantom_source
+from jaxgen.data.phantoms import CLASS_NAMES, FINDINGS, Coloured, brain3d_covariates, coloured_of, phantom_source
 from jaxgen.data.phantoms.brain3d import COVARIATES
+from jaxgen.data.phantoms.teeth import TISSUES
+from jaxgen.data.phantoms.tumour import CLASSES
 from jaxgen.data.source import ArraySource, Example, Splits
 from jaxgen.errors import UserError
 
 COUNTS = {"train": 2000, "validation": 256, "test": 512}
 VOLUMES = {"train": 1000, "validation": 128, "test": 256}
 """The same, of volumes."""
+SEGMENTED = {"train": 96, "validation": 12, "test": 24}
+"""The same, of volumes with masks."""
 GENERATED = {
     "brain_phantom": "drawn T1 brain slices in four classes: healthy, two kinds of lesion, large ventricles",
     "ct_phantom": "drawn CT slices of chests, in Hounsfield units",
     "cxr_phantom": "drawn chest radiographs with findings and reports",
     "shapes_phantom": "drawn discs, rings, squares and bars with captions",
+    "coloured_phantom": "the same in flat colours, with captions that name them, and outlines as hints",
     "brain3d_phantom": "drawn brain volumes with age, sex, ventricular and brain volume",
+    "dental_phantom": "drawn bitewing radiographs: rows of overlapping teeth in four tissues",
+    "ambiguous_phantom": "drawn blobs that twenty raters outline in four ways, with known frequencies",
+    "tumour_phantom": "drawn heads in four contrasts with a lesion in three classes",
+    "tumour3d_phantom": "the same as volumes",
+    "position3d_phantom": "drawn volumes with equal blobs, of which those in the left half are lesions",
+    "vessels3d_phantom": "drawn volumes with vessels and sheets one or two voxels thick",
 }
 """The names that `load` knows, with one line each; ``name/size`` asks for another size than 64 pixels.
 
-Volumes are of 32 x 48 x 32 voxels unless ``brain3d_phantom/24`` or ``brain3d_phantom/40x56x40`` says otherwise.
+Volumes are of 32 x 48 x 32 voxels, those with masks of 32 x 32 x 32, unless ``brain3d_phantom/24`` or
+``brain3d_phantom/40x56x40`` says otherwise.
 """
 _PHANTOMS = {
     "brain_phantom": "brain_classes",
     "ct_phantom": "ct2d",
     "cxr_phantom": "cxr2d",
     "shapes_phantom": "shapes2d",
+    "coloured_phantom": "coloured2d",
     "brain3d_phantom": "brain3d",
+    "dental_phantom": "dental2d",
+    "ambiguous_phantom": "ambiguous_raters",
+    "tumour_phantom": "tumor4c",
+    "tumour3d_phantom": "tumor4c",
+    "position3d_phantom": "pos3d",
+    "vessels3d_phantom": "vessels3d",
 }
 _ENTRIES = {
     "brain_classes": ("image", "mask", "label"),
     "ct2d": ("image", "mask"),
     "cxr2d": ("image", "mask", "labels", "text"),
     "shapes2d": ("image", "mask", "text"),
+    "coloured2d": ("image", "mask", "text", "control"),
     "brain3d": ("image", "covariates"),
+    "dental2d": ("image", "mask"),
+    "ambiguous_raters": ("image", "masks"),
+    "tumor4c": ("image", "mask", "spacing"),
+    "pos3d": ("image", "mask", "spacing"),
+    "vessels3d": ("image", "mask", "spacing"),
 }
+_MASK_NAMES = {"tumor4c": CLASSES, "dental2d": TISSUES}
 _NAMES = {"brain_classes": CLASS_NAMES, "cxr2d": FINDINGS}
+_DEFAULT_SIZES = {
+    "brain3d_phantom": "32x48x32",
+    "tumour3d_phantom": "32",
+    "position3d_phantom": "32",
+    "vessels3d_phantom": "32",
+}
+"""Of the sets of volumes."""
+_COUNTS = dict.fromkeys(_DEFAULT_SIZES, SEGMENTED) | {"brain3d_phantom": VOLUMES}
+
+
+HELD_BYTES = 2**28
+"""Of the examples that a source holds because each was asked for."""
 
 
 class DrawnSource(ArraySource):
     """Phantoms of equal size, drawn when first asked for and then held in memory.
 
-    One example alone is drawn alone; `arrays` draws all of them.
+    One example alone is drawn alone, and held up to `HELD_BYTES`; `arrays` draws all of them.
 
     Args:
         phantom: one of `jaxgen.data.phantoms.PHANTOMS`.
@@ -57,6 +97,7 @@ class DrawnSource(ArraySource):
         seed: of the set.
         size: side of the images in pixels, or one number per axis.
         entries: what to keep of each example.
+        foreground: what of masks counts (`jaxgen.data.checks.apply_foreground`).
 
     Example:
         >>> source = DrawnSource("brain_classes", 4, seed=0, size=16, entries=("image", "label"))
@@ -65,10 +106,18 @@ class DrawnSource(ArraySource):
     """
 
     def __init__(
-        self, phantom: str, n: int, *, seed: int, size: int | tuple[int, ...], entries: tuple[str, ...]
+        self,
+        phantom: str,
+        n: int,
+        *,
+        seed: int,
+        size: int | tuple[int, ...],
+        entries: tuple[str, ...],
+        foreground: Foreground = None,
     ) -> None:
-        self._phantoms, self._entries = phantom_source(phantom, n, seed, size), entries
+        self._phantoms, self._entries, self._foreground = phantom_source(phantom, n, seed, size), entries, foreground
         self.names = self._phantoms.names
+        self._held: dict[int, Example] = {}
 
     def __len__(self) -> int:
         return len(self._phantoms)
@@ -76,20 +125,40 @@ class DrawnSource(ArraySource):
     def __getitem__(self, i: int) -> Example:
         if "arrays" in self.__dict__:
             return super().__getitem__(i)
-        drawn = self._phantoms[i]
-        return {entry: np.asarray(self._caption(i)) if entry == "text" else drawn[entry] for entry in self._entries}
+        i = range(len(self))[i]
+        if i not in self._held:
+            drawn = self._phantoms[i]
+            example = {e: np.asarray(self._caption(i)) if e == "text" else drawn[e] for e in self._entries}
+            if "mask" in example:
+                example["mask"] = checks.apply_foreground(example["mask"], self._foreground, self.names[i])
+            if (len(self._held) + 1) * sum(array.nbytes for array in example.values()) > HELD_BYTES:
+                return example
+            self._held[i] = example
+        return self._held[i]
 
     @property
     def has_reports(self) -> bool:
         """Whether the examples are radiographs."""
         return self._phantoms.phantom == "cxr2d"
 
+    @property
+    def has_colours(self) -> bool:
+        """Whether the examples are shapes in flat colours."""
+        return self._phantoms.phantom == "coloured2d"
+
+    def coloured(self, i: int) -> Coloured:
+        """What example i shows, of shapes in flat colours."""
+        return coloured_of(self._phantoms.seed, i % len(self))
+
     def report(self, i: int, wordings: Mapping[str, Sequence[str]] = WORDINGS) -> Report:
         """The report of radiograph i, and what it says; in other words with other `wordings`."""
         return report_of(self._phantoms.seed, i % len(self), wordings)
 
     def _caption(self, i: int) -> str:
-        return self.report(i).text if self.has_reports else shapes_caption(self._phantoms.seed, i % len(self))
+        if self.has_reports:
+            return self.report(i).text
+        caption = coloured_caption if self.has_colours else shapes_caption
+        return caption(self._phantoms.seed, i % len(self))
 
     @property
     def texts(self) -> list[str] | None:
@@ -108,6 +177,7 @@ class DrawnSource(ArraySource):
         """All examples: name -> array whose first axis counts them."""
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             examples = list(pool.map(self.__getitem__, range(len(self))))
+        self._held.clear()
         return {entry: np.stack([example[entry] for example in examples]) for entry in self._entries}
 
 
@@ -126,18 +196,17 @@ def load_generated(spec: str, options: Options) -> Splits:
     """
     name, _, text = spec.partition("/")
     phantom = _PHANTOMS[name]
-    size, entries = _size(spec, name, text, volumes=phantom == "brain3d"), _ENTRIES[phantom]
+    volumes, entries = name in _DEFAULT_SIZES, _ENTRIES[phantom]
+    size = _size(spec, name, text)
     for entry in options.wants:
-        if entry not in entries:
+        if entry not in entries and not (entry == "mask" and "masks" in entries):  # of several raters
             raise UserError(f"--data {spec}: has no {entry} (it has {', '.join(entries)}); choose another data set")
-    if options.spatial is not None and options.spatial != (3 if phantom == "brain3d" else 2):
-        kinds = ("volumes", "2-D images") if phantom == "brain3d" else ("2-D images", "volumes")
+    if options.spatial is not None and options.spatial != (3 if volumes else 2):
+        kinds = ("volumes", "2-D images") if volumes else ("2-D images", "volumes")
         raise UserError(f"--data {spec}: {kinds[0]} where {kinds[1]} are wanted; choose another data set")
-    foreground = checks.name_foreground(options.foreground, {}, f"--data {spec}")
-    if "mask" in options.wants + options.optional and isinstance(foreground, int) and foreground != 1:
-        raise checks.absent_foreground(foreground, (0, 1), f"--data {spec}")
     chosen = tuple(entry for entry in entries if entry in options.wants + options.optional or entry == "image")
-    parts = _drawn(phantom, size, options.seed, chosen)
+    foreground = _foreground(phantom, spec, options) if "mask" in chosen else None
+    parts = _drawn(phantom, size, options.seed, chosen, foreground, tuple(_COUNTS.get(name, COUNTS).values()))
     return Splits(
         *parts,
         name=name,
@@ -145,12 +214,24 @@ def load_generated(spec: str, options: Options) -> Splits:
         licence="CC0-1.0",
         label_names=_NAMES.get(phantom, ()) if {"label", "labels"} & {*chosen} else (),
         covariate_names=tuple(COVARIATES) if "covariates" in chosen else (),
+        mask_names=foreground.names if isinstance(foreground, Classes) else (),
     )
 
 
-def _size(spec: str, name: str, text: str, *, volumes: bool) -> int | tuple[int, ...]:
+def _foreground(phantom: str, spec: str, options: Options) -> Foreground:
+    """What of the masks counts, by number."""
+    names = {name: k for k, name in enumerate(_MASK_NAMES.get(phantom, ()), 1)}
+    where, values = f"--data {spec}", tuple(range(len(names or "1") + 1))
+    foreground = checks.name_foreground(options.foreground, names, where)
+    if isinstance(foreground, int) and foreground not in values:
+        raise checks.absent_foreground(foreground, values, where)
+    return choose_classes(foreground, names, lambda: values, where) or foreground
+
+
+def _size(spec: str, name: str, text: str) -> int | tuple[int, ...]:
     """The size that ``name/size`` asks for."""
-    sides = text.split("x") if text else ["32", "48", "32"] if volumes else ["64"]
+    volumes = name in _DEFAULT_SIZES
+    sides = (text or _DEFAULT_SIZES.get(name, "64")).split("x")
     if not all(side.isdecimal() and int(side) >= 16 for side in sides) or len(sides) not in (
         (1, 3) if volumes else (1,)
     ):
@@ -163,10 +244,15 @@ def _size(spec: str, name: str, text: str, *, volumes: bool) -> int | tuple[int,
 
 @functools.lru_cache(maxsize=2)
 def _drawn(
-    phantom: str, size: int | tuple[int, ...], seed: int, entries: tuple[str, ...]
+    phantom: str,
+    size: int | tuple[int, ...],
+    seed: int,
+    entries: tuple[str, ...],
+    foreground: Foreground,
+    counts: tuple[int, ...],
 ) -> tuple[DrawnSource, DrawnSource, DrawnSource]:
-    counts = VOLUMES if phantom == "brain3d" else COUNTS
     train, validation, test = (
-        DrawnSource(phantom, n, seed=3 * seed + k, size=size, entries=entries) for k, n in enumerate(counts.values())
+        DrawnSource(phantom, n, seed=3 * seed + k, size=size, entries=entries, foreground=foreground)
+        for k, n in enumerate(counts)
     )
     return train, validation, test

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jaxgen.data import checks, limits
 from jaxgen.data.checks import Foreground
+from jaxgen.data.classes import require_trained
 from jaxgen.data.everything import Everything, knows_everything
 from jaxgen.data.folder import load_folder
 from jaxgen.data.generated import GENERATED, load_generated
@@ -52,11 +53,13 @@ def load(
         wants: entries that each example must have: "image", "mask", "masks" (several raters), "instances", "label" (a
             class, numbered from 0) or "labels" (0 or 1 for each class, of images that may have several; from npz files
             only); the names are `Splits.label_names`. "covariates" are numbers such as age, their names
-            `Splits.covariate_names`; "text" is a caption.
+            `Splits.covariate_names`; "text" is a caption, "control" a hint: an image of bytes; "spacing" is the size of
+            a voxel along each axis, in millimetres.
         optional: entries that it has if the data have them.
         foreground: "binary" (masks must have 0 and one other value; given as 0 and 1), "any" (all but 0), one label by
-            its number or, where the data name their labels, by its name, or None (whole numbers as they are). The mask
-            of a set with instances is always "any".
+            its number or, where the data name their labels, by its name, several separated by commas, "each" (every
+            label is a class; masks then hold 1 to K, whose names are `Splits.mask_names`), or None (whole numbers as
+            they are). The mask of a set with instances is always "any".
         slices: take volumes slice by slice (axial where the file says which axis that is, else along the last), split
             by volume.
         spatial: refuse examples that have not this many spatial axes.
@@ -77,7 +80,14 @@ def load(
         raise ValueError(f"unknown entries {unknown}; known are {ENTRIES}")
     options = Options(seed, tuple(wants), tuple(optional), checks.parse_foreground(foreground), slices, spatial)
     options = options._replace(whole=isinstance(spec, Everything))
-    text, forms = os.fspath(spec), _forms(wants)
+    splits = _opened(os.fspath(spec), options)
+    if splits.mask_names and not options.whole:
+        require_trained(splits.train, splits.mask_names, f"--data {os.fspath(spec)}")
+    return splits
+
+
+def _opened(text: str, options: Options) -> Splits:
+    forms = _forms(options.wants)
     if text in SHIPPED:
         return load_shipped(text, options)
     if text.split("/")[0] in GENERATED:

@@ -38,6 +38,24 @@ def is_nnunet(inside: set[str]) -> bool:
     return "imagesTr" in inside
 
 
+def refuse_half(folder: Path, inside: set[str]) -> None:
+    """Refuse a folder that has some of nnU-Net's folders but not that of the training images.
+
+    Args:
+        folder: for the message.
+        inside: the names of what it holds.
+
+    Raises:
+        UserError: naming what is there and what is missing.
+    """
+    there = sorted(inside & {"imagesTs", "labelsTr", "labelsTs"})
+    if there and not is_nnunet(inside):
+        raise UserError(
+            f"{folder}: has {there[0]}/ but no imagesTr/; put the training images there as nnU-Net has them, "
+            "or use images/ and masks/"
+        )
+
+
 def find(folder: Path, inside: set[str], options: Options) -> tuple[dict[str, Found], dict[str, int]]:
     """The files of each split, and the values of the labels by name.
 

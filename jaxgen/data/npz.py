@@ -16,8 +16,11 @@ case_id, ...)
 ``rater_names`` (raters)                    [raters], the name of each rater in ``masks``
 ``texts`` (text, captions, reports)         [n], a caption for each image; or, in place of it,
 ``finding``, ``view``, ``sex``, ``age``     [n], what is known of a radiograph: its caption is written from them
+``control`` (controls)                      [n, height, width] or [n, height, width, c] with 1 or 3 channels, a hint for
+                                            each image: 0 to 255, or 0 to 1
 ``covariates``                              [n, covariates], numbers such as age; with
 ``covariate_names``                         [covariates], the name of each
+``spacing`` (voxel_spacing, voxel_size)     [n, axes] or [axes], millimetres of a voxel along each axis
 ==========================================  ==================================================================
 
 Channels come last: images as PyTorch has them, ``[n, c, *spatial]``, are refused with the fix.
@@ -29,13 +32,14 @@ A given split in which two parts share a patient, a name, an image_id, or an ima
 the split is drawn, what is shared stays together. Blank images are not compared.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 import numpy as np
 
 from jaxgen.data import captions, checks, groups
 from jaxgen.data.arrays import channels_first, npz_headers, read_npz
+from jaxgen.data.classes import Classes, choose_classes, majority
 from jaxgen.data.covariates import check_covariates
 from jaxgen.data.groups import as_texts
 from jaxgen.data.labels import number_classes, require_classes, require_trained, split_by_class
@@ -58,8 +62,10 @@ _NAMES = {
     "label_names": ("label_names", "class_names"),
     "rater_names": ("rater_names", "raters"),
     "text": ("texts", "text", "captions", "caption", "reports", "report"),
+    "control": ("control", "controls"),
     "covariates": ("covariates",),
     "covariate_names": ("covariate_names",),
+    "spacing": ("spacing", "voxel_spacing", "voxel_size"),
 }
 _MOST_CHANNELS = 16
 _TEXTS = ("split", "patient", "names", "image_id", "text")
@@ -91,7 +97,7 @@ def load_npz(path: Path, options: Options) -> Splits:
         UserError: naming the file, the array and the fix.
     """
     wanted = options.wants + options.optional
-    found, parts, shapes = _headers(path, options.whole, "text" in wanted)
+    found, parts, shapes = _headers(path, options.whole, {"text", "control", "spacing"} - {*wanted})
     masks_are_named = "label" not in found
     _require(path, found, parts, shapes, options)
     with checks.reading(path, "npz"):
@@ -104,6 +110,7 @@ def load_npz(path: Path, options: Options) -> Splits:
         if entry in data:
             texts = [as_texts(a, f"{path}: `{name}`") for a, name in zip(data[entry], parts[entry], strict=True)]
             data[entry] = [np.array(text, dtype=str) for text in texts]
+    spacing = data.pop("spacing", None)
     joined = {entry: _join(path, parts[entry], arrays) for entry, arrays in data.items()}
     n = len(joined["image"])
     for entry, array in joined.items():
@@ -118,6 +125,9 @@ def load_npz(path: Path, options: Options) -> Splits:
     if "mask" in found:
         values = {name: k for k, name in enumerate(label_names)} if masks_are_named else {}
         options = options._replace(foreground=checks.name_foreground(options.foreground, values, where["mask"]))
+        masks = joined["mask"]
+        chosen_classes = choose_classes(options.foreground, values, lambda: np.unique(masks), where["mask"])
+        options = options if chosen_classes is None else options._replace(foreground=chosen_classes)
     arrays, raters = _shapes(joined, where, options)
     classes, label_names = _classes(arrays, label_names, where, options)
     example = _examples(arrays, raters, where, options)
@@ -125,6 +135,10 @@ def load_npz(path: Path, options: Options) -> Splits:
         example["text"] = joined["text"] if "text" in joined else _written(path, shapes, n)
     if "covariates" in arrays and "covariates" in options.wants + options.optional:
         example["covariates"] = check_covariates(arrays["covariates"], covariate_names, where["covariates"])
+    if spacing is not None:
+        example["spacing"] = _spacing(path, found["spacing"], spacing, example["image"].shape)
+    if "control" in arrays:
+        example["control"] = checks.hint_values(arrays["control"], example["image"].shape, where["control"])
     given = None if options.whole else _given_split(path, joined, found)
     if len(parts["image"]) > 1:
         given = np.repeat([_split_of(name) for name in parts["image"]], [len(a) for a in data["image"]])
@@ -139,7 +153,19 @@ def load_npz(path: Path, options: Options) -> Splits:
         label_names=label_names if "label" in example or "labels" in example else (),
         rater_names=_rater_names(path, raters_given, found, example),
         covariate_names=covariate_names if "covariates" in example else (),
+        mask_names=options.foreground.names if isinstance(options.foreground, Classes) else (),
     )
+
+
+def _spacing(path: Path, name: str, parts: list[np.ndarray], images: tuple[int, ...]) -> np.ndarray:
+    """Millimetres of a voxel along each axis ``[n, rank]``, of all examples alike where one is given."""
+    n, rank = images[0], len(images) - 2
+    spacing = parts[0] if parts[0].ndim == 1 else np.concatenate(parts)
+    if spacing.shape not in ((rank,), (n, rank)):
+        raise UserError(f"{path}: `{name}` has size {spacing.shape}; save [{rank}] or [{n}, {rank}], in millimetres")
+    if spacing.dtype.kind not in "iuf" or not (np.isfinite(spacing) & (spacing > 0)).all():
+        raise UserError(f"{path}: `{name}` holds other values than numbers above 0; save millimetres of a voxel")
+    return np.broadcast_to(spacing.astype(np.float32), (n, rank)).copy()
 
 
 def _written(path: Path, shapes: dict[str, tuple[int, ...]], n: int) -> np.ndarray:
@@ -192,7 +218,7 @@ def _rater_names(path: Path, given: np.ndarray | None, found: dict[str, str], ex
 
 
 def _headers(
-    path: Path, whole: bool, texts: bool
+    path: Path, whole: bool, unwanted: Set[str]
 ) -> tuple[dict[str, str], dict[str, list[str]], dict[str, tuple[int, ...]]]:
     """Which array is which, from the headers alone: a name for messages, the arrays it is joined from, all shapes."""
     with checks.reading(path, "npz"):
@@ -201,7 +227,7 @@ def _headers(
     prefixes = _prefixes(path, shapes, whole)
     found, parts = {}, {}
     for entry, names in _NAMES.items():
-        if entry == "text" and not texts:
+        if entry in unwanted:
             continue
         shared = entry in ("label_names", "rater_names", "covariate_names", "split") or not prefixes
         if entry in _TEXTS:  # whatever their capitals
@@ -399,11 +425,20 @@ def _examples(data: Example, raters: bool, where: dict[str, str], options: Optio
         masks = checks.mask_values(data["mask"], where["mask"])
         if isinstance(foreground, int) and not (masks == foreground).any():
             raise checks.absent_foreground(foreground, np.unique(masks).tolist(), where["mask"])
-        masks = checks.apply_foreground(masks, foreground, where["mask"])
+        if raters and isinstance(foreground, Classes):
+            each = (
+                checks.apply_foreground(masks[:, k], foreground, f"{where['mask']} of rater {k}")
+                for k in range(masks.shape[1])
+            )
+            masks = np.stack(list(each), axis=1)
+        else:
+            masks = checks.apply_foreground(masks, foreground, where["mask"])
         if raters and "masks" in wanted:
             example["masks"] = masks
-        if "mask" in wanted:
-            example["mask"] = _majority(masks) if raters else masks
+        if "mask" in wanted and raters and isinstance(foreground, Classes):
+            example["mask"] = majority(masks, len(foreground.names))
+        elif "mask" in wanted:
+            example["mask"] = majority(masks > 0) if raters else masks
     example.update({entry: data[entry] for entry in ("label", "labels") if entry in data and entry in wanted})
     flat = images.reshape(len(images), -1)
     constant = flat.min(1) == flat.max(1)
@@ -418,11 +453,6 @@ def _examples(data: Example, raters: bool, where: dict[str, str], options: Optio
                 "check how it was saved, or take it out"
             )
     return example
-
-
-def _majority(masks: np.ndarray) -> np.ndarray:
-    """[n, raters, *spatial] -> [n, *spatial]: what at least half of the raters marked."""
-    return (2 * (masks > 0).sum(1, dtype=np.int32) >= masks.shape[1]).astype(np.uint8)
 
 
 def _classes(
@@ -539,6 +569,8 @@ def _slices(key: str, array: np.ndarray, depth: int) -> np.ndarray:
     """[n, (raters,) x, y, z, ...] -> [n * z, (raters,) x, y, ...]."""
     if key in ("label", "labels", "covariates", "text"):
         return np.repeat(array, depth, axis=0)
+    if key == "spacing":
+        return np.repeat(array[:, :2], depth, axis=0)
     axis = {"image": 3, "masks": 4}.get(key, 3)
     moved = np.moveaxis(array, axis, 1)
     return np.ascontiguousarray(moved.reshape(len(array) * depth, *moved.shape[2:]))

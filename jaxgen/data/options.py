@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from jaxgen.data.checks import Foreground
 
-ENTRIES = ("image", "mask", "masks", "instances", "label", "labels", "covariates", "text")
+ENTRIES = ("image", "mask", "masks", "instances", "label", "labels", "covariates", "text", "control", "spacing")
 
 
 class Options(NamedTuple):

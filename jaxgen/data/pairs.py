@@ -193,7 +193,7 @@ def files_of(folder: Path, what: str, beside: Sequence[str] = (), ending: str = 
         UserError: for a file that is no image, and for two of one name.
     """
     if not os.path.lexists(folder):
-        raise UserError(f"{folder.parent}: has no {what}/ folder; put the {what} there")
+        raise UserError(f"{folder.parent}: has no {folder.name}/ folder; put the {what} there")
     with checks.reading(folder, "a folder"):
         if not folder.is_dir():
             os.stat(folder)  # a loop of links says so itself

@@ -6,9 +6,13 @@ Each is a smooth distribution, so that its entropy is finite and a model can rea
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.errors import UserError
+from jaxgen.metrics.energy import energy_distance
+from jaxgen.metrics.likelihood import divergence_from
+from jaxgen.types import Array
 
 
 class PlanarSet(NamedTuple):
@@ -36,6 +40,33 @@ class PlanarSet(NamedTuple):
             finite = np.isfinite(log_p)
             total -= float(np.sum(np.exp(log_p[finite]) * log_p[finite])) * width**2
         return total
+
+    def score(
+        self,
+        x: np.ndarray,
+        density: Callable[[np.ndarray], np.ndarray | Array],
+        drawn: np.ndarray | None = None,
+        *,
+        gap: str = "gap",
+    ) -> dict[str, float]:
+        """How likely fresh points are under a model, compared with their own distribution.
+
+        Args:
+            x: fresh points ``[n, 2]``.
+            density: ``log q(x) [n]`` in nats, under the model.
+            drawn: points ``[m, 2]`` drawn from the model, or None.
+            gap: the metric's name.
+
+        Returns:
+            ``nats``, the mean negative log-likelihood, `gap` (`jaxgen.metrics.likelihood.divergence_from`) and
+            ``{gap}_error``, its standard error; with `drawn` ``energy_distance`` too, squared and unbiased.
+        """
+        log_prob = np.asarray(density(x), np.float64)
+        divergence = divergence_from(self.log_prob(x), log_prob)
+        found = {"nats": float(-log_prob.mean()), gap: divergence.value, f"{gap}_error": divergence.standard_error}
+        if drawn is not None:
+            found["energy_distance"] = float(energy_distance(jnp.asarray(drawn), jnp.asarray(x)))
+        return found
 
 
 def _of_components(centres: np.ndarray, deviation: float, modes: np.ndarray, mode_of: np.ndarray) -> PlanarSet:

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from jaxgen.data.images import resized
-from jaxgen.data.source import Example, Source, Subset, patients_of
+from jaxgen.data.source import ChangedSource, Example, Source, Subset
 
 
-class ResizedSource:
+class ResizedSource(ChangedSource):
     """The examples of a source as `jaxgen.data.resized` makes them, one at a time.
 
     Args:
@@ -32,25 +32,13 @@ class ResizedSource:
         value_range: tuple[Sequence[float], Sequence[float]],
         **options: Any,
     ) -> None:
-        self._source, self._size, self._range, self._options = source, size, value_range, options
-
-    @property
-    def names(self) -> Sequence[str]:
-        """A name for each example."""
-        return self._source.names
-
-    @property
-    def patients(self) -> Sequence[str] | None:
-        """The patient of each example, or None."""
-        return patients_of(self._source)
+        super().__init__(source)
+        self._size, self._range, self._options = size, value_range, options
 
     @property
     def covariates(self) -> np.ndarray | None:
         """The covariates ``[n, k]``, or None where the source does not know them unread."""
         return getattr(self._source, "covariates", None)
-
-    def __len__(self) -> int:
-        return len(self._source)
 
     def __getitem__(self, i: int) -> Example:
         one = resized(Subset(self._source, [i]), self._size, self._range, **self._options)

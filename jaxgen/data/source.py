@@ -19,8 +19,9 @@ class Source(Protocol):
 
     ``source[i]`` is one example, unbatched: ``image`` [*spatial, c] with raw values (uint8, uint16, int16 or float32),
     ``mask`` [*spatial] (0 is background) and, where the data have them, ``masks`` [raters, *spatial], ``instances``
-    [*spatial], ``label`` and ``covariates`` [k]. Examples may differ in size. Reading the same example twice gives the
-    same arrays, from any thread. Where patients are known, ``patients`` is one for each example; see `patients_of`.
+    [*spatial], ``label``, ``covariates`` [k] and ``spacing`` [rank] in millimetres. Examples may differ in size.
+    Reading the same example twice gives the same arrays, from any thread. Where patients are known, ``patients`` is one
+    for each example; see `patients_of`.
     """
 
     @property
@@ -164,6 +165,30 @@ def evenly_spaced(n: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(most, n)).round().astype(int))
 
 
+class ChangedSource:
+    """Base of sources that change the examples of another, one by one: as many, with the same names and patients.
+
+    Args:
+        source: the other.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    @property
+    def names(self) -> Sequence[str]:
+        """A name for each example."""
+        return self._source.names
+
+    @property
+    def patients(self) -> Sequence[str] | None:
+        """The patient of each example, or None."""
+        return patients_of(self._source)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+
 def patients_of(source: Source) -> Sequence[str] | None:
     """The patient of each example of a source, or None where they are not known.
 
@@ -188,6 +213,7 @@ class Splits(NamedTuple):
         label_names: the name of each class number in ``label``; empty where there are no labels.
         rater_names: the name of each rater in ``masks``; empty where they are not known.
         covariate_names: the name of each number in ``covariates``; empty where there are none.
+        mask_names: the name of each class in masks of several, from 1; empty where they have one foreground.
     """
 
     train: Source
@@ -199,6 +225,7 @@ class Splits(NamedTuple):
     label_names: tuple[str, ...] = ()
     rater_names: tuple[str, ...] = ()
     covariate_names: tuple[str, ...] = ()
+    mask_names: tuple[str, ...] = ()
 
 
 def identity(source: Source) -> str:

@@ -252,6 +252,7 @@ def load_tfds(spec: str, options: Options) -> Splits:
     if "train" not in info.splits and not (options.whole and set(SHARES) & set(info.splits)):
         raise UserError(f"--data {spec}: has no train split (it has {', '.join(info.splits)}); choose another data set")
     options = options._replace(foreground=checks.name_foreground(options.foreground, {}, f"--data {spec}"))
+    checks.refuse_several(options.foreground, f"--data {spec}")
     given = {split: TfdsSource(builder, split, options) for split in SHARES if split in info.splits}
     _require_foreground(given, options, spec)
     parts = _split(given, options, f"--data {spec}")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxgen import prompts
+from jaxgen.config import nearest
 from jaxgen.errors import UserError
 from jaxgen.interop import json_files
 
@@ -102,6 +103,29 @@ def encode(vocabulary: Vocabulary, texts: Sequence[str], *, cut: bool = False) -
         kept = [BEGIN, *(number.get(word, UNKNOWN) for word in found[:most]), END]
         row[: len(kept)] = kept
     return tokens
+
+
+def refuse_unknown(vocabulary: Vocabulary, prompts: Sequence[str]) -> None:
+    """Say of prompts which word of theirs is not known.
+
+    Args:
+        vocabulary: the words.
+        prompts: what is asked for.
+
+    Raises:
+        UserError: if there is one; it names the nearest that is known.
+
+    Example:
+        >>> refuse_unknown(learn(["a red disc"]), ["a red disk"])
+        Traceback (most recent call last):
+        ...
+        jaxgen.errors.UserError: --prompt 'a red disk': no training caption has the word 'disk'; did you mean 'disc'?
+    """
+    for prompt in dict.fromkeys(prompts):
+        for word in split(prompt):
+            if word not in vocabulary.words:
+                hint = nearest(word, vocabulary.words) or "; use words of the captions"
+                raise UserError(f"--prompt {prompt!r}: no training caption has the word {word!r}{hint}")
 
 
 def decode(vocabulary: Vocabulary, tokens: np.ndarray) -> list[str]:

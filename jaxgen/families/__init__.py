@@ -12,6 +12,7 @@ from jaxgen.families.autoencoder import autoencoder_model, denoising_autoencoder
 from jaxgen.families.classifier import classifier_model
 from jaxgen.families.cnf import Costs, cnf_model
 from jaxgen.families.conditions import Conditions
+from jaxgen.families.controlnet import ControlledNets, controlnet_model
 from jaxgen.families.dequantisation import (
     Dequantiser,
     checkerboard_dequantiser,
@@ -41,6 +42,7 @@ from jaxgen.families.vector_quantised import vector_quantised_model
 __all__ = [
     "Autoencoder",
     "Conditions",
+    "ControlledNets",
     "Costs",
     "Dequantiser",
     "Game",
@@ -52,6 +54,7 @@ __all__ = [
     "bernoulli_likelihood",
     "checkerboard_dequantiser",
     "classifier_model",
+    "controlnet_model",
     "cnf_model",
     "denoising_autoencoder_model",
     "diffusion_model",

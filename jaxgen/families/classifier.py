@@ -29,7 +29,8 @@ def classifier_model(
         noise: what the path mixes in.
         time: distribution of the training times, ``(path, key, n) -> [n]``.
         data: the entry of the batch with the images.
-        label: the entry with their labels, integers ``[b]``.
+        label: the entry with their labels, integers ``[b]``; or ``[b, *spatial]`` where the network answers for each
+            pixel.
 
     Returns:
         A `Model` with one group ``"net"``, which logs the accuracy. It draws nothing: ``sample`` raises `TypeError`.
@@ -63,7 +64,8 @@ def classifier_model(
         input_key, dropout_key = draws.split(key, 2)
         logits = net.apply(params["net"], *inputs(batch[data], input_key), key=dropout_key)
         correct = jnp.argmax(logits, axis=-1) == batch[label]
-        return categorical(logits, batch[label]), {"accuracy": correct.astype(jnp.float32)}
+        accuracy = jnp.mean(correct.astype(jnp.float32), axis=tuple(range(1, correct.ndim)))
+        return categorical(logits, batch[label], reduce="mean"), {"accuracy": accuracy}
 
     def sample(params: Params, key: Key, n: int, cond: Array | None = None) -> Array:
         raise TypeError("a classifier draws nothing")

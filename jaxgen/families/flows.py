@@ -163,7 +163,8 @@ def glow(
     Example:
         >>> import jax, jax.numpy as jnp
         >>> flow, x = glow((8, 8, 1), levels=2, steps=2, width=8), jnp.zeros((2, 8, 8, 1))
-        >>> flow.forward(flow.init(jax.random.key(0), x), x)[0].shape
+        >>> params = jax.jit(flow.init)(jax.random.key(0), x)
+        >>> jax.jit(flow.forward)(params, x)[0].shape
         (2, 64)
     """
     transform = affine(bound)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,8 @@ from jaxgen.types import Array, Batch, Info, Key, Model, Objective, Params
 
 ATTENTION = r"Attention_\d+/Dense_\d+/kernel"
 """The queries, keys, values and outputs of every attention layer."""
+TARGETS = {"attention": ATTENTION, "all": "kernel$"}
+"""What can be updated: attention, as in the paper, or all layers, convolutions too."""
 
 
 def kernels(params: Params, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Array]]:
@@ -161,6 +163,16 @@ def share(lora: Params, params: Params) -> float:
     """
     small, large = (sum(x.size for x in jax.tree.leaves(tree)) for tree in (lora, params))
     return small / large
+
+
+def trained_share(params: Params, groups: Sequence[str], whole: Sequence[str] = ("net", "text")) -> float:
+    """The number of parameters of the groups that are trained, as a share of those of whole networks.
+
+    Example:
+        >>> trained_share({"net": jnp.ones(6), "text": jnp.ones(4), "lora": jnp.ones(1)}, ["lora"])
+        0.1
+    """
+    return share({name: params[name] for name in groups}, {name: params[name] for name in whole})
 
 
 def lora_model(

@@ -51,6 +51,30 @@ def extend(params: Params, rows: Array, table: Sequence[str] = TABLE) -> Params:
     return _with_table(params, table, jnp.concatenate([old, jnp.asarray(rows, old.dtype)]))
 
 
+def replace_rows(params: Params, tokens: Sequence[int], rows: Array, table: Sequence[str] = TABLE) -> Params:
+    """The parameters with other rows for some tokens, such as the embeddings that were learned for them.
+
+    Args:
+        params: with the table at `table`.
+        tokens: n numbers of tokens.
+        rows: ``[n, width]``.
+        table: the path of the table.
+
+    Returns:
+        A tree like `params`.
+
+    Raises:
+        ValueError: if there is no table at that path.
+
+    Example:
+        >>> params = {"text": {"tokens": jnp.zeros((3, 2))}}
+        >>> replace_rows(params, [1], jnp.ones((1, 2)))["text"]["tokens"].tolist()
+        [[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]
+    """
+    old = jnp.asarray(_table_at(params, table))
+    return _with_table(params, table, old.at[jnp.asarray(tokens, jnp.int32)].set(rows.astype(old.dtype)))
+
+
 def textual_inversion_model(
     model: Model, tokens: Sequence[int], *, base: Params, table: Sequence[str] = TABLE
 ) -> Model:
@@ -90,12 +114,11 @@ def textual_inversion_model(
         raise ValueError(f"tokens must be from 0 to {size - 1}, got {list(tokens)}")
 
     def init(key: Key, batch: Batch) -> Params:
-        return {**base, "embedding": _table_at(base, table)[rows]}
+        return {**base, "embedding": jnp.asarray(_table_at(base, table))[rows]}
 
     def learned(params: Params) -> Params:
         rest = {name: group for name, group in params.items() if name != "embedding"}
-        old = _table_at(rest, table)
-        return _with_table(rest, table, old.at[rows].set(params["embedding"].astype(old.dtype)))
+        return replace_rows(rest, tokens, params["embedding"], table)
 
     def objective(inner: Objective) -> Objective:
         def loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Info]:

@@ -17,6 +17,8 @@ class Gallery:
         lesions: Mapping[str, tuple[np.ndarray, np.ndarray]],
         twins: Mapping[str, np.ndarray] = {},
         ill: tuple[np.ndarray, np.ndarray] | None = None,
+        *,
+        channel: int | None = None,
     ) -> None:
         """Two images of each set with lesions, or of images that are ill or not some of both.
 
@@ -24,7 +26,9 @@ class Gallery:
             lesions: images ``[n, h, w, c]`` and masks ``[n, h, w]``, by the name of the set.
             twins: the healthy twins of the images of a set.
             ill: images ``[n, h, w, c]`` and whether each is ill ``[n]``.
+            channel: the one to show, in grey; None for the first three in colour, or a single one in grey.
         """
+        self._channels = slice(None) if channel is None else slice(channel, channel + 1)
         self._picked = np.arange(2) if ill is None else _some(ill[1])
         self._heads = [f"{kind} {j + 1}" for kind in lesions for j in range(2)]
         shown = [image for x, _ in lesions.values() for image in x[:2]]
@@ -49,8 +53,15 @@ class Gallery:
         maps = "The map of each method: bright where it sees an anomaly."
         restored = "What each method would have the image be."
         return {
-            "maps": figures.rows(self._maps, maps, heads=self._heads),
-            "restored": figures.rows(self._restored, restored, heads=self._heads),
+            "maps": figures.rows(self._seen(self._maps), maps, heads=self._heads),
+            "restored": figures.rows(self._seen(self._restored), restored, heads=self._heads),
+        }
+
+    def _seen(self, pictures: Mapping[str, list[np.ndarray]]) -> dict[str, list[np.ndarray]]:
+        """The channel to show of images; maps have one."""
+        return {
+            name: [one if one.shape[-1] == 1 else one[..., self._channels] for one in row]
+            for name, row in pictures.items()
         }
 
 

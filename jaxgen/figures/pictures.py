@@ -5,7 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure as Canvas
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 
 from jaxgen.figures.figure import Figure
 
@@ -13,51 +16,50 @@ Images = np.ndarray | Sequence[np.ndarray]
 COLOURS = ("#e4572e", "#3b7dd8", "#2ca02c", "#8e5ea2", "#c49a00", "#17a2b8", "#7f7f7f", "#d6279a")
 
 
-def show(
-    axes: Axes, picture: np.ndarray, title: str = "", limits: tuple[float, float] = (-1, 1), cmap: str = "gray"
-) -> None:
-    """One image ``[h, w, c]`` in [-1, 1]; one channel is grey, three are colours."""
-    picture = np.asarray(picture, np.float32)
-    if picture.shape[-1] >= 3:
-        axes.imshow(np.clip((picture[..., :3] + 1) / 2, 0, 1), interpolation="nearest")
-    else:
-        axes.imshow(picture[..., 0], cmap=cmap, vmin=limits[0], vmax=limits[1], interpolation="nearest")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    if title:
-        axes.set_title(title, fontsize=7)
-
-
 def rows(pictures: Mapping[str, Images], caption: str, *, heads: Sequence[str] = ()) -> Figure:
     """One named row of images under the other."""
     columns = max(len(images) for images in pictures.values())
-    canvas = Canvas(
-        figsize=(columns * 1.05 + 0.5, len(pictures) * 1.08 + (0.25 if heads else 0.1)), layout="constrained"
-    )
-    grid = canvas.subplots(len(pictures), columns, squeeze=False)
-    for row, (name, images) in enumerate(pictures.items()):
-        for column in range(columns):
-            if column < len(images):
-                head = heads[column] if row == 0 and column < len(heads) else ""
-                show(grid[row, column], images[column], head)
-            else:
-                grid[row, column].axis("off")
-        grid[row, 0].axis("on")
-        grid[row, 0].set_ylabel(textwrap.fill(name, 18), fontsize=7)
+    canvas = Canvas(figsize=(columns * 1.05, len(pictures) * 1.05))
+    axes = _table(canvas, list(pictures.values()), columns)
+    for row, name in enumerate(pictures):
+        axes.text(-0.05, row + 0.5, textwrap.fill(name, 18), fontsize=7, rotation=90, ha="right", va="center")
+    for column, head in enumerate(heads[:columns]):
+        axes.text(column + 0.5, -0.04, head, fontsize=7, ha="center", va="bottom")
     return Figure(canvas, caption)
 
 
 def grid(images: Images, caption: str, *, columns: int = 10) -> Figure:
     """Images side by side, as many rows as it takes."""
     columns = min(columns, len(images))
-    height = -(-len(images) // columns)
-    canvas = Canvas(figsize=(columns, height), layout="constrained")
-    cells = canvas.subplots(height, columns, squeeze=False).ravel()
-    for axes, picture in zip(cells, images, strict=False):
-        show(axes, picture)
-    for axes in cells[len(images) :]:
-        axes.axis("off")
+    lines = [images[start : start + columns] for start in range(0, len(images), columns)]
+    canvas = Canvas(figsize=(columns, len(lines)))
+    _table(canvas, lines, columns)
     return Figure(canvas, caption)
+
+
+def _table(canvas: Canvas, lines: Sequence[Images], columns: int) -> Axes:
+    """Images ``[h, w, c]`` in [-1, 1] in cells of side 1; one channel is grey, three are colours.
+
+    All of them on the same axes: axes of its own would take longer to lay out than the image to draw.
+    """
+    axes = canvas.add_axes((0, 0, 1, 1), xlim=(0, columns), ylim=(len(lines), 0), aspect="equal")
+    axes.set_axis_off()
+    frames = []
+    for row, images in enumerate(lines):
+        for column, picture in enumerate(images):
+            picture = np.asarray(picture, np.float32)
+            height, width = (0.94 * n / max(picture.shape[:2]) for n in picture.shape[:2])
+            left, top = column + (1 - width) / 2, row + (1 - height) / 2
+            colours = picture.shape[-1] >= 3
+            drawn = AxesImage(
+                axes, cmap="gray", interpolation="nearest", extent=(left, left + width, top + height, top)
+            )
+            drawn.set_data(np.clip((picture[..., :3] + 1) / 2, 0, 1) if colours else picture[..., 0])
+            drawn.set_clim(-1, 1)
+            axes.add_image(drawn)
+            frames.append(Rectangle((left, top), width, height))
+    axes.add_collection(PatchCollection(frames, facecolor="none", edgecolor="black", linewidth=0.8), autolim=False)
+    return axes
 
 
 def curves(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure as Canvas
 
 from jaxgen.data.source import evenly_spaced
 from jaxgen.figures.figure import Figure
-from jaxgen.medical.segmentation.cases import Case, worst_to_best
+from jaxgen.medical.segmentation.cases import Case, Prediction, worst_to_best
 from jaxgen.metrics.calibration import reliability_curve
 
 TRUTH, MODEL, BASELINE = "#2ca02c", "#e4572e", "#3b7dd8"
@@ -20,7 +21,8 @@ WRONG = ("gray", 0, 1)
 """Colours, and the values at their ends."""
 
 
-def _panel(axes: Axes, picture: np.ndarray, title: str = "", colours: tuple[str, float, float] = GREY) -> None:
+def panel(axes: Axes, picture: np.ndarray, title: str = "", colours: tuple[Any, float, float] = GREY) -> None:
+    """Draw a picture ``[h, w]`` or ``[h, w, c]``, without ticks."""
     cmap, low, high = colours
     if picture.shape[-1:] == (1,):
         picture = picture[..., 0]
@@ -38,7 +40,8 @@ def _outline(axes: Axes, mask: np.ndarray, colour: str) -> None:
         axes.contour(mask.astype(float), levels=[0.5], colors=[colour], linewidths=0.9)
 
 
-def _canvas(rows: int, columns: int, side: float = 1.5) -> tuple[Canvas, np.ndarray]:
+def canvas_of(rows: int, columns: int, side: float = 1.5) -> tuple[Canvas, np.ndarray]:
+    """A canvas and its axes ``[rows, columns]``."""
     canvas = Canvas(figsize=(columns * side, rows * side + 0.25), layout="constrained")
     return canvas, canvas.subplots(rows, columns, squeeze=False)
 
@@ -56,6 +59,30 @@ def short(name: str, most: int = 14) -> str:
     """
     name = name.rpartition("/")[-1]
     return name if len(name) <= most else "…" + name[1 - most :]
+
+
+def slice_of(each: Sequence[Case]) -> list[Case]:
+    """Cases of one image, of a volume its slice along the last axis in which they mark most."""
+    if each[0].truth.ndim == 2:
+        return list(each)
+    marked = np.sum([one.truth.sum((0, 1)) for one in each], axis=0)
+    z = int(marked.argmax()) if marked.any() else len(marked) // 2
+
+    def cut(found: Prediction) -> Prediction:
+        maps: dict[str, Any] = {
+            name: value[..., z] for name, value in found._asdict().items() if isinstance(value, np.ndarray)
+        }
+        return found._replace(**maps)
+
+    return [
+        one._replace(
+            image=one.image[:, :, z],
+            raters=one.raters[..., z],
+            truth=one.truth[..., z],
+            predictions={name: cut(found) for name, found in one.predictions.items()},
+        )
+        for one in each
+    ]
 
 
 def compared(
@@ -78,26 +105,26 @@ def compared(
     Returns:
         ``overview``, `others`, ``members``, ``uncertainty`` and ``failures``.
     """
-    shown = worst_to_best(cases, method)
+    shown, flat = worst_to_best(cases, method), [slice_of([case])[0] for case in cases]
     return {
-        "overview": overview(cases, shown, method, label),
+        "overview": overview(flat, shown, method, label),
         **others,
-        "members": members(cases, shown[:4], method, raters=raters),
+        "members": members(flat, shown[:4], method, raters=raters),
         "uncertainty": uncertainty(cases, method, label),
-        "failures": failures(cases, method, label),
+        "failures": failures(flat, method, label),
     }
 
 
 def overview(cases: Sequence[Case], shown: Sequence[int], method: str, label: str) -> Figure:
     """Image, both masks, mean map, probability and uncertainty of some test images."""
-    canvas, grid = _canvas(len(shown), 6)
+    canvas, grid = canvas_of(len(shown), 6)
     heads = ("image", "U-Net", f"{label}, mean of ensemble", "mean map", "probability", "uncertainty p(1-p)")
     for row, i in enumerate(shown):
         case, found = cases[i], cases[i].predictions[method]
         pictures = (case.image, case.image, case.image, found.mean, found.probability, found.uncertainty)
         colours = (GREY, GREY, GREY, DISTANCE, SHARE, UNSURE)
         for axes, picture, colour, head in zip(grid[row], pictures, colours, heads, strict=True):
-            _panel(axes, picture, head if row == 0 else "", colour)
+            panel(axes, picture, head if row == 0 else "", colour)
         for axes, mask, line in ((1, case.predictions["unet"].mask, BASELINE), (2, found.mask, MODEL)):
             _outline(grid[row, axes], case.truth, TRUTH)
             _outline(grid[row, axes], mask, line)
@@ -110,13 +137,18 @@ def overview(cases: Sequence[Case], shown: Sequence[int], method: str, label: st
 
 
 def from_noise(ways: np.ndarray, images: np.ndarray, times: Sequence[float]) -> Figure:
-    """Maps on their way from noise: ways ``[steps + 1, n, h, w]`` at times ``[steps + 1]``, after each of n images."""
+    """Maps on their way from noise: ways ``[steps + 1, n, h, w]`` at times ``[steps + 1]``, after each of n images.
+
+    Of volumes ``[..., h, w, d]`` the middle slice is shown.
+    """
+    if ways.ndim == 5:
+        ways, images = ways[..., ways.shape[-1] // 2], images[..., images.shape[-2] // 2, :]
     picked = evenly_spaced(len(times), 7)
-    canvas, grid = _canvas(len(images), len(picked) + 1)
+    canvas, grid = canvas_of(len(images), len(picked) + 1)
     for row, image in enumerate(images):
-        _panel(grid[row, 0], image, "image" if row == 0 else "")
+        panel(grid[row, 0], image, "image" if row == 0 else "")
         for column, k in enumerate(picked, 1):
-            _panel(grid[row, column], ways[k, row], f"t = {times[k]:.2f}" if row == 0 else "", ("RdBu", -1.5, 1.5))
+            panel(grid[row, column], ways[k, row], f"t = {times[k]:.2f}" if row == 0 else "", ("RdBu", -1.5, 1.5))
     return Figure(canvas, "One sample on its way from noise (left) to the map of a mask (right).")
 
 
@@ -124,16 +156,16 @@ def members(
     cases: Sequence[Case], shown: Sequence[int], method: str, count: int = 6, raters: Sequence[str] = ()
 ) -> Figure:
     """Single members of the ensembles; each of several raters who have names has a colour."""
-    canvas, grid = _canvas(len(shown), count + 1)
+    canvas, grid = canvas_of(len(shown), count + 1)
     for row, i in enumerate(shown):
         case = cases[i]
-        _panel(grid[row, 0], case.image, "image" if row == 0 else "")
+        panel(grid[row, 0], case.image, "image" if row == 0 else "")
         _name(grid[row, 0], case)
         for number, mask in enumerate(case.raters):
             _outline(grid[row, 0], mask, RATERS[number % len(RATERS)] if raters else TRUTH)
         drawn = case.predictions[method].members
         for column in range(1, count + 1):
-            _panel(grid[row, column], case.image, f"member {column}" if row == 0 else "")
+            panel(grid[row, column], case.image, f"member {column}" if row == 0 else "")
             if column <= len(drawn):
                 _outline(grid[row, column], drawn[column - 1], MODEL)
     reference = "the reference (green)"
@@ -174,13 +206,13 @@ def uncertainty(cases: Sequence[Case], method: str, label: str) -> Figure:
 def failures(cases: Sequence[Case], method: str, label: str, count: int = 4) -> Figure:
     """The test images with the lowest Dice."""
     worst = sorted(cases, key=lambda case: case.dice[method])[:count]
-    canvas, grid = _canvas(len(worst), 4)
+    canvas, grid = canvas_of(len(worst), 4)
     for row, case in enumerate(worst):
         found = case.predictions[method]
         pictures = (case.image, case.image, found.mask != case.truth, found.uncertainty)
         heads = ("image", "outlines", "wrong pixels", "uncertainty p(1-p)")
         for axes, picture, colours, head in zip(grid[row], pictures, (GREY, GREY, WRONG, UNSURE), heads, strict=True):
-            _panel(axes, picture, head if row == 0 else "", colours)
+            panel(axes, picture, head if row == 0 else "", colours)
         _outline(grid[row, 1], case.truth, TRUTH)
         _outline(grid[row, 1], found.mask, MODEL)
         _name(grid[row, 0], case, f"\nDice {case.dice[method]:.2f}")

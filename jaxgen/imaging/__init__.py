@@ -64,7 +64,7 @@ from jaxgen.imaging.sampling_masks import (
     random_mask,
     true_acceleration,
 )
-from jaxgen.imaging.tiles import Tiling, blend_tiles, extract_tiles, tile_window, tiling
+from jaxgen.imaging.tiles import Tiling, blend_tiles, extract_tiles, gaussian_window, padded_shape, tile_window, tiling
 
 __all__ = [
     "LinearOperator",
@@ -95,6 +95,7 @@ __all__ = [
     "from_complex",
     "from_unit_range",
     "gaussian_mask",
+    "gaussian_window",
     "gradient_norm",
     "inner_boundary",
     "inner_product",
@@ -110,6 +111,7 @@ __all__ = [
     "mixed_mask",
     "mri_operator",
     "normalise_coils",
+    "padded_shape",
     "percentile_range",
     "poisson_disc_mask",
     "pseudo_inverse",

@@ -15,8 +15,6 @@ from jax import lax
 from jaxgen import draws
 from jaxgen.types import Array, Batch, Key
 
-QUARTER_TURNS = 4
-
 
 def named(batch: Batch, names: Sequence[str] | None, rank: int) -> tuple[str, ...]:
     """The entries to change, all of them if `names` is None; an error unless they agree in batch and spatial axes."""
@@ -140,27 +138,3 @@ def random_crop(key: Key, batch: Batch, size: Sequence[int], *, names: Sequence[
         return lax.dynamic_slice(x, (*corner, *(0,) * rest), (*size, *x.shape[len(size) :]))
 
     return {name: jax.vmap(cut)(x, corners) if name in names else x for name, x in batch.items()}
-
-
-def turned_images(key: Key, image: Array) -> tuple[Array, Array]:
-    """Each image turned by 0 to 3 quarter turns, and by how many: a task that needs no labels.
-
-    Args:
-        key: one key, or keys ``[b]``.
-        image: ``[b, h, w, c]`` with h = w.
-
-    Returns:
-        The turned images, and the numbers of turns ``[b]``.
-
-    Reference:
-        Gidaris et al. 2018, "Unsupervised representation learning by predicting image rotations".
-
-    Example:
-        >>> import jax
-        >>> image, turns = turned_images(jax.random.key(0), jnp.eye(4)[None, :, :, None])
-        >>> image.sum().item(), turns.shape
-        (4.0, (1,))
-    """
-    turns = jnp.floor(QUARTER_TURNS * draws.uniform(key, image.shape[:1])).astype(jnp.int32)
-    turned = jnp.stack([jnp.rot90(image, k, (1, 2)) for k in range(QUARTER_TURNS)], axis=1)
-    return jax.vmap(lambda all_turns, k: all_turns[k])(turned, turns), turns

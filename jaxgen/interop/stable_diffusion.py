@@ -106,7 +106,7 @@ class Pipeline(NamedTuple):
         against = [""] if negative is None else list(negative)
         if len(against) not in (1, n):
             raise UserError(f"{len(against)} negative prompts for {n} prompts: give one, or one for each")
-        code = self._code(size or self.size)
+        code = self.code_shape(size or self.size)
         noise_key, step_key = draws.split(key, 2)
         start = draws.normal(noise_key, (n, *code)) if noise is None else jnp.asarray(noise, jnp.float32)
         if start.shape != (n, *code):
@@ -116,8 +116,12 @@ class Pipeline(NamedTuple):
         draw = _drawer(self.net, self.autoencoder.decoder, _Frozen(self.configs["scheduler"]), steps, guidance > 1)
         return draw(self.params, step_key, start, context, guidance, self.scale)
 
-    def _code(self, size: tuple[int, int]) -> tuple[int, ...]:
-        """The shape of the code of an image."""
+    def code_shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        """The shape ``(height, width, c)`` of the code of an image of this height and width.
+
+        Raises:
+            UserError: if the size does not divide.
+        """
         levels = len(self.configs["unet"].get("block_out_channels", range(4))) - 1
         factor, multiple = _factor(self.configs["vae"]), _factor(self.configs["vae"]) * 2**levels
         if any(n < multiple or n % multiple for n in size):
@@ -149,17 +153,44 @@ def _drawer(net: Net, decoder: Net, scheduler: _Frozen, steps: int, guided: bool
     s = schedulers.from_diffusers(scheduler.entries, steps)
 
     def draw(params: Params, key: Key, noise: Array, context: Array, guidance: Array, scale: Array) -> Array:
-        def predict(z: Array, number: Array) -> Array:
-            if not guided:
-                return net.apply(params["net"], z, number, context=context[0])
-            both = net.apply(params["net"], jnp.concatenate([z, z]), number, context=jnp.concatenate(list(context)))
-            told, untold = jnp.split(both, 2)
-            return untold + guidance * (told - untold)
-
-        z = sample(s.step(predict), s.denoiser(predict), key, s.start * noise, s.grid)
+        z = draw_codes(net, s, params["net"], key, noise, context, guidance if guided else None)
         return jnp.clip(decoder.apply(params["decoder"], z / scale), -1.0, 1.0)
 
     return jax.jit(draw)
+
+
+def draw_codes(
+    net: Net,
+    s: schedulers.Scheduler,
+    params: Params,
+    key: Key,
+    noise: Array,
+    context: Array,
+    guidance: float | Array | None,
+) -> Array:
+    """Codes of prompts, drawn by a U-Net with a scheduler.
+
+    Args:
+        net: the U-Net, told numbers of the scheduler's table.
+        s: the scheduler.
+        params: of the U-Net.
+        key: one key, or one per code.
+        noise: standard Gaussian ``[n, h, w, c]``.
+        context: of the prompts, and of what is pushed away from, ``[2, n, length, width]``.
+        guidance: the scale of classifier-free guidance; None for none.
+
+    Returns:
+        ``[n, h, w, c]``, in the unit that the U-Net was trained on.
+    """
+
+    def predict(z: Array, number: Array) -> Array:
+        if guidance is None:
+            return net.apply(params, z, number, context=context[0])
+        both = net.apply(params, jnp.concatenate([z, z]), number, context=jnp.concatenate(list(context)))
+        told, untold = jnp.split(both, 2)
+        return untold + guidance * (told - untold)
+
+    return sample(s.step(predict), s.denoiser(predict), key, s.start * noise, s.grid)
 
 
 def _factor(vae: Mapping[str, Any]) -> int:

@@ -28,6 +28,7 @@ from jaxgen.losses.interpolants import bridge_matching
 from jaxgen.losses.likelihood import bernoulli, categorical, discretised_gaussian, discretised_logistic, gaussian
 from jaxgen.losses.matching import flow_matching
 from jaxgen.losses.mean_flow import adaptively_weighted, interval_times, mean_flow
+from jaxgen.losses.overlap import soft_dice
 from jaxgen.losses.perceptual import perceptual_distance
 from jaxgen.losses.score_matching import (
     denoising_score_matching,
@@ -84,6 +85,7 @@ __all__ = [
     "r2",
     "relativistic",
     "sliced_score_matching",
+    "soft_dice",
     "split_variance",
     "spread_time",
     "squared_gradient",

@@ -18,9 +18,10 @@ from jaxgen.metrics.kernel_distance import kernel_distance, maximum_mean_discrep
 from jaxgen.metrics.likelihood import bits_per_dimension, dequantise
 from jaxgen.metrics.memorisation import copying_test, memorisation_ratio, nearest_neighbours
 from jaxgen.metrics.modes import ModeCoverage, mode_coverage
+from jaxgen.metrics.oriented_energy import oriented_energy
 from jaxgen.metrics.overlap import dice, iou
 from jaxgen.metrics.precision_recall import density_coverage, precision_recall
-from jaxgen.metrics.ranking import auroc, average_precision
+from jaxgen.metrics.ranking import auroc, average_precision, mean_auroc
 from jaxgen.metrics.segmentation import (
     average_surface_distance,
     component_count,
@@ -71,11 +72,13 @@ __all__ = [
     "matched_iou",
     "maximum_dice_matching",
     "maximum_mean_discrepancy",
+    "mean_auroc",
     "memorisation_ratio",
     "merge",
     "mode_coverage",
     "ms_ssim",
     "nearest_neighbours",
+    "oriented_energy",
     "pairwise_iou",
     "pairwise_similarity",
     "precision_recall",

@@ -99,6 +99,28 @@ def auroc(score: ArrayLike, label: ArrayLike) -> Array:
     return jnp.where(finite & (positives[-1] > 0) & (negatives[-1] > 0), area, jnp.nan)
 
 
+def mean_auroc(score: ArrayLike, label: ArrayLike) -> Array:
+    """The mean over findings of `auroc`; a finding that all or none of the images have is left out.
+
+    Args:
+        score: ``[n, k]``, of each image and finding.
+        label: ``[n, k]``, nonzero where it is there.
+
+    Returns:
+        float32 scalar; NaN if no finding is left, or a score is NaN or infinite.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> mean_auroc(jnp.array([[0.1, 0.5], [0.9, 0.5]]), jnp.array([[0, 1], [1, 1]])).item()
+        1.0
+    """
+    score, label = jnp.asarray(score), jnp.asarray(label) != 0
+    each = jax.vmap(auroc, in_axes=-1)(score, label)
+    both = label.any(0) & ~label.all(0)
+    finite = jnp.isfinite(score).all()
+    return jnp.where(finite & both.any(), jnp.sum(jnp.where(both, each, 0)) / jnp.maximum(both.sum(), 1), jnp.nan)
+
+
 def average_precision(score: ArrayLike, label: ArrayLike) -> Array:
     """Average precision, the step-wise area under the precision-recall curve: ``sum_n (R_n - R_{n-1}) P_n``.
 

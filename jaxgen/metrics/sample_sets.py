@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.metrics.diversity import within_class_distance
+from jaxgen.metrics.diversity import pairwise_similarity, within_class_distance
 from jaxgen.metrics.fidelity import frechet_distance
 from jaxgen.metrics.kernel_distance import kernel_distance
 from jaxgen.metrics.memorisation import copying_test, memorisation_ratio, nearest_neighbours
@@ -17,6 +17,8 @@ from jaxgen.metrics.precision_recall import density_coverage, precision_recall
 from jaxgen.types import Array
 
 NAN = float("nan")
+LEAST_SPREAD = 0.05
+"""Of a feature: one that hardly varies on real images is not blown up."""
 
 
 class FeatureExtractor(Protocol):
@@ -29,7 +31,15 @@ class FeatureExtractor(Protocol):
         """The most likely class of each, ``[n]``."""
 
 
-class Scaled:
+class Unclassified:
+    """A base of feature extractors that tell no classes apart."""
+
+    def classes(self, images: np.ndarray) -> np.ndarray:
+        """Raise: there are none."""
+        raise TypeError("these features tell no classes apart")
+
+
+class Scaled(Unclassified):
     """Features brought to mean 0 and standard deviation 1 on a set of images; they tell no classes apart.
 
     Args:
@@ -50,9 +60,38 @@ class Scaled:
         """Features ``[n, d]``."""
         return (np.nan_to_num(self._features(images)) - self._mean) / self._spread
 
-    def classes(self, images: np.ndarray) -> np.ndarray:
-        """Raise: there are none."""
-        raise TypeError("these features tell no classes apart")
+
+class Whitened(Unclassified):
+    """The directions in which features of a set of images vary most, each at standard deviation 1 on that set.
+
+    Features are brought to one scale each, at least `LEAST_SPREAD`, then projected on their principal components. As
+    many are kept as a set of some hundred images can tell the covariance of. They tell no classes apart.
+
+    Args:
+        features: ``features(images) -> [n, d]``; NaN counts as 0.
+        train: the set ``[n, ...]``.
+        width: how many directions are kept at most.
+
+    Example:
+        >>> train = np.array([[0.0, 2.0], [2.0, 0.0], [0.0, 0.0], [2.0, 2.0]])
+        >>> found = Whitened(lambda x: x, train)(train)
+        >>> found.std(0).round(3).tolist(), (abs(found[:, 0] @ found[:, 1]) < 1e-6).item()
+        ([1.0, 1.0], True)
+    """
+
+    def __init__(self, features: Callable[[np.ndarray], np.ndarray], train: np.ndarray, width: int = 32) -> None:
+        self._features = features
+        found = np.nan_to_num(features(train)).astype(np.float64)
+        self._mean, self._spread = found.mean(0), np.maximum(found.std(0), LEAST_SPREAD)
+        _, scale, directions = np.linalg.svd((found - self._mean) / self._spread, full_matrices=False)
+        kept = scale[:width] > 1e-6 * scale[0] if scale[0] else np.arange(len(scale)) < 1
+        scale, directions = scale[:width][kept], directions[:width][kept]
+        self._onto = directions.T * np.sqrt(len(found)) / np.maximum(scale, 1e-12)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Features ``[n, width]``."""
+        found = (np.nan_to_num(self._features(images)) - self._mean) / self._spread
+        return (found @ self._onto).astype(np.float32)
 
 
 class RealSet(Protocol):
@@ -212,6 +251,19 @@ def distances(extract: FeatureExtractor, to: np.ndarray, samples: np.ndarray) ->
     if diverged(samples) or diverged(found):
         return {"frechet": NAN, "kernel": NAN}
     return {"frechet": float(frechet_distance(to, found)), "kernel": float(kernel_distance(to, found).value)}
+
+
+def similarities(sets: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """MS-SSIM of random pairs of each set of images in [-1, 1], as ``similarity``; NaN if any diverged.
+
+    Example:
+        >>> similarities({"same": np.zeros((4, 16, 16, 1))})
+        {'same': {'similarity': 1.0}}
+    """
+    return {
+        name: {"similarity": NAN if diverged(x) else pairwise_similarity(x, data_range=2.0).value}
+        for name, x in sets.items()
+    }
 
 
 def realism_of(real: RealSet) -> Callable[[np.ndarray], float]:

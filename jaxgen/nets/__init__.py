@@ -12,10 +12,11 @@ from jaxgen.nets.interval import interval
 from jaxgen.nets.kl_autoencoder import KLForm, kl_decoder, kl_encoder, monai_form, published_form
 from jaxgen.nets.masked_mlp import masked_mlp
 from jaxgen.nets.mlp import mlp
+from jaxgen.nets.multiscale import multiscale_critic
 from jaxgen.nets.rrdb import rrdb_encoder
 from jaxgen.nets.spectral import spectral_norm
 from jaxgen.nets.tiled_decoding import tiled_kl_decoder
-from jaxgen.nets.unet import unet
+from jaxgen.nets.unet import unet, with_fresh_output
 from jaxgen.nets.unet_variant import Control, Transformer, UNetVariant
 from jaxgen.nets.vqvae import VQForm, vqvae_decoder, vqvae_encoder
 
@@ -44,6 +45,7 @@ __all__ = [
     "mlp",
     "monai_form",
     "published_form",
+    "multiscale_critic",
     "residual_discriminator",
     "residual_generator",
     "rrdb_encoder",
@@ -52,4 +54,5 @@ __all__ = [
     "unet",
     "vqvae_decoder",
     "vqvae_encoder",
+    "with_fresh_output",
 ]

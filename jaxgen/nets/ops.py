@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.nets.canonical_convolution import canonical_convolution
+from jaxgen.nets.chunked_attention import chunked_attention, rows_of
 from jaxgen.types import Array
 
 Padding = tuple[int, int] | Sequence[tuple[int, int]] | None
@@ -200,6 +201,9 @@ def attention(query: Array, key: Array, value: Array, *, causal: bool = False) -
     """
     if not _on_cpu():
         return jax.nn.dot_product_attention(query, key, value, is_causal=causal)
+    rows = 0 if causal else rows_of(query.shape[1], key.shape[1])
+    if rows:
+        return chunked_attention(query, key, value, rows)
     logits = (jnp.einsum("bnhd,bmhd->bhnm", query, key) / math.sqrt(query.shape[-1])).astype(jnp.float32)
     if causal:
         logits = jnp.where(jnp.tri(query.shape[1], key.shape[1], dtype=bool), logits, -jnp.inf)

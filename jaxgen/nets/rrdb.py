@@ -82,7 +82,8 @@ def rrdb_encoder(out_channels: int, *, width: int = 64, blocks: int = 12, growth
         >>> import jax, jax.numpy as jnp
         >>> net = rrdb_encoder(8, width=4, blocks=2, growth=2)
         >>> x = jnp.zeros((1, 8, 8, 3))
-        >>> net.apply(net.init(jax.random.key(0), x), x).shape
+        >>> params = jax.jit(net.init)(jax.random.key(0), x)
+        >>> jax.jit(net.apply)(params, x).shape
         (1, 8, 8, 8)
     """
     module = _RRDB(out_channels, width, blocks, growth)

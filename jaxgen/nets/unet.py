@@ -12,6 +12,9 @@ from jaxgen.nets.unet_blocks import Blocks, embed
 from jaxgen.nets.unet_variant import Control, Shape, UNetVariant, shape_of
 from jaxgen.types import Array, Key, Net, Params
 
+LAST = "Conv_1"
+"""The name of the last convolution's parameters."""
+
 
 class _UNet(nn.Module):
     out_channels: int
@@ -29,8 +32,9 @@ class _UNet(nn.Module):
         context: Array | None,
         segmentation: Array | None,
         control: Control | None,
+        taken: Sequence[int] | None,
         key: Key | None,
-    ) -> Array:
+    ) -> Array | tuple[Array, ...]:
         shape = self.shape
         embedding = embed(shape, self.time_features, x, t, vector, label)
         blocks = Blocks(shape, embedding, context, segmentation, key)
@@ -46,10 +50,14 @@ class _UNet(nn.Module):
         h = blocks.middle(h)
         if control is not None:
             h = h + Control(*control).middle.astype(h.dtype)
-        h = blocks.decode(h, skips)
+        decoded = blocks.decode(h, skips)
+        if taken is not None:
+            return tuple(decoded[i] for i in taken)
+        h = decoded[-1]
         h = nn.silu(blocks.norm()(h))
         rank = x.ndim - 2
-        h = layers.Conv(self.out_channels * shape.patch**rank, kernel_init=nn.initializers.zeros)(h)
+        last = layers.Conv(self.out_channels * shape.patch**rank, kernel_init=nn.initializers.zeros, name=LAST)
+        h = last(h)
         return depth_to_space(h, shape.patch) if shape.patch > 1 else h
 
 
@@ -75,8 +83,8 @@ def unet(
     """U-Net with residual blocks, time embedding and attention; its spatial rank is that of its input.
 
     ``apply(params, x, t=None, vector=None, features=None, label=None, context=None, segmentation=None, control=None,
-    key=None)`` maps `x` ``[b, *spatial, c]`` to ``[b, *spatial, out_channels]``. What is None at `init` must be None at
-    `apply`, but for `control`. The last convolution starts at zero.
+    taken=None, key=None)`` maps `x` ``[b, *spatial, c]`` to ``[b, *spatial, out_channels]``. What is None at `init`
+    must be None at `apply`, but for `control` and `taken`. The last convolution starts at zero.
 
     - `t` ``[b]`` or a scalar is the time.
     - `vector` ``[b, e]`` is any other embedding (covariates).
@@ -90,6 +98,8 @@ def unet(
       pixel by pixel.
     - `control` is a `Control`, the answer of `jaxgen.nets.controlnet`: arrays that are added to the skip connections
       and to the middle.
+    - `taken` are numbers of residual blocks of the decoder, 0 the first and coarsest (a level has one block more than
+      in the encoder): the answer is then the tuple of their features, each at its own resolution.
 
     Args:
         out_channels: channels of the result.
@@ -149,7 +159,7 @@ def unet(
         segmentation: Array | None = None,
     ) -> Params:
         shape.check(x, label, context, segmentation)
-        return module.init(key, x, t, vector, features, label, context, segmentation, None, None)["params"]
+        return module.init(key, x, t, vector, features, label, context, segmentation, None, None, None)["params"]
 
     def apply(
         params: Params,
@@ -161,11 +171,32 @@ def unet(
         context: Array | None = None,
         segmentation: Array | None = None,
         control: Control | None = None,
+        taken: Sequence[int] | None = None,
         *,
         key: Key | None = None,
     ) -> Array:
         shape.check(x, label, context, segmentation)
-        given = (x, t, vector, features, label, context, segmentation, control, key)
+        given = (x, t, vector, features, label, context, segmentation, control, taken, key)
         return cast(Array, module.apply({"params": params}, *given))
 
     return float32_answer(Net(init, apply))
+
+
+def with_fresh_output(trained: Params, fresh: Params) -> Params:
+    """The parameters of a trained `unet`, all but its last convolution, which is that of a fresh one.
+
+    Args:
+        trained: of a network.
+        fresh: of the same network with other channels of the result.
+
+    Returns:
+        Parameters of the second network.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> one, three = (unet(k, channels=(8,), blocks=1) for k in (1, 3))
+        >>> a, b = (jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1))) for net in (one, three))
+        >>> three.apply(with_fresh_output(a, b), jnp.zeros((1, 8, 8, 1))).shape
+        (1, 8, 8, 3)
+    """
+    return {**trained, LAST: fresh[LAST]}

@@ -179,15 +179,17 @@ class Blocks:
             h = self.residual(h, width)
         return h
 
-    def decode(self, h: Array, skips: list[Array]) -> Array:
-        """From the coarsest level back to the finest, with the features of the encoder joined to it."""
+    def decode(self, h: Array, skips: list[Array]) -> list[Array]:
+        """From the coarsest level to the finest, features of the encoder joined: what each residual block gives."""
+        found = []
         for level in range(len(self.shape.channels) - 1, -1, -1):
             width = self.shape.channels[level]
             for _ in range(self.shape.blocks[level] + 1):
                 h = self.block(jnp.concatenate([h, skips.pop()], axis=-1), level, decoder=True)
+                found.append(h)
             if level > 0:
                 if self.variant.residual_resampling:
                     h = self.residual(h, width, decoder=True, resample=residual.repeat)
                 else:
                     h = residual.Upsample(width)(h)
-        return h
+        return found

@@ -1,30 +1,30 @@
 """Images and volumes with covariates: options, data, facts, and whether samples have the covariates asked for."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
-from jaxgen import draws
 from jaxgen.config import option
-from jaxgen.data import Splits, load, measure_range
+from jaxgen.data import Everything, Splits, load, measure_range, resized
 from jaxgen.data.covariates import covariates_of, range_of, to_unit
-from jaxgen.data.phantoms.brain3d import covariates_of_brain3d, features_of_brain3d
 from jaxgen.data.resizing import ResizedSource
 from jaxgen.data.source import Subset, evenly_spaced
+from jaxgen.data.volumetry import PhantomVolumetry, Reading, Segmentation
 from jaxgen.errors import UserError
-from jaxgen.experiment import Metric, Run, StageSpec
-from jaxgen.families import regression_model
-from jaxgen.families.image_features import ImageFeatures
-from jaxgen.metrics.sample_sets import RealArrays, Scaled
-from jaxgen.nets import classifier
-from jaxgen.tasks import images
+from jaxgen.experiment import Run, StageSpec
+from jaxgen.families import classifier_model, regression_model
+from jaxgen.families.image_features import Energies, ImageFeatures
+from jaxgen.metrics.label_volumes import fit_covariates, label_dice
+from jaxgen.metrics.sample_sets import FeatureExtractor, RealArrays, Scaled, Whitened
+from jaxgen.nets import classifier, unet
+from jaxgen.tasks import features, images
 from jaxgen.train import Stage
 from jaxgen.types import Batch, Key, Net
 
-MOST_TRAIN, MOST_MEASURED = 1000, 50
-"""Training volumes that samples are compared with, and those whose range of values is measured."""
+MOST_TRAIN, MOST_MEASURED, MOST_FITTED = 1000, 50, 200
+"""Training volumes that samples are compared with, whose range is measured, and whose labels give their covariates."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,15 +64,20 @@ class CovariateFacts(images.ImageFacts):
     Attributes:
         covariates: their names, empty without any.
         covariate_range: the lowest and the highest value of each in the training data, ``(low, high)``.
+        of_labels: of volumes with masks, what gives covariates of them (`jaxgen.metrics.label_volumes.fit_covariates`).
     """
 
     covariates: tuple[str, ...] = ()
     covariate_range: tuple[tuple[float, ...], ...] = ((), ())
+    of_labels: tuple[tuple[float, ...], ...] = ()
+    sparse: ClassVar[tuple[str, ...]] = ("home", "of_labels")
 
 
 def load_volumes(config: VolumeConfig) -> Splits:
-    """Volumes with their covariates; data without are refused."""
-    return load(config.data, seed=config.seed, wants=("image", "covariates"), spatial=3)
+    """Volumes with their covariates, and masks if real ones have them; data without covariates are refused."""
+    masks = () if config.exact else ("mask",)
+    wanted: dict[str, Any] = {"wants": ("image", "covariates"), "optional": masks, "foreground": None}
+    return load(config.data, seed=config.seed, spatial=3, **wanted)
 
 
 def load_images(config: images.ImageConfig) -> Splits:
@@ -90,7 +95,14 @@ def measure(config: images.ImageConfig, splits: Splits) -> CovariateFacts:
         classes=tuple(splits.label_names),
         covariates=tuple(names),
         covariate_range=range_of(splits.train, names, f"--data {config.data}"),
+        of_labels=_of_labels(config, splits) if "mask" in splits.train[0] else (),
     )
+
+
+def _of_labels(config: images.ImageConfig, splits: Splits) -> tuple[tuple[float, ...], ...]:
+    some = Subset(splits.train, evenly_spaced(len(splits.train), MOST_FITTED))
+    masks = resized(some, config.size, ((0.0,), (1.0,)), dtype=np.uint8).arrays["mask"]
+    return tuple(map(tuple, fit_covariates(masks, covariates_of(some)).tolist()))
 
 
 def examples(run: Run) -> ResizedSource:
@@ -107,63 +119,66 @@ def conditions_of(batch: Mapping[str, Any], facts: CovariateFacts) -> dict[str, 
 
 
 def network(run: Run) -> Net:
-    """The network that reads covariates off real volumes."""
-    return classifier(len(run.facts.covariates), channels=run.config.feature_channels, blocks=1, patch=2)
+    """The network that finds the labels of volumes, if real ones have masks; else that which reads covariates off."""
+    widths, classes = run.config.feature_channels, len(run.facts.of_labels)
+    if classes:
+        return unet(classes, channels=widths, blocks=1, patch=2)
+    return classifier(len(run.facts.covariates), channels=widths, blocks=1, patch=2)
 
 
 def build(run: Run) -> Stage:
-    """Train it on real volumes with a little noise."""
-    prepared, steps = images.prepare_images(run.config), run.config.feature_steps
+    """Train it on real volumes."""
+    config, steps = run.config, run.config.feature_steps
+    prepared = features.noisy(dataclasses.replace(config, mirror=config.mirror and not run.facts.of_labels))
 
     def prepare(key: Key, batch: Batch) -> Batch:
-        image_key, noise_key = draws.split(key, 2)
-        image = prepared(image_key, {"image": batch["image"]})["image"]
-        return conditions_of(batch, run.facts) | {"image": image + 0.05 * draws.normal(noise_key, image.shape)}
+        return prepared(key, {**batch, **conditions_of(batch, run.facts)})
 
-    optimizers = {"net": images.optimizer(run.config, steps)}
-    return Stage("features", regression_model(network(run)), optimizers, steps, prepare)
+    net, optimizers = network(run), {"net": images.optimizer(config, steps)}
+    model = classifier_model(net, label="mask") if run.facts.of_labels else regression_model(net)
+    return Stage("features", model, optimizers, steps, prepare)
 
 
 STAGE = StageSpec("features", build, wanted=lambda config: not config.exact)
 
-Reading = Callable[[np.ndarray], np.ndarray]
-"""Of volumes in [-1, 1], numbers ``[n, d]``."""
+
+Measure = PhantomVolumetry | Segmentation | Reading
 
 
-def readings(run: Run) -> tuple[Reading, Reading]:
-    """Features of volumes, and their covariates in the units of the data.
-
-    Of phantoms the features are seven volumes and intensities measured by thresholds; of other data those of the
-    network that was trained to read the covariates of real training volumes.
-    """
-    facts = run.facts
-    low, high = (np.asarray(bound, np.float32) for bound in facts.covariate_range)
+def measuring(run: Run) -> Measure:
+    """What measures covariates of volumes: of phantoms by thresholds, of real ones by the trained network."""
+    config, facts = run.config, run.facts
+    if config.exact:
+        return PhantomVolumetry(facts.value_range)
     if "features" not in run.params:
-        if not run.config.exact:
-            raise UserError(f"--data {run.config.data}: the run can measure phantoms alone, brain3d_phantom")
-        dark, bright = (np.asarray(bound, np.float32) for bound in facts.value_range)
-        raw = lambda x: dark + (x + 1) / 2 * (bright - dark)  # noqa: E731
-        return lambda x: features_of_brain3d(raw(x)), lambda x: covariates_of_brain3d(raw(x))
-    trained = ImageFeatures(network(run), run.params["features"]["net"], run.config.chunk)
-    return trained, lambda x: low + trained.answers(x) * (high - low)
+        raise UserError(f"--data {config.data}: the run can measure phantoms alone, brain3d_phantom")
+    trained = ImageFeatures(network(run), run.params["features"]["net"], config.chunk)
+    if facts.of_labels:
+        return Segmentation(trained, facts.of_labels, config.chunk)
+    return Reading(trained, facts.covariate_range)
 
 
 class RealVolumes(RealArrays):
-    """Training and test volumes, `covariates`, those of the latter, and ``measure``, which gives those of any."""
+    """Training and held-out volumes, `covariates`, those of the latter, and ``measure``, which gives those of any.
+
+    Features are seven volumes and intensities of phantoms; of real volumes energies of oriented filters, whitened on
+    the training volumes. Real ones are few: those of validation, which chooses nothing here, are held out too. ``dice``
+    says how well a segmentation network does on held-out volumes, by label.
+    """
 
     def __init__(self, run: Run) -> None:
-        test = run.splits.test
-        chosen = Subset(test, evenly_spaced(len(test), run.config.samples))
-        train = images.real_images(run, run.splits.train, MOST_TRAIN)["image"]
-        features, self.measure = readings(run)
-        self.covariates = covariates_of(chosen)
-        super().__init__(Scaled(features, train), train, images.real_images(run, chosen)["image"])
-
-
-def described(names: tuple[str, ...]) -> dict[str, Metric]:
-    """How to show the metrics of covariates."""
-    return {f"r_{name}": Metric(f"r, {name}", "higher", "correlation of asked and measured") for name in names} | {
-        "similarity": Metric("MS-SSIM of pairs", "", "of two samples; best where it is that of held-out volumes"),
-        "moved": Metric("Moved", "", "measured change over the change that was asked for; 1 is right"),
-        "others": Metric("Others moved", "lower", "the largest change of another covariate, over that of this one"),
-    }
+        config, splits, self.measure, self.dice = run.config, run.splits, measuring(run), {}
+        one = config.exact or isinstance(config.data, Everything)
+        unseen = (splits.test,) if one else (splits.test, splits.validation)
+        chosen = [Subset(part, evenly_spaced(len(part), config.samples)) for part in unseen]
+        parts = [images.real_images(run, part) for part in chosen]
+        held_out = {name: np.concatenate([part[name] for part in parts])[: config.samples] for name in parts[0]}
+        self.covariates = np.concatenate([covariates_of(part) for part in chosen])[: config.samples]
+        train = images.real_images(run, splits.train, MOST_TRAIN)["image"]
+        extract: FeatureExtractor = Whitened(Energies(config.chunk), train)
+        if isinstance(self.measure, PhantomVolumetry):
+            extract = Scaled(self.measure.features, train)
+        elif isinstance(self.measure, Segmentation) and "mask" in held_out:
+            found, labels = self.measure.labels(held_out["image"]), len(run.facts.of_labels) - 1
+            self.dice = label_dice(found, held_out["mask"], labels)
+        super().__init__(extract, train, held_out["image"])

@@ -1,21 +1,27 @@
-"""Features of images, in which sets of samples are compared: those of a classifier that the run trains.
+"""Features of images, in which sets of samples are compared.
 
-It learns the labels of the real training images or, where there are none, by which of four quarter turns an image was
-rotated (Gidaris et al. 2018, "Unsupervised representation learning by predicting image rotations").
+Where real images have classes they are those of a classifier that the run trains; where they have none, energies of
+oriented filters, whitened on the training images. (A network that tells quarter turns of upright images, a task that
+needs no classes, solves it and keeps nothing else of them.)
 """
 
 import dataclasses
+
+import numpy as np
 
 from jaxgen import draws
 from jaxgen.config import option
 from jaxgen.experiment import Run, StageSpec
 from jaxgen.families import classifier_model
-from jaxgen.families.image_features import ImageFeatures
-from jaxgen.imaging.augment import QUARTER_TURNS, turned_images
+from jaxgen.families.image_features import Energies, ImageFeatures
+from jaxgen.metrics.sample_sets import FeatureExtractor, Whitened
 from jaxgen.nets import classifier
-from jaxgen.tasks.images import Batch, ImageConfig, Widths, optimizer, prepare_images
+from jaxgen.tasks.images import Batch, ImageConfig, Prepare, Widths, optimizer, prepare_images, real_images
 from jaxgen.train import Stage
 from jaxgen.types import Key, Net
+
+MOST_WHITENED = 1000
+"""Training images on which features are whitened."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,32 +39,41 @@ class FeatureConfig(ImageConfig):
 
 def network(run: Run) -> Net:
     """The classifier whose features are used."""
-    classes = len(run.facts.classes) or QUARTER_TURNS
-    return classifier(classes, channels=run.config.feature_channels, blocks=1, patch=2)
+    return classifier(len(run.facts.classes), channels=run.config.feature_channels, blocks=1, patch=2)
+
+
+def noisy(config: ImageConfig) -> Prepare:
+    """On the device: images as training sees them with a little noise, so that they are not learnt by heart."""
+    prepared = prepare_images(config)
+
+    def prepare(key: Key, batch: Batch) -> Batch:
+        flip_key, _, noise_key = draws.split(key, 3)
+        batch = prepared(flip_key, batch)
+        return {**batch, "image": batch["image"] + 0.05 * draws.normal(noise_key, batch["image"].shape)}
+
+    return prepare
 
 
 def build(run: Run) -> Stage:
-    """Train the classifier on real images, with a little noise so that it does not learn them by heart."""
-    prepared, unlabelled = prepare_images(run.config), not run.facts.classes
-
-    def prepare(key: Key, batch: Batch) -> Batch:
-        flip_key, turn_key, noise_key = draws.split(key, 3)
-        batch = prepared(flip_key, batch)
-        image = batch["image"]
-        if unlabelled:
-            image, turns = turned_images(turn_key, image)
-            batch = {**batch, "label": turns}
-        return {**batch, "image": image + 0.05 * draws.normal(noise_key, image.shape)}
-
-    steps = run.config.feature_steps
+    """Train the classifier on real images."""
+    steps, prepare = run.config.feature_steps, noisy(run.config)
     return Stage("features", classifier_model(network(run)), {"net": optimizer(run.config, steps)}, steps, prepare)
 
 
-STAGE = StageSpec("features", build, formerly="judge")
+STAGE = StageSpec("features", build, formerly="judge", suits=lambda facts: bool(facts.classes))
 
 
-class Features(ImageFeatures):
-    """The trained feature extractor, of images ``[n, h, w, c]`` in [-1, 1]."""
+class Features:
+    """The feature extractor (`jaxgen.metrics.sample_sets.FeatureExtractor`), of images ``[n, h, w, c]`` in [-1, 1]."""
 
     def __init__(self, run: Run) -> None:
-        super().__init__(network(run), run.params["features"]["net"])
+        self._extract: FeatureExtractor
+        if run.facts.classes:
+            self._extract = ImageFeatures(network(run), run.params["features"]["net"])
+        else:
+            self._extract = Whitened(Energies(), real_images(run, run.splits.train, MOST_WHITENED)["image"])
+        self.classes = self._extract.classes
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Features ``[n, d]``."""
+        return self._extract(images)

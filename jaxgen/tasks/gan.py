@@ -12,6 +12,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment, Run
 from jaxgen.families import Game, gan_model
 from jaxgen.families.gan import latent_arcs
+from jaxgen.families.image_features import Energies
 from jaxgen.imaging.differentiable_augment import AUGMENTATIONS, named_augment
 from jaxgen.losses.adversarial import LOSSES
 from jaxgen.nets import (
@@ -178,7 +179,7 @@ def make_watch(run: Run, model: Model) -> Watch:
     def draw(params: Params, key: Key) -> np.ndarray:
         return images.draw_in_chunks(run, lambda keys: some(params, keys), key, config.watch_images)
 
-    extractor = lambda: features.Features(run)  # noqa: E731  made when it is trained
+    extractor = lambda: features.Features(run) if classes else Energies()  # noqa: E731  made late
     return watch_generator(draw, extractor, classes=classes, every=config.watch_every, examples=config.watch_images)
 
 

@@ -1,7 +1,7 @@
 """Generation: images drawn by a model, compared with real ones and with those of a Gaussian fitted to the same images.
 
-Sets of images are compared in the features of a classifier that the run trains (`jaxgen.tasks.features`), and in pixels
-with the training images, which samples should resemble and not copy.
+Sets of images are compared in features (`jaxgen.tasks.features`), and in pixels with the training images, which samples
+should resemble and not copy.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +18,7 @@ from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Preview, R
 from jaxgen.figures import grid as draw_grid
 from jaxgen.figures import rows as draw_rows
 from jaxgen.figures.samples import neighbours
+from jaxgen.headings import OF_SETS
 from jaxgen.metrics.sample_sets import FeatureExtractor, RealSet, SampleSets, cut, distances, joined
 from jaxgen.presets import FULL as FULL_RUN
 from jaxgen.presets import SMOKE as SMOKE_RUN
@@ -40,9 +41,10 @@ SMALL: Changes = {
 }
 SMOKE: Changes = {
     **SMOKE_RUN,
+    "data": "brain_phantom/16",
     "size": 16,
-    "channels": (8, 12),
-    "attention": (1,),
+    "channels": (8,),
+    "attention": None,
     "samples": 16,
     "chunk": 16,
     "sampler_steps": 3,
@@ -112,18 +114,10 @@ def preview(run: Run, draw: Callable[[Run, Key, int], np.ndarray]) -> Preview:
 
 
 class RealImages:
-    """The real images that samples are compared with.
+    """The real images that samples are compared with, a `jaxgen.metrics.sample_sets.RealSet`.
 
-    Attributes:
-        extract: the feature extractor.
-        train: training images ``[n, h, w, c]`` in [-1, 1], at most 5000.
-        train_features: their features.
-        held_out: test and validation images, as many as samples are drawn; of other data all test images.
-        label: the classes of the held-out images, or None.
-        count: how many samples to draw: as many as there are held-out images, ``config.samples`` at most.
-
-    Raises:
-        UserError: if there are too few held-out images.
+    At most 5000 training images; of test and validation images (of other data, of all test images) at most
+    ``config.samples``, and as many samples are to be drawn, ``count``. `UserError` if these are too few.
     """
 
     def __init__(self, run: Run, extract: FeatureExtractor) -> None:
@@ -202,7 +196,7 @@ class Comparison(SampleSets):
             "neighbours": neighbours(self.sets[shown][:8], self.real.train, self.picture),
             **figures,
         }
-        return Evaluation(merged, made, headline or self.headline(shown), {**describe, **DESCRIBE}, chosen=chosen)
+        return Evaluation(merged, made, headline or self.headline(shown), {**describe, **OF_SETS}, chosen=chosen)
 
 
 def drawing(
@@ -277,25 +271,3 @@ def sampled(
         arrays |= {"label": label, "label_names": np.array(list(classes))}
     shown = {"samples": draw_grid(drawn[:64], caption)}
     return Evaluation({"images": n}, shown, f"{n} images", arrays=arrays, images=("images",))
-
-
-OF_CLASSES = {
-    "accuracy": Metric("Asked class", "higher", "share that a classifier of real images takes for the asked class"),
-    "diversity": Metric("Diversity", "higher", "mean distance of two images of a class, in features"),
-}
-DESCRIBE = {
-    "frechet": Metric("Frechet distance", "lower", "to the training images, in features"),
-    "kernel": Metric("Kernel distance", "lower", "unbiased squared MMD, cubic kernel, in features"),
-    "precision": Metric("Precision", "higher", "share of samples within the training images' manifold"),
-    "recall": Metric("Recall", "higher", "share of training images within the samples' manifold"),
-    "coverage": Metric("Coverage", "higher", "share of training images with a sample nearby"),
-    "neighbour_ratio": Metric(
-        "Neighbour ratio", "", "distance to the nearest training image over a held-out image's; copies give 0"
-    ),
-    "copying": Metric(
-        "Closer than new",
-        "",
-        "probability that a sample is nearer to the training images than a new image; 0.5 if nothing is copied",
-    ),
-    "diverged": Metric("Diverged", "lower", "share of samples that hold NaN or infinity, if any"),
-}

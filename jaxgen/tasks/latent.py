@@ -64,20 +64,21 @@ def code_shape(run: Run) -> tuple[int, ...]:
     return *(side // shrinkage(config) for side in sides_of(config.size)), config.code_channels
 
 
-def codec(run: Run) -> Codec:
-    """The trained autoencoder on any number of images."""
-    return Codec(*autoencoder(run), run.params["autoencoder"], run.config.chunk)
+def codec(run: Run, nets: tuple[Net, Net] | None = None) -> Codec:
+    """The trained autoencoder on any number of images; of other networks than `autoencoder`, these are given."""
+    return Codec(*(nets or autoencoder(run)), run.params["autoencoder"], run.config.chunk)
 
 
-def encoded(run: Run, source: Source) -> ArraySource:
+def encoded(run: Run, source: Source, nets: tuple[Net, Net] | None = None) -> ArraySource:
     """The images of a source encoded once, mirrored as well if training mirrors them."""
     mirrored = left_to_right(run.config.size) if run.config.mirror else None
-    return coded(codec(run), source, run.config.chunk, mirrored)
+    return coded(codec(run, nets), source, run.config.chunk, mirrored)
 
 
-def draw_codes(run: Run) -> Callable[[Key, Batch], Array]:
+def draw_codes(run: Run, nets: tuple[Net, Net] | None = None) -> Callable[[Key, Batch], Array]:
     """On the device: a draw of each code, of images that were encoded before (`encoded`) or are encoded now."""
-    encoding, trained, prepared = autoencoder(run)[0], run.params["autoencoder"], images.prepare_images(run.config)
+    encoding, trained = (nets or autoencoder(run))[0], run.params["autoencoder"]
+    prepared = images.prepare_images(run.config)
 
     def drawn(key: Key, batch: Batch) -> Array:
         image_key, code_key = draws.split(key, 2)

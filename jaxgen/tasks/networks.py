@@ -6,7 +6,7 @@ from typing import Any
 from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run
-from jaxgen.nets import UNetVariant, unet
+from jaxgen.nets import UNetVariant, controlnet, unet
 from jaxgen.tasks.images import ImageConfig, Widths
 from jaxgen.types import Net
 
@@ -50,16 +50,24 @@ def network(run: Run, *, classes: int | None = None, image_channels: int | None 
         image_channels: channels of what it gives; None for those of the images.
         **variant: other fields of `jaxgen.nets.UNetVariant`.
     """
-    config = run.config
-    return unet(
-        run.facts.image_channels if image_channels is None else image_channels,
-        channels=config.channels,
-        blocks=config.blocks,
-        attention=config.attention or (),
-        head_width=config.head_width,
-        dropout=config.dropout,
-        adaptive=config.adaptive,
-        variant=UNetVariant(residual_resampling=config.residual_resampling, **variant),
-        patch=config.patch,
-        classes=classes,
-    )
+    channels = run.facts.image_channels if image_channels is None else image_channels
+    return unet(channels, classes=classes, **_options(run.config, **variant))
+
+
+def control_network(run: Run, hint_channels: Widths, **variant: Any) -> Net:
+    """The ControlNet of `network`, made with the same options."""
+    return controlnet(hint_channels=hint_channels, **_options(run.config, **variant))
+
+
+def _options(config: Any, **variant: Any) -> dict[str, Any]:
+    """What the U-Net and its ControlNet are both made with."""
+    return {
+        "channels": config.channels,
+        "blocks": config.blocks,
+        "attention": config.attention or (),
+        "head_width": config.head_width,
+        "dropout": config.dropout,
+        "adaptive": config.adaptive,
+        "variant": UNetVariant(residual_resampling=config.residual_resampling, **variant),
+        "patch": config.patch,
+    }

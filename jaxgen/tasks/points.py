@@ -3,21 +3,20 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxgen import presets
 from jaxgen.baselines import Gaussian
 from jaxgen.config import RunConfig, option
 from jaxgen.data import ArraySource, Source, Splits
-from jaxgen.data.planar import PLANAR, PlanarSet, planar_set
+from jaxgen.data.planar import PLANAR, planar_set
+from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Metric, Run
 from jaxgen.facts import Facts
-from jaxgen.figures.points import LogDensity, panels
-from jaxgen.metrics.energy import energy_distance
-from jaxgen.metrics.likelihood import divergence_from
+from jaxgen.figures.points import panels
 from jaxgen.tasks import images
 from jaxgen.types import Key
 
@@ -64,8 +63,13 @@ def load_points(config: PointsConfig) -> Splits:
     """Points of the set that ``--data`` names: for training, 1000 for validation, and to evaluate on.
 
     Raises:
-        UserError: if there is no set of that name.
+        UserError: if there is no set of that name, or it is one of images.
     """
+    if config.data not in PLANAR and Path(config.data).expanduser().exists():
+        raise UserError(
+            f"--data {config.data}: these are no points in the plane; the likelihood of images is that of "
+            f"`jaxgen run cnf_images --data {config.data}`, or of normalizing_flow"
+        )
     known = planar_set(config.data)
     train, validation, test = (
         ArraySource({"points": known.draw(np.random.default_rng([config.seed, part]), n)[0]})
@@ -80,32 +84,8 @@ def measure_points(config: RunConfig, splits: Splits) -> PointFacts:
     return PointFacts(mean=tuple(points.mean(0).tolist()), covariance=tuple(map(tuple, np.cov(points.T).tolist())))
 
 
-def score(
-    known: PlanarSet, x: np.ndarray, density: LogDensity, drawn: np.ndarray | None = None, *, gap: str = "gap"
-) -> dict[str, float]:
-    """How likely fresh points are under a model, compared with their own distribution.
-
-    Args:
-        known: the distribution p of the points.
-        x: fresh points ``[n, 2]``.
-        density: ``log q(x) [n]`` in nats, under the model.
-        drawn: points ``[m, 2]`` drawn from the model, or None.
-        gap: the metric's name.
-
-    Returns:
-        ``nats``, the mean negative log-likelihood, `gap` (`jaxgen.metrics.likelihood.divergence_from`) and
-        ``{gap}_error``, its standard error; with `drawn` ``energy_distance`` too, squared and unbiased.
-    """
-    log_prob = np.asarray(density(x), np.float64)
-    divergence = divergence_from(known.log_prob(x), log_prob)
-    found = {"nats": float(-log_prob.mean()), gap: divergence.value, f"{gap}_error": divergence.standard_error}
-    if drawn is not None:
-        found["energy_distance"] = float(energy_distance(jnp.asarray(drawn), jnp.asarray(x)))
-    return found
-
-
 def describe(gap: str = "gap") -> dict[str, Metric]:
-    """How to show the metrics of `score`."""
+    """How to show the metrics of `jaxgen.data.planar.PlanarSet.score`."""
     return {
         "nats": Metric("Negative log-likelihood", "lower", "mean over fresh points, nats; the entropy at best"),
         gap: Metric("Above the entropy", "lower", "divergence from the true density, estimated on fresh points, nats"),

@@ -20,8 +20,8 @@ def watch_generator(
 ) -> Watch:
     """In features: coverage of the training images, the number of classes drawn, and the variety within a class.
 
-    Variety is the mean distance of two images of a class over that of real ones. A class counts as drawn if it has a
-    tenth of its share.
+    Variety is the mean distance of two images of a class, or of any two without labels, over that of real ones. A class
+    counts as drawn if it has a tenth of its share.
 
     Args:
         draw: ``draw(params, key) -> [n, h, w, c]``, images in [-1, 1].
@@ -39,15 +39,18 @@ def watch_generator(
     def distance(found: np.ndarray, label: np.ndarray) -> float | None:
         return within_class_distance(found, label) if np.bincount(label).max() > 1 else None
 
+    def classes_of(images: np.ndarray) -> np.ndarray:
+        return made[0].classes(images) if classes else np.zeros(len(images), int)
+
     def measure(params: Params, key: Key, examples: Mapping[str, np.ndarray]) -> dict[str, float]:
         if not real:
             made.append(extractor())
             shown = examples["image"].astype(np.float32) / 127.5 - 1
             known = made[0](shown)
-            real.append((known, distance(known, made[0].classes(shown))))
+            real.append((known, distance(known, classes_of(shown))))
         (extract,), ((known, usual),) = made, real
         drawn = draw(params, key)
-        found, label = extract(drawn), extract.classes(drawn)
+        found, label = extract(drawn), classes_of(drawn)
         diverged = not np.isfinite(found).all()
         measured = {"coverage": NAN if diverged else float(density_coverage(known, found)[1])}
         apart = distance(found, label)

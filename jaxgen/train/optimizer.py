@@ -3,7 +3,9 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from jaxgen.types import Params
 
@@ -68,6 +70,16 @@ def decayed(params: Params) -> Any:
     return jax.tree_util.tree_map_with_path(is_kernel, params)
 
 
+def _matrices(params: Params) -> Any:
+    """How Muon takes each parameter as a matrix; None for what it leaves to Adam."""
+
+    def numbers(kernel: bool, leaf: Any) -> Any:
+        last = leaf.ndim - 1
+        return optax.contrib.MuonDimensionNumbers(tuple(range(last)), (last,)) if kernel and last > 0 else None
+
+    return jax.tree.map(numbers, decayed(params), params)
+
+
 def make_optimizer(
     learning_rate: float,
     warmup_steps: int = 0,
@@ -79,7 +91,11 @@ def make_optimizer(
     b1: float = 0.9,
     b2: float = 0.999,
 ) -> optax.GradientTransformation:
-    """Adam or AdamW with a schedule and a bound on the gradient's norm.
+    """Adam, AdamW or Muon with a schedule and a bound on the gradient's norm.
+
+    Muon orthogonalises the momentum of every kernel, a convolution's taken as the matrix ``[all else, channels out]``,
+    and scales it to the root mean square of an Adam step, 0.2 of the rate, so that rates of Adam serve; all else is
+    trained by Adam with Nesterov's momentum.
 
     Args:
         learning_rate: the rate at the end of the warm-up.
@@ -87,10 +103,10 @@ def make_optimizer(
         steps: length of the whole training, in steps.
         schedule: ``"cosine"`` or ``"constant"``.
         clip: the global norm that gradients are scaled down to; 0 leaves them alone.
-        weight_decay: decoupled weight decay of ``adamw``, on kernels only (see `decayed`).
-        name: ``"adamw"`` or ``"adam"``.
-        b1: decay of the first moment.
-        b2: decay of the second moment.
+        weight_decay: decoupled weight decay of ``adamw`` and ``muon``, on kernels only (see `decayed`).
+        name: ``"adamw"``, ``"adam"`` or ``"muon"``.
+        b1: decay of the first moment of Adam.
+        b2: decay of the second moment of Adam.
 
     Returns:
         An optax transformation.
@@ -99,7 +115,9 @@ def make_optimizer(
         ValueError: if `name` or `schedule` is not one of those above.
 
     Reference:
-        Loshchilov and Hutter, "Decoupled Weight Decay Regularization", algorithm 2.
+        Loshchilov and Hutter, "Decoupled Weight Decay Regularization", algorithm 2; Jordan et al. 2024, "Muon: an
+        optimizer for hidden layers in neural networks"; the scale: Liu et al. 2025, "Muon is scalable for LLM
+        training", arXiv 2502.16982, section 2.2.
 
     Example:
         >>> import jax.numpy as jnp
@@ -114,6 +132,38 @@ def make_optimizer(
         optimizer = optax.adam(rate, b1, b2)
     elif name == "adamw":
         optimizer = optax.adamw(rate, b1, b2, weight_decay=weight_decay, mask=decayed)
+    elif name == "muon":
+        options: dict[str, Any] = {"weight_decay": weight_decay, "adam_b1": b1, "adam_b2": b2, "consistent_rms": 0.2}
+        optimizer = optax.contrib.muon(rate, muon_weight_dimension_numbers=_matrices, **options)
     else:
-        raise ValueError(f"the optimizer must be 'adamw' or 'adam', not {name!r}")
+        raise ValueError(f"the optimizer must be 'adamw', 'adam' or 'muon', not {name!r}")
     return optax.chain(optax.clip_by_global_norm(clip), optimizer) if clip > 0 else optimizer
+
+
+def bounded(optimizer: optax.GradientTransformation, limit: float) -> optax.GradientTransformation:
+    """The optimizer, after whose updates every parameter lies in ``[-limit, limit]``.
+
+    Args:
+        optimizer: of optax.
+        limit: above 0.
+
+    Returns:
+        The optimizer; its `update` needs the parameters.
+
+    Reference:
+        Arjovsky et al. 2017, "Wasserstein GAN", arXiv 1701.07875, algorithm 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> made, params = bounded(optax.sgd(1.0), 0.5), {"w": jnp.array([0.25, -0.25])}
+        >>> updates, _ = made.update({"w": jnp.array([-1.0, 0.125])}, made.init(params), params)
+        >>> optax.apply_updates(params, updates)["w"].tolist()
+        [0.5, -0.375]
+    """
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        moved, state = optimizer.update(updates, state, params)
+        kept = jax.tree.map(lambda u, p: jnp.clip(p + u, -limit, limit) - p, moved, params)
+        return kept, state
+
+    return optax.GradientTransformation(optimizer.init, update)

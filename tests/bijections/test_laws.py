@@ -9,6 +9,8 @@ from jaxgen import bijections as bj
 from jaxgen.nets import conditioner, dense_conditioner, masked_mlp
 from jaxgen.train.state import run_once
 
+pytestmark = pytest.mark.thorough
+
 AFFINE, SPLINE = bj.affine(), bj.rational_quadratic(bins=5, bound=2.0)
 VECTOR, IMAGE, VOLUME = (4,), (4, 4, 2), (2, 2, 2, 1)
 
@@ -182,7 +184,7 @@ def test_the_gradient_of_a_scanned_chain_is_that_of_the_chain_written_out():
     layer = half(AFFINE)
     scanned, written = bj.scan_chain(layer, 3), bj.chain(layer, layer, layer)
     x = jax.random.normal(jax.random.key(0), (3, *VECTOR))
-    params = lively(scanned.init(jax.random.key(1), x), jax.random.key(2))
+    params = lively(jax.jit(scanned.init)(jax.random.key(1), x), jax.random.key(2))
 
     def loss(bijection, params):
         y, log_det = bijection.forward(params, x)
@@ -190,7 +192,7 @@ def test_the_gradient_of_a_scanned_chain_is_that_of_the_chain_written_out():
 
     ours = jax.jit(jax.grad(lambda params: loss(scanned, params)))(params)
     apart = {str(i): jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(3)}
-    want = jax.grad(lambda params: loss(written, params))(apart)
+    want = jax.jit(jax.grad(lambda params: loss(written, params)))(apart)
     for i in range(3):
         each = jax.tree.map(lambda leaf, i=i: leaf[i], ours)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), each, want[str(i)])

@@ -8,7 +8,7 @@ import pytest
 from jaxgen import experiment
 from jaxgen.data import phantoms
 
-KEPT = ("image", "mask", "label", "labels", "covariates")
+KEPT = ("image", "mask", "masks", "label", "labels", "covariates", "control", "spacing")
 """What experiments look at of a phantom."""
 
 

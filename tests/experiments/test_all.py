@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import nibabel
 import numpy as np
 import PIL.Image
 import pytest
@@ -31,12 +32,9 @@ PARAMETERS = Path(__file__).with_name("parameters.json")
 """Trained parameters of each stage of each preset, for images of one channel as those of `smoke`."""
 
 
-STUDIES = {"trilemma", "sampler_speed"}
-"""They run what the others run, each for minutes: with the slow tests."""
-NAMES = [pytest.param(name, marks=pytest.mark.slow if name in STUDIES else ()) for name in experiment.names()]
-RESUMED = {"two_moons", "planar_flow", "vae", "anomaly_gan", "kspace_cold_diffusion"}
-"""One experiment of most folders: the others are killed and resumed by the slow tests."""
-KILLED = [pytest.param(name, marks=() if name in RESUMED else pytest.mark.slow) for name in experiment.names()]
+SHOWN = {"two_moons", "planar_flow", "vae", "anomaly_gan", "kspace_cold_diffusion"}
+"""One of most folders, for every run of the tests; all others with the thorough ones."""
+NAMES = [pytest.param(name, marks=() if name in SHOWN else pytest.mark.thorough) for name in experiment.names()]
 
 
 class Smoke(NamedTuple):
@@ -89,7 +87,8 @@ def leaves(tree, path=()):
 
 
 def test_it_trains_evaluates_and_reports(smoke):
-    stages = [spec.name for spec in experiment.stages_of(smoke.experiment, smoke.config)]
+    facts = opening.open_trained(smoke.folder).run.facts
+    stages = [spec.name for spec in experiment.stages_of(smoke.experiment, smoke.config, facts)]
     log = [json.loads(line) for line in (smoke.folder / "log.jsonl").read_text().splitlines()]
     assert list(dict.fromkeys(line["stage"] for line in log)) == stages
     assert all(math.isfinite(line["loss"]) for line in log if "loss" in line)
@@ -130,12 +129,11 @@ class Signalling:
         return next(self._feed)
 
 
-@pytest.mark.parametrize("found", KILLED, indirect=True)
 def test_killed_and_resumed_it_has_the_same_bits_and_its_evaluation_the_same_metrics(smoke, tmp_path, monkeypatch):
     """Killed within the longest stage, then as evaluation begins; `jaxgen eval` evaluates what is there then."""
     trained = opening.open_trained(smoke.folder).run
     steps = {}
-    for spec in experiment.stages_of(smoke.experiment, smoke.config):
+    for spec in experiment.stages_of(smoke.experiment, smoke.config, trained.facts):
         steps[spec.name] = spec.build(trained).steps
     victim = max(steps, key=steps.__getitem__)
     seen = []
@@ -193,6 +191,11 @@ def picture(path):
     PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30), np.uint8)).save(path / "picture.png")
 
 
+def volume(path):
+    array = np.random.default_rng(0).random((20, 18, 16), np.float32)
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([1.0, 1.0, 2.0, 1.0])), path / "volume.nii.gz")
+
+
 def measurements(path):
     """k-space of two coils, a quarter of its columns, and a sinogram of six views, in one file."""
     rows, columns = np.indices((18, 18)) - 9
@@ -210,12 +213,18 @@ def measurements(path):
 def test_it_is_applied_to_a_file(smoke, tmp_path):
     given, out = tmp_path / "given", tmp_path / "out"
     given.mkdir()
-    measurements(given) if smoke.experiment.reader else picture(given)
+    volumes = getattr(smoke.config, "spatial", 2) == 3
+    made = measurements if smoke.experiment.reader else volume if volumes else picture
+    made(given)
     command = ["apply", str(smoke.folder), str(given), "--out", str(out), "--quiet"]
     if smoke.experiment.apply is None:
         assert main(command) == 2
         return
     assert main(command) == 0
+    if volumes:
+        (mask,) = out.glob("*mask*.nii.gz")
+        assert nibabel.load(mask).shape == (20, 18, 16)
+        return
     (found,) = out.glob("*_arrays.npz")
     with np.load(found) as file:
         maps = {name: file[name] for name in file.files}
@@ -230,12 +239,14 @@ def test_it_is_applied_to_a_file(smoke, tmp_path):
 def stages_by_shape(found, preset):
     """Each stage of a preset with the shapes of its state and batch: ``spec, run, state, batch``.
 
-    The data are those of `smoke`, at the size of the preset.
+    The data are those of `smoke`, at the size of the preset, or its own if it is one for a CPU.
     """
     smoke, config = found.presets["smoke"], found.presets[preset]
     size = {"size": config.size} if hasattr(config, "size") else {}
     loading = dataclasses.replace(smoke, **size)
-    config = dataclasses.replace(config, data=smoke.data)
+    if preset.startswith("small-"):
+        loading = config
+    config = dataclasses.replace(config, data=loading.data)
     splits = found.load(loading)
     facts = found.measure(config, splits) if found.measure else found.facts()
     run = experiment.Run(config, facts, {}, splits)
@@ -243,7 +254,7 @@ def stages_by_shape(found, preset):
     row = {name: np.asarray(value) for name, value in examples[0].items()}
     batch = {name: jax.ShapeDtypeStruct((config.batch_size, *value.shape), value.dtype) for name, value in row.items()}
     run = run._replace(splits=None)
-    for spec in experiment.stages_of(found, config):
+    for spec in experiment.stages_of(found, config, facts):
         state = jax.eval_shape(lambda batch, spec=spec, run=run: first_state(spec.build(run), batch), batch)
         yield spec, run, state, batch
         # Views of one number: they take no memory, whatever the size of the network.

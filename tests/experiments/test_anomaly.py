@@ -34,7 +34,7 @@ def preset(module, name="smoke", **changes):
     return dataclasses.replace(module.EXPERIMENT.presets[name], **changes)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", list(OURS))
 def test_smoke_preset_on_phantoms_and_on_a_picture(name, tmp_path):
     run = tmp_path / "run"
@@ -56,7 +56,34 @@ def test_smoke_preset_on_phantoms_and_on_a_picture(name, tmp_path):
         assert np.isfinite(maps["anomaly"]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", [*OURS, "denoising_autoencoder"])
+def test_several_contrasts_at_once(name, tmp_path):
+    """Three channels, of which the first counts, a patient held out by name, and the map of one image."""
+    rng, run = np.random.default_rng(0), tmp_path / "run"
+    images, masks = rng.integers(20, 200, (60, 16, 16, 3)).astype(np.uint8), np.zeros((60, 16, 16), np.uint8)
+    masks[::2, 4:8, 4:8] = 1
+    images[masks > 0, 0] = 255
+    patient, labels = np.repeat(["07", "19", "26"], 20), np.where(masks.any((1, 2)), "ms", "notumor")
+    known = {"labels": labels} if name == "anomaly_counterfactual" else {"masks": masks}
+    np.savez(tmp_path / "ms.npz", images=images, patient=patient, **known)
+    flags = ["--data", str(tmp_path / "ms.npz"), "--test-patients", "07", "--residual", "brighter"]
+    flags += ["--score-channels", "0", "--median", "1", "--workdir", str(run)]
+    assert main(["run", name, "--preset", "smoke", *flags]) == 0
+    assert json.loads((run / "data.json").read_text())["test_patients"] == ["07"]
+    metrics = json.loads((run / "metrics.json").read_text())
+    found = "auroc_image" if name == "anomaly_counterfactual" else "ap_lesions"
+    ours = OURS.get(name, ("coarse noise", "white noise"))
+    assert all(0 <= metrics[method][found] <= 1 for method in (*SIMPLE, *ours))
+    assert metrics["intensity"][found] == 1, "lesions are the brightest of the first channel, and of no other"
+    np.save(tmp_path / "one.npy", images[0])
+    assert main(["apply", str(run), str(tmp_path / "one.npy"), "--out", str(tmp_path / "out")]) == 0
+    with np.load(tmp_path / "out" / "one_arrays.npz") as maps:
+        assert set(maps) == {"anomaly", "restored-0", "restored-1", "restored-2"}
+        assert all(maps[one].shape == (16, 16) and np.isfinite(maps[one]).all() for one in maps)
+
+
+@pytest.mark.thorough
 def test_images_with_labels_are_judged_one_by_one(data, tmp_path):
     run = tmp_path / "run"
     flags = ["--data", str(data), "--healthy", "0", "--reference-steps", "0", "--vae-steps", "0", "--levels", "0.3"]

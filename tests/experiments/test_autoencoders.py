@@ -25,7 +25,7 @@ def facts(experiment):
     return experiment.facts.from_json({"channels": 1, "classes": [], "value_range": [[0.0], [255.0]]})
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 def test_smoke_preset_on_images_of_the_user(name, data, tmp_path):
     run = tmp_path / "run"
@@ -42,7 +42,7 @@ def test_smoke_preset_on_images_of_the_user(name, data, tmp_path):
         assert np.load(drawn)["images"].shape == (3, 16, 16, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_lesions_are_looked_for_in_the_phantoms(tmp_path):
     run = tmp_path / "run"
     flags = ["--steps", "2", "--workdir", str(run)]
@@ -83,7 +83,7 @@ def test_bytes_become_what_each_likelihood_is_one_of_and_images_again():
         np.testing.assert_allclose(pixels.from_image(pixels.to_image(values)), values, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("likelihood", ["logistic", "bernoulli"])
 def test_the_vae_runs_with_other_likelihoods(likelihood, data, tmp_path):
     run = tmp_path / "run"

@@ -13,7 +13,7 @@ from jaxgen.app.cli import main
 from jaxgen.tasks import images
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_flow_matching_smoke(tmp_path):
     method, data, run = "reflow", tmp_path / "discs.npz", tmp_path / "run"
     rng = np.random.default_rng(0)

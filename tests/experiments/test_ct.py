@@ -32,7 +32,7 @@ def run(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_smoke_preset(run):
     metrics = json.loads((run / "metrics.json").read_text())
     methods = {name: entry for name, entry in metrics.items() if isinstance(entry, dict)}
@@ -45,7 +45,7 @@ def test_smoke_preset(run):
     assert (run / "report.html").stat().st_size > 20_000
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_sinogram_of_the_user(run, tmp_path, capsys):
     hu = phantoms.ct2d(5, 0, 16)["image"]
     angles = np.arange(6) * np.pi / 6
@@ -62,7 +62,7 @@ def test_a_sinogram_of_the_user(run, tmp_path, capsys):
     np.testing.assert_allclose(*read, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_sinogram_is_reconstructed_with_what_was_chosen_for_as_many_views(run, tmp_path, monkeypatch):
     _, _, opened = opening.open_trained(run)
     config = opened.config
@@ -99,7 +99,7 @@ def fan_of(hu, **more):
     return {"sinogram": sinogram * WATER * 2.5, "angles": angles, "pixel_mm": 25.0, **lengths, **more}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_sinogram_of_a_fan(run, tmp_path, capsys):
     hu = phantoms.ct2d(5, 0, 16)["image"]
     folder = tmp_path / "scans"
@@ -127,6 +127,7 @@ def test_a_sinogram_of_a_fan(run, tmp_path, capsys):
         assert words in errors
 
 
+@pytest.mark.thorough
 def test_slices_are_moved_at_twice_their_size():
     """A shift of nothing to speak of leaves the means of 2 x 2 pixels; a real one moves them."""
     smoke = ct_reconstruction.EXPERIMENT.presets["smoke"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.studies import sampler_speed, trilemma
+from jaxgen import headings
 from jaxgen.app.cli import main
 from jaxgen.experiment import Run
 from jaxgen.figures.samples import neighbours
@@ -57,7 +58,7 @@ def test_scores_of_samples(bad, index):
     assert np.isnan(list(found.values())).all()
     assert np.isnan(compared.accuracy(drawn, np.zeros(12, int)))
     assert compared.accuracy(IMAGES, np.zeros(24, int)) == 1
-    assert set(compared.fidelity(drawn)) <= set(generation.DESCRIBE)
+    assert set(compared.fidelity(drawn)) <= set(headings.OF_SETS)
     rows = trilemma.quality(compared, [IMAGES[12:], drawn])
     assert np.isnan(rows["frechet"])
     assert rows["diverged"] > 0
@@ -95,7 +96,7 @@ def test_uncertainty_of_samples(bad):
     assert posterior.kept_widening(Run(None, None), "4x", "dps") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_sampler_that_diverges_is_named_in_the_table(tmp_path, monkeypatch, capsys):
     draw = sampler_speed.draw
     few_samplers = functools.partial(exact.evaluate_samplers, names=("ddim", "ddpm"))

@@ -20,21 +20,24 @@ from jaxgen.tasks.segmentation.data import SegmentationFacts, baseline_network
 PRESETS = flow_sdf.EXPERIMENT.presets
 
 
-def shapes(config, channels):
+def shapes(config, channels, classes=1):
     """The parameters of the flow and of the baseline, without making them."""
-    image = jax.ShapeDtypeStruct((1, config.size, config.size, channels), jnp.float32)
-    distance = jax.ShapeDtypeStruct((1, config.size, config.size, 1), jnp.float32)
-    flow = jax.eval_shape(flow_sdf.flow_network(config).init, jax.random.key(0), image, distance)
-    return flow, jax.eval_shape(baseline_network(config).init, jax.random.key(0), image)
+    sides = (config.size,) * config.spatial
+    image = jax.ShapeDtypeStruct((1, *sides, channels), jnp.float32)
+    distance = jax.ShapeDtypeStruct((1, *sides, classes), jnp.float32)
+    flow = jax.eval_shape(flow_sdf.flow_network(config, classes).init, jax.random.key(0), image, distance)
+    return flow, jax.eval_shape(baseline_network(config, classes).init, jax.random.key(0), image)
 
 
 def count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-@pytest.mark.parametrize(("preset", "channels"), [("smoke", 1), ("small", 1), ("full", 3), ("full-glas", 3)])
+@pytest.mark.parametrize(
+    ("preset", "channels"), [("smoke", 1), ("small", 1), ("small-volumes", 4), ("full", 3), ("full-glas", 3)]
+)
 def test_flow_and_baseline_have_as_many_parameters(preset, channels):
-    flow, baseline = shapes(PRESETS[preset], channels)
+    flow, baseline = shapes(PRESETS[preset], channels, 3 if preset == "small-volumes" else 1)
     assert abs(count(baseline) / count(flow) - 1) <= 0.10
 
 
@@ -55,12 +58,28 @@ def test_tiles_overlap_in_every_preset(preset):
     assert config.size // 8 <= config.tile_overlap < config.size
 
 
+def test_the_volumes_preset_is_small_but_for_its_data_patches_and_networks():
+    volumes, small = PRESETS["small-volumes"], PRESETS["small"]
+    assert (volumes.spatial, volumes.foreground, volumes.multiple) == (3, "each", 4)
+    assert (volumes.steps, volumes.precision, volumes.network) == (small.steps, small.precision, small.network)
+
+
+def test_the_deepest_network_says_what_a_patch_is_a_multiple_of():
+    assert PRESETS["small"].multiple == 4 * 2**2
+    assert PRESETS["full"].multiple == 2**5
+
+
 def test_runs_of_before_open():
     config = PRESETS["smoke"]
     saved = {("image_channels" if name == "encoder_channels" else name): v for name, v in to_dict(config).items()}
     assert from_dict(flow_sdf.FlowSDFConfig, saved) == config
+    for name in ("spatial", "spacing", "flips"):
+        assert name in to_dict(config)
+        saved.pop(name)
+    assert from_dict(flow_sdf.FlowSDFConfig, saved) == config
     facts = flow_sdf.EXPERIMENT.facts.from_json({"channels": 3, "readers": 2, "value_range": [[0], [9]]})
     assert facts == SegmentationFacts(image_channels=3, raters=2, value_range=((0,), (9,)))
+    assert not {"classes", "spacing", "tile"} & set(facts.to_json())  # nor do they differ when such a run goes on
 
 
 @pytest.mark.parametrize(
@@ -86,7 +105,7 @@ def run(tmp_path_factory):
     return workdir
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_leaves_metrics_and_figures(run):
     metrics = json.loads((run / "metrics.json").read_text())
     assert {"unet", "flow_sdf", "flow_sdf_single"} <= set(metrics)
@@ -113,7 +132,7 @@ def test_a_run_leaves_metrics_and_figures(run):
     assert (run / "report.html").stat().st_size > 10_000
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_apply_to_a_picture_and_a_volume(run, tmp_path):
     rng = np.random.default_rng(0)
     PIL.Image.fromarray(rng.integers(0, 255, (48, 80), np.uint8)).save(tmp_path / "cells.png")
@@ -141,7 +160,7 @@ def test_apply_to_a_picture_and_a_volume(run, tmp_path):
         np.testing.assert_array_equal(array, arrays[name])  # whatever else is applied to
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_apply_names_the_channels_that_do_not_fit(run, tmp_path, capsys):
     PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)).save(tmp_path / "colour.png")
     assert main(["apply", str(run), str(tmp_path / "colour.png"), "--out", str(tmp_path / "out")]) != 0
@@ -159,7 +178,7 @@ def test_what_a_run_says_of_its_data():
     assert not {"classes", "raters", "patients", "test_patients"} & set(about_data(Splits(*unknown)))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_sample_keeps_the_distance_maps(run, tmp_path):
     assert main(["sample", str(run), "--n", "2", "--out", str(tmp_path / "samples")]) == 0
     maps = np.load(tmp_path / "samples" / "samples.npz")

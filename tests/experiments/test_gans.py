@@ -26,7 +26,7 @@ def facts(channels=1, classes=()):
     return ImageFacts(value_range=((0.0,), (255.0,)), image_channels=channels, classes=classes)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", MODULES)
 def test_smoke_preset_on_images_of_the_user(name, data, tmp_path):
     run = tmp_path / "run"

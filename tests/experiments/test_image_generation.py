@@ -23,7 +23,7 @@ COUNTS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "flags"), [("guidance", []), ("score_sde", ["--path", "ve"])])
 def test_smoke_preset_on_images_of_the_user(name, flags, data, tmp_path):
     run = tmp_path / "run"
@@ -40,15 +40,17 @@ def test_smoke_preset_on_images_of_the_user(name, flags, data, tmp_path):
     assert np.load(drawn)["images"].shape == (3, 16, 16, 1)
 
 
-@pytest.mark.slow
-def test_features_of_images_without_labels_are_those_of_quarter_turns(tmp_path):
+@pytest.mark.thorough
+def test_images_without_labels_need_no_network_for_their_features(tmp_path):
     path = tmp_path / "plain.npz"
     np.savez(path, images=np.random.default_rng(0).integers(0, 255, (40, 16, 16), np.uint8))
     run = tmp_path / "run"
-    flags = ["--samples", "8", "--chunk", "8", "--steps", "2", "--feature-steps", "2"]
+    flags = ["--samples", "8", "--chunk", "8", "--steps", "2"]
     assert main(["run", "ddpm", "--preset", "smoke", "--data", str(path), "--workdir", str(run), *flags]) == 0
     constants = json.loads((run / "constants.json").read_text())
     assert constants["classes"] == []
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"ddpm"}
+    assert np.isfinite(json.loads((run / "metrics.json").read_text())["ddpm"]["frechet"])
 
 
 def test_guidance_asks_for_labels(tmp_path, capsys):

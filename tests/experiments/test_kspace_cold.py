@@ -16,7 +16,7 @@ def kspace_of(image):
     return np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image, (0, 1)), axes=(0, 1), norm="ortho"), (0, 1))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_smoke_preset_and_k_space_of_the_user(data, tmp_path, capsys):
     run, scans, out = tmp_path / "run", tmp_path / "scans", tmp_path / "out"
     flags = ["--data", str(data), "--workdir", str(run)]

@@ -9,6 +9,7 @@ import pytest
 
 from jaxgen import experiment
 from jaxgen.app.cli import main
+from jaxgen.data.source import ArraySource, Splits
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run
 from jaxgen.families import regression_model
@@ -97,12 +98,37 @@ def test_other_volumes_are_measured_by_a_network():
     run = Run(config, FACTS)
     batch = {"image": jnp.zeros((2, 16, 16, 16, 1)), "covariates": jnp.zeros((2, 4))}
     net = jax.jit(regression_model(covariates.network(run)).init)(jax.random.key(0), batch)
-    features, measure = covariates.readings(run._replace(params={"features": net}))
+    measure = covariates.measuring(run._replace(params={"features": net}))
     found = measure(np.zeros((3, 16, 16, 16, 1), np.float32))
     np.testing.assert_allclose(found, np.tile(FACTS.covariate_range[0], (3, 1)), atol=1e-6)
-    assert features(np.zeros((3, 16, 16, 16, 1), np.float32)).shape == (3, 4)
     with pytest.raises(UserError, match="can measure phantoms alone"):
-        covariates.readings(run)
+        covariates.measuring(run)
+
+
+def test_volumes_with_masks_are_measured_by_their_labels():
+    """The map from labels to covariates is a fact; the network answers for each voxel, and learns from masks."""
+    rng = np.random.default_rng(0)
+    masks = rng.integers(0, 3, (12, 16, 16, 16)).astype(np.uint8)
+    volumes = 3.0 * np.stack([(masks == 1).sum((1, 2, 3)), (masks == 2).sum((1, 2, 3))], axis=1)
+    source = ArraySource({"image": 80 * masks[..., None], "mask": masks, "covariates": volumes})
+    smoke = experiment.find("brain_ldm").presets["smoke"]
+    config = dataclasses.replace(smoke, data="volumes.npz", feature_channels=(4,), chunk=4)
+    splits = Splits(source, source, source, covariate_names=("front", "back"))
+    facts = covariates.measure(config, splits)
+    np.testing.assert_allclose(facts.of_labels, [[3, 0], [0, 3], [0, 0]], atol=1e-6)
+    run = Run(config, facts, {}, splits)
+    stage = covariates.build(run)
+    examples = covariates.examples(run)
+    batch = {name: np.stack([examples[i][name] for i in range(4)]) for name in examples[0]}
+    prepared = stage.prepare(jax.random.split(jax.random.key(0), 4), batch)
+    params = jax.jit(stage.model.init)(jax.random.key(1), prepared)
+    loss, info = jax.jit(stage.model.objectives[0].loss)(params, jax.random.split(jax.random.key(2), 4), prepared)
+    np.testing.assert_allclose(loss, np.log(3), rtol=1e-5)
+    assert loss.shape == info["accuracy"].shape == (4,)
+    real = covariates.RealVolumes(run._replace(params={"features": params}))
+    assert real.dice == {"dice_1": 0.0, "dice_2": 0.0}  # untrained, it finds background everywhere
+    np.testing.assert_allclose(real.measure(real.held_out), np.zeros((16, 2)), atol=1e-6)  # test, then validation
+    assert real.train_features.shape == (12, 11)
 
 
 def test_a_volume_without_covariates_is_refused(tmp_path, capsys):

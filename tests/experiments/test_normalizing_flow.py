@@ -19,7 +19,7 @@ def metrics(run):
     return json.loads((run / "metrics.json").read_text())
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_smoke_preset_on_images_of_the_user(tmp_path):
     data, run = tmp_path / "squares.npz", tmp_path / "run"
     rng = np.random.default_rng(0)

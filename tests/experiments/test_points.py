@@ -21,7 +21,7 @@ def metrics(run):
     return json.loads((run / "metrics.json").read_text())
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_cnf_smoke(tmp_path, capsys):
     run = tmp_path / "run"
     flags = ["--data", "moons", "--trace", "hutchinson", "--kinetic", "0.01", "--coupling", "optimal_transport"]
@@ -65,7 +65,7 @@ def test_the_full_preset_of_cnf_by_shape():
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == (2 + 32 + 1) * 256 + 2 * 257 * 256 + 257 * 2
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_planar_flow_smoke(tmp_path):
     run = tmp_path / "run"
     assert main(["run", "planar_flow", "--preset", "smoke", "--data", "checkerboard", "--workdir", str(run)]) == 0
@@ -79,7 +79,7 @@ def test_every_planar_flow_starts_near_a_gaussian(flow):
     config = planar_flow.PlanarFlowConfig(flow=flow, layers=2, widths=(8,), bins=4)
     model = planar_flow.model(Run(config, FACTS))
     x = jax.random.normal(jax.random.key(0), (16, 2))
-    params = model.init(jax.random.key(1), {"points": x})
+    params = jax.jit(model.init)(jax.random.key(1), {"points": x})
     standard = (x - x.mean(0)) / x.std(0)
     expected = -0.5 * jnp.sum(standard**2, -1) - np.log(2 * np.pi) - jnp.sum(jnp.log(x.std(0)))
     np.testing.assert_allclose(model.log_prob(params, None, x), expected, atol=1e-3)

@@ -35,7 +35,7 @@ def scan_of(height, width, coils):
     return np.asarray(centred_fft2(maps[None] * image[None, ..., None]))[0]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_smoke_preset_and_k_space_of_the_user(data, tmp_path, capsys):
     run, scans, out = tmp_path / "run", tmp_path / "scans", tmp_path / "out"
     scans.mkdir()

@@ -18,7 +18,7 @@ from jaxgen.samplers.catalogue import SAMPLERS
 VP = paths.variance_preserving()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_smoke_preset_from_the_command_line(tmp_path):
     data, run = tmp_path / "images.npz", tmp_path / "run"
     np.savez(data, images=np.random.default_rng(0).integers(0, 255, (40, 16, 16), np.uint8))
@@ -55,6 +55,7 @@ def found():
     )
 
 
+@pytest.mark.thorough
 def test_errors_fall_with_evaluations_and_faster_for_high_orders(found):
     fall = {name: errors[20] / errors[80] for name, errors in found.flow.items()}
     assert fall["ddim"] > 2.5  # order 1: a factor of 4 in the limit

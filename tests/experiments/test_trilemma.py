@@ -25,6 +25,7 @@ def test_a_family_comes_within_ten_per_cent_of_the_parameters_asked_for(name):
     assert abs(any_width.parameters(family.model(SHAPE, width), SHAPE) / 200_000 - 1) < 0.1
 
 
+@pytest.mark.thorough
 def test_the_full_preset_has_equal_parameters_too():
     config = trilemma.EXPERIMENT.presets["full"]
     shape = (config.size, config.size, 1)
@@ -58,6 +59,7 @@ def test_only_the_gan_is_not_clipped():
     assert abs(second_update("gan", 100.0)) > 1.2 * abs(second_update("gan", 1.0))
 
 
+@pytest.mark.thorough
 def test_the_operations_of_the_cnf_are_those_of_its_solver_written_out():
     """A method of two stages by hand, each evaluation made again when the gradient comes back through it.
 
@@ -130,14 +132,14 @@ def check(metrics):
     assert "bits" not in metrics["held-out images"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_smoke_preset(tmp_path):
     config = dataclasses.replace(trilemma.EXPERIMENT.presets["smoke"], families=("vae",))
     metrics, _ = run(config, tmp_path)
     check(metrics)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_all_families_run(tmp_path):
     config = dataclasses.replace(
         trilemma.EXPERIMENT.presets["smoke"],

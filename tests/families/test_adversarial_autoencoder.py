@@ -52,6 +52,7 @@ def discrepancy(a, b):
     return np.sqrt(kernel(a, a) + kernel(b, b) - 2 * kernel(a, b))
 
 
+@pytest.mark.thorough
 def test_codes_have_the_law_of_the_prior():
     """Within twice what two draws of the prior differ by, and nearer than the codes of a VAE."""
     centres = jnp.asarray(planar.ring().modes, jnp.float32)
@@ -84,7 +85,7 @@ def test_codes_have_the_law_of_the_prior():
 def test_each_objective_moves_its_own_side():
     model = adversarial_autoencoder_model(mlp(2), mlp(3), mlp(1), normal_prior(2), weight=2.0, data="x")
     x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)), jnp.float32)
-    params, keys = model.init(jax.random.key(0), {"x": x}), jax.random.split(jax.random.key(1), 4)
+    params, keys = jax.jit(model.init)(jax.random.key(0), {"x": x}), jax.random.split(jax.random.key(1), 4)
     z, prior = mlp(2).apply(params["encoder"], x), normal_prior(2)(keys, 4)
     found, drawn = (np.asarray(mlp(1).apply(params["critic"], a))[:, 0] for a in (z, prior))
     reconstruct, criticise, fool = (objective.loss(params, keys, {"x": x}) for objective in model.objectives)
@@ -102,7 +103,7 @@ def test_the_penalty_is_that_of_the_critic_s_gradient():
         adversarial_autoencoder_model(mlp(2), mlp(3), critic, normal_prior(2), penalty=p, data="x") for p in (0.0, 0.2)
     )
     batch = {"x": jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)), jnp.float32)}
-    params, keys = plain.init(jax.random.key(0), batch), jax.random.split(jax.random.key(1), 4)
+    params, keys = jax.jit(plain.init)(jax.random.key(0), batch), jax.random.split(jax.random.key(1), 4)
     losses = [model.objectives[1].loss(params, keys, batch)[0] for model in (plain, held)]
     np.testing.assert_allclose(losses[1] - losses[0], 0.1 * (25 + 25), rtol=1e-5)
 
@@ -116,7 +117,7 @@ def test_only_labelled_examples_pay_for_their_class():
     nets, model = semi_supervised()
     x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 4)), jnp.float32)
     batch = {"x": x, "label": jnp.array([0, -1, 2, -1])}
-    params, keys = model.init(jax.random.key(0), batch), jax.random.split(jax.random.key(1), 4)
+    params, keys = jax.jit(model.init)(jax.random.key(0), batch), jax.random.split(jax.random.key(1), 4)
     value, info = model.objectives[-1].loss(params, keys, batch)
     logits = np.asarray(nets[0].apply(params["encoder"], x))[:, :3]
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))

@@ -13,13 +13,13 @@ from tests.families.training import fit
 def test_the_error_of_an_autoencoder_is_that_of_its_image():
     model = autoencoder_model(mlp(1, widths=(4,)), mlp(3, widths=(4,)), data="x")
     x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)), jnp.float32)
-    params = model.init(jax.random.key(0), {"x": x})
+    params = jax.jit(model.init)(jax.random.key(0), {"x": x})
     loss, _ = model.objectives[0].loss(params, jax.random.key(1), {"x": x})
     assert loss.shape == (4,)
     code = mlp(1, widths=(4,)).apply(params["encoder"], x)
     back = mlp(3, widths=(4,)).apply(params["decoder"], code)
     np.testing.assert_allclose(loss, np.square(np.asarray(back) - x).mean(1), rtol=1e-5)
-    gradient = jax.grad(lambda p: model.objectives[0].loss(p, jax.random.key(1), {"x": x})[0].sum())(params)
+    gradient = jax.jit(jax.grad(lambda p: model.objectives[0].loss(p, jax.random.key(1), {"x": x})[0].sum()))(params)
     assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(gradient))
     with pytest.raises(TypeError, match="no prior to draw codes from"):
         model.sample(params, jax.random.key(0), 1)
@@ -29,7 +29,7 @@ def test_what_is_corrupted_is_what_the_encoder_sees():
     zero = lambda key, x: jnp.zeros_like(x)  # noqa: E731
     plain, blind = (autoencoder_model(mlp(2), mlp(3), corrupt=c, data="x") for c in (None, zero))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)), jnp.float32)
-    params = plain.init(jax.random.key(0), {"x": x})
+    params = jax.jit(plain.init)(jax.random.key(0), {"x": x})
     back = mlp(3).apply(params["decoder"], mlp(2).apply(params["encoder"], jnp.zeros((4, 3))))
     loss, _ = blind.objectives[0].loss(params, jax.random.key(1), {"x": x})
     np.testing.assert_allclose(loss, np.square(np.asarray(back) - x).mean(1), rtol=1e-5)
@@ -72,7 +72,7 @@ def test_the_weight_of_a_denoiser_s_loss_is_that_of_the_clean_image():
     seen = lambda key, x: x + 1.0  # noqa: E731
     model = denoising_autoencoder_model(mlp(2), seen, data="x", weight=lambda x: x > 0)
     x = jnp.array([[1.0, -1.0], [2.0, 3.0]])
-    params = model.init(jax.random.key(0), {"x": x})
+    params = jax.jit(model.init)(jax.random.key(0), {"x": x})
     error = np.square(np.asarray(mlp(2).apply(params["net"], x + 1)) - x)
     loss, _ = model.objectives[0].loss(params, jax.random.key(0), {"x": x})
     np.testing.assert_allclose(loss, [error[0, 0], error[1].mean()], rtol=1e-5)

@@ -29,7 +29,7 @@ def _linear_log_prob(x, b=1.0, a=0.5):
 
 def test_the_loss_is_the_negative_log_likelihood():
     model = cnf_model(LINEAR, (2,), data="x")
-    params = model.init(jax.random.key(0), {"x": X})
+    params = jax.jit(model.init)(jax.random.key(0), {"x": X})
     value, info = model.objectives[0].loss(params, jax.random.split(jax.random.key(0), 5), {"x": X})
     np.testing.assert_allclose(value, -_linear_log_prob(X), atol=1e-5)
     assert info == {}
@@ -38,7 +38,7 @@ def test_the_loss_is_the_negative_log_likelihood():
 
 def test_penalties_are_weighed_and_logged():
     model = cnf_model(LINEAR, (2,), data="x", costs=Costs(kinetic=0.3, jacobian=0.2))
-    params = model.init(jax.random.key(0), {"x": X})
+    params = jax.jit(model.init)(jax.random.key(0), {"x": X})
     value, info = model.objectives[0].loss(params, jax.random.key(0), {"x": X})
     np.testing.assert_allclose(info["nats"], -_linear_log_prob(X), atol=1e-5)
     np.testing.assert_allclose(info["jacobian"], 2 * 0.25, atol=1e-5)
@@ -50,7 +50,7 @@ def test_penalties_are_weighed_and_logged():
 
 def test_samples_have_the_law_of_the_density_label_by_label():
     model = cnf_model(LINEAR, (2,), data="x", classes=3)
-    params = model.init(jax.random.key(0), {"x": X, "label": jnp.arange(5) % 3})
+    params = jax.jit(model.init)(jax.random.key(0), {"x": X, "label": jnp.arange(5) % 3})
     label = jnp.repeat(jnp.array([0, 2]), 2000)
     drawn = np.asarray(jax.jit(model.sample, static_argnums=2)(params, jax.random.key(1), 4000, label))
     for k in (0, 2):
@@ -66,13 +66,14 @@ def test_samples_have_the_law_of_the_density_label_by_label():
         model.sample(params, jax.random.key(0), 2, jnp.zeros(3, int))
 
 
+@pytest.mark.thorough
 def test_gradients_reach_every_parameter_and_are_those_of_finite_differences():
     net = mlp(2, widths=(8,), time_features=4)
     model = cnf_model(net, (2,), data="x", trace="hutchinson", costs=Costs(kinetic=0.1, jacobian=0.1), steps=3)
-    params = model.init(jax.random.key(0), {"x": X})
+    params = jax.jit(model.init)(jax.random.key(0), {"x": X})
     keys = jax.random.split(jax.random.key(1), 5)
     loss = jax.jit(lambda params: model.objectives[0].loss(params, keys, {"x": X})[0].sum())
-    gradient = jax.grad(loss)(params)
+    gradient = jax.jit(jax.grad(loss))(params)
     assert all(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(gradient))
     direction = jax.tree.map(lambda p: jnp.asarray(np.random.default_rng(0).normal(size=p.shape), jnp.float32), params)
     moved = [loss(jax.tree.map(lambda p, d, h=h: p + h * d, params, direction)) for h in (1e-2, -1e-2)]
@@ -82,7 +83,7 @@ def test_gradients_reach_every_parameter_and_are_those_of_finite_differences():
 
 def test_a_bfloat16_network_has_a_float32_loss():
     model = cnf_model(mlp(2, widths=(8,)), (2,), data="x", steps=2)
-    params = model.init(jax.random.key(0), {"x": X})
+    params = jax.jit(model.init)(jax.random.key(0), {"x": X})
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
     value, _ = model.objectives[0].loss(half, jax.random.key(0), {"x": X.astype(jnp.bfloat16)})
     assert value.dtype == jnp.float32
@@ -119,6 +120,7 @@ def test_regularisation_makes_the_flow_cheaper():
     assert costs[1] < 0.8 * costs[0]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("trace", ["exact", "hutchinson"])
 def test_a_training_step_compiles_for_accelerators(trace):
     model = cnf_model(mlp(2, widths=(8,)), (2,), data="x", trace=trace, costs=Costs(kinetic=0.1, jacobian=0.1), steps=2)

@@ -30,12 +30,12 @@ def test_the_default_loss_is_ddpm_s():
 def test_gradients_reach_every_parameter_and_examples_own_their_keys():
     model = diffusion_model(mlp(2, widths=(8,)), (2,), SAMPLING._replace(prediction="v"), data="x", target="x0")
     batch = {"x": jnp.ones((6, 2))}
-    params = model.init(jax.random.key(0), batch)
+    params = jax.jit(model.init)(jax.random.key(0), batch)
     keys = jax.random.split(jax.random.key(1), 6)
     loss = jax.jit(lambda params, keys, batch: model.objectives[0].loss(params, keys, batch)[0])
     whole = loss(params, keys, batch)
     np.testing.assert_allclose(whole[3:], loss(params, keys[3:], {"x": batch["x"][3:]}), rtol=1e-5)
-    gradient = jax.grad(lambda params: loss(params, keys, batch).sum())(params)
+    gradient = jax.jit(jax.grad(lambda params: loss(params, keys, batch).sum()))(params)
     assert all(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(gradient))
 
 
@@ -60,7 +60,7 @@ def test_samples_are_of_the_class_asked_for_and_guidance_sees_both_sides():
     net = Net(lambda key, x, t, label: {}, lambda params, x, t, label, key=None: 0 * x + label[:, None])
     sampling = SAMPLING._replace(prediction="x0")
     model = diffusion_model(net, (1,), sampling, data="x", labels=Labels(3))
-    params = model.init(jax.random.key(0), {"x": jnp.ones((2, 1))})
+    params = jax.jit(model.init)(jax.random.key(0), {"x": jnp.ones((2, 1))})
     label = jnp.array([0, 1, 2])
     np.testing.assert_allclose(model.sample(params, jax.random.key(1), 3, label)[:, 0], [0, 1, 2], atol=1e-6)
     np.testing.assert_allclose(model.sample(params, jax.random.key(1), 3)[:, 0], [3, 3, 3], atol=1e-6)

@@ -109,15 +109,16 @@ def test_log_prob_of_gaussian_data_by_its_exact_velocity(path):
 def test_gradients_reach_every_parameter_and_examples_own_their_keys():
     model = _model(mlp(2, widths=(8,)))
     batch = {"x": jnp.ones((6, 2))}
-    params = model.init(jax.random.key(0), batch)
+    params = jax.jit(model.init)(jax.random.key(0), batch)
     keys = jax.random.split(jax.random.key(1), 6)
     loss = jax.jit(lambda params, keys, batch: model.objectives[0].loss(params, keys, batch)[0])
     whole = loss(params, keys, batch)
     np.testing.assert_allclose(whole[3:], loss(params, keys[3:], {"x": batch["x"][3:]}), rtol=1e-5)
-    gradient = jax.grad(lambda params: loss(params, keys, batch).sum())(params)
+    gradient = jax.jit(jax.grad(lambda params: loss(params, keys, batch).sum()))(params)
     assert all(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.thorough
 def test_optimal_transport_and_the_entropic_plan_make_straighter_flows():
     """Of three trainings each, on eight Gaussians, by the measured departure from straight lines."""
     data = {"x": points(planar.ring(), 4096)}

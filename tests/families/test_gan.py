@@ -55,7 +55,7 @@ def test_the_critic_s_loss_is_the_game_s_and_half_the_weighed_penalties(name):
     game, seen = getattr(adversarial, name)(), []
     x = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
     model = gan_model(SHIFT, LINEAR, (2,), latent=2, game=Game(capture(game, seen), r1=0.4, r2=3.0), data="x")
-    params = model.init(jax.random.key(0), {"x": x})
+    params = jax.jit(model.init)(jax.random.key(0), {"x": x})
     critic, generator = model.objectives
     assert (critic.trains, generator.trains) == ("critic", "generator")
     keys = jax.random.split(jax.random.key(1), 6)
@@ -85,7 +85,7 @@ def test_each_turn_of_the_critic_is_an_objective_and_wasserstein_takes_the_penal
     model = gan_model(SHIFT, linear, (2,), latent=2, game=Game(game, gradient_penalty=10.0, critic_steps=3), data="x")
     assert [objective.trains for objective in model.objectives] == ["critic"] * 3 + ["generator"]
     batch = {"x": jnp.zeros((4, 2))}
-    value, info = model.objectives[0].loss(model.init(jax.random.key(0), batch), jax.random.key(1), batch)
+    value, info = model.objectives[0].loss(jax.jit(model.init)(jax.random.key(0), batch), jax.random.key(1), batch)
     np.testing.assert_allclose(info["penalty"], 40.0, rtol=1e-5)
     np.testing.assert_allclose(value, info["logit_generated"] - info["logit_real"] + 40, rtol=1e-5)
     with pytest.raises(ValueError, match="critic_steps"):
@@ -95,7 +95,7 @@ def test_each_turn_of_the_critic_is_an_objective_and_wasserstein_takes_the_penal
 def test_the_critic_sees_augmented_examples_only_and_each_player_its_own_gradient():
     model = gan_model(SHIFT, LINEAR, (2,), latent=2, data="x", game=Game(r1=1.0), augment=lambda key, x: 0 * x + 7.0)
     batch = {"x": jnp.ones((3, 2))}
-    params = model.init(jax.random.key(0), batch)
+    params = jax.jit(model.init)(jax.random.key(0), batch)
     _, info = model.objectives[0].loss(params, jax.random.key(1), batch)
     for name in ("logit_real", "logit_generated"):
         np.testing.assert_allclose(info[name], logit(np.full((3, 2), 7.0)), rtol=1e-5)
@@ -204,6 +204,7 @@ def test_a_discriminator_that_wins_is_warned_of(tmp_path):
     assert lines[-1]["accuracy/critic"] > 0.97
 
 
+@pytest.mark.thorough
 def test_a_generator_that_draws_one_point_is_warned_of(tmp_path):
     """A generator that cannot see its latent."""
     net = mlp(2, widths=(16,))

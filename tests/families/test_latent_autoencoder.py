@@ -24,6 +24,7 @@ def features(x):
     return (x, x[:, ::2] ** 2)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("spatial", [(8, 8), (4, 4, 8)], ids=["2-D", "3-D"])
 def test_the_terms_of_the_latent_autoencoder(spatial):
     nets = encoder(6, channels=(4, 4)), decoder(2, channels=(4, 4))
@@ -42,7 +43,7 @@ def test_the_terms_of_the_latent_autoencoder(spatial):
                 value, info = objective.loss({**params, **part}, keys, batch)
                 return value.sum(), (value, info)
 
-            return jax.grad(total, has_aux=True)({name: params[name] for name in objective.groups})
+            return jax.jit(jax.grad(total, has_aux=True))({name: params[name] for name in objective.groups})
 
         return [one(objective) for objective in model.objectives]
 
@@ -67,7 +68,7 @@ def test_the_pieces_can_be_left_out():
     nets = encoder(2, channels=(4,)), decoder(1, channels=(4,))
     model = latent_autoencoder_model(*nets, code=(4, 4, 1))
     batch = {"image": jnp.ones((2, 4, 4, 1))}
-    params = model.init(jax.random.key(0), batch)
+    params = jax.jit(model.init)(jax.random.key(0), batch)
     assert set(params) == {"encoder", "decoder"}
     assert len(model.objectives) == 1
     _, info = model.objectives[0].loss(params, jax.random.key(0), batch)
@@ -119,7 +120,7 @@ def test_a_vector_quantised_image_and_its_gradients():
         value, info = model.objectives[0].loss(params, jax.random.key(1), {"image": x})
         return value.sum(), (value, info)
 
-    gradient, (value, info) = jax.grad(loss, has_aux=True)(params)
+    gradient, (value, info) = jax.jit(jax.grad(loss, has_aux=True))(params)
     assert value.shape == (2,)
     encoded = np.asarray(nets[0].apply(params["encoder"], x))
     book = np.asarray(params["codebook"]["entries"])

@@ -23,13 +23,6 @@ CODE = (4, 4, 2)
 HALF = Autoencoder(lambda x, key=None: 3 * x[:, ::2, ::2], lambda z: (z / 3).repeat(2, 1).repeat(2, 2))
 
 
-@pytest.fixture(autouse=True)
-def _cheap_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def sampling(path=None, prediction="v", steps=3):
     path = path or paths.variance_preserving()
     return Sampling(path, ddim(path), grids.uniform(path, steps), prediction)
@@ -116,7 +109,7 @@ def test_training_reaches_every_parameter_and_hides_conditions(path, null):
 def test_the_scale_is_that_of_the_codes_and_codes_may_be_given():
     model = latent_diffusion_model(stand_in(), CODE, sampling(), HALF)
     data = batch(32)
-    params = model.init(jax.random.key(0), data)
+    params = jax.jit(model.init)(jax.random.key(0), data)
     codes = HALF.encode(data["image"])
     np.testing.assert_allclose(params["scale"]["factor"] * jnp.std(codes), 1, rtol=1e-5)
     keys = jax.random.split(jax.random.key(1), 32)
@@ -142,7 +135,7 @@ def test_samples_have_the_covariates_that_they_were_asked_for():
     ways = Sampling(path, euler(path), grids.uniform(path, 40), "x0")
     same = Autoencoder(lambda x, key=None: x, lambda z: z)
     model = latent_diffusion_model(exact(), (8, 8, 2), ways, same, conditions=Conditions(covariates=1))
-    params = model.init(jax.random.key(0), {"image": jnp.ones((2, 8, 8, 2)), "covariates": jnp.ones((2, 1))})
+    params = jax.jit(model.init)(jax.random.key(0), {"image": jnp.ones((2, 8, 8, 2)), "covariates": jnp.ones((2, 1))})
     params["scale"]["factor"] = jnp.float32(1)
     cond = {"covariates": jnp.linspace(0, 1, 5)[:, None]}
     draw = jax.jit(lambda guidance: model.sample(params, jax.random.key(1), 5, cond, guidance))
@@ -187,7 +180,7 @@ def test_a_regression_learns_numbers():
     net = classifier(2, channels=(4,), blocks=1)
     model = regression_model(net)
     data = {"image": jnp.ones((3, 4, 4, 1)), "covariates": jnp.array([[1.0, 3.0]] * 3)}
-    params = model.init(jax.random.key(0), data)
+    params = jax.jit(model.init)(jax.random.key(0), data)
     assert model.objectives[0].loss(params, jax.random.key(0), data)[0].tolist() == [5.0] * 3
     with pytest.raises(TypeError):
         model.sample(params, jax.random.key(0), 1)

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgen.families.lora import ATTENTION, init_lora, kernels, lora_model, merge, share, unmerge
+from jaxgen.families.lora import ATTENTION, TARGETS, init_lora, kernels, lora_model, merge, share, unmerge
 from jaxgen.train.state import init_state
 from jaxgen.train.step import make_train_step
 from jaxgen.types import Model, Objective
@@ -129,3 +129,12 @@ def test_only_the_updates_are_trained_as_far_as_their_rank_goes(model, rank, rea
 def test_a_model_that_trains_none_of_the_groups_is_refused(model):
     with pytest.raises(ValueError, match="no objective of this model trains one of decoder"):
         lora_model(model, 2, groups=("decoder",), targets=ATTENTION)
+
+
+def test_targets_are_attention_or_all_kernels(params):
+    def updated(name):
+        return {"/".join(path) for path, _ in kernels(init_lora(jax.random.key(0), params, 1, TARGETS[name]))}
+
+    of_attention = {path for path in updated("all") if "Attention" in path}
+    assert updated("attention") == of_attention
+    assert {path.split("/")[0] for path in updated("all") - of_attention} == {"Conv_0"}

@@ -32,6 +32,7 @@ def test_samples_follow_the_mean_velocity():
         one.sample({"net": {}}, key, 2, jnp.zeros(2, int))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("net", "shape"),
     [
@@ -43,7 +44,7 @@ def test_samples_follow_the_mean_velocity():
 def test_gradients_reach_every_parameter(net, shape):
     model = mean_flow_model(net, PATH, shape, ONE)
     batch = {"image": jax.random.normal(jax.random.key(5), (4, *shape))}
-    params = jax.tree.map(lambda p: p + 0.05, model.init(jax.random.key(0), batch))
+    params = jax.tree.map(lambda p: p + 0.05, jax.jit(model.init)(jax.random.key(0), batch))
 
     @jax.jit
     def gradient(params):
@@ -67,6 +68,7 @@ def test_volumes_trace_forwards_and_backwards():
     assert jax.tree.structure(slopes) == jax.tree.structure(params)
 
 
+@pytest.mark.thorough
 def test_one_step_beats_one_euler_step_of_flow_matching():
     """Energy distance to fresh points of eight Gaussians, three trainings each with equal networks and steps."""
     law = planar.ring()

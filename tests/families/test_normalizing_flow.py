@@ -131,6 +131,7 @@ def images():
     return {"image": whole / 127.5 - 1, "label": jnp.arange(8) % 2}
 
 
+@pytest.mark.thorough
 def test_glow_of_whole_numbers(images):
     bijection = glow(SHAPE, levels=2, steps=2, width=8, classes=2)
     learned = bj.chain(
@@ -177,7 +178,7 @@ def test_the_learned_noise_has_the_density_it_says():
     learned = bj.elementwise(bj.affine(), mlp(2, widths=(4,)))
     dequantiser = variational_dequantiser(learned, bins=4)
     x = jnp.broadcast_to(jnp.array([[-1.0], [1 / 3]]), (2, 1)).repeat(50_000, 0)
-    params = stirred(dequantiser.init(jax.random.key(0), x))
+    params = stirred(jax.jit(dequantiser.init)(jax.random.key(0), x))
     y, log_q = quick(dequantiser.draw)(params, jax.random.key(1), x)
     u = np.asarray((y + 1) * 2 - jnp.round((x + 1) * 1.5))[:, 0]
     assert u.min() >= 0

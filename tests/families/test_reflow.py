@@ -21,7 +21,7 @@ def test_the_student_learns_the_line_from_noise_to_what_the_teacher_makes_of_it(
     """A teacher of constant velocity c makes noise + c: a student of velocity w is off by c - w, whatever was drawn."""
     net = Net(lambda key, x, t: {}, lambda params, x, t, key=None: params + 0 * x)
     model = reflow_model(net, PATH, (2,), euler(PATH), ONE, jnp.array([3.0, 1.0]), heun(PATH), TEN, data="x")
-    params = model.init(jax.random.key(0), {})
+    params = jax.jit(model.init)(jax.random.key(0), {})
     batch = {"x": jnp.zeros((5, 2))}
     np.testing.assert_allclose(model.objectives[0].loss(params, jax.random.key(0), batch)[0], 0, atol=1e-9)
     params["net"] = params["net"] + 2.0
@@ -36,6 +36,7 @@ def test_the_student_learns_the_line_from_noise_to_what_the_teacher_makes_of_it(
         model.log_prob(params, key, jnp.zeros((2, 2)), jnp.zeros(2, int))
 
 
+@pytest.mark.thorough
 def test_reflow_is_straighter_and_its_one_step_better():
     law, net = planar.ring(), mlp(2, widths=(48, 48), time_scale=10.0)
     data, fresh = {"x": points(law, 4096)}, points(law, 1000, 1)

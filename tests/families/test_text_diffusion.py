@@ -34,7 +34,7 @@ def told():
 
 def test_samples_follow_the_prompt_and_guidance_moves_them_from_the_empty_one():
     model = text_diffusion_model(*told(), SHAPE, sampling(), empty=EMPTY)
-    params = model.init(jax.random.key(0), {"image": jnp.zeros((2, *SHAPE)), "text": PROMPTS})
+    params = jax.jit(model.init)(jax.random.key(0), {"image": jnp.zeros((2, *SHAPE)), "text": PROMPTS})
     draw = jax.jit(lambda scale: model.sample(params, jax.random.key(1), 2, PROMPTS, guidance=scale)[:, 0, 0, 0])
     wanted, nothing = TABLE[PROMPTS[:, 1]], TABLE[EMPTY[1]]
     for scale in (0.0, 1.0, 2.5):
@@ -48,7 +48,7 @@ def test_dropped_prompts_are_the_empty_one(drop):
     model = text_diffusion_model(*told(), SHAPE, sampling(), empty=EMPTY, drop=drop)
     image = jnp.ones((2, *SHAPE)) * TABLE[PROMPTS[:, 1]].reshape(2, 1, 1, 1)
     batch = {"image": image, "text": PROMPTS}
-    loss, _ = model.objectives[0].loss(model.init(jax.random.key(0), batch), jax.random.key(3), batch)
+    loss, _ = model.objectives[0].loss(jax.jit(model.init)(jax.random.key(0), batch), jax.random.key(3), batch)
     expected = drop * (TABLE[PROMPTS[:, 1]] - TABLE[EMPTY[1]]) ** 2
     np.testing.assert_allclose(loss, expected, atol=1e-6)
 
@@ -57,9 +57,11 @@ def test_dropped_prompts_are_the_empty_one(drop):
 def test_gradients_reach_the_groups_that_learn(trains):
     model = text_diffusion_model(*told(), SHAPE, sampling(), empty=EMPTY, drop=0.0, trains=trains)
     batch = {"image": jnp.ones((2, *SHAPE)), "text": PROMPTS}
-    params = model.init(jax.random.key(0), batch)
+    params = jax.jit(model.init)(jax.random.key(0), batch)
     assert model.objectives[0].groups == trains
-    found = jax.grad(lambda params: model.objectives[0].loss(params, jax.random.key(1), batch)[0].mean())(params)
+    found = jax.jit(jax.grad(lambda params: model.objectives[0].loss(params, jax.random.key(1), batch)[0].mean()))(
+        params
+    )
     assert abs(found["net"]["shift"]) > 0.1
     np.testing.assert_array_equal(found["text"]["table"] != 0, jnp.isin(jnp.arange(9), PROMPTS[:, 1]))
 
@@ -68,7 +70,7 @@ def test_the_rest_of_a_batch_comes_along_with_scaled_codes():
     inner = text_diffusion_model(*told(), SHAPE, sampling(), empty=EMPTY, drop=0.0, data="code")
     model = scaled_codes_model(inner)
     batch = {"code": 4.0 * jax.random.normal(jax.random.key(0), (2, *SHAPE)), "text": PROMPTS}
-    params = model.init(jax.random.key(0), batch)
+    params = jax.jit(model.init)(jax.random.key(0), batch)
     loss, _ = model.objectives[0].loss(params, jax.random.key(1), batch)
     scaled = {**batch, "code": batch["code"] * params["scale"]["factor"]}
     np.testing.assert_allclose(loss, inner.objectives[0].loss(params, jax.random.key(1), scaled)[0])

@@ -64,7 +64,7 @@ def test_the_bound_is_exact_with_the_exact_posterior():
     """One draw gives log p(x) itself, whatever the draw, when q is the posterior of the linear model."""
     model = vae_model(mlp(2, widths=()), mlp(1, widths=()), (1,), gaussian_likelihood(0.5), data="x")
     x = jnp.asarray(RNG.normal(size=(6, 1)), jnp.float32)
-    params = model.init(jax.random.key(0), {"x": x})
+    params = jax.jit(model.init)(jax.random.key(0), {"x": x})
     assert "law" not in params
     weight, noise, mean = 2.0, 0.5, 1.0
     variance = 1 / (1 + weight**2 / noise**2)
@@ -85,7 +85,7 @@ def test_the_bound_is_exact_with_the_exact_posterior():
 def test_more_draws_give_a_higher_bound():
     model = vae_model(mlp(4), mlp(3), (2,), gaussian_likelihood(0.3), data="x")
     x = jnp.asarray(RNG.normal(size=(64, 3)), jnp.float32)
-    params = model.init(jax.random.key(0), {"x": x})
+    params = jax.jit(model.init)(jax.random.key(0), {"x": x})
     bound = jax.jit(model.log_prob, static_argnames="draws_of_code")
     means = [float(bound(params, jax.random.key(1), x, draws_of_code=k).mean()) for k in (1, 8, 64)]
     assert means[0] < means[1] < means[2]
@@ -114,12 +114,12 @@ def test_contract(law):
     """One value an example from its own key, gradients for every parameter, float32 from a bfloat16 network."""
     model = vae_model(mlp(4, widths=(8,)), mlp(3, widths=(8,)), (2,), law, data="x")
     batch = {"x": jnp.asarray(RNG.uniform(0, 1, (4, 3)), jnp.float32)}
-    params = model.init(jax.random.key(0), batch)
+    params = jax.jit(model.init)(jax.random.key(0), batch)
     keys = jax.random.split(jax.random.key(1), 4)
     loss = jax.jit(lambda params, keys, batch: model.objectives[0].loss(params, keys, batch)[0])
     whole = loss(params, keys, batch)
     np.testing.assert_allclose(loss(params, keys[2:], {"x": batch["x"][2:]}), whole[2:], rtol=1e-5)
-    gradient = jax.grad(lambda p: loss(p, keys, batch).sum())(params)
+    gradient = jax.jit(jax.grad(lambda p: loss(p, keys, batch).sum()))(params)
     assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(gradient))
     half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
     assert loss(half, keys, batch).dtype == jnp.float32

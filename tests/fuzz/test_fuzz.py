@@ -32,7 +32,9 @@ def test_the_cases_are_ten_thousand_and_of_every_kind():
     assert sum(CASES.values()) == 10_000
 
 
-@pytest.mark.parametrize("kind", ["png", "tiff", "nifti", "dicom", "npz", "h5", "json"])
+@pytest.mark.parametrize(
+    "kind", ["png", "tiff", "nifti", "dicom", "npz", "h5", pytest.param("json", marks=pytest.mark.thorough)]
+)
 def test_a_few_damaged_and_odd_files(kind):
     assert failures(kind, 25, seed=1) == []
 

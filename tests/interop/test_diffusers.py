@@ -373,6 +373,7 @@ def asked(config, **label):
     return net.apply(random_params(name), jnp.ones(X[name]), jnp.array([3, 900]), **label)
 
 
+@pytest.mark.thorough
 def test_a_network_of_classes_wants_a_label():
     """Its last row is a class like the others, unless the configuration says that it is the null label."""
     for label in ({}, {"label": None}):

@@ -100,6 +100,7 @@ def draw(pipeline, prompts=PROMPTS, **options):
     return np.asarray(pipeline.sample(jax.random.key(1), prompts, **options))
 
 
+@pytest.mark.thorough
 def test_images_follow_prompts_and_guidance(pipeline):
     images = draw(pipeline)
     assert images.shape == (2, 8, 8, 3)

@@ -147,7 +147,7 @@ def test_gradients_of_every_loss_by_finite_differences():
     net = mlp(2, widths=(8,))
     x, keys = _gaussian(6), jax.random.split(jax.random.key(1), 6)
     t = jnp.full((6,), 0.5)
-    params = net.init(jax.random.key(0), x, t)
+    params = jax.jit(net.init)(jax.random.key(0), x, t)
 
     def totals(params):
         score = lambda x, t: net.apply(params, x, t)  # noqa: E731

@@ -6,17 +6,13 @@ import numpy as np
 import pytest
 
 from jaxgen.nets import decoder, encoder, ops
+from tests.nets.parameters import drawn
 
 SMALL = {"channels": (4, 8), "head_width": 4, "groups": 4}
 
 
 def normal(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
-
-
-def perturbed(params, scale=0.1):
-    leaves, tree = jax.tree.flatten(params)
-    return jax.tree.unflatten(tree, [leaf + scale * normal(*leaf.shape, seed=i) for i, leaf in enumerate(leaves)])
 
 
 @pytest.mark.parametrize(
@@ -32,12 +28,7 @@ def test_contract(spatial, options, vector):
     x = normal(2, *spatial, 2)
     z_shape = (2, 5) if vector else (2, *(n // factor for n in spatial), 5)
 
-    @jax.jit
-    def start(key):
-        first, second = jax.random.split(key)
-        return encode.init(first, x), decode.init(second, jnp.zeros(z_shape))
-
-    params = perturbed(start(jax.random.key(0)))
+    params = drawn(encode.init, x), drawn(decode.init, jnp.zeros(z_shape))
 
     @jax.jit
     def values(params, x):

@@ -7,17 +7,13 @@ import numpy as np
 import pytest
 
 from jaxgen.nets import classifier, ops
+from tests.nets.parameters import drawn, perturbed
 
 SPATIAL = {1: (7,), 2: (6, 5), 3: (4, 3, 5)}
 
 
 def normal(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
-
-
-def perturbed(params, scale=0.1):
-    leaves, tree = jax.tree.flatten(params)
-    return jax.tree.unflatten(tree, [leaf + scale * normal(*leaf.shape, seed=i) for i, leaf in enumerate(leaves)])
 
 
 def small(**options):
@@ -49,7 +45,7 @@ def test_contract(rank, options):
 
 def test_time_may_stay_out_dropout_needs_a_key_and_logits_are_float32():
     net, x, keys = small(dropout=0.5, patch=2), normal(2, 8, 4, 1), jax.random.split(jax.random.key(1), 2)
-    params = perturbed(net.init(jax.random.key(0), x))
+    params = drawn(net.init, x)
     apply = jax.jit(net.apply)
     plain, dropped = apply(params, x), apply(params, x, key=keys)
     assert np.abs(plain - dropped).max() > 1e-3
@@ -70,7 +66,7 @@ def test_it_learns_to_tell_noisy_classes_apart():
     t = jnp.asarray(rng.uniform(0, 0.5, 64), jnp.float32)
     noise = normal(64, 8, 8, 1, seed=1)
     x = (2 * label - 1).reshape(-1, 1, 1, 1) * (1 - t.reshape(-1, 1, 1, 1)) + t.reshape(-1, 1, 1, 1) * noise
-    params = net.init(jax.random.key(0), x, t)
+    params = jax.jit(net.init)(jax.random.key(0), x, t)
 
     def loss(p):
         return -jnp.mean(jax.nn.log_softmax(net.apply(p, x, t))[jnp.arange(64), label])
@@ -85,7 +81,7 @@ def test_it_learns_to_tell_noisy_classes_apart():
 
 def test_features_are_what_the_last_layer_reads():
     net, x = small(), normal(2, 6, 5, 2)
-    params = perturbed(net.init(jax.random.key(0), x))
+    params = drawn(net.init, x)
     features, logits = net.apply(params, x, features=True), net.apply(params, x)
     assert features.shape == (2, 12)
     last = next(layer for layer in params.values() if layer.get("kernel", x).shape == (12, 3))

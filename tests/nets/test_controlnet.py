@@ -41,12 +41,14 @@ def steering(net, control, trained, inputs):
     return steered, jax.jit(lambda: net.apply(trained, x, T, context=context))()
 
 
+@pytest.mark.thorough
 def test_it_starts_without_effect_in_3d():
     net, control, trained, params, inputs = both(3)
     steered, plain = steering(net, control, trained, inputs)
     np.testing.assert_array_equal(jax.jit(steered)(params), plain)
 
 
+@pytest.mark.thorough
 def test_it_starts_without_effect_and_learns_from_the_zero_convolutions_on():
     net, control, trained, params, inputs = both(2)
     steered, plain = steering(net, control, trained, inputs)

@@ -10,6 +10,7 @@ import pytest
 from jaxgen.nets import dit, ops
 from jaxgen.nets.dit import sincos_positions
 from jaxgen.nets.embedding import sinusoidal
+from tests.nets.parameters import drawn, perturbed
 
 SPATIAL = {1: (8,), 2: (4, 6), 3: (4, 2, 4)}
 T, V, LABEL = jnp.array([0.2, 0.9]), jnp.array([[0.3, -1.0], [1.0, 0.5]]), jnp.array([0, 2])
@@ -17,11 +18,6 @@ T, V, LABEL = jnp.array([0.2, 0.9]), jnp.array([[0.3, -1.0], [1.0, 0.5]]), jnp.a
 
 def normal(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
-
-
-def perturbed(params, scale=0.1):
-    leaves, tree = jax.tree.flatten(params)
-    return jax.tree.unflatten(tree, [leaf + scale * normal(*leaf.shape, seed=i) for i, leaf in enumerate(leaves)])
 
 
 def small(**options):
@@ -59,6 +55,7 @@ def formula(params, x, t, vector, label):
     return patches.reshape(b, height, width, 3)
 
 
+@pytest.mark.thorough
 def test_values_are_those_of_its_formula_in_both_forms_and_in_bfloat16():
     net, x = small(), normal(2, *SPATIAL[2], 2)
     params = jax.jit(net.init)(jax.random.key(0), x, T, V, LABEL)
@@ -84,7 +81,7 @@ def test_values_are_those_of_its_formula_in_both_forms_and_in_bfloat16():
 )
 def test_gradients_reach_every_parameter_and_examples_are_apart(rank, options):
     net, x = small(**options), normal(2, *SPATIAL[rank], 2)
-    params = perturbed(jax.jit(net.init)(jax.random.key(0), x, T, V, LABEL))
+    params = drawn(net.init, x, T, V, LABEL)
 
     @jax.jit
     def values(params, x, t, vector, label):
@@ -106,14 +103,14 @@ def test_gradients_reach_every_parameter_and_examples_are_apart(rank, options):
     if rank == 1:  # forward mode, for scores and likelihoods
         direction = normal(*x.shape, seed=5)
         f = lambda x: net.apply(params, x, T, V, LABEL)  # noqa: E731
-        pushed = jax.jvp(f, (x,), (direction,))[1]
-        pulled = jax.vjp(f, x)[1](jnp.ones_like(out))[0]
+        pushed = jax.jit(lambda x: jax.jvp(f, (x,), (direction,))[1])(x)
+        pulled = jax.jit(lambda x: jax.vjp(f, x)[1](jnp.ones_like(out))[0])(x)
         np.testing.assert_allclose(jnp.sum(pushed), jnp.sum(pulled * direction), rtol=1e-3)
 
 
 def test_labels_none_is_the_null_label_and_positions_tell_patches_apart():
     net, x = small(), jnp.ones((1, *SPATIAL[2], 2))
-    params = perturbed(net.init(jax.random.key(0), x, 0.3))
+    params = drawn(net.init, x, 0.3)
     apply = jax.jit(net.apply)
     null = apply(params, x, 0.3, label=jnp.array([3]))
     np.testing.assert_allclose(apply(params, x, 0.3), null, rtol=1e-5, atol=1e-6)

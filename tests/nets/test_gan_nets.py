@@ -18,6 +18,7 @@ from jaxgen.nets import (
 )
 from jaxgen.nets.fixup import FixupBlock
 from jaxgen.nets.spectral import spectral_radius
+from tests.nets.parameters import drawn
 
 SPATIAL = {1: (8,), 2: (8, 12), 3: (4, 4, 8)}
 SMALL = {"channels": (8, 4), "blocks": 1, "group_width": 4}
@@ -35,14 +36,9 @@ def normal(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def perturbed(params, scale=0.1):
-    leaves, tree = jax.tree.flatten(params)
-    return jax.tree.unflatten(tree, [leaf + scale * normal(*leaf.shape, seed=i) for i, leaf in enumerate(leaves)])
-
-
 def check_contract(net, inputs, shape):
     """One trace, a gradient for every parameter, no example that depends on another, half precision where asked."""
-    params = perturbed(jax.jit(net.init)(jax.random.key(0), *inputs))
+    params = drawn(net.init, *inputs)
 
     traced = []
 
@@ -96,7 +92,7 @@ def test_discriminators(name, rank, classes, condition, patch):
 def test_the_features_of_the_dcgan_critic_are_what_its_logits_are_made_from():
     critic, features = (dcgan_discriminator(channels=(4, 8), features=f) for f in (False, True))
     x = normal(3, 8, 12, 2)
-    params = perturbed(critic.init(jax.random.key(0), x))
+    params = drawn(critic.init, x)
     found = features.apply(params, x)
     assert found.shape == (3, 2, 3, 8)
     assert (found < 0).any()
@@ -108,7 +104,7 @@ def test_the_features_of_the_dcgan_critic_are_what_its_logits_are_made_from():
 @pytest.mark.parametrize("smooth", [True, False])
 def test_forms_agree_and_penalties_of_the_gradient_differentiate(smooth):
     net, x = residual_discriminator(**SMALL, smooth=smooth), normal(2, *SPATIAL[3], 2)
-    params = perturbed(jax.jit(net.init)(jax.random.key(0), x))
+    params = drawn(net.init, x)
 
     def penalty(params, x):
         return squared_gradient(lambda x: net.apply(params, x), x)[1].sum()
@@ -127,7 +123,7 @@ def test_labels_project_features_on_their_embedding():
     """The difference of two labels' logits is linear in the features, here made equal for all pixels."""
     net, x = residual_discriminator(**SMALL, classes=3), normal(2, 8, 8, 1)
     label, table = jnp.array([0, 1]), normal(3, 4, seed=3)
-    params = perturbed(jax.jit(net.init)(jax.random.key(0), x, label))
+    params = drawn(net.init, x, label)
     apply = jax.jit(lambda k: net.apply({**params, "ClassEmbedding_0": {"kernel": k * table}}, x, label))
     base, one, two = (apply(k) for k in (0.0, 1.0, 2.0))
     one, two = one - base, two - base
@@ -166,7 +162,7 @@ def test_without_normalisation_the_variance_stays():
     """Fixup: at the start a deep stack is the identity, and after a step of unit size it has not blown up."""
     x = normal(2, 8, 8, 16)
     block = FixupBlock(depth=10, group_width=4)
-    params = block.init(jax.random.key(0), x)
+    params = jax.jit(block.init)(jax.random.key(0), x)
     np.testing.assert_array_equal(block.apply(params, x), x)
     kernels = [params["params"][f"Conv_{i}"]["kernel"] for i in range(3)]
     gain = 2 / (1 + 0.2**2) / np.sqrt(10)
@@ -233,7 +229,7 @@ def test_a_network_under_spectral_norm_stretches_by_at_most_one():
     net = spectral_norm(mlp(1, widths=(16, 16)))
     apply = jax.jit(net.apply)
     x, y = normal(64, 4), normal(64, 4, seed=1)
-    params = jax.tree.map(lambda leaf: 5 * leaf, net.init(jax.random.key(0), x))
+    params = jax.tree.map(lambda leaf: 5 * leaf, jax.jit(net.init)(jax.random.key(0), x))
     ratio = jnp.abs(apply(params, x) - apply(params, y))[:, 0] / jnp.linalg.norm(x - y, axis=-1)
     # SiLU itself stretches by up to 1.1.
     assert 0 < float(ratio.max()) < 1.1**2

@@ -17,13 +17,6 @@ BRAIN = monai_form((64, 128, 128, 128), encoder_middle="none", decoder_middle="n
 SMALL = monai_form((8, 12), (1, 0), groups=4)
 
 
-@pytest.fixture(autouse=True)
-def _cheap_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def random_params(net, *inputs, seed=0):
     """Random values in place of those that start at zero or one."""
     rng = np.random.default_rng(seed)
@@ -58,6 +51,7 @@ def small():
     return *nets, x, params
 
 
+@pytest.mark.thorough
 def test_the_family_of_latent_autoencoders_takes_them():
     encoder, decoder, x, params = small()
     model = latent_autoencoder_model(encoder, decoder, code=(4, 4, 3))

@@ -28,7 +28,7 @@ def test_contract():
     traced = jax.jit(chex.assert_max_traces(NET.apply, n=1))
     np.testing.assert_array_equal(traced(params, X, T, C), traced(params, X, T, C))
     np.testing.assert_allclose(NET.apply(params, X, 0.5, C)[1], NET.apply(params, X, T, C)[1], rtol=1e-6)
-    gradients = jax.grad(lambda p: jnp.sum(NET.apply(p, X, T, C) ** 2))(params)
+    gradients = jax.jit(jax.grad(lambda p: jnp.sum(NET.apply(p, X, T, C) ** 2)))(params)
     assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(gradients))
     assert mlp(2).apply(mlp(2).init(key, X), X).shape == (3, 2)
 

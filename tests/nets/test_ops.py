@@ -152,3 +152,22 @@ def test_dense_differentiates_in_every_mode(form):
         np.testing.assert_allclose(derivative, (a - b) / (2 * step), atol=2e-2 * float(jnp.abs(derivative).max()))
     np.testing.assert_allclose(each, x @ kernel, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(kernels, jnp.stack([x @ kernel, x @ dk]), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("n", "m"), [(512, 512), (600, 450), (520, 520)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_attention_over_many_positions_is_the_same_a_few_queries_at_a_time(n, m, dtype, monkeypatch):
+    query, key, value = (jnp.asarray(normal(2, k, 2, 4, seed=i), dtype) for i, k in enumerate((n, m, m)))
+
+    def square(*given):
+        return jnp.sum(ops.attention(*given).astype(jnp.float32) ** 2)
+
+    assert ops.rows_of(n, m) > 0
+    few, few_slopes = ops.attention(query, key, value), jax.grad(square, (0, 1, 2))(query, key, value)
+    monkeypatch.setattr(ops, "rows_of", lambda n, m: 0)
+    whole, slopes = ops.attention(query, key, value), jax.grad(square, (0, 1, 2))(query, key, value)
+    tolerance = 1e-5 if dtype == "float32" else 2e-2
+    for a, b in ((few, whole), *zip(few_slopes, slopes, strict=True)):
+        assert a.dtype == b.dtype
+        a, b = (np.asarray(x, np.float32) for x in (a, b))
+        assert np.abs(a - b).max() <= tolerance * np.abs(b).max()

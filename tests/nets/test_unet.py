@@ -10,6 +10,7 @@ from jaxgen.imaging.folding import depth_to_space, space_to_depth
 from jaxgen.nets import UNetVariant, ops, unet
 from jaxgen.nets.layers import group_count
 from jaxgen.types import Net
+from tests.nets.parameters import drawn, perturbed
 
 SPATIAL = {1: (8,), 2: (8, 4), 3: (4, 8, 4)}
 WIDTH = 8
@@ -22,12 +23,6 @@ def normal(*shape, seed=0):
 def inputs(rank=2, b=2):
     """The tensors x, t, vector and features."""
     return normal(b, *SPATIAL[rank], 2), jnp.linspace(0.1, 0.9, b), normal(b, 3), normal(b, *SPATIAL[rank], WIDTH)
-
-
-def perturbed(params, scale=0.1):
-    """Parameters off zero, where every layer has a say."""
-    leaves, tree = jax.tree.flatten(params)
-    return jax.tree.unflatten(tree, [leaf + scale * normal(*leaf.shape, seed=i) for i, leaf in enumerate(leaves)])
 
 
 def compiled(net):
@@ -48,7 +43,11 @@ def _traces_are_counted_anew():
 
 @pytest.mark.parametrize(
     ("rank", "options"),
-    [(1, {"adaptive": False}), (2, {"channels": (WIDTH, 12), "attention": (1,)}), (3, {"channels": (WIDTH, 12)})],
+    [
+        (1, {"adaptive": False}),
+        pytest.param(2, {"channels": (WIDTH, 12), "attention": (1,)}, marks=pytest.mark.thorough),
+        pytest.param(3, {"channels": (WIDTH, 12)}, marks=pytest.mark.thorough),
+    ],
     ids=["1-D added", "2-D attention", "3-D"],
 )
 def test_contract(rank, options):
@@ -84,17 +83,18 @@ def test_inputs_may_stay_out_and_time_may_be_one_for_all():
     for k in range(1, 5):
         some = inputs()[:k]
         assert jax.eval_shape(lambda *a: net.apply(net.init(jax.random.key(0), *a), *a), *some).shape == x.shape
-    params = perturbed(net.init(jax.random.key(0), x, t))
+    params = drawn(net.init, x, t)
     same = net.apply(params, x, t[0]), net.apply(params, x, jnp.full(2, t[0]))
     np.testing.assert_allclose(*same, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_init_and_gradients_map_over_keys():
     net, (x, t, *_) = small(), inputs()
     keys = jax.random.split(jax.random.key(0), 3)
     params = jax.jit(jax.vmap(lambda key: net.init(key, x, t)))(keys)
     chex.assert_trees_all_close(jax.tree.map(lambda p: p[1], params), net.init(keys[1], x, t), rtol=1e-6)
-    params = jax.vmap(perturbed)(params)
+    params = perturbed(params)
     gradient = jax.grad(lambda p: jnp.sum(net.apply(p, x, t) ** 2))
     mapped, single = jax.jit(jax.vmap(gradient))(params), jax.jit(gradient)(jax.tree.map(lambda p: p[2], params))
     chex.assert_trees_all_close(jax.tree.map(lambda g: g[2], mapped), single, rtol=1e-3, atol=1e-4)
@@ -104,7 +104,7 @@ def test_init_and_gradients_map_over_keys():
 def test_both_forms_of_the_operations_agree_also_in_bfloat16(rank):
     """Cast parameters make a bfloat16 network, close to its float32 self, whatever the dtype of the input."""
     given, make = inputs(rank), lambda: small(attention=(0,) if rank == 2 else ())
-    params = perturbed(make().init(jax.random.key(0), *given))
+    params = drawn(make().init, *given)
     cast = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
     outs = {}
     for form in ("cpu", "accelerator"):
@@ -120,7 +120,7 @@ def test_both_forms_of_the_operations_agree_also_in_bfloat16(rank):
 
 def test_dropout_of_an_example_depends_on_its_key_alone():
     net, (x, t, *_) = small(dropout=0.5), inputs(b=4)
-    params = perturbed(net.init(jax.random.key(0), x, t))
+    params = drawn(net.init, x, t)
     keys = jax.random.split(jax.random.key(1), 4)
     whole, plain = net.apply(params, x, t, key=keys), net.apply(params, x, t)
     np.testing.assert_allclose(net.apply(params, x[2:], t[2:], key=keys[2:]), whole[2:], rtol=1e-4, atol=1e-5)
@@ -132,7 +132,7 @@ def test_dropout_of_an_example_depends_on_its_key_alone():
 def test_labels_have_a_row_each_and_none_is_the_null_label():
     net, (x, t, *_) = small(classes=3), inputs(b=5)
     label = jnp.arange(5)
-    params = net.init(jax.random.key(0), x, t)
+    params = jax.jit(net.init)(jax.random.key(0), x, t)
     assert params["LabelEmbedding_0"]["table"].shape == (4, 4 * WIDTH)
     params = perturbed(params)
     same, t = jnp.broadcast_to(x[:1], x.shape), jnp.full(5, 0.3)
@@ -151,7 +151,7 @@ def test_labels_have_a_row_each_and_none_is_the_null_label():
 
 def test_patches_fold_pixels_into_channels():
     net, (x, t, *_) = small(patch=2), inputs()
-    params = perturbed(net.init(jax.random.key(0), x, t))
+    params = drawn(net.init, x, t)
     inner = compiled(unet(2 * 4, channels=(WIDTH,), blocks=1, variant=UNetVariant(groups=4)))
     want = depth_to_space(inner.apply(params, space_to_depth(x, 2), t), 2)
     np.testing.assert_allclose(net.apply(params, x, t), want, rtol=1e-5, atol=1e-6)
@@ -160,7 +160,7 @@ def test_patches_fold_pixels_into_channels():
 def test_sizes_that_do_not_divide_are_refused():
     net = unet(1, channels=(4, 4, 4), patch=2)
     with pytest.raises(ValueError, match=r"\(16, 12\) must be a multiple of 8"):
-        net.init(jax.random.key(0), jnp.zeros((1, 16, 12, 1)))
+        jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 16, 12, 1)))
     with pytest.raises(ValueError, match="at least one level"):
         unet(1, channels=())
     with pytest.raises(ValueError, match="27 channels do not split"):

@@ -14,17 +14,13 @@ from jaxgen.nets.embedding import GaussianFourier, sinusoidal
 from jaxgen.nets.layers import GroupNorm
 from jaxgen.nets.residual import average, repeat
 from jaxgen.nets.spade import Spade, shrink
+from tests.nets.parameters import drawn, perturbed
 
 T = jnp.array([0.2, 0.8])
 
 
 def normal(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
-
-
-def perturbed(params, scale=0.1):
-    leaves, tree = jax.tree.flatten(params)
-    return jax.tree.unflatten(tree, [leaf + scale * normal(*leaf.shape, seed=i) for i, leaf in enumerate(leaves)])
 
 
 def one_hot(*shape, k=3, seed=0):
@@ -54,7 +50,9 @@ CONDITIONS = {
 }
 
 
-@pytest.mark.parametrize("name", CONDITIONS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if "1-D" in name else pytest.mark.thorough) for name in CONDITIONS]
+)
 def test_conditions(name):
     """Zero at the start, trained as a whole; a condition matters to its own example alone."""
     options, spatial, given = CONDITIONS[name]
@@ -78,10 +76,11 @@ def test_conditions(name):
         assert np.abs(other[1] - out[1]).max() > 1e-3
 
 
+@pytest.mark.thorough
 def test_both_forms_agree_also_in_bfloat16():
     net, x = unet(2, **SMALL, **variant(cross_attention=(0,), spade=3)), normal(2, 4, 6, 2)
     given = {"context": normal(2, 3, 5), "segmentation": one_hot(2, 4, 6)}
-    params = perturbed(jax.jit(lambda key: net.init(key, x, T, **given))(jax.random.key(0)))
+    params = drawn(net.init, x, T, **given)
     out = jax.jit(net.apply)(params, x, T, **given)
     with ops.form("accelerator"):
         apply = jax.jit(functools.partial(net.apply))  # traced anew
@@ -99,7 +98,7 @@ def test_transformer_starts_as_identity_and_knows_no_order_of_its_context():
         normal(2, 3, 4, 8),
         normal(2, 5, 6),
     )
-    params = module.init(jax.random.key(0), x, context)
+    params = jax.jit(module.init)(jax.random.key(0), x, context)
     apply = jax.jit(module.apply)
     np.testing.assert_array_equal(apply(params, x, context), x)
     params = perturbed(params)
@@ -117,7 +116,7 @@ def test_spade(rank):
     module, x = Spade(3, functools.partial(GroupNorm, groups=2)), normal(*shape)
     plain = ops.group_norm(x, jnp.ones(4), jnp.zeros(4), 1)
     maps = jnp.broadcast_to(jax.nn.one_hot(jnp.array([0, 1]), 3).reshape(2, *(1,) * rank, 3), (*shape[:-1], 3))
-    params = module.init(jax.random.key(0), x, maps)
+    params = jax.jit(module.init)(jax.random.key(0), x, maps)
     np.testing.assert_allclose(module.apply(params, x, maps), plain, rtol=1e-4, atol=1e-5)
     params = perturbed(params, 0.5)
     scale, shift = normal(2, 4, seed=3), normal(2, 4, seed=4)
@@ -230,7 +229,7 @@ def test_time_features():
 
     net = unet(1, **SMALL, **variant(time_features=module))
     x = normal(2, 4, 4, 1)
-    params = perturbed(net.init(jax.random.key(0), x, T))
+    params = drawn(net.init, x, T)
     assert params["time_features"]["weight"].shape == (8,)
     assert np.abs(net.apply(params, x, T) - net.apply(params, x, 2 * T)).max() > 1e-3
 

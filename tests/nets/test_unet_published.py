@@ -53,7 +53,7 @@ def normal(*shape, seed=0):
 def test_nearest_and_standardised_maps():
     x, finer = normal(1, 4, 4, 8), normal(1, 8, 8, 2, seed=1)
     module = Spade(4, form=MONAI_FORM)
-    params = module.init(jax.random.key(0), x, finer)["params"]
+    params = jax.jit(module.init)(jax.random.key(0), x, finer)["params"]
     params = jax.tree.map(lambda leaf: leaf + 0.3 * normal(*leaf.shape, seed=2), params)
     y = module.apply({"params": params}, x, finer)
     hidden = finer.at[:, 1::2].add(5.0).at[:, :, 1::2].add(5.0)
@@ -63,7 +63,7 @@ def test_nearest_and_standardised_maps():
     plain = Spade(4, form=SpadeForm(leak=0.01, affine=True))
     assert np.abs(plain.apply({"params": params}, x, hidden) - plain.apply({"params": params}, x, finer)).max() > 0.1
     with pytest.raises(ValueError, match="does not fit features of shape"):
-        module.init(jax.random.key(0), x, finer[:, :6])
+        jax.jit(module.init)(jax.random.key(0), x, finer[:, :6])
 
 
 def test_control_enters_the_middle_where_the_variant_says():

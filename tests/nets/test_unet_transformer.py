@@ -71,6 +71,7 @@ def test_vectors_of_two_layers_or_none():
     np.testing.assert_allclose(apply(shifted, x, T, vector), apply(params, x, T, vector + 1.0), atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_rematerialised_blocks_are_the_same_network():
     """The same names of parameters, the same output, the same gradients."""
     x, context, key = normal(2, 4, 4, 1), normal(2, 3, 5, seed=1), jax.random.key(3)

@@ -79,7 +79,7 @@ def test_the_density_of_a_network_integrates_to_one():
     net = mlp(2, widths=(16, 16), time_features=4, time_scale=2.0)
     grid = np.linspace(-9, 9, 121, dtype=np.float32)
     points = np.stack(np.meshgrid(grid, grid), -1).reshape(-1, 2)
-    params = net.init(jax.random.key(0), points[:1], jnp.zeros(1))
+    params = jax.jit(net.init)(jax.random.key(0), points[:1], jnp.zeros(1))
     solve = jax.jit(lambda x: log_prob(lambda x, t: 4 * net.apply(params, x, t), None, x, solver="dopri5", steps=16))
     density = np.exp(np.asarray(solve(points), np.float64))
     normal = np.exp(-0.5 * (points**2).sum(1)) / (2 * np.pi)

@@ -8,6 +8,8 @@ from jaxgen.samplers import ddim, dpm_solver_2m, grids, heun, sample
 from jaxgen.samplers.editing import invert, lerp, repaint, replacement, sdedit, slerp
 from tests.samplers import oracles
 
+pytestmark = pytest.mark.thorough
+
 DDPM = paths.discrete(schedules.linear_betas(1000))
 PATHS = {
     "ddpm": (DDPM, grids.trailing),

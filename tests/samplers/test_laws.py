@@ -24,6 +24,8 @@ from jaxgen.samplers import grids
 from jaxgen.types import Array, Step
 from tests.samplers import oracles
 
+pytestmark = pytest.mark.thorough
+
 PATHS = {
     "rectified": paths.rectified(),
     "trigonometric": paths.trigonometric(),

@@ -140,7 +140,7 @@ def test_probes_of_several_kinds():
 def test_gradients_reach_the_network_and_examples_own_their_keys():
     path, net = PATHS["variance preserving"], mlp(2, widths=(8,))
     x = jax.random.normal(jax.random.key(0), (4, 2))
-    params = net.init(jax.random.key(1), x, jnp.zeros(4))
+    params = jax.jit(net.init)(jax.random.key(1), x, jnp.zeros(4))
     keys = jax.random.split(jax.random.key(2), 4)
 
     def total(params, keys, x):

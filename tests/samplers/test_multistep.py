@@ -14,6 +14,8 @@ from jaxgen import draws, paths, samplers, schedules
 from jaxgen.samplers import grids, multistep, sample
 from tests.samplers import oracles
 
+pytestmark = pytest.mark.thorough
+
 PATH = paths.variance_preserving()
 TABLE = paths.discrete(schedules.zero_terminal_snr(schedules.linear_betas(100)))
 EVERY = {

@@ -7,6 +7,8 @@ import pytest
 from jaxgen.errors import UserError
 from jaxgen.samplers.ode import solve_ode, solve_ode_counted
 
+pytestmark = pytest.mark.thorough
+
 
 def velocity(params, x, t):
     return params["rate"] * x + t

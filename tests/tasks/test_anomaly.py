@@ -1,6 +1,8 @@
 """The anomaly task: data of phantoms, images and patients, what is compared, and what `jaxgen apply` gives."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,15 +12,17 @@ from scipy import ndimage
 from jaxgen.data import ArraySource
 from jaxgen.data.image import Image
 from jaxgen.data.phantoms import LESIONS, labelled_slices
+from jaxgen.data.source import patients_of
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Run
+from jaxgen.figures.anomaly import Gallery
 from jaxgen.losses.times import times_up_to
 from jaxgen.medical import anomaly
+from jaxgen.medical.anomaly import simple_methods
 from jaxgen.medical.anomaly.tuning import tune
 from jaxgen.tasks import diffusion
 from jaxgen.tasks.anomaly import AnomalyConfig, Method, by_map, by_residual, data, evaluation, labelled, sizes
 from jaxgen.tasks.anomaly.application import applied
-from jaxgen.tasks.anomaly.references import baselines
 from jaxgen.tasks.anomaly.restoration import RestorationConfig
 from jaxgen.tasks.images import ImageFacts
 
@@ -41,7 +45,7 @@ def test_patients_with_masks_are_held_out_whole(tmp_path):
         lesion[4:6, 4:6, number : number + 10] = 1
         volume = rng.integers(40 * number + 1, 40 * number + 40, (2, 12, 10, 40)).astype(np.uint8)
         np.savez(tmp_path / f"p{number}.npz", volume=volume, lesion=lesion, channels=np.array(["T1", "FLAIR"]))
-    config = changed(data=str(tmp_path), test_patient=1)
+    config = changed(data=str(tmp_path), test_patients=("p1",))
     splits = data.load(config)
     assert len(splits.test) == 40
     assert splits.test.arrays["mask"].any((1, 2)).sum() == 10
@@ -54,9 +58,23 @@ def test_patients_with_masks_are_held_out_whole(tmp_path):
     assert x.shape == (40, 16, 16, 1)
     assert mask.any((1, 2)).sum() == 10
     assert (np.diff(mask.sum((1, 2), dtype=np.int64)) <= 0).all()  # the first are shown
-    for change, message in (({"test_patient": 3}, "--test-patient 3"), ({"contrast": "PD"}, "--contrast PD")):
+    by_number = (data.load(dataclasses.replace(config, test_patients=number)) for number in (("1",), 1))
+    for other in by_number:  # 1 is how runs of before say it
+        np.testing.assert_array_equal(other.test.arrays["image"], splits.test.arrays["image"])
+    for change, message in (
+        ({"test_patients": ("3",)}, "--test-patients 3: .* has p0, p1, p2, or 0 to 2"),
+        ({"test_patients": ("p0", "p1", "2")}, "nobody of .* is left to train on"),
+        ({"contrast": "PD"}, "--contrast PD"),
+        ({"contrast": "FLAIR,PD"}, "--contrast PD"),
+    ):
         with pytest.raises(UserError, match=message):
             data.load(dataclasses.replace(config, **change))
+    two = data.load(dataclasses.replace(config, contrast="FLAIR,T1", test_patients=("p0", "p2")))
+    assert two.test[0]["image"].shape == (12, 10, 2)
+    assert len(two.test) == 80
+    volume = np.load(tmp_path / "p0.npz")["volume"]
+    for channel, contrast in enumerate((1, 0)):
+        np.testing.assert_array_equal(two.test[3]["image"][..., channel], volume[contrast, :, :, 3])
     for ill, expected in ((36, (7, 1)), (30, (18, 2)), (12, (49, 7)), (37, None)):  # of 40 slices of two patients
         for number in range(3):
             lesion[:], lesion[..., :ill] = 0, 1
@@ -115,10 +133,92 @@ def test_what_counts_as_an_anomaly(residual, found):
     x = np.zeros((1, 8, 8, 1))
     x[:, 2, 2], x[:, 6, 6] = 0.8, -0.8
     restored = Method("restored", by_residual(residual, lambda key, x: np.zeros_like(x)))
-    for method in (*baselines(train, residual), restored):
+    for method in (*simple_methods(train, residual), restored):
         score = method.run(None, x).score[0]
         high = (score[2, 2] > score[4, 4] + 0.1, score[6, 6] > score[4, 4] + 0.1)
         assert high == ((1, 0) if method.name == "intensity" and residual == "absolute" else found), method.name
+
+
+def test_channels_that_do_not_count_leave_no_trace_in_a_map():
+    train = np.random.default_rng(0).uniform(-0.2, 0.2, (40, 8, 8, 3))
+    x = np.zeros((1, 8, 8, 3))
+    x[:, 2, 2, 0], x[:, 6, 6, 2] = 0.9, 0.9
+    restore = by_residual("absolute", lambda key, x: 0 * x, (0,))
+    for method in (*simple_methods(train, channels=(0,)), Method("restored", restore)):
+        score = method.run(None, x).score[0]
+        assert score[2, 2] > score[6, 6] + 0.1, method.name
+        assert score[6, 6] < score[4, 4] + 0.05, method.name
+    assert restore(None, x).score[0, 2, 2] == 0.9
+    assert by_residual("absolute", lambda key, x: 0 * x)(None, x).score[0, 2, 2] == pytest.approx(0.3)
+    names = [method.name for method in simple_methods(train, channels=(0, 2))]
+    assert names[:3] == ["intensity", "intensity, channel 0", "intensity, channel 2"]
+    third = simple_methods(train, "darker", channels=(0, 2))[2].run(None, x).score[0]
+    assert third[6, 6] < third[2, 2] == third[4, 4]
+
+
+def test_data_of_several_channels_and_patients_by_name(tmp_path):
+    """A channel that is not there is refused before anything is trained; figures show the channel that counts."""
+    rng, patient = np.random.default_rng(0), np.repeat(["07", "19", "26", "33"], 12)
+    images, masks = rng.integers(1, 255, (48, 16, 16, 3)).astype(np.uint8), np.zeros((48, 16, 16), np.uint8)
+    masks[::2, 4:8, 4:8] = 1
+    np.savez(tmp_path / "ms.npz", images=images, masks=masks, patient=patient)
+    for name in ("07", "26"):
+        config = changed(data=str(tmp_path / "ms.npz"), test_patients=(name,), score_channels=(2,))
+        splits = data.load(config)
+        assert set(patients_of(splits.test)) == {name}
+        assert len(splits.test) == 12
+        assert len(splits.train) + len(splits.validation) == 18, "the healthy ones of the others"
+        assert name not in {*patients_of(splits.train), *patients_of(splits.validation)}
+    run = Run(config, data.measure(config, splits), splits=splits, key=jax.random.key(0))
+    compared = evaluation.Comparison(run, [Method("halved", by_residual("absolute", lambda key, x: x / 2, (2,)))])
+    assert "intensity, channel 2" not in compared.methods
+    with pytest.raises(UserError, match="--score-channels 3: the last channel of the images is 2"):
+        data.measure(dataclasses.replace(config, score_channels=(0, 3)), splits)
+    with pytest.raises(UserError, match="--score-channels 1: the last channel of the images is 0"):
+        data.measure(changed(score_channels=(1,)), data.load(SMOKE))
+
+
+def test_the_page_on_data_makes_an_npz_of_patients(tmp_path, monkeypatch):
+    (tmp_path / "patients").mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("07", "19", "26"):
+        volume, lesion = rng.integers(1, 255, (4, 12, 10, 30)).astype(np.uint8), np.zeros((12, 10, 30), np.uint8)
+        volume[..., :5], lesion[4:6, 4:6, 8:12] = 0, 1
+        names = np.array(["T1", "T1POST", "T2", "FLAIR"])
+        np.savez(tmp_path / "patients" / f"{name}.npz", volume=volume, lesion=lesion, channels=names)
+    page = (Path(__file__).parents[2] / "docs" / "DATA.md").read_text(encoding="utf-8")
+    (code,) = (part for part in re.findall(r"```\n(.*?)```", page, re.S) if "contrasts.npz" in part)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "DATA.md", "exec"), {})
+    folder = changed(data=str(tmp_path / "patients"), contrast="FLAIR,T1,T2", test_patients=("19",))
+    file = changed(data=str(tmp_path / "contrasts.npz"), test_patients=("19",))
+    one, two = (data.load(config).test for config in (folder, file))
+    assert len(one) == len(two) == 25, "slices without brain are left out"
+    for i in range(len(one)):
+        for entry in ("image", "mask"):
+            np.testing.assert_array_equal(one[i][entry], two[i][entry])
+
+
+def test_pictures_are_of_the_channel_that_counts():
+    x, score = np.zeros((2, 4, 4, 3)), np.ones((2, 4, 4))
+    x[..., 2] = 1
+    for channel, shape in ((None, (4, 4, 3)), (2, (4, 4, 1))):
+        gallery = Gallery({"lesions": (x, score)}, channel=channel)
+        gallery.add("found", score, x)
+        (drawn, *_) = (one for one in gallery.figures()["restored"].figure.axes[0].get_images())
+        assert drawn.get_array().shape[:2] == shape[:2]
+        assert (drawn.get_array().ndim == 3) == (channel is None)
+        assert np.asarray(drawn.get_array()).max() == 1
+
+
+def test_each_channel_of_what_is_restored_comes_back():
+    raw = np.random.default_rng(0).uniform(0, [1.0, 10.0, 5.0], (16, 16, 3)).astype(np.float32)
+    facts = ImageFacts(value_range=((0.0, 0.0, 0.0), (1.0, 10.0, 5.0)), image_channels=3)
+    method = Method("itself", by_residual("absolute", lambda key, x: x, (1,)))
+    found = applied(Run(changed(data="own"), facts), method)(jax.random.key(0), Image(raw, None, {}))
+    assert set(found) == {"anomaly", "restored-0", "restored-1", "restored-2"}
+    for channel in range(3):
+        np.testing.assert_allclose(found[f"restored-{channel}"], raw[..., channel], atol=1e-4)
 
 
 def test_the_maps_that_are_evaluated_are_clean():
@@ -163,7 +263,7 @@ def test_the_map_of_an_image_is_the_same_in_any_set_and_in_apply(residual, erosi
     x = ((raw - 3) / 125 - 1).astype(np.float32)[None]
     together = np.concatenate([x, np.full_like(x, 1.0), np.full_like(x, -1.0), 0 * x])
     restored = Method("restored", by_residual(residual, lambda key, x: 0.5 * x))
-    for method in (*baselines(train, residual), restored):
+    for method in (*simple_methods(train, residual), restored):
         one, two = (
             anomaly.find(evaluation.cleaning(config), None, method, images).score[0] for images in (x, together)
         )
@@ -201,7 +301,7 @@ def test_a_method_that_diverged_has_no_numbers_and_is_named(bad, residual):
         restored[-1, 5:12, 5:12] = bad if setting < 2 else 0  # in the last image of a set alone
         return restored
 
-    simple = baselines(bench.train, residual)
+    simple = simple_methods(bench.train, residual)
     diverged = Method("diverged", by_residual(residual, restore))
     methods, names = {method.name: method for method in (*simple, diverged)}, [method.name for method in simple]
     metrics = anomaly.compare(evaluation.cleaning(config), None, bench, methods, names)
@@ -248,4 +348,4 @@ def test_baselines_are_fitted_to_the_images_that_the_facts_name_and_to_no_others
         bench = evaluation.make_bench(Run(other, facts, splits=splits[other.data]))
         assert len(bench.train) == 0
         with pytest.raises(UserError, match="jaxgen eval RUN --data OTHER"):
-            baselines(bench.train)
+            simple_methods(bench.train)

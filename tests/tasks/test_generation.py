@@ -4,6 +4,7 @@ import json
 import types
 
 import numpy as np
+import pytest
 
 from jaxgen.app.cli import main
 from jaxgen.tasks import generation
@@ -43,6 +44,7 @@ def test_accuracy_and_diversity_of_classes():
     assert found["held-out images"]["diversity"] > 0
 
 
+@pytest.mark.thorough
 def test_a_method_shows_samples_while_it_trains(tmp_path):
     """Of its own stages alone: the feature extractor, which comes first, draws nothing."""
     words = ["--preset", "smoke", "--evaluate-every", "3", "--workdir", str(tmp_path / "run"), "--quiet"]

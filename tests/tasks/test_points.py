@@ -22,7 +22,7 @@ def test_data_and_facts():
 def test_the_gap_is_the_divergence_from_the_true_density():
     known = planar_set("eight_gaussians")
     x, _ = known.draw(np.random.default_rng(0), 4000)
-    found = points.score(known, x, lambda x: known.log_prob(x) - 0.25, x, gap="excess")
+    found = known.score(x, lambda x: known.log_prob(x) - 0.25, x, gap="excess")
     assert found["excess"] == 0.25
     assert found["excess_error"] < 1e-12
     assert abs(found["nats"] - 0.25 - known.entropy(400)) < 0.05

@@ -4,9 +4,12 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import nibabel
 import numpy as np
 import pytest
 
+from jaxgen.app.apply import apply_image, write_results
+from jaxgen.data import read_image
 from jaxgen.data.image import Image
 from jaxgen.data.source import ArraySource, Splits
 from jaxgen.errors import UserError
@@ -104,9 +107,91 @@ def test_a_preview_shows_validation_images_once_the_method_has_parameters(run):
     assert made.preview(run._replace(params={**run.params, "bright": {}})).metrics == shown.metrics
 
 
+OBLIQUE = np.array([[1.2, -0.4, 0.3, 5], [0.5, 1.1, 0.6, -7], [-0.3, 0.2, 2.4, 9], [0, 0, 0, 1.0]])
+"""Of voxels of about 1.3 x 1.2 x 2.5 mm, turned about every axis."""
+BRIGHT = segmentation.Ensemble("bright", "Bright", lambda keys, tiles, noise: three_levels(tiles), 4)
+
+
+def three_levels(tiles):
+    """Two members: values from 0.4 up are the second class, those below it from 0 up the first."""
+    first = jnp.maximum(0 - tiles, tiles - 0.4)
+    return jnp.stack([jnp.concatenate([first + shift, 0.4 - tiles], -1) for shift in (0.0, 0.01)])
+
+
+@pytest.fixture(scope="module")
+def volumes():
+    """A run on volumes with two classes whose voxels are of two sizes; nothing is trained."""
+    rng = np.random.default_rng(0)
+
+    def part(n, shape, spacing):
+        images = np.stack([np.linspace(0, 1, shape[0])[:, None, None, None] * np.ones((*shape, 1))] * n)
+        images = images + 0.01 * rng.random(images.shape)
+        masks = np.digitize(images[..., 0], [0.5, 0.7])
+        return ArraySource({"image": images.astype(np.float32), "mask": masks, "spacing": np.tile(spacing, (n, 1))})
+
+    train, test = part(3, (20, 12, 6), (1.0, 1.0, 2.0)), part(2, (20, 12, 12), (1.0, 1.0, 1.0))
+    splits = Splits(train, test, test, name="ramps", origin="made up", mask_names=("low", "high"))
+    own = {"spatial": 3, "size": 16, "tile_overlap": 8, "percentiles": (0.0, 100.0), "foreground": "each"}
+    config = dataclasses.replace(CONFIG, **own)
+    facts = measure_masks(config, splits)
+    net = baseline_network(config, facts.class_count)
+    params = net.init(jax.random.key(0), jnp.zeros((1, *facts.tile, 1)))
+    return Run(config, facts, {"unet": {"net": params}}, splits, jax.random.key(1))
+
+
+def test_volumes_of_several_classes_are_evaluated_in_millimetres_and_case_by_case(volumes):
+    facts = volumes.facts
+    assert (facts.classes, facts.spacing, facts.tile) == (("low", "high"), (1, 1, 2), (16, 12, 6))
+    found = segmentation.Comparison(volumes, BRIGHT).evaluation()
+    ours = found.metrics["bright"]
+    assert min(ours["dice, low"], ours["dice, high"]) > 0.8 > found.metrics["unet"]["dice"]
+    assert ours["dice"] == pytest.approx((ours["dice, low"] + ours["dice, high"]) / 2)
+    assert ours["hausdorff95, high"] <= 1.5
+    assert "mm, mean over test images" in found.describe["hausdorff95, high"].help
+    assert set(found.figures) == {"overview", "members", "classes", "uncertainty"}
+    assert [(row["image"], row["class"], row["method"]) for row in found.cases[:3]] == [
+        ("0", "low", "unet"), ("0", "low", "bright"), ("0", "high", "unet")
+    ]  # fmt: skip
+    tiles = segmentation.data.example_tiles(volumes)
+    assert tiles[0]["distance"].shape == (16, 12, 6, 1, 2)
+    assert set(segmentation.sampled(volumes, BRIGHT, 1).arrays) == {"distance_0_low", "distance_0_high"}
+
+
+def test_apply_to_an_oblique_volume_gives_labels_on_its_grid(volumes, tmp_path):
+    ramp = np.linspace(0, 1, 24)[:, None, None] * np.ones((24, 9, 11))
+    nibabel.save(nibabel.Nifti1Image(ramp.astype(np.float32), OBLIQUE), tmp_path / "scan.nii.gz")
+    image = read_image(tmp_path / "scan.nii.gz")
+    apply = segmentation.applied(volumes, BRIGHT)
+    done = write_results(
+        apply_image(apply, jax.random.key(0), image, 3, tmp_path), image, tmp_path / "out", "scan", False, False
+    )
+    assert done["classes"] == ["background", "low", "high"]
+    assert done["files"] == [f"scan_{n}.nii.gz" for n in ("mask", "probability_low", "probability_high", "uncertainty")]
+    mask = nibabel.load(tmp_path / "out" / "scan_mask.nii.gz")
+    np.testing.assert_allclose(mask.affine, OBLIQUE, atol=1e-5)
+    labels = np.asarray(mask.dataobj)
+    assert labels.dtype == np.uint8
+    assert (labels != np.digitize(ramp, [0.5, 0.7])).mean() < 0.06  # a voxel at either border
+    bare = Image(ramp[..., None].astype(np.float32), None, {"path": "scan.npy"})
+    with pytest.raises(UserError, match=r"scan.npy: does not say how large its voxels are; .*--spacing"):
+        apply(jax.random.key(0), bare)
+
+
+def test_volumes_without_a_voxel_size_are_refused_before_anything_is_trained(volumes):
+    bare = [ArraySource({k: v for k, v in part.arrays.items() if k != "spacing"}) for part in volumes.splits[:3]]
+    with pytest.raises(UserError, match="--data nuclei_dsb2018: 0: does not say how large its voxels are"):
+        measure_masks(volumes.config, Splits(*bare))
+    given = dataclasses.replace(volumes.config, spacing=(1.0, 1.0, 2.0))
+    assert measure_masks(given, Splits(*bare)).spacing == (1, 1, 2)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        ({"spatial": 3, "size": (32, 32)}, "--size has 2 numbers for --spatial 3"),
+        ({"spatial": 3, "slices": True}, "--slices: --spatial 3 takes whole volumes"),
+        ({"spacing": (1.0, 1.0, 1.0)}, "--spacing has 3 numbers for --spatial 2"),
+        ({"size": (32, 33)}, "--size must be a multiple of 2 .* got 32,33"),
         ({"size": 33}, "--size must be a multiple of 2"),
         ({"percentiles": (9.0, 1.0)}, "--percentiles must ascend"),
         ({"attention": (1,)}, "--attention must name levels from 0 to 0"),

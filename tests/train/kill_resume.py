@@ -43,7 +43,7 @@ def lines_of(workdir):
 
 
 def being_saved(workdir):
-    return list(workdir.glob("checkpoints/*/*.orbax-checkpoint-tmp*"))
+    return set(workdir.glob("checkpoints/*/*.orbax-checkpoint-tmp*"))
 
 
 def wait_for(process, happened):
@@ -60,20 +60,25 @@ def wait_for(process, happened):
 
 def kill_once(command, workdir, kind, lines, rng):
     """Start the run and kill it; returns what was hit, or None if it ended first."""
+    # However fast the machine, a kill comes before the log has grown by more than some lines.
+    last, left = max(lines, lines_of(workdir)) + 3, being_saved(workdir)
     process = start(command, workdir)
     began = time.monotonic()
+
+    def pause(most):
+        until = time.monotonic() + rng.uniform(0.0, most)
+        return wait_for(process, lambda: time.monotonic() > until or lines_of(workdir) >= last)
+
     if kind == "start":
-        delay = rng.uniform(0.0, 6.0)
-        alive = wait_for(process, lambda: time.monotonic() - began > delay)
+        alive = pause(6.0)
     else:
         # Some progress first, so that the kills spread over the whole run.
         alive = wait_for(process, lambda: lines_of(workdir) >= lines)
         if alive and kind == "save":
-            alive = wait_for(process, lambda: being_saved(workdir))
-            time.sleep(rng.uniform(0.0, 0.1))
+            alive = wait_for(process, lambda: being_saved(workdir) - left) and pause(0.1)
         elif alive:
-            time.sleep(rng.uniform(0.0, 0.5))
-    saving = bool(being_saved(workdir))
+            alive = pause(0.5)
+    saving = bool(being_saved(workdir) - left)
     process.kill()
     code = process.wait()
     if not alive or code == 0:
@@ -131,8 +136,8 @@ def main(argv=None):
     kinds = itertools.cycle(["save", "step", "start"])
     done, saving = 0, 0
     while done < args.kills:
-        # The last tenth of the run is left to be trained after the last kill.
-        hit = kill_once(command, killed, next(kinds), int(0.9 * lines * done / args.kills), rng)
+        # The last quarter of the run is left to be trained after the last kill.
+        hit = kill_once(command, killed, next(kinds), int(0.75 * lines * done / args.kills), rng)
         if hit is None:
             print("the run ended before it could be killed", flush=True)
             return 1

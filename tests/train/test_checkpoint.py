@@ -272,6 +272,7 @@ for seed in range(6):
 """
 
 
+@pytest.mark.thorough
 def test_flipped_bytes_among_many_arrays_are_one_line_each(tmp_path):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     argv = [sys.executable, "-c", MANY, str(tmp_path)]

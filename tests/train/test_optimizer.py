@@ -38,6 +38,23 @@ def test_weight_decay_reaches_kernels_only():
     np.testing.assert_array_equal(updates["bias"], 0.0)
 
 
+def test_muon_turns_kernels_into_orthogonal_steps_and_leaves_the_rest_to_adam():
+    key = jax.random.key(0)
+    params = {"conv": {"kernel": jax.random.normal(key, (3, 3, 4, 8)), "bias": jnp.zeros(8)}}
+    grads = {"conv": {"kernel": jax.random.normal(jax.random.key(1), (3, 3, 4, 8)), "bias": jnp.full(8, 3.0)}}
+    optimizer = make_optimizer(0.1, schedule="constant", name="muon")
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    step = np.asarray(updates["conv"]["kernel"]).reshape(36, 8)
+    values = np.linalg.svd(step, compute_uv=False)
+    assert values.max() < 2 * values.min()  # those of the gradient itself, 36 x 8 numbers, are further apart
+    before = np.linalg.svd(np.asarray(grads["conv"]["kernel"]).reshape(36, 8), compute_uv=False)
+    assert before.max() > 2 * before.min()
+    assert np.sqrt(np.mean(step**2)) == pytest.approx(0.1 * 0.2, rel=0.3)
+    adam = optax.nadamw(0.1, weight_decay=0.0)
+    alone, _ = adam.update(grads, adam.init(params), params)
+    np.testing.assert_allclose(updates["conv"]["bias"], alone["conv"]["bias"], rtol=1e-6)
+
+
 BUILT = {
     "scanned transformer": lambda: dit(1, width=16, depth=2, heads=2, patch=2, classes=3).init(
         jax.random.key(0), jnp.zeros((1, 4, 4, 1)), jnp.zeros(1)

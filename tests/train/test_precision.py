@@ -208,7 +208,7 @@ def test_the_density_of_a_continuous_flow_is_that_of_its_rounded_parameters():
     """Not that of a network that sees x rounded, whose divergence says nothing of where it carries x."""
     model, _ = FAMILIES["cnf"]
     x = -1 + 0.01 * VECTOR["image"]  # within a few steps of bfloat16
-    params = model.init(jax.random.key(1), {"image": x})
+    params = jax.jit(model.init)(jax.random.key(1), {"image": x})
     half = jax.tree.map(lambda leaf: (5 * leaf).astype(jnp.bfloat16), params)
     exact = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), half)
     loss = jax.jit(model.objectives[0].loss)
@@ -242,6 +242,7 @@ def test_frequencies_norms_and_transforms_keep_their_digits():
     }
 
 
+@pytest.mark.thorough
 def test_any_network_in_bfloat16_serves_a_loss_on_complex_images():
     """A network of one's own that answers in bfloat16: complex numbers are made of float32 nevertheless."""
     from jaxgen.imaging.sampling_masks import random_mask

@@ -8,23 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen.data.phantoms.ambiguous import RATER_PROBABILITIES, RATER_SCALES, ambig2d
+from jaxgen.data.phantoms.ambiguous import RATER_PROBABILITIES, RATER_SCALES, ambig2d, ambiguous_raters
 from jaxgen.data.phantoms.brain import CLASS_NAMES, CONTRASTS, LESIONS, TISSUES, Lesion, brain2d, brain_classes
 from jaxgen.data.phantoms.brain3d import brain3d, brain3d_covariates, covariates_of_brain3d, measure_brain3d
 from jaxgen.data.phantoms.cells import cells2d
 from jaxgen.data.phantoms.chest_xray import FINDINGS, Finding, cxr2d, findings_of
+from jaxgen.data.phantoms.coloured import COLOURS, Coloured, Seen, coloured2d, coloured_of, measure_coloured, outline
 from jaxgen.data.phantoms.glands import glands2d
+from jaxgen.data.phantoms.position import pos3d
 from jaxgen.data.phantoms.radiograph import Measured, measure_radiograph
 from jaxgen.data.phantoms.shapes import shapes2d, shapes_of
 from jaxgen.data.phantoms.slices import brain_slices, labelled_slices
+from jaxgen.data.phantoms.teeth import dental2d
 from jaxgen.data.phantoms.thorax import ORGANS, ct2d
+from jaxgen.data.phantoms.tumour import tumor4c
+from jaxgen.data.phantoms.vessels import vessels3d
 
 __all__ = [
     "CLASS_NAMES",
+    "COLOURS",
     "CONTRASTS",
     "FINDINGS",
     "LESIONS",
     "ORGANS",
+    "Coloured",
     "Finding",
     "Lesion",
     "Measured",
@@ -33,24 +40,34 @@ __all__ = [
     "RATER_SCALES",
     "TISSUES",
     "PhantomSource",
+    "Seen",
     "ambig2d",
+    "ambiguous_raters",
     "brain2d",
     "brain3d",
     "brain3d_covariates",
     "brain_classes",
     "brain_slices",
     "cells2d",
+    "coloured2d",
+    "coloured_of",
     "covariates_of_brain3d",
     "ct2d",
     "cxr2d",
+    "dental2d",
     "findings_of",
     "glands2d",
     "labelled_slices",
     "measure_brain3d",
+    "measure_coloured",
     "measure_radiograph",
+    "outline",
     "phantom_source",
+    "pos3d",
     "shapes2d",
     "shapes_of",
+    "tumor4c",
+    "vessels3d",
 ]
 
 PHANTOMS: Mapping[str, Callable[[int, int, Any], dict[str, np.ndarray]]] = MappingProxyType(
@@ -58,12 +75,18 @@ PHANTOMS: Mapping[str, Callable[[int, int, Any], dict[str, np.ndarray]]] = Mappi
         "cells2d": cells2d,
         "glands2d": glands2d,
         "ambig2d": ambig2d,
+        "ambiguous_raters": ambiguous_raters,
         "brain2d": brain2d,
         "ct2d": ct2d,
         "cxr2d": cxr2d,
+        "dental2d": dental2d,
         "shapes2d": shapes2d,
+        "coloured2d": coloured2d,
         "brain_classes": brain_classes,
         "brain3d": brain3d,
+        "tumor4c": tumor4c,
+        "pos3d": pos3d,
+        "vessels3d": vessels3d,
         **{f"brain2d_{k}": functools.partial(brain2d, contrast="t2", lesion=kind) for k, kind in LESIONS.items()},
     }
 )
@@ -111,7 +134,7 @@ def phantom_source(name: str, n: int, seed: int = 0, size: int | tuple[int, ...]
         name: one of `PHANTOMS`.
         n: how many examples.
         seed: of the set, 0 or more.
-        size: side of the images in pixels; of ``brain3d`` one number per axis, too.
+        size: side of the images in pixels; of volumes one number per axis, too.
 
     Returns:
         A source with a length, examples by index, and names.

@@ -10,6 +10,9 @@ RATER_SCALES = np.array([1.0, 0.7, 1.35, 0.0], np.float32)
 RATER_PROBABILITIES = np.array([0.40, 0.25, 0.25, 0.10], np.float32)
 """The probability that an annotation is that of each rater."""
 
+RATERS = 20
+"""Of `ambiguous_raters`."""
+
 
 def ambig2d(seed: int, index: int, size: int = 64) -> dict[str, np.ndarray]:
     """One blob annotated by four raters: discs of r, 0.7 r, 1.35 r and none, with probabilities 0.4, 0.25, 0.25, 0.1.
@@ -57,3 +60,25 @@ def ambig2d(seed: int, index: int, size: int = 64) -> dict[str, np.ndarray]:
         "rater_probabilities": RATER_PROBABILITIES.copy(),
         "rater": np.asarray(rater, np.int32),
     }
+
+
+def ambiguous_raters(seed: int, index: int, size: int = 64) -> dict[str, np.ndarray]:
+    """`ambig2d` with twenty raters, as many of each kind as its probability says: 8, 5, 5 and 2.
+
+    A rater chosen at random then has the known distribution of masks, and so have all twenty together.
+
+    Args:
+        seed: of the set.
+        index: of the example.
+        size: side of the image in pixels, 16 or more.
+
+    Returns:
+        ``image [size, size, 1]`` float32 and ``masks [20, size, size]`` uint8.
+
+    Example:
+        >>> int(ambiguous_raters(0, 0, size=32)["masks"].any((1, 2)).sum())
+        18
+    """
+    drawn = ambig2d(seed, index, size)
+    counts = np.round(RATERS * RATER_PROBABILITIES).astype(int)
+    return {"image": drawn["image"], "masks": np.repeat(drawn["masks"], counts, axis=0)}

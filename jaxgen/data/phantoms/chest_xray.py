@@ -30,6 +30,8 @@ AIR, TISSUE, LUNG, HEART, FLUID, FREE_AIR = 0.03, 0.62, 0.23, 0.72, 0.74, 0.06
 RIB, CLAVICLE, NODULE, OPACITY = 0.05, 0.09, 0.32, 0.20
 FINE = 2
 """Points a pixel along each axis."""
+NOISE = 0.015
+"""Standard deviation of the noise of a pixel."""
 
 
 class Finding(NamedTuple):
@@ -123,8 +125,9 @@ def draw_findings(rng: np.random.Generator) -> tuple[Finding, ...]:
         The findings, an effusion or what else is in the lungs first.
 
     Example:
-        >>> [finding.name for finding in draw_findings(generator("cxr2d", 0, 0))]  # doctest: +SKIP
-        ['nodule']
+        >>> from jaxgen.data.phantoms.texture import generator
+        >>> [finding.name for finding in draw_findings(generator("cxr2d", 0, 0))]
+        ['cardiomegaly']
     """
     if rng.uniform() < 0.2:
         return ()
@@ -196,11 +199,8 @@ def cxr2d(
     detail = generator("cxr2d detail", seed, index).uniform(size=(3, 5))
     rng = generator(f"cxr2d visit {visit}", seed, index)
     stand = Visit(tuple(rng.uniform(-0.012, 0.012, 2)), rng.uniform(-0.015, 0.015), rng.uniform(0.988, 1.012))
-    along = (np.arange(FINE * size) + 0.5) / (FINE * size) * 2 - 1
-    x, y = _to_body(stand, *np.meshgrid(along, along))
-    drawn = _draw(person_of(code), found, detail, x, y)
-    image = ndimage.gaussian_filter(_coarse(drawn.image, size), 0.5 * size / 64)
-    image = image + 0.015 * rng.normal(size=image.shape)
+    drawn = draw_body(person_of(code), found, detail, *body_grid(stand, size))
+    image = to_pixels(drawn.image, size) + NOISE * rng.normal(size=(size, size))
     return {
         "image": image.astype(np.float32)[..., None],
         "mask": drawn.mask[FINE // 2 :: FINE, FINE // 2 :: FINE],
@@ -212,7 +212,17 @@ def cxr2d(
     }
 
 
-class _Drawn(NamedTuple):
+class Drawn(NamedTuple):
+    """A body at the points of `body_grid`.
+
+    Attributes:
+        image: its levels.
+        mask: where findings in the lungs are.
+        tissue: 0 outside, 1 body, 2 lung, 3 heart.
+        ratio: the cardiothoracic ratio.
+        fluid: its height on the right and on the left.
+    """
+
     image: np.ndarray
     mask: np.ndarray
     tissue: np.ndarray
@@ -220,14 +230,29 @@ class _Drawn(NamedTuple):
     fluid: tuple[float, ...]
 
 
-def _to_body(visit: Visit, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def body_grid(visit: Visit, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates x and y in the body of `FINE` points a pixel along each axis.
+
+    Example:
+        >>> body_grid(Visit(shift=(0.5, 0.0)), 2)[0][0].tolist()
+        [-1.25, -0.75, -0.25, 0.25]
+    """
+    along = (np.arange(FINE * size) + 0.5) / (FINE * size) * 2 - 1
+    x, y = np.meshgrid(along, along)
     c, s = np.cos(visit.turn), np.sin(visit.turn)
     x, y = (x - visit.shift[0]) / visit.scale, (y - visit.shift[1]) / visit.scale
     return c * x + s * y, c * y - s * x
 
 
-def _coarse(image: np.ndarray, size: int) -> np.ndarray:
-    return image.reshape(size, FINE, size, FINE).mean((1, 3))
+def to_pixels(image: np.ndarray, size: int) -> np.ndarray:
+    """The levels at the points of `body_grid` as pixels ``[size, size]``, blurred as by a detector.
+
+    Example:
+        >>> to_pixels(np.ones((8, 8)), 4).round(6).tolist()[0]
+        [1.0, 1.0, 1.0, 1.0]
+    """
+    coarse = image.reshape(size, FINE, size, FINE).mean((1, 3))
+    return ndimage.gaussian_filter(coarse, 0.5 * size / 64)
 
 
 def lung_edge(person: Person, y: np.ndarray) -> np.ndarray:
@@ -241,8 +266,14 @@ def lung_edge(person: Person, y: np.ndarray) -> np.ndarray:
     return person.width * (1 - above**2.6) ** (1 / 2.6)
 
 
-def _draw(person: Person, found: tuple[Finding, ...], detail: np.ndarray, x: np.ndarray, y: np.ndarray) -> _Drawn:
-    """All of the image at the points; `detail` ``[3, 5]`` are the drawn places and sizes, by side and for the heart."""
+def draw_body(person: Person, found: tuple[Finding, ...], detail: np.ndarray, x: np.ndarray, y: np.ndarray) -> Drawn:
+    """All of the image at the points; `detail` ``[3, 5]`` are the drawn places and sizes, by side and for the heart.
+
+    Example:
+        >>> drawn = draw_body(MIDDLE, (), np.zeros((3, 5)), *body_grid(Visit(), 16))
+        >>> sorted(np.unique(drawn.tissue).tolist()), drawn.mask.any().item()
+        ([0, 1, 2, 3], False)
+    """
     edge = lung_edge(person, y)
     out = person.width + WALL + 0.16 / (1 + np.exp((y + 0.52) / 0.05))  # the shoulders
     body = (np.abs(x) < out) & (y > -0.97 + 0.55 * np.maximum(np.abs(x) - 0.28, 0) ** 1.3)
@@ -274,7 +305,7 @@ def _draw(person: Person, found: tuple[Finding, ...], detail: np.ndarray, x: np.
     tissue[heart] = 3
     line = np.abs(y - (person.apex + 0.10 - person.clavicle * (np.abs(x) - 0.1)))
     image += (CLAVICLE * body * (np.abs(x) > 0.08) * (np.abs(x) < 0.8)) * np.clip(1.5 - line / 0.025, 0, 1)
-    return _Drawn(image, mask.astype(np.uint8), tissue, float(ratio), tuple(fluid))
+    return Drawn(image, mask.astype(np.uint8), tissue, float(ratio), tuple(fluid))
 
 
 def _ribs(person: Person, across: np.ndarray, y: np.ndarray) -> np.ndarray:

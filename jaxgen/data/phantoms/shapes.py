@@ -78,15 +78,21 @@ def shapes2d(seed: int, index: int, size: int = 64) -> dict[str, np.ndarray]:
         half = rng.uniform(*WIDTHS[shape.size])
         u = x - (-0.5 if shape.side == "left" else 0.5) - rng.uniform(-0.06, 0.06)
         v = y - PLACES[shape.zone] - rng.uniform(-0.06, 0.06)
-        inside = _inside(shape.kind, u / half, v / half)
-        image[inside] = (BRIGHT if shape.shade == "bright" else DARK) + rng.uniform(-0.05, 0.05)
-        mask |= inside
+        here = inside(shape.kind, u / half, v / half)
+        image[here] = (BRIGHT if shape.shade == "bright" else DARK) + rng.uniform(-0.05, 0.05)
+        mask |= here
     coarse = ndimage.gaussian_filter(image.reshape(size, 2, size, 2).mean((1, 3)), 0.5 * size / 64)
     coarse = coarse + 0.03 * smooth_field(rng, size, size / 6) + 0.015 * rng.normal(size=coarse.shape)
     return {"image": coarse.astype(np.float32)[..., None], "mask": mask[1::2, 1::2].astype(np.uint8)}
 
 
-def _inside(kind: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def inside(kind: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Whether points, in units of half the width of a shape from its centre, lie within it.
+
+    Example:
+        >>> inside("ring", np.array([0.0, 0.75]), np.zeros(2)).tolist()
+        [False, True]
+    """
     if kind == "disc":
         return np.hypot(u, v) < 1
     if kind == "ring":

@@ -20,5 +20,6 @@ compute, ours does not follow:
 
 from jaxgen.interop.schedulers.read import from_diffusers
 from jaxgen.interop.schedulers.scheduler import Predict, Scheduler
+from jaxgen.interop.schedulers.training import Training, training
 
-__all__ = ["Predict", "Scheduler", "from_diffusers"]
+__all__ = ["Predict", "Scheduler", "Training", "from_diffusers", "training"]

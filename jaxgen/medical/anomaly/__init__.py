@@ -35,7 +35,17 @@ from jaxgen.medical.anomaly.latent_likelihood import (
     latent_divergence,
     unlikely,
 )
-from jaxgen.medical.anomaly.methods import FLOOR, RESIDUALS, Found, Method, by_map, by_residual, cleaned
+from jaxgen.medical.anomaly.methods import (
+    FLOOR,
+    RESIDUALS,
+    Found,
+    Method,
+    by_map,
+    by_residual,
+    cleaned,
+    residual_of,
+    simple_methods,
+)
 from jaxgen.medical.anomaly.partial_diffusion import (
     SIMPLEX_STD,
     averaged,
@@ -121,8 +131,10 @@ __all__ = [
     "perceptual_residual",
     "principal_residual",
     "remove_small",
+    "residual_of",
     "make_simplex_noise",
     "saliency",
+    "simple_methods",
     "squared_residual",
     "stitching_weights",
     "translate",

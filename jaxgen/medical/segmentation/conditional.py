@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jaxgen.imaging.folding import space_to_depth
 from jaxgen.types import Array, Key, Net, Params
@@ -42,8 +43,8 @@ def conditional_net(encoder: Net, denoiser: Net, *, patch: int = 1) -> Condition
         >>> encoder = unet(8, channels=(8, 16), blocks=1)
         >>> net = conditional_net(encoder, unet(1, channels=(8,), blocks=1, patch=2), patch=2)
         >>> image = x = jnp.zeros((2, 8, 8, 1))
-        >>> params = net.init(jax.random.key(0), image, x)
-        >>> net.apply(params, x, 0.5, net.encode(params, image)).shape
+        >>> params = jax.eval_shape(net.init, jax.random.key(0), image, x)
+        >>> jax.eval_shape(lambda params: net.apply(params, x, 0.5, net.encode(params, image)), params).shape
         (2, 8, 8, 1)
     """
 
@@ -65,3 +66,33 @@ def conditional_net(encoder: Net, denoiser: Net, *, patch: int = 1) -> Condition
         return denoiser.apply(params["denoiser"], x, t, None, features, key=key)
 
     return ConditionalNet(init, encode, apply)
+
+
+def concatenated_net(net: Net) -> ConditionalNet:
+    """A denoising network that takes the clean image as further channels: ``net([x_t, image], t)``.
+
+    Args:
+        net: a `jaxgen.nets.unet` of ``[b, *spatial, d + c]``.
+
+    Returns:
+        A `ConditionalNet` whose `encode` gives the image back: nothing is shared between the steps.
+
+    Reference:
+        Wolleb et al. 2022, "Diffusion models for implicit image segmentation ensembles", arXiv 2112.03145, section 2.
+
+    Example:
+        >>> from jaxgen.nets import unet
+        >>> net = concatenated_net(unet(1, channels=(8,), blocks=1))
+        >>> image, x = jnp.zeros((2, 8, 8, 3)), jnp.zeros((2, 8, 8, 1))
+        >>> params = jax.jit(net.init)(jax.random.key(0), image, x)
+        >>> jax.jit(net.apply)(params, x, 0.5, net.encode(params, image)).shape
+        (2, 8, 8, 1)
+    """
+
+    def init(key: Key, image: Array, x: Array) -> Params:
+        return net.init(key, jnp.concatenate([x, image], axis=-1), jnp.zeros(len(x)))
+
+    def apply(params: Params, x: Array, t: Array, features: Array, *, key: Key | None = None) -> Array:
+        return net.apply(params, jnp.concatenate([x, features], axis=-1), t, key=key)
+
+    return ConditionalNet(init, lambda params, image: image, apply)

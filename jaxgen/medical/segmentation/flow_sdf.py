@@ -10,8 +10,9 @@ Reference:
     distance transforms", arXiv 2405.18087.
 """
 
+import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +81,7 @@ def flow_sdf(
 
     def draw(params: Params, key: Key, n: int, cond: Array | None = None) -> Array:
         if cond is None or cond.shape[0] != n:
-            raise ValueError("FlowSDF samples given images: pass cond=image [n, *spatial, c]")
+            raise ValueError("masks are drawn given images: pass cond=image [n, *spatial, c]")
         return ensemble(net, sampling, params["net"], key, cond, 1)[0]
 
     return Model(init, (Objective("net", loss),), draw)
@@ -94,6 +95,8 @@ def ensemble(
     image: Array,
     members: int,
     *,
+    classes: int = 1,
+    noise: Array | None = None,
     keep: bool = False,
 ) -> Array:
     """Several distance maps for each image, from different noise; the image is encoded once for all of them.
@@ -105,10 +108,13 @@ def ensemble(
         key: a key, or keys ``[b]``: then an image's maps do not depend on the rest of the batch.
         image: ``[b, *spatial, c]``.
         members: how many maps an image.
+        classes: channels of a map.
+        noise: ``[b, *spatial, members * classes]`` to start from, in place of what the key gives: windows of a volume
+            that overlap start from the same noise where they do.
         keep: whether to return the whole trajectory.
 
     Returns:
-        ``[members, b, *spatial, 1]``, or with `keep` ``[members, steps + 1, b, *spatial, 1]``.
+        ``[members, b, *spatial, classes]``, or with `keep` ``[members, steps + 1, b, *spatial, classes]``.
 
     Raises:
         ValueError: if the step asks for a learned variance.
@@ -117,15 +123,39 @@ def ensemble(
     if not isinstance(step, Step):
         raise ValueError("FlowSDF takes a plain step: it learns no variance")
     features = net.encode(params, image)
-    shape = (*image.shape[:-1], 1)
+    shape = (*image.shape[:-1], classes)
+    given = None if noise is None else jnp.moveaxis(noise.reshape(*image.shape[:-1], members, classes), -2, 0)
 
-    def member(member_key: Key) -> Array:
-        noise_key, step_key = draws.split(member_key, 2)
-        start = path.sigma(jnp.asarray(path.t_noise, jnp.float32)) * draws.normal(noise_key, shape)
+    def member(drawn: tuple[Key, Array | None]) -> Array:
+        noise_key, step_key = draws.split(drawn[0], 2)
+        white = draws.normal(noise_key, shape) if drawn[1] is None else drawn[1]
+        start = path.sigma(jnp.asarray(path.t_noise, jnp.float32)) * white
         denoise = denoiser(lambda x, t: net.apply(params, x, t, features), path, prediction)
         return sample(step, denoise, step_key, start, grid, keep=keep)
 
-    return jax.lax.map(member, draws.split(key, members))
+    return jax.lax.map(member, (draws.split(key, members), given))
+
+
+def compiled_ensemble(
+    net: ConditionalNet, sampling: Sampling, params: Params, classes: int = 1, **options: Any
+) -> Callable[..., Array]:
+    """`ensemble` of a trained network, compiled: ``draw(key, image, noise=None)``.
+
+    Args:
+        net: the network.
+        sampling: as of `flow_sdf`.
+        params: the network's parameters.
+        classes: channels of a map.
+        **options: ``members`` and ``keep``, as of `ensemble`.
+
+    Returns:
+        The function.
+    """
+
+    def draw(params: Params, key: Key, image: Array, noise: Array | None = None) -> Array:
+        return ensemble(net, sampling, params, key, image, classes=classes, noise=noise, **options)
+
+    return functools.partial(jax.jit(draw), params)
 
 
 def velocity_weight(path: Path, most: float) -> Callable[[Array], Array]:

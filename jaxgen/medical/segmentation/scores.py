@@ -12,6 +12,7 @@ from jaxgen.metrics.distribution import generalized_energy_distance
 from jaxgen.metrics.overlap import dice, iou
 from jaxgen.metrics.ranking import auroc
 from jaxgen.metrics.segmentation import average_surface_distance, component_count_error, hausdorff95, image_diagonal
+from jaxgen.metrics.sparsification import sparsification_error
 
 Scores = dict[str, float]
 
@@ -23,7 +24,13 @@ def _mean_distance(distances: Sequence[float], diagonals: Sequence[float]) -> fl
     return float(counted.mean()) if len(counted) else float("nan")
 
 
-def score_masks(masks: Sequence[np.ndarray], truths: Sequence[np.ndarray], *, spacing: Spacing = 1.0) -> Scores:
+def score_masks(
+    masks: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    *,
+    spacing: Spacing = 1.0,
+    spacings: Sequence[Spacing] | None = None,
+) -> Scores:
     """Agreement of masks with the truth.
 
     An image where only one of the two masks is empty has no distance between surfaces. It counts with the diagonal of
@@ -35,6 +42,7 @@ def score_masks(masks: Sequence[np.ndarray], truths: Sequence[np.ndarray], *, sp
         masks: one bool ``[*spatial]`` an image; sizes may differ.
         truths: likewise.
         spacing: the size of a pixel, one number or one an axis, such as millimetres.
+        spacings: that of each image, where they differ.
 
     Returns:
         ``dice`` and ``iou`` (means over images), ``dice_pooled`` (all pixels of all images together), ``hausdorff95``
@@ -54,10 +62,12 @@ def score_masks(masks: Sequence[np.ndarray], truths: Sequence[np.ndarray], *, sp
     on_device = [(jnp.asarray(a)[None], jnp.asarray(b)[None]) for a, b in pairs]
     both = sum(int((a & b).sum()) for a, b in pairs)
     sizes = sum(int(a.sum() + b.sum()) for a, b in pairs)
-    diagonals = [image_diagonal(b.shape, spacing=spacing) for _, b in pairs]
+    sides = [spacing] * len(pairs) if spacings is None else spacings
+    diagonals = [image_diagonal(b.shape, spacing=side) for (_, b), side in zip(pairs, sides, strict=True)]
 
     def distance(metric: Callable[..., Any]) -> float:
-        return _mean_distance([metric(a[None], b[None], spacing=spacing)[0] for a, b in pairs], diagonals)
+        found = (metric(a[None], b[None], spacing=side)[0] for (a, b), side in zip(pairs, sides, strict=True))
+        return _mean_distance(list(found), diagonals)
 
     return {
         "dice": float(np.mean([dice(a, b)[0] for a, b in on_device])),
@@ -69,6 +79,14 @@ def score_masks(masks: Sequence[np.ndarray], truths: Sequence[np.ndarray], *, sp
         "missed": sum(bool(b.any() and not a.any()) for a, b in pairs),
         "false_alarms": sum(bool(a.any() and not b.any()) for a, b in pairs),
     }
+
+
+def _pixels(
+    uncertainty: Sequence[np.ndarray], masks: Sequence[np.ndarray], truths: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The uncertainty of all pixels of all images ``[n]``, and whether they are wrong ``[n]``."""
+    wrong = [(a != b).ravel() for a, b in zip(masks, truths, strict=True)]
+    return np.concatenate([u.ravel() for u in uncertainty]), np.concatenate(wrong)
 
 
 def score_uncertainty(
@@ -88,9 +106,27 @@ def score_uncertainty(
         >>> score_uncertainty([np.array([0.9, 0.1])], [np.array([True, True])], [np.array([False, True])])
         1.0
     """
-    score = np.concatenate([u.ravel() for u in uncertainty])
-    wrong = np.concatenate([(a != b).ravel() for a, b in zip(masks, truths, strict=True)])
-    return float(auroc(score, wrong))
+    return float(auroc(*_pixels(uncertainty, masks, truths)))
+
+
+def score_sparsification(
+    uncertainty: Sequence[np.ndarray], masks: Sequence[np.ndarray], truths: Sequence[np.ndarray]
+) -> float:
+    """The sparsification error of a map of uncertainty over the pixels of all images.
+
+    Args:
+        uncertainty: one ``[*spatial]`` an image, larger where less certain.
+        masks: the masks it belongs to.
+        truths: the true masks.
+
+    Returns:
+        See `jaxgen.metrics.sparsification.sparsification_error`; NaN where no pixel is wrong.
+
+    Example:
+        >>> score_sparsification([np.array([0.9, 0.1])], [np.array([True, True])], [np.array([False, True])])
+        0.0
+    """
+    return sparsification_error(*_pixels(uncertainty, masks, truths))
 
 
 def score_probability(probability: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> Scores:
@@ -128,13 +164,17 @@ def score_cases(case_uncertainty: Sequence[float], case_dice: Sequence[float]) -
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def eikonal_error(distances: Sequence[np.ndarray], truncate: float, band: float = 0.9) -> float:
+def eikonal_error(
+    distances: Sequence[np.ndarray], truncate: float, band: float = 0.9, *, spacings: Sequence[Spacing] | None = None
+) -> float:
     """Whether sampled maps are distances: mean of ``| |grad d| - 1 |`` where ``|d| < band * delta``.
 
     Args:
         distances: maps ``[*spatial]`` in [-1, 1], in units of delta.
         truncate: delta in pixels.
         band: the part of the range that counts as not truncated.
+        spacings: the size of a pixel of each image, one number or one an axis; of voxels that are no cubes the shortest
+            side is the pixel that distances are measured in.
 
     Returns:
         A mean over pixels, 0 for exact distances away from their ridges; NaN if no pixel is in the band, or if a
@@ -146,11 +186,13 @@ def eikonal_error(distances: Sequence[np.ndarray], truncate: float, band: float 
         0.0
     """
     errors = []
-    for distance in distances:
+    for distance, side in zip(distances, spacings or [1.0] * len(distances), strict=True):
         if not np.isfinite(distance).all():
             return float("nan")
         inside = np.abs(distance) < band
-        errors.append(np.abs(np.asarray(gradient_norm(jnp.asarray(distance * truncate, jnp.float32))) - 1)[inside])
+        steps = (np.asarray(side, np.float64) / np.min(side)).tolist()
+        slope = gradient_norm(jnp.asarray(distance * truncate, jnp.float32), spacing=steps)
+        errors.append(np.abs(np.asarray(slope) - 1)[inside])
     every = np.concatenate(errors)
     return float(every.mean()) if len(every) else float("nan")
 

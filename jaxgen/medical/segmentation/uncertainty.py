@@ -136,7 +136,7 @@ def described(maps: np.ndarray, threshold: float, truncate: float) -> dict[str, 
         >>> described(np.array([[[-0.5, 1.0]], [[-0.5, 0.5]]]), 0.0, 4.0)["distance"].tolist()
         [[-2.0, 3.0]]
     """
-    summary = summarise(jnp.asarray(maps), threshold=threshold)
+    summary = summarise(jnp.asarray(maps), maps.ndim - 1, threshold)
     probability = np.asarray(agreeing_probability(summary))
     return {
         "mask": np.asarray(summary.mask),

@@ -3,9 +3,9 @@
 A recipe gives its configuration, its stages and its methods (`Method`); `Comparison` evaluates them with the baselines.
 """
 
-from jaxgen.medical.anomaly import FLOOR, RESIDUALS, Found, Method, by_map, by_residual, cleaned
+from jaxgen.medical.anomaly import FLOOR, Found, Method, by_map, by_residual, cleaned, residual_of
 from jaxgen.tasks.anomaly import restoration
-from jaxgen.tasks.anomaly.data import PHANTOM, AnomalyConfig, load, prepare, prepared
+from jaxgen.tasks.anomaly.data import PHANTOM, AnomalyConfig, LesionConfig, load, prepare, prepared
 from jaxgen.tasks.anomaly.evaluation import Comparison
 from jaxgen.tasks.anomaly.methods import by_network, draw_in_chunks, in_chunks
 from jaxgen.tasks.anomaly.task import experiment, stage
@@ -13,10 +13,10 @@ from jaxgen.tasks.anomaly.task import experiment, stage
 __all__ = [
     "FLOOR",
     "PHANTOM",
-    "RESIDUALS",
     "AnomalyConfig",
     "Comparison",
     "Found",
+    "LesionConfig",
     "Method",
     "by_map",
     "by_network",
@@ -28,6 +28,7 @@ __all__ = [
     "load",
     "prepare",
     "prepared",
+    "residual_of",
     "restoration",
     "stage",
 ]

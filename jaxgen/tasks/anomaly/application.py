@@ -35,6 +35,8 @@ def make_apply(methods: Callable[[Run], Sequence[Method]], name: str = "") -> Ca
 def applied(run: Run, method: Method) -> Apply:
     """What a method of one setting finds in an image: ``anomaly`` and ``restored``, ``[h, w]``.
 
+    Of images of several channels there is one ``restored-0``, ``restored-1``, ... for each.
+
     An image is seen as an evaluation sees it: padded to a square with the lowest value, resized, brought to [-1, 1] and
     cut off there.
     """
@@ -52,7 +54,9 @@ def applied(run: Run, method: Method) -> Apply:
         score, restored = method.run(key, x)
         maps = {"anomaly": cleaned(np.asarray(score), x, erosion=config.erosion, median=config.median)[0]}
         if restored is not None:
-            maps["restored"] = ((np.asarray(restored)[0] + 1) / 2 * (high - low) + low)[..., 0]
+            healthy = (np.asarray(restored)[0] + 1) / 2 * (high - low) + low
+            names = ["restored"] if channels == 1 else [f"restored-{k}" for k in range(channels)]
+            maps |= dict(zip(names, np.moveaxis(healthy, -1, 0), strict=True))
         return {name: back(value) for name, value in maps.items()}
 
     return apply

@@ -14,6 +14,7 @@ import numpy as np
 from jaxgen.config import option
 from jaxgen.data import ArraySource, Everything, Source, Splits, Subset, lesion_patients, measure_range
 from jaxgen.data.checks import FOREGROUND, parse_foreground
+from jaxgen.data.held_out import hold_out
 from jaxgen.data.phantoms import Lesion, brain_slices
 from jaxgen.data.source import identity
 from jaxgen.errors import UserError
@@ -30,11 +31,23 @@ HEADROOM = 0.25
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PhantomConfig(UNetConfig):
-    """The options of an experiment with a small U-Net on phantom brains, or on images of a user."""
+class LesionConfig(UNetConfig):
+    """The options of an experiment that looks for lesions, with a small U-Net."""
 
     data: str = option(
-        PHANTOM, f"data: {PHANTOM} (phantoms in T2, computed), a folder, a TFDS name or a .npz", group="data"
+        PHANTOM, f"data: {PHANTOM} (phantoms in T2), a .npz or folder with labels or masks, or patients", group="data"
+    )
+    healthy: str = option("notumor", "the label of healthy images, where data have labels", group="data")
+    foreground: str | int = option("binary", FOREGROUND, group="data")
+    contrast: str = option(
+        "FLAIR", "the contrast to use of patients with several, or some of them as channels: FLAIR,T1,T2", group="data"
+    )
+    test_patients: tuple[str, ...] | int | None = option(
+        None,
+        "the patients held out for the test, by name; of a folder of patients by number too, from 0, and the first "
+        "where none are named; of other data those of the split",
+        group="data",
+        formerly="test_patient",  # a number
     )
     phantoms: int = option(2000, "healthy phantoms to train on", ge=8, group="data")
 
@@ -43,21 +56,6 @@ class PhantomConfig(UNetConfig):
     patch: int = option(1, "fold blocks of this many pixels per side into channels first", ge=1, le=16, group="network")
 
     lesions: int = option(200, "phantoms of each kind of lesion to evaluate on", ge=2, group="evaluation")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AnomalyConfig(PhantomConfig):
-    """The options of every anomaly experiment."""
-
-    data: str = option(
-        PHANTOM, f"data: {PHANTOM} (phantoms in T2), a .npz or folder with labels or masks, or patients", group="data"
-    )
-    healthy: str = option("notumor", "the label of healthy images, where data have labels", group="data")
-    foreground: str | int = option("binary", FOREGROUND, group="data")
-    contrast: str = option("FLAIR", "the contrast to use of patients with several", group="data")
-    test_patient: int = option(0, "which patient of a folder is held out for the test", ge=0, group="data")
-    mirror: bool = option(False, "mirror training images left to right at random", group="data")
-
     chosen_on: int = option(
         100, "validation images with artificial anomalies, to choose settings on", ge=2, group="evaluation"
     )
@@ -68,7 +66,28 @@ class AnomalyConfig(PhantomConfig):
         choices=tuple(RESIDUALS),
         group="evaluation",
     )
+    score_channels: images.Widths | None = option(
+        None,
+        "channels of the images whose changes make the map, their mean, 0 the first; none for all of them",
+        ge=0,
+        group="evaluation",
+    )
     median: int = option(3, "width in pixels of the median filter that cleans the maps, odd", ge=1, group="evaluation")
+
+    def __post_init__(self) -> None:
+        """Check every field, and those that must fit each other."""
+        super().__post_init__()
+        object.__setattr__(self, "foreground", str(parse_foreground(self.foreground, several=False)))
+        if self.median % 2 == 0:
+            raise UserError(f"--median must be odd, got {self.median}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnomalyConfig(LesionConfig):
+    """The options of an anomaly experiment with learned references."""
+
+    mirror: bool = option(False, "mirror training images left to right at random", group="data")
+
     reference_steps: int = option(
         1000, "training steps of the reference, a coarse-noise autoencoder; 0 for none", ge=0, group="evaluation"
     )
@@ -77,26 +96,19 @@ class AnomalyConfig(PhantomConfig):
     )
     vae_code: int = option(64, "its latent dimension", ge=1, group="evaluation")
 
-    def __post_init__(self) -> None:
-        """Check every field, and those that must fit each other."""
-        super().__post_init__()
-        object.__setattr__(self, "foreground", str(parse_foreground(self.foreground)))
-        if self.median % 2 == 0:
-            raise UserError(f"--median must be odd, got {self.median}")
-
 
 class Drawn(ArraySource):
     """Phantoms: of the size asked for and in [-1, 1] already."""
 
 
 def phantoms(
-    config: PhantomConfig, n: int, part: int, lesion: Lesion | None = None, *, first: int = 0
+    config: LesionConfig, n: int, part: int, lesion: Lesion | None = None, *, first: int = 0
 ) -> dict[str, np.ndarray]:
     """Phantoms (`brain_slices`) of a part of the data: 0 training, 1 validation, 2 test, 3 lesions."""
     return brain_slices(4 * config.seed + part, n, config.size, lesion, first=first)
 
 
-def counts(config: PhantomConfig) -> tuple[int, int, int]:
+def counts(config: LesionConfig) -> tuple[int, int, int]:
     """The number of phantoms to train, validate and test on."""
     few = max(8, config.phantoms // 10)
     return config.phantoms, few, few
@@ -108,13 +120,17 @@ def phantom_splits(*parts: dict[str, np.ndarray]) -> Splits:
     return Splits(train, validation, test, name=PHANTOM, origin="computed", licence="CC0-1.0")
 
 
-def load_phantoms(config: PhantomConfig) -> Splits:
+def load_phantoms(config: LesionConfig) -> Splits:
     """Healthy phantoms."""
     return phantom_splits(*({"image": phantoms(config, n, part)["image"]} for part, n in enumerate(counts(config))))
 
 
-def load(config: AnomalyConfig) -> Splits:
+def load(config: LesionConfig, *, unknown: bool = False) -> Splits:
     """Healthy images for training and validation, and all test images; of other data test images alone.
+
+    Args:
+        config: the configuration.
+        unknown: whether data that do not say which images are healthy are taken as they are.
 
     Raises:
         UserError: if the data do not say which images are healthy, or none is.
@@ -123,10 +139,12 @@ def load(config: AnomalyConfig) -> Splits:
         return load_phantoms(config)
     folder, whole = Path(config.data).expanduser(), isinstance(config.data, Everything)
     if folder.is_dir() and lesion_patients.files(folder):
-        wanted = config.contrast, config.test_patient, config.foreground
+        wanted = config.contrast.split(","), config.test_patients, config.foreground
         return lesion_patients.load(folder, *wanted, whole=whole)
-    splits = images.open_images(config, ("image",), ("label", "mask"), config.foreground)
+    splits = held_out(config, images.open_images(config, ("image",), ("label", "mask"), config.foreground))
     example = splits.test[0]
+    if unknown and not tells_healthy(config, splits):
+        return splits
     if "label" in example:
         check_healthy(config, splits)
     elif "mask" not in example:
@@ -148,7 +166,20 @@ def load(config: AnomalyConfig) -> Splits:
     return splits._replace(train=train, validation=validation)
 
 
-def check_healthy(config: AnomalyConfig, splits: Splits) -> None:
+def held_out(config: LesionConfig, splits: Splits) -> Splits:
+    """The data with the patients that the configuration names as the test set, if it names any."""
+    named = config.test_patients
+    if not isinstance(named, tuple) or isinstance(config.data, Everything):
+        return splits
+    return hold_out(splits, named, seed=config.seed, where=f"--data {config.data}")
+
+
+def tells_healthy(config: LesionConfig, splits: Splits) -> bool:
+    """Whether it is known which images are healthy, by phantoms, masks or labels."""
+    return config.data == PHANTOM or config.healthy in splits.label_names or "mask" in splits.test[0]
+
+
+def check_healthy(config: LesionConfig, splits: Splits) -> None:
     """Refuse labels among which that of the healthy is not; other data may hold ill images alone.
 
     Raises:
@@ -160,7 +191,7 @@ def check_healthy(config: AnomalyConfig, splits: Splits) -> None:
 
 
 def measure(
-    config: PhantomConfig, splits: Splits, *, headroom: float = HEADROOM, phantom_low: float = 0.0
+    config: LesionConfig, splits: Splits, *, headroom: float = HEADROOM, phantom_low: float = 0.0
 ) -> images.ImageFacts:
     """The range of the values, the number of channels, and which training images these are.
 
@@ -168,14 +199,27 @@ def measure(
     not brought to a range, are said to begin at `phantom_low`, which must be that of runs of before.
     """
     if config.data == PHANTOM:
+        check_channels(config, 1)
         return images.ImageFacts(value_range=((phantom_low,), (1.0,)), image_channels=1)
     example = splits.train[0]["image"]
+    check_channels(config, example.shape[-1])
     low, high = (np.array(bound) for bound in measure_range(splits.train))
     high = high + headroom * (high - low)
     if example.dtype == np.uint8:
         high = np.minimum(high, 255.0)
     value_range = tuple(low.tolist()), tuple(high.tolist())
     return images.ImageFacts(value_range=value_range, image_channels=example.shape[-1], home=identity(splits.train))
+
+
+def check_channels(config: LesionConfig, channels: int) -> None:
+    """Refuse channels that make the map where images have none of that number.
+
+    Raises:
+        UserError: with the last one that there is.
+    """
+    for k in config.score_channels or ():
+        if k >= channels:
+            raise UserError(f"--score-channels {k}: the last channel of the images is {channels - 1}")
 
 
 def is_home(run: Run) -> bool:
@@ -195,7 +239,7 @@ def examples(run: Run) -> ArraySource:
     return ArraySource({"image": prepared(run, run.splits.train)["image"]})
 
 
-def prepare(config: PhantomConfig) -> images.Prepare:
+def prepare(config: LesionConfig) -> images.Prepare:
     """On the device: images mirrored at random if the configuration says so."""
 
     def mirrored(key: Key, batch: images.Batch) -> images.Batch:

@@ -19,12 +19,13 @@ from jaxgen.medical.anomaly import (
     compare,
     foreground,
     paste_anomalies,
+    simple_methods,
 )
 from jaxgen.medical.anomaly.tuning import tune
 from jaxgen.metrics import auroc
 from jaxgen.metrics.best import highest
 from jaxgen.tasks.anomaly import data
-from jaxgen.tasks.anomaly.references import baselines, learned
+from jaxgen.tasks.anomaly.references import learned
 
 MOST_TRAIN = 2000
 """Training images that the baselines are fitted to."""
@@ -60,7 +61,7 @@ def make_bench(run: Run) -> Bench:
     return labelled_bench(config, train, validation, test["image"], ill)
 
 
-def phantom_bench(config: data.AnomalyConfig, train: np.ndarray, validation: np.ndarray, kinds: Sequence[str]) -> Bench:
+def phantom_bench(config: data.LesionConfig, train: np.ndarray, validation: np.ndarray, kinds: Sequence[str]) -> Bench:
     """Healthy phantoms, and phantoms with these kinds of lesions."""
     validation = validation[: config.chosen_on]
     drawn = {kind: data.phantoms(config, config.lesions, 3, LESIONS[kind]) for kind in kinds}
@@ -70,19 +71,19 @@ def phantom_bench(config: data.AnomalyConfig, train: np.ndarray, validation: np.
 
 
 def labelled_bench(
-    config: data.AnomalyConfig, train: np.ndarray, validation: np.ndarray, test: np.ndarray, ill: np.ndarray
+    config: data.LesionConfig, train: np.ndarray, validation: np.ndarray, test: np.ndarray, ill: np.ndarray
 ) -> Bench:
     """Healthy images to learn and choose on, and test images that are ill or not."""
     validation = validation[: config.chosen_on]
     return Bench(train[:MOST_TRAIN], validation, _artificial(config, validation), {}, {}, (test, np.asarray(ill)))
 
 
-def _artificial(config: data.AnomalyConfig, validation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _artificial(config: data.LesionConfig, validation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     radius = (2 * config.size / 64, config.size / 8)
     return paste_anomalies(config.seed, validation, foreground(validation, FLOOR), radius=radius)
 
 
-def cleaning(config: data.AnomalyConfig) -> Clean:
+def cleaning(config: data.LesionConfig) -> Clean:
     """What is done to maps: of each image by itself, as in ``jaxgen apply``."""
     return functools.partial(cleaned, erosion=config.erosion, median=config.median)
 
@@ -112,14 +113,15 @@ class Comparison:
             tuned_on: images with artificial anomalies that settings are chosen on; None for all.
         """
         self.run, self.bench = run, bench or make_bench(run)
-        simple = baselines(self.bench.train, run.config.residual)
+        simple = simple_methods(self.bench.train, run.config.residual, run.config.score_channels)
         self.simple = tuple(method.name for method in simple)
         clean = cleaning(run.config)
         x, mask = (part[:tuned_on] for part in self.bench.chosen_on)
         self.tuned = {method.name: tune(clean, run.key, method, x, mask) for method in methods if method.settings}
         ours = [self.tuned[method.name].method if method.settings else method for method in methods]
         self.methods = {method.name: method for method in (*simple, *learned(run), *ours)}
-        gallery = Gallery(self.bench.lesions, self.bench.twins, self.bench.ill)
+        shown = (run.config.score_channels or (None,))[0]
+        gallery = Gallery(self.bench.lesions, self.bench.twins, self.bench.ill, channel=shown)
         self.metrics = compare(
             clean, run.key, self.bench, self.methods, self.simple, lambda name, found: gallery.add(name, *found)
         )

@@ -42,7 +42,8 @@ def load(config: data.AnomalyConfig) -> Splits:
     if config.data == data.PHANTOM:
         parts = enumerate(data.counts(config))
         return data.phantom_splits(*(labelled_slices(4 * config.seed + k, n, config.size, KINDS) for k, n in parts))
-    splits = images.open_images(config, ("image", "label"), ("mask",), config.foreground)
+    opened = images.open_images(config, ("image", "label"), ("mask",), config.foreground)
+    splits = data.held_out(config, opened)
     data.check_healthy(config, splits)
     return splits
 

@@ -24,7 +24,7 @@ def by_network(run: Run, restore: Callable[..., Array], params: Params) -> Calla
     def restored(key: Key, x: np.ndarray, *setting: Any) -> np.ndarray:
         return images.in_chunks(lambda x: jitted(params, x, *setting), len(x), run.config.chunk, x)
 
-    return by_residual(run.config.residual, restored)
+    return by_residual(run.config.residual, restored, run.config.score_channels)
 
 
 def in_chunks(run: Run, function: Callable[..., Array], params: Params) -> Callable[..., np.ndarray]:

@@ -87,6 +87,6 @@ def saliency_method(run: Run) -> Method:
             logits = net.apply(params, x, jnp.full(x.shape[:1], path.t_data, jnp.float32))
             return logits[:, ILL] - logits[:, HEALTHY]
 
-        return saliency(odds, x)
+        return saliency(odds, x, run.config.score_channels)
 
     return Method("saliency", by_map(in_chunks(run, gradient, run.params["classifier"]["net"])))

@@ -1,49 +1,21 @@
-"""What every method is compared with: simple baselines, and two learned references that a run trains on the way."""
+"""What every method is compared with in addition to simple baselines: two learned references that a run trains."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
-from jaxgen.errors import UserError
 from jaxgen.experiment import Run, StageSpec
 from jaxgen.families import denoising_autoencoder_model, gaussian_likelihood, vae_model
 from jaxgen.families.vae import posterior
 from jaxgen.imaging.noise import coarse_noise
-from jaxgen.medical.anomaly import FLOOR, RESIDUALS, Method, by_map, intensity, principal_residual, z_map
+from jaxgen.medical.anomaly import FLOOR, Method
 from jaxgen.nets import decoder, encoder
 from jaxgen.tasks import images
 from jaxgen.tasks.anomaly.data import AnomalyConfig, prepare
 from jaxgen.tasks.anomaly.methods import by_network
 from jaxgen.tasks.networks import network
 from jaxgen.types import Array, Key, Model, Net, Params
-
-COMPONENTS = (32, 128)
-
-
-def baselines(train: np.ndarray, residual: str = "absolute") -> list[Method]:
-    """Brightness, z-scores and principal components.
-
-    Args:
-        train: healthy images ``[n, h, w, c]`` in [-1, 1].
-        residual: what counts as a change, one of `jaxgen.tasks.anomaly.methods.RESIDUALS`.
-
-    Raises:
-        UserError: without training images.
-    """
-    if not len(train):
-        raise UserError(
-            "the baselines are fitted to the images that the run was trained on, and these are others; "
-            "evaluate other data with `jaxgen eval RUN --data OTHER`"
-        )
-    change = RESIDUALS[residual]
-    brightness = (lambda x: -intensity(x)) if residual == "darker" else intensity
-    return [
-        Method("intensity", by_map(brightness, lowest=-1.0)),
-        Method("z-scores", by_map(z_map(train, residual=change))),
-        *(Method(f"pca-{n}", by_map(principal_residual(train, n, residual=change))) for n in COMPONENTS),
-    ]
 
 
 def _coarse_autoencoder(run: Run) -> Model:

@@ -75,7 +75,8 @@ def restoring(run: Run, name: str, restore: Callable[..., Array], params: Params
     def restored(key: Key, x: np.ndarray, level: float) -> np.ndarray:
         return draw_in_chunks(run, lambda keys, x: restore(params, keys, x, jnp.float32(level)), key, len(x), x)
 
-    return Method(name, by_residual(run.config.residual, restored), run.config.levels, short)
+    found = by_residual(run.config.residual, restored, run.config.score_channels)
+    return Method(name, found, run.config.levels, short)
 
 
 def evaluation(

@@ -60,7 +60,7 @@ def experiment(
     name: str,
     summary: str,
     data: str,
-    config: type[anomaly_data.PhantomConfig],
+    config: type[anomaly_data.LesionConfig],
     presets: Mapping[str, preset.Changes],
     stages: Sequence[StageSpec],
     evaluate: Callable[[Run], Evaluation],

@@ -1,63 +1,55 @@
 """How segmentations are evaluated: ensembles of masks and their uncertainty, compared with a U-Net's probability."""
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxgen.data import Source, most_of
-from jaxgen.data.segmentation import masks_of, scale_image
+from jaxgen.data.respacing import to_shape
+from jaxgen.data.segmentation import masks_of
 from jaxgen.data.source import evenly_spaced
 from jaxgen.experiment import Evaluation, Figure, Metric, Run
-from jaxgen.figures import segmentation as pictures
-from jaxgen.imaging.tiles import extract_tiles, tiling
-from jaxgen.medical.segmentation.cases import METRICS, Case, table, worst_to_best
-from jaxgen.medical.segmentation.segmenter import Segmenter
-from jaxgen.tasks.segmentation.data import BASELINE, baseline_network, threshold
-from jaxgen.types import Array, Key
+from jaxgen.figures import segmentation_classes as pictures
+from jaxgen.medical.segmentation.cases import Case
+from jaxgen.medical.segmentation.classes import case_rows, classes_table, described_metrics
+from jaxgen.medical.segmentation.deterministic import class_probability
+from jaxgen.medical.segmentation.segmenter import Ensemble, Example, Segmenter, first_tiles, headline_of
+from jaxgen.tasks.segmentation import baselines
+from jaxgen.tasks.segmentation.data import BASELINE, baseline_network, grid, threshold
 
 
-class Ensemble(NamedTuple):
-    """A method that draws several segmentations of an image, as maps like those of the training masks.
-
-    Attributes:
-        name: of its row in the metrics.
-        label: of it in figures and the headline.
-        draw: ``draw(keys [b], tiles [b, size, size, c]) -> maps [members, b, size, size, 1]``, compiled.
-    """
-
-    name: str
-    label: str
-    draw: Callable[[Key, Array], Array]
-
-
-def segmenter(run: Run, method: Ensemble) -> Segmenter:
-    """The ensemble and the baseline on whole images."""
-    config, net = run.config, baseline_network(run.config)
-    probability = jax.jit(lambda params, tiles: jax.nn.sigmoid(net.apply(params, tiles)))
+def segmenter(run: Run, method: Ensemble, others: Sequence[Ensemble] = ()) -> Segmenter:
+    """The ensemble, others and the baseline on whole images."""
+    net, seen = baseline_network(run.config, run.facts.class_count), grid(run)
+    probability = jax.jit(lambda params, tiles: class_probability(net.apply(params, tiles)))
     return Segmenter(
-        names=(BASELINE.name, method.name),
+        baseline=BASELINE.name,
+        method=method,
         probability=lambda tiles: probability(run.params[BASELINE.name]["net"], tiles),
-        draw=method.draw,
-        threshold=threshold(config),
-        size=config.size,
-        overlap=config.tile_overlap,
-        chunk=config.chunk,
+        threshold=threshold(run.config),
+        size=seen.tile,
+        overlap=seen.overlap,
+        chunk=run.config.chunk,
+        restore=to_shape,
+        others=tuple(others),
+        whole=run.config.multiple if run.config.whole else 0,
     )
 
 
-def scaled(run: Run, image: np.ndarray) -> np.ndarray:
-    """An image ``[h, w, c]`` with values in [-1, 1]."""
-    return scale_image(image, run.config.percentiles, run.facts.value_range)
+def examples_of(run: Run, source: Source, chosen: Sequence[int]) -> Iterator[Example]:
+    """Images of a split as the network sees them, and their masks; read one at a time."""
+    for i in chosen:
+        example, name = source[int(i)], str(source.names[int(i)])
+        image, spacing = grid(run).image(example, name)
+        yield Example(name, image, masks_of(example, run.facts.class_count), spacing)
 
 
-def cases_of(run: Run, method: Ensemble, source: Source) -> list[Case]:
-    """Images of a split, evenly chosen if there are many, with what both methods say of them."""
+def cases_of(run: Run, method: Ensemble, source: Source, others: Sequence[Ensemble] = ()) -> list[tuple[Case, ...]]:
+    """Images of a split, evenly chosen if there are many, with what all methods say of each class in them."""
     chosen = evenly_spaced(len(source), most_of(run.config.data, run.config.test_images) or len(source))
-    numbered = ((int(i), source[int(i)]) for i in chosen)
-    examples = ((str(source.names[i]), scaled(run, example["image"]), masks_of(example)) for i, example in numbered)
-    return segmenter(run, method).cases(examples, run.key)
+    return segmenter(run, method, others).cases(examples_of(run, source, chosen.tolist()), run.key)
 
 
 class Comparison:
@@ -66,34 +58,31 @@ class Comparison:
     Attributes:
         run: the run.
         method: the ensemble.
-        cases: what both say of each test image.
+        others: further ones, and those that the configuration asks for, in the tables.
+        cases: what both say of each class in each test image.
     """
 
-    def __init__(self, run: Run, method: Ensemble) -> None:
-        self.run, self.method = run, method
-        self.cases = cases_of(run, method, run.splits.test)
+    def __init__(self, run: Run, method: Ensemble, others: Sequence[Ensemble] = ()) -> None:
+        self.run, self.method, self.others = run, method, (*others, *baselines.ensembles(run))
+        self.cases = cases_of(run, method, run.splits.test, self.others)
+
+    def metrics(self) -> dict[str, Any]:
+        """The table of all methods."""
+        config = self.run.config
+        truncate = config.truncation if config.target == "distance" else None
+        return classes_table(self.cases, self.run.facts.classes, truncate)
 
     def first_tiles(self) -> np.ndarray:
-        """The first tile of up to three of the images that are shown ``[3, size, size, c]``, for a figure."""
-        shown, size = worst_to_best(self.cases, self.method.name), self.run.config.size
-        few = [self.cases[i].image for i in shown[-3:]]
-        return np.stack([extract_tiles(tiling(x.shape[:-1], size), x)[0] for x in few])
+        """The first tile of up to three of the images that are shown ``[3, *size, c]``, for a figure."""
+        return first_tiles([each[0] for each in self.cases], self.method.name, grid(self.run).tile)
 
     def evaluation(self, figures: Mapping[str, Figure] = {}) -> Evaluation:
         """The evaluation, with the figures that a recipe adds to it."""
-        config, (name, label, _) = self.run.config, self.method
-        found = table(self.cases, config.truncation if config.target == "distance" else None)
+        config, classes = self.run.config, self.run.facts.classes
+        found = self.metrics()
         raters = self.run.splits.rater_names
-        drawn = pictures.compared(self.cases, name, label, raters=raters, others=figures)
-        ours, unet, single = found[name], found[BASELINE.name], found[f"{name}_single"]
-        headline = (
-            f"Dice {ours['dice']:.3f} for the mean of {config.members} {label} samples ({single['dice']:.3f} for one), "
-            f"{unet['dice']:.3f} for a deterministic U-Net; the uncertainty finds wrong pixels with AUROC "
-            f"{ours['error_auroc']:.2f}."
-        )
-        if "ged" in ours:
-            headline += f" Energy distance to the raters {ours['ged']:.3f}, U-Net {unet['ged']:.3f}."
-        return Evaluation(found, drawn, headline, DESCRIBE)
-
-
-DESCRIBE = {name: Metric(*description) for name, description in METRICS.items()}
+        drawn = pictures.compared(self.cases, self.method[:2], classes, raters=raters, others=figures)
+        headline = headline_of(found, self.method, BASELINE.name, config.members)
+        unit = "pixels" if np.isscalar(self.cases[0][0].spacing) else "mm"
+        describe = {name: Metric(*description) for name, description in described_metrics(classes, unit).items()}
+        return Evaluation(found, drawn, headline, describe, cases=case_rows(self.cases, classes))

@@ -2,28 +2,33 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.chunks import in_chunks
-from jaxgen.config import nearest, option
+from jaxgen.config import option
 from jaxgen.data import ArraySource, Source, Splits, words
 from jaxgen.data.captions import texts_of
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Run, StageSpec
 from jaxgen.families import scaled_codes_model, text_diffusion_model
 from jaxgen.families.latent_autoencoder import decode
+from jaxgen.interop import fine_tuning
 from jaxgen.metrics.sample_sets import cut
 from jaxgen.nets.clip_text import TextSizes, clip_text
 from jaxgen.samplers import Sampling, grids
 from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.tasks import diffusion, features, generation, images, latent
 from jaxgen.tasks.networks import network
+from jaxgen.tasks.text import pretrained
 from jaxgen.train import Stage
 from jaxgen.types import Array, Key, Model, Net, Params
+
+SAMPLER = "dpm_solver_2m"
+"""How images are drawn where nothing else is said."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +37,11 @@ class TextConfig(latent.LatentConfig, features.FeatureConfig):
 
     data: str = option(
         "cxr_phantom", "data: a name, or a .npz with `texts` (or finding, view, sex, age) and `images`", group="data"
+    )
+    pretrained: str = option(
+        "",
+        "Stable Diffusion folder to start from: its networks, words and noise levels, not those of flags",
+        group="data",
     )
     mirror: bool = option(False, "mirror training images at random; off, since captions tell left from right")
     tokens: int = option(32, "words and marks of a prompt, with its begin and end", ge=3, le=1024, group="network")
@@ -44,12 +54,16 @@ class TextConfig(latent.LatentConfig, features.FeatureConfig):
     patch: int = option(1, "fold blocks of this many places of the code into channels", ge=1, le=16, group="network")
     drop_text: float = option(0.1, "share of prompts that training leaves out", ge=0, le=1, group="method")
     guidance: float = option(3.0, "scale of the guidance by the prompt; 1 is none", ge=0, group="sampling")
-    sampler: str = option("dpm_solver_2m", "how images are drawn", choices=SAMPLERS, group="sampling")
+    sampler: str | None = option(
+        None, f"how images are drawn; none: {SAMPLER}, or as --pretrained does", choices=SAMPLERS, group="sampling"
+    )
     sampler_steps: int = option(20, "steps from noise to image", ge=1, le=10_000, group="sampling")
 
     def __post_init__(self) -> None:
         """Check every field, and those that must fit each other."""
         super().__post_init__()
+        if self.pretrained:
+            return
         multiple = latent.shrinkage(self) * self.patch * 2 ** (len(self.channels) - 1)
         if self.size % multiple:
             raise UserError(f"--size must be a multiple of {multiple} with these levels of both networks")
@@ -64,10 +78,13 @@ class TextFacts(images.ImageFacts):
     """Facts of images with captions.
 
     Attributes:
-        words: those of the training captions, by token.
+        words: those of the training captions, by token; none with ``--pretrained``, which has its own.
+        pretrained: a checksum of the weights that training starts from, or empty.
     """
 
     words: tuple[str, ...] = ()
+    pretrained: str = ""
+    sparse: ClassVar[tuple[str, ...]] = ("home", "pretrained")
 
 
 def load(config: TextConfig) -> Splits:
@@ -85,6 +102,8 @@ def load_reports(config: TextConfig) -> Splits:
 def measure(config: TextConfig, splits: Splits, others: Sequence[str] = ()) -> TextFacts:
     """The range of the values, the channels, and the words of the training captions, and of others."""
     known = images.measure_images(config, splits)
+    if config.pretrained:
+        return TextFacts(**dataclasses.asdict(known), pretrained=pretrained.check(config, known.image_channels))
     try:
         learned = words.learn([*texts_of(splits.train), *others], length=config.tokens).words
     except ValueError as error:
@@ -97,16 +116,26 @@ def vocabulary(run: Run) -> words.Vocabulary:
     return words.Vocabulary(run.facts.words, run.config.tokens)
 
 
+def encode(run: Run, texts: Sequence[str]) -> np.ndarray:
+    """Tokens ``[n, tokens]`` of texts, by the words that the run knows or by the folder's tokenizer."""
+    if run.config.pretrained:
+        return pretrained.pipeline_of(run.config).tokenizer.encode(texts)
+    return words.encode(vocabulary(run), texts)
+
+
 def tokens_of(run: Run, captions: Sequence[str]) -> np.ndarray:
     """Tokens ``[n, tokens]`` of captions of the data.
 
     Raises:
         UserError: if one is too long.
     """
+    config = run.config
     try:
-        return words.encode(vocabulary(run), captions)
+        return encode(run, captions)
     except UserError as error:
-        raise UserError(f"--tokens {run.config.tokens}: {error}, or raise --tokens") from error
+        head, tail = f"--tokens {config.tokens}", ", or raise --tokens"
+        head, tail = (f"--pretrained {config.pretrained}", "") if config.pretrained else (head, tail)
+        raise UserError(f"{head}: {error}{tail}") from error
 
 
 def tokens_of_prompts(run: Run, prompts: Sequence[str]) -> np.ndarray:
@@ -115,23 +144,19 @@ def tokens_of_prompts(run: Run, prompts: Sequence[str]) -> np.ndarray:
     Raises:
         UserError: if a prompt is too long, or has a word that the run does not know.
     """
-    for prompt in dict.fromkeys(prompts):
-        for word in words.split(prompt):
-            if word not in run.facts.words:
-                hint = nearest(word, run.facts.words) or "; use words of the captions"
-                raise UserError(f"--prompt {prompt!r}: no training caption has the word {word!r}{hint}")
+    if not run.config.pretrained:
+        words.refuse_unknown(vocabulary(run), prompts)
     try:
-        return words.encode(vocabulary(run), prompts)
+        return encode(run, prompts)
     except UserError as error:
         raise UserError(f"--prompt: {error}") from error
 
 
-def captioned(run: Run, source: Source) -> ArraySource:
-    """Images of a source at one size, a byte per value, and the tokens of their captions."""
+def captioned(run: Run, source: Source, captions: Sequence[str] | None = None) -> ArraySource:
+    """Images of a source at one size, a byte per value, and the tokens of their captions, or of others."""
     found = images.resized(source, run.config.size, run.facts.value_range, dtype=np.uint8)
-    return ArraySource(
-        {"image": found.arrays["image"], "text": tokens_of(run, texts_of(source))}, found.names, found.patients
-    )
+    tokens = tokens_of(run, texts_of(source) if captions is None else captions)
+    return ArraySource({"image": found.arrays["image"], "text": tokens}, found.names, found.patients)
 
 
 def examples(run: Run) -> ArraySource:
@@ -146,50 +171,94 @@ def text_encoder(run: Run) -> Net:
     return clip_text(sizes)
 
 
-def make_model(run: Run, trains: tuple[str, ...] = ("net", "text")) -> Model:
-    """The diffusion model of codes under a prompt.
+BOTH = ("net", "text")
+"""The two networks: of codes, and of prompts."""
 
-    Args:
-        run: the run.
-        trains: the groups that learn.
-    """
-    config, path = run.config, diffusion.make_path(run.config)
-    step = SAMPLERS[config.sampler].step(path)
+
+def make_model(run: Run, trains: tuple[str, ...] = BOTH, *, drop: float | None = None) -> Model:
+    """The diffusion model of codes under a prompt, whose groups `trains` learn; None drops ``config.drop_text``."""
+    drop = run.config.drop_text if drop is None else drop
+    if run.config.pretrained:
+        return pretrained.make_model(run, trains, drop)
     return text_diffusion_model(
-        network(run, image_channels=config.code_channels, cross_attention=config.attention),
+        network(run, image_channels=run.config.code_channels, cross_attention=run.config.attention),
         text_encoder(run),
         latent.code_shape(run),
-        Sampling(path, step, grids.uniform(path, config.sampler_steps), config.prediction),
-        empty=words.encode(vocabulary(run), [""])[0].tolist(),
-        drop=config.drop_text,
-        weight=diffusion.loss_weight(config, path),
+        make_sampling(run.config),
+        empty=empty_prompt(run),
+        drop=drop,
+        weight=diffusion.loss_weight(run.config, diffusion.make_path(run.config)),
         data="code",
         trains=trains,
     )
 
 
+def make_sampling(config: TextConfig) -> Sampling:
+    """How codes are drawn: the path, the step and the grid of the sampler, and what the network predicts."""
+    path = diffusion.make_path(config)
+    step = SAMPLERS[config.sampler or SAMPLER].step(path)
+    return Sampling(path, step, grids.uniform(path, config.sampler_steps), config.prediction)
+
+
+def empty_prompt(run: Run) -> list[int]:
+    """The tokens of the empty prompt."""
+    return words.encode(vocabulary(run), [""])[0].tolist()
+
+
+def model_of_codes(run: Run, trains: tuple[str, ...] = BOTH, *, drop: float | None = None) -> Model:
+    """`make_model` with codes at standard deviation 1, from the generic parameters where there are some."""
+    model, base = scaled_codes_model(make_model(run, trains, drop=drop)), pretrained.complete(run).params.get("generic")
+    return model if base is None else model._replace(init=lambda key, batch: base)
+
+
+def autoencoder(run: Run) -> tuple[Net, Net]:
+    """Encoder and decoder, ours or the folder's."""
+    if not run.config.pretrained:
+        return latent.autoencoder(run)
+    return fine_tuning.autoencoder(pretrained.pipeline_of(run.config), run.facts.image_channels)
+
+
 def prepare(run: Run) -> images.Prepare:
     """On the device: a draw of each code (`jaxgen.tasks.latent.draw_codes`) with its tokens."""
-    drawn = latent.draw_codes(run)
+    drawn = latent.draw_codes(pretrained.complete(run), autoencoder(run))
     return lambda key, batch: {"code": drawn(key, batch), "text": batch["text"]}
 
 
 def codes(run: Run, found: ArraySource | None = None) -> ArraySource:
     """The training images, or others, encoded once, with the tokens of their captions."""
-    return latent.encoded(run, examples(run) if found is None else found)
+    return latent.encoded(pretrained.complete(run), examples(run) if found is None else found, autoencoder(run))
 
 
 def build(run: Run) -> Stage:
     """The stage that trains the network of codes and the text encoder together."""
-    groups = ("net", "text")
-    optimizers = dict.fromkeys(groups, images.optimizer(run.config))
-    return Stage("diffusion", scaled_codes_model(make_model(run)), optimizers, run.config.steps, prepare(run))
+    optimizers = dict.fromkeys(BOTH, images.optimizer(run.config))
+    return Stage("diffusion", model_of_codes(run), optimizers, run.config.steps, prepare(run))
 
 
-STAGES = (
-    images.stage("autoencoder", latent.autoencoder_model, steps="autoencoder_steps", groups=("encoder", "decoder")),
-    StageSpec("diffusion", build, examples=codes),
+Examples = Callable[[Run], ArraySource]
+AUTOENCODER = images.stage(
+    "autoencoder",
+    latent.autoencoder_model,
+    steps="autoencoder_steps",
+    groups=("encoder", "decoder"),
+    wanted=lambda config: not config.pretrained,
 )
+STAGES = (AUTOENCODER, StageSpec("diffusion", build, examples=codes))
+
+
+def generic_stages(coded: Examples, told: Examples) -> tuple[StageSpec, StageSpec]:
+    """The stages ``autoencoder`` and ``generic``, of images and of captioned ones; left out with ``--pretrained``."""
+    spec = StageSpec("generic", build, AUTOENCODER.wanted, examples=lambda run: codes(run, told(run)))
+    return AUTOENCODER._replace(examples=coded), spec._replace(build=lambda run: build(run)._replace(name="generic"))
+
+
+def tuning_stage(mode: str, model: Model, run: Run, rate: float, prepared: images.Prepare) -> Stage:
+    """A stage that tunes a model of codes, all that its objective trains, for ``config.tuning_steps``."""
+    slower, steps = dataclasses.replace(run.config, learning_rate=rate), run.config.tuning_steps
+    return Stage(
+        mode, model, dict.fromkeys(model.objectives[0].groups, images.optimizer(slower, steps)), steps, prepared
+    )
+
 
 Draw = Callable[..., np.ndarray]
 
@@ -204,21 +273,25 @@ def drawing(run: Run, stage: str = "diffusion", model: Model | None = None, *, e
         exactly: draw in chunks of ``config.chunk`` however few there are, so that one program serves all.
 
     Returns:
-        ``draw(key, tokens [n, m], guidance) -> [n, h, w, c]`` in [-1, 1]; the scale is an argument of the program,
-        which is compiled once.
+        ``draw(key, tokens [n, m], guidance, *conditions, trained=None) -> [n, h, w, c]`` in [-1, 1]; the scale is an
+        argument of the program, which is compiled once. Conditions ``[n, ...]``, such as hints, are what
+        ``model.sample`` takes after the scale; `trained` are other parameters than those of the stage.
     """
-    model, decoder = model or make_model(run), latent.autoencoder(run)[1]
+    run = pretrained.complete(run)
+    model, decoder = model or make_model(run), autoencoder(run)[1]
 
     @jax.jit
-    def some(params: Params, guidance: Array, keys: Key, tokens: Array) -> Array:
-        trained = params[stage]
-        codes = model.sample(trained, keys, len(keys), tokens, guidance=guidance)
-        return cut(decode(decoder, params["autoencoder"], codes, trained["scale"]["factor"]))
+    def some(trained: Params, decoding: Params, guidance: Array, keys: Key, tokens: Array, *conditions: Array) -> Array:
+        codes = model.sample(trained, keys, len(keys), tokens, guidance, *conditions)
+        return cut(decode(decoder, decoding, codes, trained["scale"]["factor"]))
 
-    def draw(key: Key, tokens: np.ndarray, guidance: float) -> np.ndarray:
+    def draw(
+        key: Key, tokens: np.ndarray, guidance: float, *conditions: np.ndarray, trained: Params | None = None
+    ) -> np.ndarray:
         n, scale = len(tokens), jnp.float32(guidance)
-        arrays = jax.random.split(key, n), tokens
-        return in_chunks(lambda *x: some(run.params, scale, *x), n, run.config.chunk, *arrays, exactly=exactly)
+        params = run.params[stage] if trained is None else trained, run.params["autoencoder"]
+        arrays = jax.random.split(key, n), tokens, *conditions
+        return in_chunks(lambda *x: some(*params, scale, *x), n, run.config.chunk, *arrays, exactly=exactly)
 
     return draw
 
@@ -233,10 +306,10 @@ def sample(run: Run, n: int, prompt: Sequence[str] = ("",), draw: Draw | None = 
     return generation.sampled(drawn, f"Images of: {asked}. Guidance {scale:g}.", label, names)
 
 
-SMALL: dict[str, Any] = {"data": "cxr_phantom/48", "size": 48, "channels": (32, 64), "attention": (1,), "steps": 4000}
-SMALL |= {"autoencoder_steps": 800}
+SMALL: dict[str, Any] = {"data": "cxr_phantom/48", "size": 48, "channels": (32, 64), "attention": (1,), "steps": 2500}
+SMALL |= {"autoencoder_steps": 1000, "optimizer": "muon", "learning_rate": 2e-3}
 SMOKE: dict[str, Any] = {"data": "cxr_phantom/16", "autoencoder_channels": (8, 8), "autoencoder_steps": 4}
-SMOKE |= {"channels": (8, 12), "text_width": 8, "text_depth": 1}
+SMOKE |= {"channels": (8, 12), "attention": (1,), "text_width": 8, "text_depth": 1}
 FULL: dict[str, Any] = {"size": 512, "autoencoder_channels": (128, 256, 512, 512), "autoencoder_steps": 200_000}
 FULL |= {"channels": (320, 640, 1280, 1280), "blocks": 2, "attention": (0, 1, 2), "head_width": 64, "adaptive": False}
 FULL |= {"tokens": 77, "text_width": 768, "text_depth": 12, "text_heads": 12, "guidance": 4.0, "sampler_steps": 75}

@@ -60,7 +60,7 @@ class Drawn:
         self.captions, count = self.captions[: self.real.count], self.real.count
         tokens = text.tokens_of(run, self.captions)
         known = text.tokens_of(run, texts_of(splits.train))
-        near = nearest_captions(tokens, known, text.vocabulary(run).size)
+        near = nearest_captions(tokens, known, 1 + max(tokens.max(), known.max()))
         empty = text.tokens_of(run, [""] * count)
         self.sets = {
             "text": self.draw(run.key, tokens, run.config.guidance),

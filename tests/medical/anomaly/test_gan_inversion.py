@@ -21,7 +21,7 @@ def test_the_score_by_hand():
 def test_the_encoder_learns_to_invert_a_frozen_generator_and_leaves_out_what_it_cannot_make():
     model = inversion_model(LINEAR, lambda z: z @ BASIS.T, lambda x: 2 * x, weight=0.5, data="x")
     healthy = jnp.asarray(RNG.normal(size=(200, 2)).astype(np.float32) @ BASIS.T)
-    params = model.init(jax.random.key(0), {"x": healthy})
+    params = jax.jit(model.init)(jax.random.key(0), {"x": healthy})
     assert set(params) == {"encoder"}, "generator and critic have no parameters here"
     mean = lambda params: model.objectives[0].loss(params, jax.random.key(0), {"x": healthy})[0].mean()  # noqa: E731
     step = jax.jit(lambda params: jax.tree.map(lambda p, g: p - 0.5 * g, params, jax.grad(mean)(params)))

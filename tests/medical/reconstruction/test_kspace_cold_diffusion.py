@@ -121,12 +121,12 @@ def test_the_model_learns_restores_and_refuses():
     net = unet(2, channels=(8,), blocks=1)
     model = cold.kspace_cold_diffusion_model(net, lambda key: random_mask(key, (H, W), 2), (H, W, 2), steps=4)
     batch = {"image": X}
-    params = model.init(jax.random.key(0), batch)
+    params = jax.jit(model.init)(jax.random.key(0), batch)
     (objective,) = model.objectives
 
     @jax.jit
     def descend(params, key):
-        value, slope = jax.value_and_grad(lambda p: objective.loss(p, key, batch)[0].mean())(params)
+        value, slope = jax.jit(jax.value_and_grad(lambda p: objective.loss(p, key, batch)[0].mean()))(params)
         return value, jax.tree.map(lambda p, g: p - 0.05 * g, params, slope)
 
     values = []

@@ -23,6 +23,8 @@ from jaxgen.medical import reconstruction
 from jaxgen.samplers import ddim, ddpm, dpm_solver_2m, grids, heun, renewal, reverse_diffusion, sample, time_travel
 from tests.samplers.oracles import misfit
 
+pytestmark = pytest.mark.thorough
+
 D, M, NOISE = 32, 10, 0.02
 BETAS = schedules.linear_betas(1000)
 PATH = paths.discrete(BETAS)

@@ -26,8 +26,8 @@ def test_the_parts_make_the_whole(patch):
     encoder, denoiser = linear(8), unet(1, channels=(8,), blocks=1, patch=patch)
     encoder, denoiser = (Net(jax.jit(net.init), jax.jit(net.apply)) for net in (encoder, denoiser))
     net = conditional_net(encoder, denoiser, patch=patch)
-    params = net.init(jax.random.key(0), IMAGE, X)
-    chex.assert_trees_all_equal(params, net.init(jax.random.key(0), IMAGE, X))
+    params = jax.jit(net.init)(jax.random.key(0), IMAGE, X)
+    chex.assert_trees_all_equal(params, jax.jit(net.init)(jax.random.key(0), IMAGE, X))
     params = jax.tree.map(lambda p: p + 0.1 * np.random.default_rng(p.size).normal(size=p.shape), params)
     folded = space_to_depth(IMAGE, patch) if patch > 1 else IMAGE
     features = net.encode(params, IMAGE)

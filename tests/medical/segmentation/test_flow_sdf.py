@@ -146,7 +146,7 @@ def test_euler_finds_the_exact_share_of_two_modes_and_the_published_sampler_does
 def test_the_baseline_in_numpy():
     net = Net(lambda key, x: {"w": jnp.float32(0.6)}, lambda params, x, *, key=None: params["w"] * x[..., :1] - 0.1)
     model = deterministic(net)
-    params = model.init(jax.random.key(0), BATCH)
+    params = jax.jit(model.init)(jax.random.key(0), BATCH)
     batch = BATCH | {"distance": BATCH["distance"].at[0, 0, 0, 0].set(0.0)}  # the boundary is foreground
     values, _ = model.objectives[0].loss(params, jax.random.key(0), batch)
     p = 1 / (1 + np.exp(-(0.6 * np.asarray(IMAGE[..., :1], np.float64) - 0.1)))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxgen import draws
+from jaxgen.imaging.tiles import gaussian_window
 from jaxgen.medical.segmentation.whole_image import by_tiles
 
 SIZES = [(8, 8), (5, 3), (8, 20), (19, 11), (3, 30)]
@@ -42,6 +43,16 @@ def test_volumes():
     (image,) = pictures([(5, 9, 4)])
     (out,) = by_tiles(lambda keys, x: x[None], jax.random.key(0), [image], 4, overlap=1)
     np.testing.assert_allclose(out[0], image, atol=1e-6)
+
+
+def test_tiles_share_the_noise_of_their_image_and_not_that_of_others():
+    images = pictures([(9, 20), (9, 20), (3, 5)])
+    given = lambda keys, tiles, noise: noise  # noqa: E731
+    found = by_tiles(given, jax.random.key(0), images, (8, 6), overlap=(2, 3), noise=2, window=gaussian_window)
+    (alone,) = by_tiles(given, jax.random.key(0), images[1:2], (8, 6), overlap=(7, 5), noise=2, first=1)
+    np.testing.assert_allclose(found[1], alone, atol=1e-6)  # however it is cut
+    assert np.abs(found[0] - found[1]).max() > 1
+    assert [x.shape for x in found] == [(9, 20, 2), (9, 20, 2), (3, 5, 2)]
 
 
 def test_a_result_does_not_depend_on_the_other_images():
