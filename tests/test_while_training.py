@@ -8,11 +8,10 @@ import signal
 import numpy as np
 import pytest
 
-from jaxgen import discovery
-from jaxgen.app import report, runner, runs, while_training
+from jaxgen.app import report, runs, while_training
 from jaxgen.app.cli import main
 from jaxgen.app.runner import train
-from jaxgen.experiment import Preview, find, stages_of
+from jaxgen.experiment import Preview, find
 from jaxgen.train import Interrupted, checkpoint_steps, load_params
 
 
@@ -164,29 +163,3 @@ def test_the_command_line_says_what_it_finds(toy_file, tmp_path, capsys):
     assert main(["run", str(toy_file), *flags]) == 0
     assert "logistic: evaluated at step 10: Accuracy" in capsys.readouterr().err
     assert main(["run", "two_moons", "--evaluate-every", "-1"]) == 2
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("name", discovery.names())
-def test_every_experiment_shows_itself_while_its_last_stage_trains(name, tmp_path, monkeypatch):
-    """Once, before the last step, for each evaluation takes as long as the one at the end; a preview in every stage."""
-
-    def train_stage(stage, *rest, evaluator):
-        return real(stage, *rest, evaluator=evaluator and evaluator._replace(every=max(1, stage.steps - 1)))
-
-    real = runner.train_stage
-    monkeypatch.setattr(runner, "train_stage", train_stage)
-    experiment = find(name)
-    # Evaluations come at the end of a call, and a call of several steps would end with the stage.
-    config = dataclasses.replace(experiment.presets["smoke"], evaluate_every=1, steps_per_call=1)
-    stages = [spec.name for spec in stages_of(experiment, config)]
-    folder = train(experiment, "smoke", config, tmp_path / "run", say=lambda line: None, quiet=True)
-    assert [row["warning"] for row in runs.read_log(folder.log) if "evaluation" in row.get("warning", "")] == []
-    found = rows(folder, True)
-    assert found
-    shown_in = {row["stage"] for row in found}
-    assert stages[-1] in shown_in
-    assert shown_in <= set(stages if experiment.preview else stages[-1:])
-    for row in found:
-        assert row["headline"] if experiment.preview is None else any(key.startswith("evaluation/") for key in row)
-        assert (folder.path / "progress" / f"{row['figure']}.png").is_file()

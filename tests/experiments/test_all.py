@@ -72,10 +72,19 @@ def found(request, drop_programs):
 
 @pytest.fixture(scope="module")
 def smoke(found, tmp_path_factory):
+    """It evaluates once while each stage trains, half way: each evaluation takes as long as the one at the end."""
+
+    def train_stage(stage, *rest, evaluator):
+        return real(stage, *rest, evaluator=evaluator and evaluator._replace(every=max(1, stage.steps // 2 + 1)))
+
+    real = runner.train_stage
     folder = tmp_path_factory.mktemp(found.name) / "run"
-    config = dataclasses.replace(found.presets["smoke"], precision=precision_of_full(found))
-    flags = ["--precision", config.precision, "--workdir", str(folder), "--quiet"]
-    assert main(["run", found.name, "--preset", "smoke", *flags]) == 0
+    # Evaluations come at the end of a call, and a call of several steps could end with the stage.
+    config = dataclasses.replace(found.presets["smoke"], precision=precision_of_full(found), steps_per_call=1)
+    flags = ["--precision", config.precision, "--steps-per-call", "1", "--evaluate-every", "1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "train_stage", train_stage)
+        assert main(["run", found.name, "--preset", "smoke", *flags, "--workdir", str(folder), "--quiet"]) == 0
     yield Smoke(found.name, found, config, folder)
     shutil.rmtree(folder.parent)
 
@@ -105,6 +114,20 @@ def test_it_trains_evaluates_and_reports(smoke):
     assert page.count("<figure") >= len(captions["figures"]) > 0
 
 
+def test_it_shows_itself_while_its_last_stage_trains(smoke):
+    """An experiment with a preview may show something in every stage."""
+    found = smoke.experiment
+    log = [json.loads(line) for line in (smoke.folder / "log.jsonl").read_text().splitlines()]
+    assert [row["warning"] for row in log if "evaluation" in row.get("warning", "")] == []
+    evaluated = [row for row in log if any(name.startswith("evaluation/") for name in row)]
+    stages = [spec.name for spec in experiment.stages_of(found, smoke.config, smoke.facts)]
+    assert {row["stage"] for row in evaluated} <= set(stages if found.preview else stages[-1:])
+    assert stages[-1] in {row["stage"] for row in evaluated}
+    for row in evaluated:
+        assert found.preview or row["headline"]
+        assert (smoke.folder / "progress" / f"{row['figure']}.png").is_file()
+
+
 class Signalling:
     """A feed that sends this process SIGTERM, once, when the examples of a step are asked for."""
 
@@ -130,7 +153,10 @@ class Signalling:
 
 
 def test_killed_and_resumed_it_has_the_same_bits_and_its_evaluation_the_same_metrics(smoke, tmp_path, monkeypatch):
-    """Killed within the longest stage, then as evaluation begins; `jaxgen eval` evaluates what is there then."""
+    """Killed within the longest stage, then as evaluation begins; `jaxgen eval` evaluates what is there then.
+
+    The run that all share evaluated while it trained, this one does not: that changes nothing either.
+    """
     trained = opening.open_trained(smoke.folder).run
     steps = {}
     for spec in experiment.stages_of(smoke.experiment, smoke.config, trained.facts):
