@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxgen.app import runs
+from jaxgen.app.cards import write_cards
 from jaxgen.app.opening import open_trained
 from jaxgen.app.outputs import Say, new_folder, refuse_run, save_evaluation, table_lines
 from jaxgen.app.sample_files import SETTINGS, plain_name, remove_samples, set_aside, write_samples
@@ -41,7 +42,7 @@ def sample(
     Args:
         path: the run folder.
         n: how many.
-        out: where figures, ``samples.npz`` and a file for each image go; None for ``samples/`` in the run folder, where
+        out: where figures, ``samples.npz``, a file for each image and perhaps cards go; None for ``samples/`` in the run folder, where
             samples drawn before with other settings move into a folder of their own.
         seed: a seed of its own; None for the run's.
         say: called with each line for the user.
@@ -72,6 +73,7 @@ def sample(
             remove_samples(target)
             runs.write_json(target / SETTINGS, settings)
         save_evaluation(evaluation, target)
+        write_cards(target, evaluation.release, runs.read_object(folder.config, runs.CONFIG))
         arrays: dict[str, Any] = {name: np.asarray(array) for name, array in evaluation.arrays.items()}
         if arrays:
             buffer = io.BytesIO()

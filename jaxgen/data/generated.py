@@ -12,8 +12,10 @@ from jaxgen.data.captions import WORDINGS, Report, coloured_caption, report_of, 
 from jaxgen.data.checks import Foreground
 from jaxgen.data.classes import Classes, choose_classes
 from jaxgen.data.options import Options
-from jaxgen.data.phantoms import CLASS_NAMES, FINDINGS, Coloured, brain3d_covariates, coloured_of, phantom_source
+from jaxgen.data.phantoms import CLASS_NAMES, FINDINGS, KINDS, Coloured, brain3d_covariates, coloured_of, phantom_source
 from jaxgen.data.phantoms.brain3d import COVARIATES
+from jaxgen.data.phantoms.chest_visits import VISITS
+from jaxgen.data.phantoms.chest_xray import Person
 from jaxgen.data.phantoms.teeth import TISSUES
 from jaxgen.data.phantoms.tumour import CLASSES
 from jaxgen.data.source import ArraySource, Example, Splits
@@ -22,12 +24,15 @@ from jaxgen.errors import UserError
 COUNTS = {"train": 2000, "validation": 256, "test": 512}
 VOLUMES = {"train": 1000, "validation": 128, "test": 256}
 """The same, of volumes."""
+PEOPLE = {"train": 600 * VISITS, "validation": 100 * VISITS, "test": 200 * VISITS}
+"""The same, of visits."""
 SEGMENTED = {"train": 96, "validation": 12, "test": 24}
 """The same, of volumes with masks."""
 GENERATED = {
     "brain_phantom": "drawn T1 brain slices in four classes: healthy, two kinds of lesion, large ventricles",
     "ct_phantom": "drawn CT slices of chests, in Hounsfield units",
     "cxr_phantom": "drawn chest radiographs with findings and reports",
+    "visits_phantom": "drawn chest radiographs of people at three visits each, in six classes, with the people's names",
     "shapes_phantom": "drawn discs, rings, squares and bars with captions",
     "coloured_phantom": "the same in flat colours, with captions that name them, and outlines as hints",
     "brain3d_phantom": "drawn brain volumes with age, sex, ventricular and brain volume",
@@ -47,6 +52,7 @@ _PHANTOMS = {
     "brain_phantom": "brain_classes",
     "ct_phantom": "ct2d",
     "cxr_phantom": "cxr2d",
+    "visits_phantom": "cxr_visits",
     "shapes_phantom": "shapes2d",
     "coloured_phantom": "coloured2d",
     "brain3d_phantom": "brain3d",
@@ -61,6 +67,7 @@ _ENTRIES = {
     "brain_classes": ("image", "mask", "label"),
     "ct2d": ("image", "mask"),
     "cxr2d": ("image", "mask", "labels", "text"),
+    "cxr_visits": ("image", "mask", "label", "covariates"),
     "shapes2d": ("image", "mask", "text"),
     "coloured2d": ("image", "mask", "text", "control"),
     "brain3d": ("image", "covariates"),
@@ -71,7 +78,8 @@ _ENTRIES = {
     "vessels3d": ("image", "mask", "spacing"),
 }
 _MASK_NAMES = {"tumor4c": CLASSES, "dental2d": TISSUES}
-_NAMES = {"brain_classes": CLASS_NAMES, "cxr2d": FINDINGS}
+_NAMES = {"brain_classes": CLASS_NAMES, "cxr2d": FINDINGS, "cxr_visits": KINDS}
+_COVARIATES = {"brain3d": tuple(COVARIATES), "cxr_visits": Person._fields}
 _DEFAULT_SIZES = {
     "brain3d_phantom": "32x48x32",
     "tumour3d_phantom": "32",
@@ -79,7 +87,7 @@ _DEFAULT_SIZES = {
     "vessels3d_phantom": "32",
 }
 """Of the sets of volumes."""
-_COUNTS = dict.fromkeys(_DEFAULT_SIZES, SEGMENTED) | {"brain3d_phantom": VOLUMES}
+_COUNTS = dict.fromkeys(_DEFAULT_SIZES, SEGMENTED) | {"brain3d_phantom": VOLUMES, "visits_phantom": PEOPLE}
 
 
 HELD_BYTES = 2**28
@@ -167,10 +175,19 @@ class DrawnSource(ArraySource):
 
     @property
     def covariates(self) -> np.ndarray | None:
-        """The covariates ``[n, k]``, without drawing anything, or None."""
+        """The covariates ``[n, k]``, of volumes without drawing anything, or None."""
         if "covariates" not in self._entries:
             return None
+        if self._phantoms.phantom == "cxr_visits":
+            return np.stack([self[i]["covariates"] for i in range(len(self))])
         return np.stack([brain3d_covariates(self._phantoms.seed, i) for i in range(len(self))])
+
+    @property
+    def patients(self) -> list[str] | None:  # type: ignore[override]
+        """The person of each example, where they come several times, or None."""
+        if self._phantoms.phantom != "cxr_visits":
+            return None
+        return [f"{self._phantoms.seed}-{i // VISITS:04d}" for i in range(len(self))]
 
     @functools.cached_property
     def arrays(self) -> dict[str, np.ndarray]:  # type: ignore[override]
@@ -213,7 +230,7 @@ def load_generated(spec: str, options: Options) -> Splits:
         origin="computed",
         licence="CC0-1.0",
         label_names=_NAMES.get(phantom, ()) if {"label", "labels"} & {*chosen} else (),
-        covariate_names=tuple(COVARIATES) if "covariates" in chosen else (),
+        covariate_names=_COVARIATES[phantom] if "covariates" in chosen else (),
         mask_names=foreground.names if isinstance(foreground, Classes) else (),
     )
 

@@ -12,6 +12,7 @@ from jaxgen.data.phantoms.ambiguous import RATER_PROBABILITIES, RATER_SCALES, am
 from jaxgen.data.phantoms.brain import CLASS_NAMES, CONTRASTS, LESIONS, TISSUES, Lesion, brain2d, brain_classes
 from jaxgen.data.phantoms.brain3d import brain3d, brain3d_covariates, covariates_of_brain3d, measure_brain3d
 from jaxgen.data.phantoms.cells import cells2d
+from jaxgen.data.phantoms.chest_visits import KINDS, cxr_visits
 from jaxgen.data.phantoms.chest_xray import FINDINGS, Finding, cxr2d, findings_of
 from jaxgen.data.phantoms.coloured import COLOURS, Coloured, Seen, coloured2d, coloured_of, measure_coloured, outline
 from jaxgen.data.phantoms.glands import glands2d
@@ -29,6 +30,7 @@ __all__ = [
     "COLOURS",
     "CONTRASTS",
     "FINDINGS",
+    "KINDS",
     "LESIONS",
     "ORGANS",
     "Coloured",
@@ -54,6 +56,7 @@ __all__ = [
     "covariates_of_brain3d",
     "ct2d",
     "cxr2d",
+    "cxr_visits",
     "dental2d",
     "findings_of",
     "glands2d",
@@ -79,6 +82,7 @@ PHANTOMS: Mapping[str, Callable[[int, int, Any], dict[str, np.ndarray]]] = Mappi
         "brain2d": brain2d,
         "ct2d": ct2d,
         "cxr2d": cxr2d,
+        "cxr_visits": cxr_visits,
         "dental2d": dental2d,
         "shapes2d": shapes2d,
         "coloured2d": coloured2d,

@@ -1,0 +1,1 @@
+"""Synthetic images for use in place of real ones, or with them."""
