@@ -42,8 +42,9 @@ def sample(
     Args:
         path: the run folder.
         n: how many.
-        out: where figures, ``samples.npz``, a file for each image and perhaps cards go; None for ``samples/`` in the run folder, where
-            samples drawn before with other settings move into a folder of their own.
+        out: where figures, ``samples.npz``, a file for each image and, with a release report, cards go; None for
+            ``samples/`` in the run folder, where samples drawn before with other settings move into a folder of their
+            own.
         seed: a seed of its own; None for the run's.
         say: called with each line for the user.
         request: labels, guidance, sampler and steps, where the run has them.

@@ -18,7 +18,8 @@ def correlations(samples: ArrayLike, train: ArrayLike) -> np.ndarray:
         >>> correlations([[0.0, 1.0, 2.0]], [[5.0, 4.0, 3.0], [1.0, 2.0, 3.0]]).round(6).tolist()
         [1.0]
     """
-    a, b = (np.asarray(x, np.float64) - np.mean(x, axis=1, keepdims=True) for x in (samples, train))
+    a, b = (np.asarray(x, np.float64) for x in (samples, train))
+    a, b = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
     a, b = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (a, b))
     return np.max(a @ b.T, axis=1)
 

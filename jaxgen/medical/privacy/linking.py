@@ -20,12 +20,12 @@ class Links(NamedTuple):
 
     Attributes:
         score: of each image with the known image that is most alike, larger for one person, ``[n]``.
-        index: which known image that is, ``[n]``.
+        nearest: which known image that is, ``[n]``.
         linked: whether the two are taken for one person, ``[n]``.
     """
 
     score: np.ndarray
-    index: np.ndarray
+    nearest: np.ndarray
     linked: np.ndarray
 
 
@@ -56,7 +56,7 @@ def two_stages(embed: Embed, verify: Verify, known: np.ndarray, threshold: float
     Example:
         >>> same = lambda a, b: -abs(a - b)[:, 0]
         >>> links = two_stages(lambda x: x, same, np.array([[0.0], [5.0]]), -0.5)(np.array([[4.9], [1.0]]))
-        >>> links.index.tolist(), links.linked.tolist()
+        >>> links.nearest.tolist(), links.linked.tolist()
         ([1, 0], [True, False])
     """
     places = embed(known)

@@ -8,12 +8,15 @@ from jaxgen.config import option
 from jaxgen.data import ArraySource, Everything, Source, Splits, resized
 from jaxgen.data.source import Subset
 from jaxgen.data.visits import PairedVisits, first_people, require_visits
+from jaxgen.errors import UserError
 from jaxgen.experiment import Run
 from jaxgen.tasks import covariates, features, images, latent, latent_generation
 
 PHANTOM = "visits_phantom"
 MOST = 5000
 """Images of a split that are looked at."""
+PATCH = 2
+"""Pixels per side that the networks that recognise people fold into channels first."""
 COPYING, REGULAR = "copying", "generator"
 """The stages of the generators: one over-trained on a few people, and the one that images are released of."""
 
@@ -39,6 +42,13 @@ class PrivacyConfig(latent_generation.ConditionalConfig, features.FeatureConfig)
     code_images: int = option(6000, "phantoms that it learns from", ge=8, group="evaluation")
     membership_draws: int = option(16, "times and noises at which losses are compared", ge=1, group="evaluation")
     classifier_steps: int = option(400, "training steps of each classifier of drawn images", ge=1, group="evaluation")
+
+    def __post_init__(self) -> None:
+        """Check every field, and that the levels of the networks that recognise people divide an image."""
+        super().__post_init__()
+        multiple = PATCH * 2 ** (len(self.people_channels) - 1)
+        if self.size % multiple:
+            raise UserError(f"--size must be a multiple of {multiple} with these --people-channels, got {self.size}")
 
     @property
     def exact(self) -> bool:

@@ -56,7 +56,7 @@ def evaluate(run: Run) -> Evaluation:
     scores = {} if pairs is None else {"two people": pairs.apart, "one person": pairs.same}
     scores |= {f"{name}: drawn, and nearest": audit.links.score for name, audit in audits.items()}
     shown = min(8, len(regular.members))
-    twins = audits[COPYING].links.index[:shown]
+    twins = audits[COPYING].links.nearest[:shown]
     return compared.evaluation(
         metrics=joined(found, control(found)),
         figures={

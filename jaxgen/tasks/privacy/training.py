@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxgen import draws
 from jaxgen.chunks import in_chunks
-from jaxgen.data import ArraySource, resized
+from jaxgen.data import ArraySource
 from jaxgen.data.generated import DrawnSource
 from jaxgen.experiment import Run, StageSpec
 from jaxgen.families import regression_model, retrieval_model, verification_model
@@ -15,7 +15,16 @@ from jaxgen.families.identity import embed, same_person
 from jaxgen.nets import encoder
 from jaxgen.tasks import features, images, latent
 from jaxgen.tasks.latent_generation import diffusion_stage
-from jaxgen.tasks.privacy.data import COPYING, REGULAR, PrivacyConfig, examples_of, seen_pairs, through_autoencoder
+from jaxgen.tasks.privacy.data import (
+    COPYING,
+    PATCH,
+    REGULAR,
+    PrivacyConfig,
+    examples_of,
+    in_bytes,
+    seen_pairs,
+    through_autoencoder,
+)
 from jaxgen.train import Stage
 from jaxgen.types import Batch, Key, Model, Net
 
@@ -28,7 +37,7 @@ CODE = 12
 
 def network(config: PrivacyConfig, features: int) -> Net:
     """A convolutional encoder that ends in a vector."""
-    return encoder(features, channels=config.people_channels, blocks=config.people_blocks, patch=2, vector=True)
+    return encoder(features, channels=config.people_channels, blocks=config.people_blocks, patch=PATCH, vector=True)
 
 
 def noisy(config: PrivacyConfig) -> images.Prepare:
@@ -74,7 +83,7 @@ def _phantoms(run: Run) -> ArraySource:
     drawn = DrawnSource(
         "cxr_visits", config.code_images, seed=config.seed + OTHERS, size=side, entries=("image", "covariates")
     )
-    image = resized(drawn, config.size, run.facts.value_range, dtype=np.uint8).arrays["image"]
+    image = in_bytes(run, drawn).arrays["image"]
     codes = drawn.arrays["covariates"]
     both = {"image": np.concatenate([image, through_autoencoder(run, image)]), "covariates": np.tile(codes, (2, 1))}
     return ArraySource(both)
