@@ -26,7 +26,7 @@ from jaxgen.metrics.authenticity import authenticity
 from jaxgen.metrics.memorisation import copying_test, memorisation_ratio
 from jaxgen.tasks import covariates, latent, latent_generation
 from jaxgen.tasks.images import real_images
-from jaxgen.tasks.privacy.data import labels_like, members_of, several
+from jaxgen.tasks.privacy.data import MOST, in_bytes, labels_like, members_of, several
 from jaxgen.tasks.privacy.training import Recognition
 from jaxgen.types import Key
 
@@ -129,6 +129,7 @@ class Audit:
         name: the stage of the generator.
 
     Attributes:
+        members: its training images, as bytes.
         samples: images of two-stage sampling, and what it took.
         links: of the images drawn first, filtered or not.
         sets: images by filter.
@@ -138,15 +139,18 @@ class Audit:
 
     def __init__(self, run: Run, people: People, name: str) -> None:
         self._run, self._people, self.name = run, people, name
-        self.members, self._source = several(run, members_of(run, name))
+        self._source = members_of(run, name)
+        self.members = in_bytes(run, self._source).arrays["image"]
         self._held_out, self._new = several(run, run.splits.test)
         self._link = two_stages(people.embed, people.verify, self.members, people.threshold)
+        some = evenly_spaced(len(self.members), MOST)
+        self._known = people.embed(self.members), self.members[some].astype(np.float32) / 127.5 - 1
         draw_key, loss_key = jax.random.split(jax.random.fold_in(run.key, len(name)))
         self.samples = sampled(run, self._link, draw_key, name, labels_like(self._source, run.config.samples))
         first = self.samples.first
         self.links: Links = self._link(first)
         self.accepted = float(np.mean(~self.samples.first_linked))
-        nearness = pixel_distance(self.members, np.inf)(first).score
+        nearness = pixel_distance(self._known[1], np.inf)(first).score
         kept = nearness < threshold_at_acceptance(nearness, self.accepted)
         self.sets = {"unfiltered": first, "two stages": self.samples.images, "pixel distance": first[kept]}
         self.metrics = {f"{name}, {how}": self._rates(x) for how, x in self.sets.items()}
@@ -160,8 +164,9 @@ class Audit:
         found: dict[str, float] = {"images": len(x)}
         if len(x) < LEAST or not np.isfinite(x).all():
             return found
-        people, flat = self._people, [images.reshape(len(images), -1) for images in (x, self.members, self._held_out)]
-        drawn, known, new = (people.embed(images) for images in (x, self.members, self._held_out))
+        people, (known, pixels) = self._people, self._known
+        flat = [images.reshape(len(images), -1) for images in (x, pixels, self._held_out)]
+        drawn, new = people.embed(x), people.embed(self._held_out)
         if people.spread is not None:
             codes = covariates_of(self._source)
             distance = code_distance(people.codes(x), codes, people.spread).min(1)

@@ -14,7 +14,7 @@ from jaxgen.tasks import covariates, features, images, latent, latent_generation
 
 PHANTOM = "visits_phantom"
 MOST = 5000
-"""Images of a split that are looked at."""
+"""Images of a split that rates are computed of; what is drawn is compared with all training images."""
 PATCH = 2
 """Pixels per side that the networks that recognise people fold into channels first."""
 COPYING, REGULAR = "copying", "generator"

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxgen import draws
@@ -26,7 +27,7 @@ from jaxgen.tasks.privacy.data import (
     through_autoencoder,
 )
 from jaxgen.train import Stage
-from jaxgen.types import Batch, Key, Model, Net
+from jaxgen.types import Array, Batch, Key, Model, Net
 
 NOISE = 0.05
 """Standard deviation of the noise on what the networks that recognise people learn from."""
@@ -45,7 +46,7 @@ def noisy(config: PrivacyConfig) -> images.Prepare:
 
     def prepare(key: Key, batch: Batch) -> Batch:
         keys = draws.split(key, 2)
-        seen = {name: batch[name].astype("float32") / 127.5 - 1 for name in ("image", "other") if name in batch}
+        seen = {name: _unit(batch[name]) for name in ("image", "other") if name in batch}
         drawn = {
             name: x + NOISE * draws.normal(one, x.shape) for one, (name, x) in zip(keys, seen.items(), strict=False)
         }
@@ -103,8 +104,13 @@ STAGES = (
 """In order; the last one measures the codes of phantoms, and is trained on no other data."""
 
 
+def _unit(x: Array) -> Array:
+    """Bytes to [-1, 1]; other images stay as they are."""
+    return x.astype(jnp.float32) / 127.5 - 1 if x.dtype == jnp.uint8 else x
+
+
 class Recognition:
-    """The trained networks as functions of images ``[n, h, w, c]`` in [-1, 1].
+    """The trained networks as functions of images ``[n, h, w, c]``, in [-1, 1] or as bytes.
 
     Args:
         run: the run, with its stages trained.
@@ -114,9 +120,9 @@ class Recognition:
         config, self._run = run.config, run
         self._net = network(config, config.embedding)
         self._code_net = network(config, CODE)
-        self._embed = jax.jit(lambda params, x: embed(self._net, params, x))
-        self._verify = jax.jit(lambda params, a, b: same_person(self._net, params, a, b))
-        self._code = jax.jit(lambda params, x: self._code_net.apply(params["net"], x))
+        self._embed = jax.jit(lambda params, x: embed(self._net, params, _unit(x)))
+        self._verify = jax.jit(lambda params, a, b: same_person(self._net, params, _unit(a), _unit(b)))
+        self._code = jax.jit(lambda params, x: self._code_net.apply(params["net"], _unit(x)))
 
     def embed(self, x: np.ndarray) -> np.ndarray:
         """Embeddings ``[n, d]``."""
