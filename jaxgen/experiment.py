@@ -72,8 +72,8 @@ class Evaluation(NamedTuple):
         arrays: arrays worth keeping (samples); ``jaxgen sample`` saves them in ``samples.npz``. Of labelled samples
             ``label [n]`` and ``label_names`` are among them.
         release: what goes with images that are given away (`jaxgen.medical.privacy.report`), a dict that JSON can hold:
-            the checks and their verdict, origin, licence and use. It is saved as ``release.json``, of samples with a
-            data card and a model card.
+            origin, licence and use, and of an evaluation the checks and their verdict. It is saved as ``release.json``,
+            of samples with the checks of their run, a data card and a model card.
         cases: rows of what was measured of each test case, ``{column: value}``; the runner saves them in
             ``cases.csv``.
         images: which of the arrays hold images in [-1, 1], ``[n, *spatial, c]`` or ``[n, *spatial]``; ``jaxgen sample``

@@ -54,6 +54,17 @@ def test_samples_without_a_report_have_no_cards(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_samples_take_the_checks_of_their_run_and_of_one_not_evaluated_none(folder, tmp_path_factory):
+    own = {"number": 3, "asked": 4, "acceptance": {}}
+    found = cards.with_report(own, folder)
+    assert found["checks"] == RELEASE["checks"]
+    assert (found["number"], found["acceptance"], found["licence"]) == (3, {}, "CC0-1.0")
+    alone = cards.with_report(own, tmp_path_factory.mktemp("run"))
+    assert alone["verdict"] == "incomplete"
+    assert "not run: the run has not been evaluated" in cards.data_card(alone, ABOUT)
+    assert cards.with_report({}, folder) == {}
+
+
 @pytest.mark.parametrize("part", ["", "samples.npz"])
 def test_the_report_is_read_from_a_run_or_its_samples(folder, part):
     text = "\n".join(cards.release_lines(str(folder / part)))

@@ -18,12 +18,28 @@ def write_release(path: Path, release: Mapping[str, Any]) -> None:
         runs.write_json(path / RELEASE, release)
 
 
+def with_report(release: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """What comes with samples, with the report of the run that drew them.
+
+    Args:
+        release: what came with them (`jaxgen.experiment.Evaluation.release`); empty if they have no report.
+        run: the folder of the run.
+
+    Returns:
+        All of it; the checks are those of the run's evaluation, or one that was not run if there was none.
+    """
+    if not release:
+        return {}
+    none = report.check("all checks", None, 0.0, reason="the run has not been evaluated")
+    return {**report.to_json([none]), **runs.read_object(run / RELEASE, default={}), **release}
+
+
 def write_cards(path: Path, release: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     """Save the cards of samples that have a release report.
 
     Args:
         path: the folder of the samples.
-        release: what came with them (`jaxgen.experiment.Evaluation.release`).
+        release: see `with_report`.
         about: ``config.json`` of the run that drew them.
     """
     if release:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxgen.app import runs
-from jaxgen.app.cards import write_cards
+from jaxgen.app.cards import with_report, write_cards
 from jaxgen.app.opening import open_trained
 from jaxgen.app.outputs import Say, new_folder, refuse_run, save_evaluation, table_lines
 from jaxgen.app.sample_files import SETTINGS, plain_name, remove_samples, set_aside, write_samples
@@ -68,6 +68,7 @@ def sample(
     with new_folder(target, "--out"):
         splits = _Later(lambda: experiment.load(run.config))
         evaluation = experiment.sample(run._replace(config=asked, splits=splits, key=key), n, **keywords)
+        evaluation = evaluation._replace(release=with_report(evaluation.release, folder.path))
         if out is None:
             if (moved := set_aside(target, settings)) is not None:
                 say(f"samples drawn before with other settings are now in {moved}")

@@ -23,19 +23,20 @@ SEEDS = 2
 """Classifiers of each set of images."""
 AUC, MEMBERSHIP, REFUSED = 0.97, 0.6, 0.5
 """Limits of the report: AUC of the verifier at least, of membership inference at most, accepted share at least."""
-COPIED, CORRELATED, ALIKE = 0.05, 0.10, 0.05
-"""The same: copies at most, correlated images (5 % of new ones are), images linked by the embedding alone."""
+EXCESS, BLIND = 0.05, 0.5
+"""The same: by how much a share may exceed that of new images, of whom a test that is of use takes fewer than half."""
+SEEN = 0.3
+"""The same: by how much copies of the over-trained generator must exceed those of new images."""
 RATIO = 0.8
 """The same: distance to the nearest training image, over a new image's, at least."""
 USE = (
-    "Research on methods: training and testing of networks with images that no training person can be linked to by the "
-    "checks of the release report. Not for diagnosis. The filter covers these images, not the weights of the model: "
-    "handle weights as the training data."
+    "Research on methods, such as training and testing networks, if the release report says passed. Not for diagnosis. "
+    "The filter covers these images, not the weights of the model: handle weights as the training data."
 )
 
 
 def evaluate(run: Run) -> Evaluation:
-    """Evaluate networks, generators and filters; the report goes to ``release`` and, for samples, to ``chosen``."""
+    """Evaluate networks, generators and filters, and report on what may be released."""
     people = People(run)
     pairs = people.held_out_pairs()
     audits = {name: Audit(run, people, name) for name in (COPYING, REGULAR)}
@@ -52,7 +53,7 @@ def evaluate(run: Run) -> Evaluation:
         classifiers(run, regular) if run.facts.classes and "label" in run.splits.test[0] else {},
     )
     checks = release_checks(found, regular)
-    release = about(run, checks, regular)
+    release = about(run) | to_json(checks) | {"acceptance": acceptance(regular.samples, run.facts.classes)}
     scores = {} if pairs is None else {"two people": pairs.apart, "one person": pairs.same}
     scores |= {f"{name}: drawn, and nearest": np.nan_to_num(audit.links.score) for name, audit in audits.items()}
     shown = min(8, len(regular.members))
@@ -70,7 +71,7 @@ def evaluate(run: Run) -> Evaluation:
         describe=DESCRIBE
         | {"auroc": Metric("Classifier AUROC", "higher", "of a classifier trained on these images, on real ones")}
         | headings.OF_SETS,
-        chosen={"threshold": people.threshold, "release": release},
+        chosen={"threshold": people.threshold},
     )._replace(release=release)
 
 
@@ -100,39 +101,45 @@ def classifiers(run: Run, regular: Audit) -> dict[str, dict[str, float]]:
 
 
 def release_checks(found: Mapping[str, Mapping[str, float]], regular: Audit) -> list[Check]:
-    """The checks of images that two stages let through, each with its limit, and with the reason if it was not run."""
-    filtered, held_out = (found[f"{REGULAR}, {how}"] for how in ("two stages", "held-out images"))
-    few = f"{len(regular.samples.images)} images passed the filter, {LEAST} are the least"
-    unknown = "the people of real images have no known codes" if "copies" not in held_out else few
-    rates = [row["rate"] for row in acceptance(regular.samples, _names(regular)).values()]
+    """The checks of images that two stages let through, each with its limit, and with the reason if it was not run.
 
-    def of(name: str, why: str = few) -> dict[str, Any]:
-        return {"value": filtered.get(name), "reason": "" if name in filtered else why}
+    Shares are those above the share of new images of people whom no generator has seen: tests are not perfect, and what
+    they say of strangers is no copy.
+    """
+    count = len(regular.samples.images)
+    few = f"{count} images passed the filter, {LEAST} are the least"
+
+    def above(name: str, generator: str = REGULAR, how: str = "two stages") -> dict[str, Any]:
+        drawn, new = (found[f"{generator}, {one}"].get(name) for one in (how, "held-out images"))
+        if new is None:
+            return {"value": None, "reason": "the people of real images have no known codes"}
+        if new > BLIND:
+            return {"value": None, "reason": f"it takes {new:.0%} of new images for images of training people"}
+        return {"value": None if drawn is None else drawn - new, "reason": few if generator == REGULAR else "diverged"}
 
     verifier = found.get("verifier, unseen people", {}).get("auc")
-    copied = found[f"{COPYING}, unfiltered"]
-    seen = copied.get("copies", copied.get("linked"))
+    kind = "copies" if "copies" in found[f"{COPYING}, held-out images"] else "linked"
+    rates = [row["rate"] for row in acceptance(regular.samples, _names(regular)).values()]
+    ratio = found[f"{REGULAR}, two stages"].get("pixel_ratio")
     return [
         check("verifier AUC, unseen people", verifier, AUC, least=True, reason="no second visits of test patients"),
-        check("positive control: copies seen", seen, 0.3, least=True, reason="its images diverged"),
+        check("over-trained generator: copies seen", limit=SEEN, least=True, **above(kind, COPYING, "unfiltered")),
         check("membership AUC", regular.membership, MEMBERSHIP),
-        check("copies by known codes", limit=COPIED, **of("copies", unknown)),
-        check("linked by the embedding alone", limit=ALIKE, **of("alike")),
-        check("correlated with a training image", limit=CORRELATED, **of("correlated")),
-        check("nearest training image, pixels", limit=RATIO, least=True, **of("pixel_ratio")),
+        check("copies by known codes", limit=EXCESS, **above("copies")),
+        check("linked by the embedding alone", limit=EXCESS, **above("alike")),
+        check("correlated with a training image", limit=EXCESS, **above("correlated")),
+        check("nearest training image, pixels", ratio, RATIO, least=True, reason=few),
         check("accepted share of the rarest class", min(rates), REFUSED, least=True),
     ]
 
 
-def about(run: Run, checks: list[Check], regular: Audit) -> dict[str, Any]:
-    """What goes with images that are released: the report, where they come from, and what they are for."""
+def about(run: Run) -> dict[str, Any]:
+    """What goes with images that are released: where they come from, and what they are for."""
     splits = run.splits
     return {
-        **to_json(checks),
         "origin": f"{splits.name}, {splits.origin}",
         "licence": splits.licence,
         "training_images": len(splits.train),
-        "acceptance": acceptance(regular.samples, run.facts.classes),
         "intended_use": USE,
     }
 
@@ -157,7 +164,7 @@ def headline(found: Mapping[str, Any], verdict: str) -> str:
 
 
 def sample(run: Run, n: int, label: np.ndarray | None = None) -> Evaluation:
-    """Images of the regular generator that the two stages let through, with their report.
+    """Images of the regular generator that the two stages let through.
 
     Raises:
         UserError: if the cap is reached for all of them.
@@ -176,12 +183,8 @@ def sample(run: Run, n: int, label: np.ndarray | None = None) -> Evaluation:
     rows = acceptance(drawn, classes)
     known_label = drawn.label if classes else None
     found = generation.sampled(drawn.images, "Images that are linked to nobody.", known_label, classes)
-    known = run.chosen.get("release") or {
-        **to_json([check("all checks", None, 0.0, reason="the run has not been evaluated")]),
-        "intended_use": USE,
-    }
     return found._replace(
         metrics={"images": count} | {f"{name}, asked": row for name, row in rows.items()},
         headline=f"{count} of {n} images, {int(drawn.draws.sum())} drawn",
-        release={**known, "number": count, "asked": n, "acceptance": rows},
+        release=about(run) | {"number": count, "asked": n, "acceptance": rows},
     )

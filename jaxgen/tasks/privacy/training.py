@@ -29,7 +29,7 @@ from jaxgen.tasks.privacy.data import (
 from jaxgen.train import Stage
 from jaxgen.types import Array, Batch, Key, Model, Net
 
-NOISE = 0.05
+NOISE = 0.03
 """Standard deviation of the noise on what the networks that recognise people learn from."""
 OTHERS = 10**6
 """Added to the seed for phantoms of people who are in no split."""
