@@ -1,1 +1,1 @@
-"""Synthetic images for use in place of real ones, or with them."""
+"""Images drawn to be of use: for classifiers, and without giving patients away."""

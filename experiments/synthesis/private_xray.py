@@ -18,10 +18,10 @@ from jaxgen.tasks.privacy import data, evaluation, training
 
 SMOKE = {"data": "visits_phantom/16", "copying_people": 4, "copying_steps": 4, "people_steps": 4, "code_steps": 4}
 SMOKE |= {"people_channels": (8, 8), "embedding": 8, "code_images": 16, "membership_draws": 2, "classifier_steps": 2}
-SMOKE |= {"miss_rate": 0.9, "most_draws": 2, "patch": 1, "autoencoder_patch": 1}
+SMOKE |= {"miss_rate": 0.9, "most_draws": 2, "autoencoder_patch": 1}
 SMALL = {"data": "visits_phantom/48", "size": 48, "path": "cosine", "batch_size": 32, "optimizer": "muon"}
-SMALL |= {"learning_rate": 2e-3, "autoencoder_channels": (16, 32), "autoencoder_patch": 2, "autoencoder_steps": 1000}
-SMALL |= {"code_channels": 8, "channels": (32, 64), "patch": 2, "steps": 1500, "copying_steps": 3500}
+SMALL |= {"learning_rate": 2e-3, "autoencoder_channels": (16, 32, 64), "autoencoder_patch": 2, "code_channels": 8}
+SMALL |= {"autoencoder_steps": 1500, "channels": (32, 64), "steps": 1500, "copying_steps": 4000}
 SMALL |= {"samples": 400, "sampler_steps": 25, "feature_steps": 200, "feature_channels": (16, 32)}
 SMALL |= {"people_channels": (16, 32, 64), "people_steps": 1200, "code_steps": 1500}
 PUBLISHED = (
