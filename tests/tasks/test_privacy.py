@@ -71,9 +71,9 @@ GOOD = NEW | {"pixel_ratio": 1.0, "copies": 0.02}
 ROWS = {
     "verifier, unseen people": {"auc": 0.99},
     "copying, unfiltered": {"copies": 0.9, "linked": 0.8},
-    "copying, held-out images": NEW | {"copies": 0.01},
+    "copying, new images": NEW | {"copies": 0.01},
     "generator, two stages": GOOD,
-    "generator, held-out images": NEW | {"copies": 0.02},
+    "generator, new images": NEW | {"copies": 0.02},
 }
 REAL = {name: {kind: rate for kind, rate in row.items() if kind != "copies"} for name, row in ROWS.items()}
 

@@ -43,7 +43,9 @@ DESCRIBE = {
     "correlated": Metric("Correlated", "lower", "share that correlates with a training image as 5 % of new ones do"),
     "pixel_ratio": Metric("Pixel ratio", "", "distance to the nearest training image over a new image's, in pixels"),
     "closer": Metric("Closer", "", "probability to lie nearer to the training images than a new image, in pixels"),
-    "authenticity": Metric("Authentic", "higher", "share that is no noisy copy, in embeddings; compare with held-out"),
+    "authenticity": Metric(
+        "Authentic", "higher", "share that is no noisy copy, in embeddings; compare with new images"
+    ),
     "acceptance": Metric("Accepted", "", "share of the images drawn that the filter accepts"),
     "membership": Metric("Membership AUC", "lower", "of telling training images by their loss; 0.5 is none"),
     "auc": Metric("AUC", "higher", "of pairs of one person against pairs of two"),
@@ -73,8 +75,14 @@ class Pairs(NamedTuple):
         }
 
 
+def reconstructed(run: Run, x: np.ndarray) -> np.ndarray:
+    """Images ``[n, h, w, c]`` in [-1, 1] as the autoencoder reconstructs them."""
+    codec = latent.codec(run)
+    return np.nan_to_num(codec.decode(codec.encode(x)))
+
+
 class People(Recognition):
-    """The networks with the thresholds that validation images set.
+    """The networks with the thresholds that validation images set, of which one is seen as drawn images are.
 
     Args:
         run: the run, with its stages trained.
@@ -89,14 +97,13 @@ class People(Recognition):
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         x, source = several(run, run.splits.validation)
-        rate = run.config.miss_rate
-        fitted = threshold_at_miss_rate(self.pairs(x, source, self.verify).same, rate)
+        rate, seen = run.config.miss_rate, reconstructed(run, x)
+        fitted = threshold_at_miss_rate(self.pairs(x, source, self.verify, seen).same, rate)
         self.threshold = chosen_number(run, "threshold", default=fitted)
-        self.alike = threshold_at_miss_rate(self.pairs(x, source, self.cosine).same, rate)
+        self.alike = threshold_at_miss_rate(self.pairs(x, source, self.cosine, seen).same, rate)
         self.spread: np.ndarray | None = None
         if run.config.exact:
-            codec = latent.codec(run)
-            found, true = self.codes(codec.decode(codec.encode(x))), covariates_of(source)
+            found, true = self.codes(seen), covariates_of(source)
             self.spread = (found - true).std(0)
             own = np.sqrt(np.mean(((found - true) / self.spread) ** 2, axis=1))
             self.nearest = float(np.quantile(own, 1 - rate))
@@ -105,12 +112,15 @@ class People(Recognition):
         """Cosines ``[n]`` of the embeddings of pairs."""
         return np.sum(self.embed(a) * self.embed(b), axis=-1)
 
-    def pairs(self, x: np.ndarray, source: Source, score: Any) -> Pairs:
-        """Scores of all pairs of one person, and of `STRANGERS` times as many of two."""
+    def pairs(self, x: np.ndarray, source: Source, score: Any, seen: np.ndarray | None = None) -> Pairs:
+        """Scores of all pairs of one person, and of `STRANGERS` times as many of two; the first image may be `seen`."""
+        first = x if seen is None else seen
         people = people_of(source)
         same = pairs_of(people)
         apart = strangers_of(people, STRANGERS * max(len(same), 1), seed=self._run.config.seed)
-        return Pairs(*(score(x[which[:, 0]], x[which[:, 1]]) if len(which) else np.zeros(0) for which in (same, apart)))
+        return Pairs(
+            *(score(first[which[:, 0]], x[which[:, 1]]) if len(which) else np.zeros(0) for which in (same, apart))
+        )
 
     def held_out_pairs(self) -> Pairs | None:
         """Scores of the verifier on people of the test set; None if they have no second visits."""
@@ -133,7 +143,8 @@ class Audit:
         samples: images of two-stage sampling, and what it took.
         links: of the images drawn first, filtered or not.
         sets: images by filter.
-        metrics: of each set, and of held-out images.
+        metrics: of each set, and of new images: held-out ones as the autoencoder reconstructs them, since what is drawn
+            has its blur.
         membership: the AUC of membership inference.
     """
 
@@ -141,7 +152,8 @@ class Audit:
         self._run, self._people, self.name = run, people, name
         self._source = members_of(run, name)
         self.members = in_bytes(run, self._source).arrays["image"]
-        self._held_out, self._new = several(run, run.splits.test)
+        held_out, self._new = several(run, run.splits.test)
+        self._held_out = reconstructed(run, held_out)
         self._link = two_stages(people.embed, people.verify, self.members, people.threshold)
         some = evenly_spaced(len(self.members), MOST)
         self._known = people.embed(self.members), self.members[some].astype(np.float32) / 127.5 - 1
@@ -157,7 +169,7 @@ class Audit:
         for how in ("two stages", "pixel distance"):
             self.metrics[f"{name}, {how}"]["acceptance"] = self.accepted
         self.membership = self.metrics[f"{name}, unfiltered"]["membership"] = self._membership(loss_key)
-        self.metrics[f"{name}, held-out images"] = self._rates(self._held_out)
+        self.metrics[f"{name}, new images"] = self._rates(self._held_out)
 
     def _rates(self, x: np.ndarray) -> dict[str, float]:
         """What is measured of images compared with the training images of this generator."""

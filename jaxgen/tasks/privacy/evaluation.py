@@ -110,7 +110,7 @@ def release_checks(found: Mapping[str, Mapping[str, float]], regular: Audit) -> 
     few = f"{count} images passed the filter, {LEAST} are the least"
 
     def above(name: str, generator: str = REGULAR, how: str = "two stages") -> dict[str, Any]:
-        drawn, new = (found[f"{generator}, {one}"].get(name) for one in (how, "held-out images"))
+        drawn, new = (found[f"{generator}, {one}"].get(name) for one in (how, "new images"))
         if new is None:
             return {"value": None, "reason": "the people of real images have no known codes"}
         if new > BLIND:
@@ -118,7 +118,7 @@ def release_checks(found: Mapping[str, Mapping[str, float]], regular: Audit) -> 
         return {"value": None if drawn is None else drawn - new, "reason": few if generator == REGULAR else "diverged"}
 
     verifier = found.get("verifier, unseen people", {}).get("auc")
-    kind = "copies" if "copies" in found[f"{COPYING}, held-out images"] else "linked"
+    kind = "copies" if "copies" in found[f"{COPYING}, new images"] else "linked"
     rates = [row["rate"] for row in acceptance(regular.samples, _names(regular)).values()]
     ratio = found[f"{REGULAR}, two stages"].get("pixel_ratio")
     return [
