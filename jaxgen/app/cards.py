@@ -35,16 +35,15 @@ def with_report(release: Mapping[str, Any], run: Path) -> dict[str, Any]:
 
 
 def write_cards(path: Path, release: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """Save the cards of samples that have a release report.
+    """Save the cards of samples.
 
     Args:
         path: the folder of the samples.
         release: see `with_report`.
         about: ``config.json`` of the run that drew them.
     """
-    if release:
-        runs.write_bytes(path / DATA_CARD, data_card(release, about).encode())
-        runs.write_bytes(path / MODEL_CARD, model_card(release, about).encode())
+    runs.write_bytes(path / DATA_CARD, data_card(release, about).encode())
+    runs.write_bytes(path / MODEL_CARD, model_card(release, about).encode())
 
 
 def data_card(release: Mapping[str, Any], about: Mapping[str, Any]) -> str:

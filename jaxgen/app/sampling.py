@@ -75,7 +75,8 @@ def sample(
             remove_samples(target)
             runs.write_json(target / SETTINGS, settings)
         save_evaluation(evaluation, target)
-        write_cards(target, evaluation.release, runs.read_object(folder.config, runs.CONFIG))
+        if evaluation.release:
+            write_cards(target, evaluation.release, runs.read_object(folder.config, runs.CONFIG))
         arrays: dict[str, Any] = {name: np.asarray(array) for name, array in evaluation.arrays.items()}
         if arrays:
             buffer = io.BytesIO()
