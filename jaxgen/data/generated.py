@@ -36,6 +36,9 @@ GENERATED = {
     "tumour_phantom": "drawn heads in four contrasts with a lesion in three classes",
     "tumour3d_phantom": "the same as volumes",
     "position3d_phantom": "drawn volumes with equal blobs, of which those in the left half are lesions",
+    "contrast_phantom": "drawn brain slices in T1, and in T2 to translate to; every second with a lesion",
+    "rescaled_phantom": "drawn T1 brain slices, and as another scanner scales their intensities",
+    "scanner_phantom": "drawn T1 brain slices, and as a worse scanner shows them: bias field, blur, noise",
     "vessels3d_phantom": "drawn volumes with vessels and sheets one or two voxels thick",
 }
 """The names that `load` knows, with one line each; ``name/size`` asks for another size than 64 pixels.
@@ -56,6 +59,9 @@ _PHANTOMS = {
     "tumour3d_phantom": "tumor4c",
     "position3d_phantom": "pos3d",
     "vessels3d_phantom": "vessels3d",
+    "contrast_phantom": "contrast_pair",
+    "rescaled_phantom": "rescaled_pair",
+    "scanner_phantom": "scanner_pair",
 }
 _ENTRIES = {
     "brain_classes": ("image", "mask", "label"),
@@ -69,6 +75,7 @@ _ENTRIES = {
     "tumor4c": ("image", "mask", "spacing"),
     "pos3d": ("image", "mask", "spacing"),
     "vessels3d": ("image", "mask", "spacing"),
+    **dict.fromkeys(("contrast_pair", "rescaled_pair", "scanner_pair"), ("image", "mask", "source")),
 }
 _MASK_NAMES = {"tumor4c": CLASSES, "dental2d": TISSUES}
 _NAMES = {"brain_classes": CLASS_NAMES, "cxr2d": FINDINGS}

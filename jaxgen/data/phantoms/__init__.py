@@ -14,6 +14,7 @@ from jaxgen.data.phantoms.brain3d import brain3d, brain3d_covariates, covariates
 from jaxgen.data.phantoms.cells import cells2d
 from jaxgen.data.phantoms.chest_xray import FINDINGS, Finding, cxr2d, findings_of
 from jaxgen.data.phantoms.coloured import COLOURS, Coloured, Seen, coloured2d, coloured_of, measure_coloured, outline
+from jaxgen.data.phantoms.contrasts import contrast_pair, scanner_pair
 from jaxgen.data.phantoms.glands import glands2d
 from jaxgen.data.phantoms.position import pos3d
 from jaxgen.data.phantoms.radiograph import Measured, measure_radiograph
@@ -51,6 +52,7 @@ __all__ = [
     "cells2d",
     "coloured2d",
     "coloured_of",
+    "contrast_pair",
     "covariates_of_brain3d",
     "ct2d",
     "cxr2d",
@@ -64,6 +66,7 @@ __all__ = [
     "outline",
     "phantom_source",
     "pos3d",
+    "scanner_pair",
     "shapes2d",
     "shapes_of",
     "tumor4c",
@@ -87,6 +90,9 @@ PHANTOMS: Mapping[str, Callable[[int, int, Any], dict[str, np.ndarray]]] = Mappi
         "tumor4c": tumor4c,
         "pos3d": pos3d,
         "vessels3d": vessels3d,
+        "contrast_pair": contrast_pair,
+        "rescaled_pair": functools.partial(contrast_pair, target="t1b"),
+        "scanner_pair": scanner_pair,
         **{f"brain2d_{k}": functools.partial(brain2d, contrast="t2", lesion=kind) for k, kind in LESIONS.items()},
     }
 )
