@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from jaxgen.data import checks
+from jaxgen.data.arrays import npz_headers
 from jaxgen.data.everything import Joined
 from jaxgen.data.loading import load
 from jaxgen.data.source import ChangedSource, Example, Source, Splits, Subset
@@ -13,7 +15,7 @@ FOLDERS = ("source", "target")
 
 
 class Domain(ChangedSource):
-    """One of two kinds of images as images: examples whose ``image`` is that entry; of sources, that alone.
+    """One of two kinds of images as images: examples whose ``image`` is that entry; but for targets, that alone.
 
     Args:
         source: examples with ``image`` and ``source``.
@@ -31,8 +33,30 @@ class Domain(ChangedSource):
 
     def __getitem__(self, i: int) -> Example:
         example = self._source[i]
-        rest = {} if self._entry == "source" else {k: v for k, v in example.items() if k != "source"}
+        rest = {k: v for k, v in example.items() if self._entry == "image" and k != "source"}
         return rest | {"image": example[self._entry]}
+
+
+class Held(ChangedSource):
+    """The same examples, each read or computed once.
+
+    Args:
+        source: a few examples.
+
+    Example:
+        >>> held = Held(ArraySource({"label": np.arange(3)}))
+        >>> held[1] is held[1]
+        True
+    """
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self._held: dict[int, Example] = {}
+
+    def __getitem__(self, i: int) -> Example:
+        if i not in self._held:
+            self._held[i] = self._source[i]
+        return self._held[i]
 
 
 class Swapped(ChangedSource):
@@ -168,6 +192,24 @@ def _joined(path: Path, sources: Splits, targets: Splits, paired: bool) -> Split
     else:
         parts = [Pairs(part, Subset(every, [number[n] for n in part.names]), str(path)) for part in targets[:3]]
     return Splits(*parts, name=path.name, origin=f"folder {path}")
+
+
+def has_sources(spec: str) -> bool:
+    """Whether data come with sources: a folder with source/ or target/, or an npz with an array of sources.
+
+    Example:
+        >>> has_sources("ct_phantom")
+        False
+    """
+    if "\0" in spec:
+        return False
+    path = Path(os.fspath(spec)).expanduser()
+    if path.is_dir():
+        return any((path / name).is_dir() for name in FOLDERS)
+    if path.suffix.lower() != ".npz" or not path.is_file():
+        return False
+    with checks.reading(path, "npz"):
+        return any(name.rsplit("_", 1)[-1] in ("source", "sources") for name in npz_headers(path))
 
 
 def is_paired(splits: Splits) -> bool:

@@ -27,6 +27,7 @@ SEGMENTED = {"train": 96, "validation": 12, "test": 24}
 GENERATED = {
     "brain_phantom": "drawn T1 brain slices in four classes: healthy, two kinds of lesion, large ventricles",
     "ct_phantom": "drawn CT slices of chests, in Hounsfield units",
+    "ct_lesion_phantom": "the same, most of them with a lesion of low contrast in soft tissue",
     "cxr_phantom": "drawn chest radiographs with findings and reports",
     "shapes_phantom": "drawn discs, rings, squares and bars with captions",
     "coloured_phantom": "the same in flat colours, with captions that name them, and outlines as hints",
@@ -49,6 +50,7 @@ Volumes are of 32 x 48 x 32 voxels, those with masks of 32 x 32 x 32, unless ``b
 _PHANTOMS = {
     "brain_phantom": "brain_classes",
     "ct_phantom": "ct2d",
+    "ct_lesion_phantom": "ct2d_lesions",
     "cxr_phantom": "cxr2d",
     "shapes_phantom": "shapes2d",
     "coloured_phantom": "coloured2d",
@@ -66,6 +68,7 @@ _PHANTOMS = {
 _ENTRIES = {
     "brain_classes": ("image", "mask", "label"),
     "ct2d": ("image", "mask"),
+    "ct2d_lesions": ("image", "mask"),
     "cxr2d": ("image", "mask", "labels", "text"),
     "shapes2d": ("image", "mask", "text"),
     "coloured2d": ("image", "mask", "text", "control"),

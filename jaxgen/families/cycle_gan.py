@@ -55,9 +55,9 @@ def cycle_gan(nets: CycleNets, game: CycleGame = CycleGame()) -> Model:  # noqa:
 
     The pool of made images is a group of parameters, ``"pool"``: half of what the critics see of a batch comes from it,
     and what was made takes that place. The critics' objective carries ``|pool - wanted|^2 / 2``, so that one step of
-    gradient descent with rate 1 (``optax.sgd(1.0)``, the optimizer that the group needs) puts there what is wanted, and
-    all of training stays a function of its state. It starts with what the untrained generators make. (Under ``--parallel
-    pmap`` each device fills in the mean of all devices: use ``jit``.)
+    gradient descent with rate 1 (``optax.sgd(1.0)``, the optimizer that the group needs) puts there what is wanted,
+    and all of training stays a function of its state. It starts with what the untrained generators make. (With
+    ``--parallel pmap`` each device fills in the mean of all devices: use ``jit``.)
 
     Args:
         nets: the networks.

@@ -1,4 +1,4 @@
-"""Translation of images: from a source to its target by a network alone, or by diffusion with the source at its side."""
+"""Translation of images: from a source to its target by a network alone, or by diffusion given the source."""
 
 from collections.abc import Callable, Sequence
 
@@ -31,12 +31,12 @@ def direct_translation(
 ) -> Model:
     """A network that answers the target at once, trained on pairs by an error of pixels: ``error(net(s), x)``.
 
-    L1 leads to the median of the targets of a source, L2 to their mean: where several are likely, both are smoother than
-    any of them.
+    L1 leads to the median of the targets of a source, L2 to their mean: where several are likely, both are smoother
+    than any of them.
 
     Args:
         net: ``apply(params, s [b, *spatial, k], key=None) -> [b, *spatial, c]``.
-        error: ``error(answer, target) -> [b]``, such as `jaxgen.losses.pixels.squared_error`.
+        error: ``error(answer, target) -> [b]``, such as `jaxgen.families.autoencoder.squared_error`.
         source: the entry of the batch to translate.
         data: the entry with its target.
 
@@ -46,8 +46,8 @@ def direct_translation(
     Example:
         >>> import jax
         >>> double = Net(lambda key, x: {}, lambda params, x, key=None: 2 * x)
-        >>> model, batch = direct_translation(double), {"source": jnp.ones((1, 2, 2, 1)), "image": jnp.zeros((1, 2, 2, 1))}
-        >>> model.objectives[0].loss({"net": {}}, jax.random.key(0), batch)[0].tolist()
+        >>> model, x = direct_translation(double), jnp.ones((1, 2, 2, 1))
+        >>> model.objectives[0].loss({"net": {}}, jax.random.key(0), {"source": x, "image": 0 * x})[0].tolist()
         [2.0]
     """
 
@@ -89,8 +89,8 @@ def conditional_diffusion(
         noise.
 
     Reference:
-        Saharia et al. 2022, "Palette: image-to-image diffusion models", arXiv 2111.05826, section 3; Durrer et al. 2023,
-        "Diffusion models for contrast harmonization of magnetic resonance images", arXiv 2303.08189.
+        Saharia et al. 2022, "Palette: image-to-image diffusion models", arXiv 2111.05826, section 3; Durrer et al.
+        2023, "Diffusion models for contrast harmonization of magnetic resonance images", arXiv 2303.08189.
 
     Example:
         >>> import jax

@@ -45,8 +45,8 @@ def translation_gan(generator: Net, critic: Net, game: PairedGame, *, source: st
     ``PairedGame(wasserstein(), content, 0.1, 1, 1, 10, 4, conditional=False)`` is WGAN-VGG's game.
 
     Args:
-        generator: ``apply(params, s [b, *spatial, k], key=None) -> [b, *spatial, c]``; the key feeds dropout, in samples
-            too, the only noise of pix2pix.
+        generator: ``apply(params, s [b, *spatial, k], key=None) -> [b, *spatial, c]``; the key feeds dropout, in
+            samples too, the only noise of pix2pix.
         critic: ``apply(params, x, key=None)``, with ``condition=s`` if `game.conditional`; logits ``[b]``, or one a
             patch.
         game: the losses and their weights.
@@ -66,7 +66,8 @@ def translation_gan(generator: Net, critic: Net, game: PairedGame, *, source: st
     Example:
         >>> import jax
         >>> from jaxgen.nets import dcgan_discriminator, unet
-        >>> model = translation_gan(unet(1, channels=(8,), blocks=1), dcgan_discriminator(channels=(4,), patch=True), PairedGame())
+        >>> nets = unet(1, channels=(8,), blocks=1), dcgan_discriminator(channels=(4,), patch=True)
+        >>> model = translation_gan(*nets, PairedGame())
         >>> batch = {"source": jnp.zeros((2, 4, 4, 1)), "image": jnp.ones((2, 4, 4, 1))}
         >>> params = model.init(jax.random.key(0), batch)
         >>> model.objectives[1].loss(params, jax.random.key(1), batch)[1]["content"].tolist()

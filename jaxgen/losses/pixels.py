@@ -21,20 +21,3 @@ def absolute_error(x: Array, target: Array) -> Array:
         [2.0]
     """
     return jnp.mean(jnp.abs(_float(x) - _float(target)), tuple(range(1, x.ndim)))
-
-
-def squared_error(x: Array, target: Array) -> Array:
-    """The mean squared error, ``mean (x - target)^2``: L2.
-
-    Args:
-        x: ``[b, ...]``.
-        target: of the same shape.
-
-    Returns:
-        Float32 ``[b]``.
-
-    Example:
-        >>> squared_error(jnp.array([[1.0, -3.0]]), jnp.zeros((1, 2))).tolist()
-        [5.0]
-    """
-    return jnp.mean(jnp.square(_float(x) - _float(target)), tuple(range(1, x.ndim)))

@@ -55,8 +55,8 @@ def tissue_dice(x: np.ndarray, truth: np.ndarray, levels: np.ndarray) -> float:
     Args:
         x: images ``[n, h, w]``.
         truth: those that they should be, of the same shape.
-        levels: of the tissues, ascending, as `intensity_levels` finds them in true images; the first, the background, is
-            left out.
+        levels: of the tissues, ascending, as `intensity_levels` finds them in true images; the first, the background,
+            is left out.
 
     Returns:
         1 for equal images.

@@ -165,8 +165,8 @@ def residual_translator(out_channels: int, *, width: int = 64, blocks: int = 9, 
 def patch_critic(channels: Sequence[int] = (64, 128, 256, 512)) -> Net:
     """PatchGAN: one logit for every patch of the image, of 70 pixels with the default's four levels.
 
-    Convolutions of width 4, of stride 2 but for the last level and the logits. ``apply(params, x, condition=None)`` maps
-    ``[b, *spatial, c]`` to a map of logits; a condition ``[b, *spatial, k]`` is concatenated with the channels.
+    Convolutions of width 4, of stride 2 but for the last level and the logits. ``apply(params, x, condition=None)``
+    maps ``[b, *spatial, c]`` to a map of logits; a condition ``[b, *spatial, k]`` is concatenated with the channels.
 
     Args:
         channels: widths from the finest level: four see patches of 70 pixels, three of 34, two of 16.

@@ -15,6 +15,7 @@ from jaxgen.data.phantoms.cells import cells2d
 from jaxgen.data.phantoms.chest_xray import FINDINGS, Finding, cxr2d, findings_of
 from jaxgen.data.phantoms.coloured import COLOURS, Coloured, Seen, coloured2d, coloured_of, measure_coloured, outline
 from jaxgen.data.phantoms.contrasts import contrast_pair, scanner_pair
+from jaxgen.data.phantoms.faint_lesions import ct2d_lesions
 from jaxgen.data.phantoms.glands import glands2d
 from jaxgen.data.phantoms.position import pos3d
 from jaxgen.data.phantoms.radiograph import Measured, measure_radiograph
@@ -55,6 +56,7 @@ __all__ = [
     "contrast_pair",
     "covariates_of_brain3d",
     "ct2d",
+    "ct2d_lesions",
     "cxr2d",
     "dental2d",
     "findings_of",
@@ -81,6 +83,7 @@ PHANTOMS: Mapping[str, Callable[[int, int, Any], dict[str, np.ndarray]]] = Mappi
         "ambiguous_raters": ambiguous_raters,
         "brain2d": brain2d,
         "ct2d": ct2d,
+        "ct2d_lesions": ct2d_lesions,
         "cxr2d": cxr2d,
         "dental2d": dental2d,
         "shapes2d": shapes2d,

@@ -39,7 +39,7 @@ def contrast_pair(
 
 
 def scanner_pair(seed: int, index: int, size: int = 64) -> dict[str, np.ndarray]:
-    """A T1 slice, and as a worse scanner shows it: with a bias field, blur and noise, which no map of intensities undoes.
+    """A T1 slice, and as a worse scanner shows it: bias field, blur and noise, which no map of intensities undoes.
 
     ``source = (blurred image) (1 + 0.3 b) + 0.03 n`` within the head, b smooth and within [-1, 1], n white.
 

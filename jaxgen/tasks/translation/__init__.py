@@ -1,6 +1,7 @@
 """Translation: images of one kind from images of another, compared with maps of intensities and a plain U-Net.
 
-A recipe trains its methods and says how each translates; data, baselines, metrics, figures and ``jaxgen apply`` are here.
+A recipe trains its methods and says how each translates; data, baselines, metrics, figures and ``jaxgen apply`` are
+here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -44,15 +45,17 @@ def experiment(
     presets: Mapping[str, Changes],
     stages: Sequence[StageSpec],
     methods: Callable[[Run], Sequence[Translator]],
+    baseline: StageSpec = UNET,
     **fields: Any,
 ) -> Experiment:
-    """An experiment that translates; the U-Net of regression is its first stage.
+    """An experiment that translates; its first stage is the network of regression that the others are compared with.
 
     Args:
         config: the class of the configuration.
         presets: what each preset changes (`jaxgen.presets.make`).
         stages: the stages of the methods.
         methods: ``methods(run)``, those that are trained; ``jaxgen apply`` and ``jaxgen sample`` take the first.
+        baseline: the stage of that network.
         **fields: of `Experiment`: ``name``, ``summary``, ``data``, and those that differ from those of every
             translation.
     """
@@ -64,10 +67,10 @@ def experiment(
         "evaluate": lambda run: Comparison(run, methods(run)).evaluation(),
         "sample": lambda run, n: sampled(run, methods(run)[0], n),
         "apply": lambda run: applied(run, methods(run)[0]),
-        "baseline": UNET.name,
+        "baseline": baseline.name,
     }
     made = preset.make(config, presets, small=SMALL, smoke=SMOKE, full=FULL)
-    return Experiment(presets=made, stages=(UNET, *stages), **shared | fields)
+    return Experiment(presets=made, stages=(baseline, *stages), **shared | fields)
 
 
 def sampled(run: Run, method: Translator, n: int) -> Evaluation:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxgen import draws
 from jaxgen.config import option
 from jaxgen.data import ArraySource, Source, Splits, Subset, measure_range, most_of, resized
-from jaxgen.data.domains import Domain, is_paired, load_domains
+from jaxgen.data.domains import Domain, Held, is_paired, load_domains
 from jaxgen.data.everything import without_blank
 from jaxgen.data.source import evenly_spaced
 from jaxgen.experiment import Run
@@ -19,6 +19,8 @@ from jaxgen.types import Batch, Key
 
 MOST_FITTED = 500
 """Training images that lookup tables, histograms and features are fitted to."""
+PIECE = 64
+"""Examples that are held at once as they come."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,13 +89,19 @@ def brought(
         dtype: float32 for values in [-1, 1], uint8 for bytes.
 
     Returns:
-        ``image [n, h, w, c]`` and ``source [n, h, w, s]``, and ``mask [n, h, w]`` if there are any.
+        ``image [n, h, w, c]`` and ``source [n, h, w, s]``, and ``mask [n, h, w]`` if there are any; where
+        they are computed the ``clean`` images too.
     """
-    part = Subset(source, evenly_spaced(len(source), len(source) if most is None else most))
-    size, facts = run.config.size, run.facts
-    targets = resized(Domain(part, "image"), size, facts.value_range, dtype=dtype).arrays
-    sources = resized(Domain(part, "source"), size, facts.source_range, dtype=dtype).arrays
-    return {**targets, "source": sources["image"]}
+    chosen = evenly_spaced(len(source), len(source) if most is None else most)
+    size, facts, pieces = run.config.size, run.facts, []
+    for start in range(0, len(chosen), PIECE):
+        piece = Held(Subset(source, chosen[start : start + PIECE]))
+        found = dict(resized(Domain(piece, "image"), size, facts.value_range, dtype=dtype).arrays)
+        for entry, bounds in (("source", facts.source_range), ("clean", facts.value_range)):
+            if entry in piece[0]:
+                found[entry] = resized(Domain(piece, entry), size, bounds, dtype=dtype).arrays["image"]
+        pieces.append(found)
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
 def tested_pairs(run: Run) -> dict[str, np.ndarray]:
@@ -102,9 +110,8 @@ def tested_pairs(run: Run) -> dict[str, np.ndarray]:
 
 
 def fitted_pairs(run: Run) -> dict[str, np.ndarray]:
-    """Training images that baselines are fitted to, as networks see them: bytes, brought to [-1, 1]."""
-    found = brought(run, run.splits.train, MOST_FITTED, np.uint8)
-    return {name: found[name].astype(np.float32) / 127.5 - 1 for name in ("image", "source")}
+    """Training images that baselines are fitted to, as networks see them, float32."""
+    return brought(run, run.splits.train, MOST_FITTED)
 
 
 def examples(run: Run) -> ArraySource:

@@ -23,9 +23,10 @@ DESCRIBE = {
     "ssim": Metric("SSIM", "higher", "structural similarity with the true target"),
     "frechet": Metric("Frechet distance", "lower", "of patches to those of the true targets, in whitened energies"),
     "tissue_dice": Metric("Dice of tissues", "higher", "told by their intensity, four k-means of true targets"),
-    "lesion_contrast": Metric("Lesion contrast", "", "over the ring around it, as a share of the true target's; 1 is kept"),
+    "lesion_contrast": Metric("Lesion contrast", "", "to the ring around it, over that of the true target; 1: kept"),
 }  # fmt: skip
 TISSUES = 4
+View = Callable[[np.ndarray], np.ndarray]
 Extra = Callable[[np.ndarray, Mapping[str, np.ndarray]], Mapping[str, float]]
 
 
@@ -38,6 +39,7 @@ class Comparison:
         extra: further metrics, ``extra(translated, test) -> {name: number}``, both in [-1, 1].
         describe: how to show them.
         references: baselines; None for those of every translation.
+        view: what metrics and figures look at, ``view(images) -> images``, both in [-1, 1]; None for the images.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class Comparison:
         extra: Extra | None = None,
         describe: Mapping[str, Metric] = {},
         references: Sequence[Translator] | None = None,
+        view: View | None = None,
     ) -> None:
         self.run, self.extra, self.describe = run, extra, {**DESCRIBE, **describe}
+        self._view = view or (lambda x: x)
         self.methods, self.references = methods, baselines(run) if references is None else references
         self.test, self.seconds = data.tested_pairs(run), {}
         self.paired = run.facts.paired and "source" in self.test
-        truth, fitted = self.test["image"], data.fitted_pairs(run)["image"]
+        truth, fitted = self._view(self.test["image"]), self._view(data.fitted_pairs(run)["image"])
         self._side = max(16, run.config.size // 4)
         self._features = Whitened(Energies(), patches(fitted, self._side)[:4000])
         self._real = self._features(patches(truth, self._side))
@@ -68,7 +72,8 @@ class Comparison:
 
     def metrics(self, x: np.ndarray) -> dict[str, float]:
         """Those of one method's images."""
-        truth, found = self.test["image"], {}
+        given, truth, found = x, self._view(self.test["image"]), {}
+        x = self._view(x)
         if self.paired:
             found = {"mae": 50 * float(np.abs(x - truth).mean()), **likeness(x, truth)}
             if self._levels is not None:
@@ -77,14 +82,16 @@ class Comparison:
                 made, true = (lesion_contrast(y.mean(-1), self.test["mask"]) for y in (x, truth))
                 found["lesion_contrast"] = float(np.nansum(made) / np.nansum(true))
         found["frechet"] = frechet_distance(self._real, self._features(patches(x, self._side)))
-        return found | dict(self.extra(x, self.test) if self.extra else {})
+        return found | dict(self.extra(given, self.test) if self.extra else {})
 
     def evaluation(self, figures: Mapping[str, Figure] = {}) -> Evaluation:
         """The evaluation, with the figures that a recipe adds to it."""
         found: dict[str, Any] = {name: self.metrics(x) for name, x in self.translated.items()}
         shown = {"source": self.test["source"], **self.translated, "target": self.test["image"]}
         some = _shown(self.test)
-        rows = first_rows({name: x[some] for name, x in shown.items()}, "Test images: source, translations, target.", 8)
+        rows = first_rows(
+            {name: self._view(x[some]) for name, x in shown.items()}, "Test images: source, translations, target.", 8
+        )
         headline = _headline(found, [one.name for one in self.methods], self.paired)
         figures = {"translations": rows, **figures}
         found["images"] = len(self.test["source"])
