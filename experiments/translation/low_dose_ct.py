@@ -46,6 +46,8 @@ GAME = {
 }
 NETS = {"red_width": 96, "feature_channels": (64, 128, 256, 512), "feature_size": 16, "feature_steps": 100_000}
 SCAN = {"size": 512, "crop": 64, "views": 720, "high": 3072.0, "train_slices": 10_000, "field": 400.0}
+CODERS = ("encoder", "decoder")
+SMOKE = {"red_width": 4, "width": 4, "critic_channels": (4, 4), "hidden": 8, "feature_channels": (8, 8)}
 TRAINING = {"steps": 200_000, "batch_size": 128, "learning_rate": 1e-4, "warmup_steps": 0, "optimizer": "adam"}
 
 
@@ -66,9 +68,12 @@ class LowDoseCTConfig(low_dose.LowDoseConfig):
 
 
 def feature_nets(run: Run) -> tuple[Net, Net]:
-    config = run.config
-    made = encoder(config.feature_size, channels=config.feature_channels)
-    return made, decoder(1, channels=config.feature_channels)
+    widths = run.config.feature_channels
+    return encoder(run.config.feature_size, channels=widths), decoder(1, channels=widths)
+
+
+def autoencoder(run: Run) -> Model:
+    return autoencoder_model(*feature_nets(run))
 
 
 def red(run: Run) -> Model:
@@ -119,20 +124,12 @@ EXPERIMENT = translation.experiment(
     config=LowDoseCTConfig,
     presets={
         "small": {},
-        "smoke": {"data": "ct_lesion_phantom/32", "size": 32, "crop": 24, "views": 24, "train_slices": 8, "tuning": 2}
-        | {"red_width": 4, "width": 4, "critic_channels": (4, 4), "hidden": 8, "feature_channels": (8, 8)}
-        | {"feature_steps": 3, "critic_steps": 2},
+        "smoke": {**low_dose.SMOKE, **SMOKE},
         "full": {**GAME, **NETS, **SCAN, **TRAINING},
     },
     baseline=images.stage("red_cnn", red, prepare=low_dose.prepare),
     stages=(
-        images.stage(
-            "features",
-            lambda run: autoencoder_model(*feature_nets(run)),
-            steps="feature_steps",
-            prepare=low_dose.prepare,
-            groups=("encoder", "decoder"),
-        ),
+        images.stage("features", autoencoder, steps="feature_steps", prepare=low_dose.prepare, groups=CODERS),
         StageSpec("wgan_feat", build),
     ),
     methods=methods,

@@ -52,7 +52,7 @@ def test_a_direct_translation_by_hand():
 
 
 def test_conditional_diffusion_hands_the_network_the_source_as_it_is():
-    """A network that answers the source as its x0: the loss is the squared distance of the pair, samples are sources."""
+    """A network that answers the source as its x0: the loss is the squared distance of the pair."""
     path = cosine()
     copy = Net(lambda key, x, t: {}, lambda params, x, t, key=None: x[..., 1:])
     model = conditional_diffusion(copy, (4, 4, 1), Sampling(path, ddim(path), grids.uniform(path, 5), "x0"))
@@ -165,8 +165,9 @@ def test_the_pool_changes_what_critics_see_and_not_their_gradient_otherwise():
     params["pool"] = {kind: {"entries": x} for kind, x in entries.items()}
     gradients = []
     for model in (with_pool, without):
-        loss = lambda critic, model=model: (
-            model.objectives[1].loss({**params, "critic_image": critic}, KEYS, flat)[0].mean()
-        )  # noqa: E731
+
+        def loss(critic, model=model):
+            return model.objectives[1].loss({**params, "critic_image": critic}, KEYS, flat)[0].mean()
+
         gradients.append(float(jax.grad(loss)(params["critic_image"])))
     assert gradients[0] == pytest.approx(gradients[1], rel=1e-5)

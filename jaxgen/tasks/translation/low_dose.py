@@ -41,6 +41,12 @@ DESCRIBE = {
     "contrast_to_noise": Metric("CNR", "higher", "of lesions, contrast over the noise around them"),
 }
 
+SMOKE = {
+    **{"data": "ct_lesion_phantom/32", "size": 32, "crop": 24, "views": 24, "train_slices": 8, "tuning": 2},
+    **{"feature_steps": 3, "critic_steps": 2},
+}
+"""What ``smoke`` changes in the data and the training."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LowDoseConfig(data.TranslationConfig):
