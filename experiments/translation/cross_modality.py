@@ -12,7 +12,6 @@ it matches distributions, so that it adds or removes lesions where one kind of i
 """
 
 import dataclasses
-from typing import Literal
 
 import optax
 
@@ -21,15 +20,11 @@ from jaxgen.config import option
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run, StageSpec
 from jaxgen.families.cycle_gan import CycleGame, CycleNets, cycle_gan
-from jaxgen.families.translation import conditional_diffusion
 from jaxgen.families.translation_gan import PairedGame, translation_gan
 from jaxgen.nets.translator import patch_critic, residual_translator
-from jaxgen.paths import PATHS
-from jaxgen.samplers import Sampling, grids
-from jaxgen.samplers.catalogue import SAMPLERS
-from jaxgen.tasks import images, networks, translation
+from jaxgen.tasks import images, translation
 from jaxgen.tasks.images import Widths
-from jaxgen.tasks.translation import data
+from jaxgen.tasks.translation import data, diffusion
 from jaxgen.train import Stage
 from jaxgen.types import Model, Net
 
@@ -42,7 +37,7 @@ TRAINING = {"steps": 200_000, "batch_size": 1, "learning_rate": 2e-4, "warmup_st
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CrossModalityConfig(translation.TranslationConfig):
+class CrossModalityConfig(diffusion.DiffusionTranslationConfig):
     methods: tuple[str, ...] = option(NAMES, "what is trained; apply takes the first", choices=NAMES, group="method")
     content: float = option(100.0, "pix2pix: weight of the absolute error", ge=0, group="method")
     cycle: float = option(10.0, "CycleGAN: weight of the error of images there and back", ge=0, group="method")
@@ -51,16 +46,10 @@ class CrossModalityConfig(translation.TranslationConfig):
     critic_channels: Widths = option((32, 64, 128), "widths of the critics of patches", ge=4, group="network")
     width: int = option(16, "CycleGAN: channels at full resolution", ge=4, group="network")
     residual_blocks: int = option(4, "CycleGAN: residual blocks", ge=1, le=32, group="network")
-    diffusion_channels: Widths = option((32, 64, 96), "widths of diffusion's U-Net", ge=4, group="network")
     gan_rate: float = option(5e-4, "learning rate of both players", gt=0, le=1, group="training")
-    path: str = option("cosine", "diffusion: how noise is mixed in", choices=PATHS, group="method")
-    prediction: Literal["noise", "x0", "v"] = option("v", "diffusion: what is predicted", group="method")
-    sampler: str = option("ddim", "diffusion: how images are drawn", choices=SAMPLERS, group="sampling")
-    sampler_steps: int = option(25, "diffusion: steps from noise to image", ge=1, le=10_000, group="sampling")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        networks.check_levels(self.size, self.patch, self.diffusion_channels, self.attention)
         if self.unpaired and set(self.methods) != {"cyclegan"}:
             paired = next(name for name in self.methods if name != "cyclegan")
             raise UserError(f"--methods {paired}: learns from pairs, and --unpaired says there are none; take cyclegan")
@@ -82,15 +71,7 @@ def cycle(run: Run) -> Model:
     return cycle_gan(nets, CycleGame(cycle=config.cycle, identity=config.identity, pool=config.pool))
 
 
-def diffusion(run: Run) -> Model:
-    path = PATHS[run.config.path]()
-    grid = grids.uniform(path, run.config.sampler_steps)
-    sampling = Sampling(path, SAMPLERS[run.config.sampler].step(path), grid, run.config.prediction)
-    own = dataclasses.replace(run.config, channels=run.config.diffusion_channels, dropout=0.0)
-    return conditional_diffusion(networks.network(run._replace(config=own)), images.image_shape(run), sampling)
-
-
-MODELS = {"pix2pix": generative_pair, "cyclegan": cycle, "diffusion": diffusion}
+MODELS = {"pix2pix": generative_pair, "cyclegan": cycle, "diffusion": diffusion.model}
 
 
 def game(name: str, groups: tuple[str, ...], *, unpaired: bool = False) -> StageSpec:
@@ -124,7 +105,7 @@ EXPERIMENT = translation.experiment(
     stages=(
         game("pix2pix", ("generator", "critic")),
         game("cyclegan", ("to_image", "to_source", "critic_image", "critic_source"), unpaired=True),
-        images.stage("diffusion", diffusion, prepare=data.prepare, wanted=lambda config: "diffusion" in config.methods),
+        diffusion.stage(lambda config: "diffusion" in config.methods),
     ),
     methods=methods,
     sample_flags={"sampler": "sampler", "steps": "sampler_steps"},

@@ -106,15 +106,7 @@ def methods(run: Run) -> list[translation.Translator]:
 
 
 def evaluate(run: Run) -> Evaluation:
-    config = run.config
-    return translation.Comparison(
-        run,
-        methods(run),
-        references=[*low_dose.filters(run), translation.by_model(run, "red_cnn", red(run))],
-        view=functools.partial(low_dose.in_window, config),
-        extra=functools.partial(low_dose.texture, config),
-        describe=low_dose.DESCRIBE,
-    ).evaluation()
+    return low_dose.evaluated(run, methods(run), translation.by_model(run, "red_cnn", red(run)))
 
 
 EXPERIMENT = translation.experiment(

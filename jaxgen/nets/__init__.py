@@ -7,6 +7,7 @@ from jaxgen.nets.conditioner import conditioner, dense_conditioner
 from jaxgen.nets.controlnet import controlnet, controlnet_from_unet
 from jaxgen.nets.discriminator import dcgan_discriminator, residual_discriminator
 from jaxgen.nets.dit import dit
+from jaxgen.nets.dose import dose_critic, plain_cnn, red_cnn
 from jaxgen.nets.generator import dcgan_generator, residual_generator
 from jaxgen.nets.interval import interval
 from jaxgen.nets.kl_autoencoder import KLForm, kl_decoder, kl_encoder, monai_form, published_form
@@ -16,6 +17,7 @@ from jaxgen.nets.multiscale import multiscale_critic
 from jaxgen.nets.rrdb import rrdb_encoder
 from jaxgen.nets.spectral import spectral_norm
 from jaxgen.nets.tiled_decoding import tiled_kl_decoder
+from jaxgen.nets.translator import patch_critic, residual_translator, skip_translator
 from jaxgen.nets.unet import unet, with_fresh_output
 from jaxgen.nets.unet_variant import Control, Transformer, UNetVariant
 from jaxgen.nets.vqvae import VQForm, vqvae_decoder, vqvae_encoder
@@ -37,6 +39,7 @@ __all__ = [
     "dcgan_generator",
     "decoder",
     "dit",
+    "dose_critic",
     "encoder",
     "interval",
     "kl_decoder",
@@ -44,10 +47,15 @@ __all__ = [
     "masked_mlp",
     "mlp",
     "monai_form",
+    "patch_critic",
+    "plain_cnn",
     "published_form",
+    "red_cnn",
     "multiscale_critic",
     "residual_discriminator",
     "residual_generator",
+    "residual_translator",
+    "skip_translator",
     "rrdb_encoder",
     "spectral_norm",
     "tiled_kl_decoder",

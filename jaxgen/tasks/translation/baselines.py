@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.experiment import Run
@@ -12,7 +13,7 @@ from jaxgen.imaging.intensity_mapping import histogram_match, lookup_table
 from jaxgen.nets.translator import skip_translator
 from jaxgen.tasks import images, networks
 from jaxgen.tasks.translation import data
-from jaxgen.types import Key, Model, Net
+from jaxgen.types import Array, Key, Model, Net
 
 Translate = Callable[[Key, np.ndarray], np.ndarray]
 
@@ -45,18 +46,23 @@ UNET = images.stage("unet", regression_model, prepare=data.prepare, wanted=lambd
 """The stage of the baseline."""
 
 
-def by_model(run: Run, name: str, model: Model) -> Translator:
+def by_model(run: Run, name: str, model: Model, *, shared: bool = False) -> Translator:
     """How a trained stage translates, in chunks of one compiled program, cut to [-1, 1].
 
     Args:
         run: the run.
         name: of the stage and of the row.
         model: its model.
+        shared: draw every image with one key, that of the seed of the run, whatever the key of the call: slices of a
+            volume that start from the same noise do not flicker.
     """
     program = jax.jit(lambda params, keys, x: model.sample(params, keys, len(x), x))
 
     def translate(key: Key, sources: np.ndarray) -> np.ndarray:
-        draw = lambda keys, x: program(run.params[name], keys, x)  # noqa: E731
+        def draw(keys: Key, x: np.ndarray) -> Array:
+            keys = jnp.broadcast_to(jax.random.key(run.config.seed), keys.shape) if shared else keys
+            return program(run.params[name], keys, x)
+
         found = images.draw_in_chunks(run, draw, key, len(sources), sources)
         return np.clip(found, -1, 1)
 

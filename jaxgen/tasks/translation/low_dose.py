@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from jaxgen.data.domains import Domain, has_sources
 from jaxgen.data.hounsfield import check_hounsfield
 from jaxgen.data.source import ChangedSource, Example, evenly_spaced
 from jaxgen.errors import UserError
-from jaxgen.experiment import Metric, Run
+from jaxgen.experiment import Evaluation, Metric, Run
 from jaxgen.imaging.augment import random_crop, random_flip
 from jaxgen.imaging.edge_preserving import bilateral_filter, non_local_means
 from jaxgen.imaging.low_dose import scans_at_doses
@@ -28,6 +28,7 @@ from jaxgen.metrics.noise_texture import contrast_to_noise, local_std_error, noi
 from jaxgen.tasks import images
 from jaxgen.tasks.translation import data
 from jaxgen.tasks.translation.baselines import Translator
+from jaxgen.tasks.translation.evaluation import Comparison
 from jaxgen.types import Array, Batch, Key
 
 LOW = -1024.0
@@ -41,10 +42,8 @@ DESCRIBE = {
     "contrast_to_noise": Metric("CNR", "higher", "of lesions, contrast over the noise around them"),
 }
 
-SMOKE = {
-    **{"data": "ct_lesion_phantom/32", "size": 32, "crop": 24, "views": 24, "train_slices": 8, "tuning": 2},
-    **{"feature_steps": 3, "critic_steps": 2},
-}
+SCANS = {"data": "ct_lesion_phantom/32", "size": 32, "crop": 24, "views": 24, "train_slices": 8, "tuning": 2}
+SMOKE = {**SCANS, "feature_steps": 3, "critic_steps": 2}
 """What ``smoke`` changes in the data and the training."""
 
 
@@ -202,3 +201,22 @@ def filters(run: Run) -> list[Translator]:
 def _filtered(smooth: Any, setting: tuple[float, ...], key: Key, x: np.ndarray) -> np.ndarray:
     del key
     return np.clip(np.asarray(smooth(jnp.asarray(x) if smooth is not gaussian_filter else x, *setting)), -1, 1)
+
+
+def evaluated(run: Run, methods: Sequence[Translator], network: Translator) -> Evaluation:
+    """The methods compared with filters and a network of least squares, in the window of Hounsfield units.
+
+    Args:
+        run: the run.
+        methods: of the recipe.
+        network: that of least squares.
+    """
+    config = run.config
+    return Comparison(
+        run,
+        methods,
+        references=[*filters(run), network],
+        view=functools.partial(in_window, config),
+        extra=functools.partial(texture, config),
+        describe=DESCRIBE,
+    ).evaluation()
