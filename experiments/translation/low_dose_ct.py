@@ -37,23 +37,24 @@ from jaxgen.tasks.translation import low_dose
 from jaxgen.train import Stage
 from jaxgen.types import Array, Model, Net
 
-GAME = {
-    "content_weight": 0.1,
-    "residual": False,
-    "gan_rate": 1e-5,
-    "critic_channels": (64, 64, 128, 128, 256, 256),
-    "hidden": 1024,
-}
-NETS = {"red_width": 96, "feature_channels": (64, 128, 256, 512), "feature_size": 16, "feature_steps": 100_000}
-SCAN = {"size": 512, "crop": 64, "views": 720, "high": 3072.0, "train_slices": 10_000, "field": 400.0}
+GAME = {"content_weight": 0.1, "gan_rate": 1e-5, "critic_channels": (64, 64, 128, 128, 256, 256), "hidden": 1024}
+NETS = {"residual": False, "red_width": 96, "feature_channels": (64, 128, 256, 512), "feature_steps": 100_000}
+SCAN = {"size": 512, "crop": 64, "views": 720, "high": 3072.0, "train_slices": 10_000}
 CODERS = ("encoder", "decoder")
 SMOKE = {"red_width": 4, "width": 4, "critic_channels": (4, 4), "hidden": 8, "feature_channels": (8, 8)}
-TRAINING = {"steps": 200_000, "batch_size": 128, "learning_rate": 1e-4, "warmup_steps": 0, "optimizer": "adam"}
+TRAINING = {
+    "steps": 200_000,
+    "game_steps": 200_000,
+    "batch_size": 128,
+    "learning_rate": 1e-4,
+    "warmup_steps": 0,
+    "optimizer": "adam",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LowDoseCTConfig(low_dose.LowDoseConfig):
-    content_weight: float = option(10.0, "weight of the squared error of features", ge=0, group="method")
+    content_weight: float = option(300.0, "weight of the squared error of features", ge=0, group="method")
     gradient_penalty: float = option(10.0, "of gradient norms of the critic other than 1", ge=0, group="method")
     critic_steps: int = option(4, "updates of the critic per step", ge=1, le=100, group="method")
     red_width: int = option(24, "channels of RED-CNN", ge=4, group="network")
@@ -64,7 +65,8 @@ class LowDoseCTConfig(low_dose.LowDoseConfig):
     feature_channels: Widths = option((16, 32, 48), "widths of the feature extractor's levels", ge=4, group="network")
     feature_size: int = option(16, "features per place of the feature extractor", ge=1, group="network")
     feature_steps: int = option(500, "training steps of the feature extractor", ge=1, group="training")
-    gan_rate: float = option(2e-4, "learning rate of both players", gt=0, le=1, group="training")
+    game_steps: int = option(800, "steps of the game; --steps are those of RED-CNN", ge=1, group="training")
+    gan_rate: float = option(5e-4, "learning rate of both players", gt=0, le=1, group="training")
 
 
 def feature_nets(run: Run) -> tuple[Net, Net]:
@@ -95,10 +97,11 @@ def game(run: Run, params: Any) -> Model:
 
 
 def build(run: Run) -> Stage:
-    rate = dataclasses.replace(run.config, learning_rate=run.config.gan_rate, optimizer="adam", gradient_clip=0.0)
+    own = {"steps": run.config.game_steps, "learning_rate": run.config.gan_rate}
+    rate = dataclasses.replace(run.config, **own, optimizer="adam", gradient_clip=0.0)
     optimizers = player_optimizers(rate, run.config.critic_steps, b1=0.5, b2=0.9)
     model = game(run, run.params["features"]["encoder"])
-    return Stage("wgan_feat", model, optimizers, run.config.steps, low_dose.prepare(run.config))
+    return Stage("wgan_feat", model, optimizers, rate.steps, low_dose.prepare(run.config))
 
 
 def methods(run: Run) -> list[translation.Translator]:

@@ -187,11 +187,11 @@ def _joined(path: Path, sources: Splits, targets: Splits, paired: bool) -> Split
             f"{path / kind}: {name} has no counterpart in {other}/ ({len(number)} images in source/, {len(wanted)} in "
             "target/); name pairs alike, or say --unpaired for images of different subjects"
         )
-    if alone:
-        parts = [Unpaired(a, b) for a, b in zip(targets[:3], sources[:3], strict=True)]
-    else:
-        parts = [Pairs(part, Subset(every, [number[n] for n in part.names]), str(path)) for part in targets[:3]]
-    return Splits(*parts, name=path.name, origin=f"folder {path}")
+    parts: list[Source] = []
+    for target, source in zip(targets[:3], sources[:3], strict=True):
+        own = Subset(every, [number[name] for name in target.names]) if not alone else source
+        parts.append(Unpaired(target, own) if alone else Pairs(target, own, str(path)))
+    return Splits(parts[0], parts[1], parts[2], name=path.name, origin=f"folder {path}")
 
 
 def has_sources(spec: str) -> bool:

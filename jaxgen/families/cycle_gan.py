@@ -120,7 +120,8 @@ def cycle_gan(nets: CycleNets, game: CycleGame = CycleGame()) -> Model:  # noqa:
 
     def critics_loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Info]:
         keys = iter(draws.split(key, 6))
-        value, kept, info = jnp.zeros(len(batch["image"]), jnp.float32), jnp.zeros(()), {}
+        value, kept = jnp.zeros(len(batch["image"]), jnp.float32), jnp.zeros(())
+        info: dict[str, Array] = {}
         for kind in KINDS:
             made = make(params, kind, batch[other[kind]], next(keys)).astype(jnp.float32)
             if game.pool:

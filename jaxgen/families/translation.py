@@ -8,7 +8,7 @@ from jaxgen import draws
 from jaxgen.losses.diffusion import denoising
 from jaxgen.losses.pixels import absolute_error
 from jaxgen.samplers import Sampling, clip, denoiser, from_noise
-from jaxgen.types import Array, Batch, Denoise, Info, Key, Model, Net, Objective, Params
+from jaxgen.types import Array, Batch, Denoise, Info, Key, Model, Net, Objective, Params, Step
 
 
 def sources_for(cond: Array | None, n: int) -> Array:
@@ -88,6 +88,9 @@ def conditional_diffusion(
         one key or keys ``[n]``: with the same key for all and a deterministic step, slices of a volume share one
         noise.
 
+    Raises:
+        ValueError: if the sampler's step needs a learned variance; when sampling, if there are not n sources.
+
     Reference:
         Saharia et al. 2022, "Palette: image-to-image diffusion models", arXiv 2111.05826, section 3; Durrer et al.
         2023, "Diffusion models for contrast harmonization of magnetic resonance images", arXiv 2303.08189.
@@ -106,6 +109,8 @@ def conditional_diffusion(
         (2, 4, 4, 1)
     """
     path, step, grid, prediction = sampling
+    if not isinstance(step, Step):
+        raise ValueError("a step that needs a learned variance has none here: give one that stands alone")
 
     def init(key: Key, batch: Batch) -> Params:
         x = jnp.concatenate([batch[data], batch[source]], -1)

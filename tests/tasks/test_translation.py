@@ -10,7 +10,9 @@ from jaxgen.data.domains import load_domains
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run
 from jaxgen.tasks.translation import data, low_dose
-from jaxgen.tasks.translation.baselines import baselines
+from jaxgen.tasks.translation.baselines import baselines, by_model
+from jaxgen.tasks.translation.evaluation import Comparison
+from jaxgen.types import Model
 
 CROSS = experiment.find("cross_modality")
 DOSE = experiment.find("low_dose_ct")
@@ -111,6 +113,30 @@ def test_the_texture_of_the_full_dose_itself_is_without_error():
     blurred = low_dose.texture(run.config, test["clean"], test)
     assert blurred["noise_power"] == pytest.approx(1)
     assert blurred["contrast_to_noise"] > found["contrast_to_noise"] > 0
+
+
+def test_slices_of_a_volume_share_their_noise_if_asked_to():
+    """A model that answers nothing but noise."""
+    noise = Model(dict, (), lambda params, keys, n, x: jax.vmap(lambda k: jax.random.normal(k, (4, 4, 1)) / 9)(keys))
+    run = Run(CROSS.presets["smoke"], None, {"noise": {}})
+    x = np.zeros((3, 4, 4, 1), np.float32)
+    shared, alone = (by_model(run, "noise", noise, shared=yes).run for yes in (True, False))
+    np.testing.assert_array_equal(shared(jax.random.key(1), x), shared(jax.random.key(2), x[:1]).repeat(3, 0))
+    assert np.ptp(alone(jax.random.key(1), x), axis=0).max() > 0.01
+
+
+def test_unpaired_folders_are_evaluated_without_pairs(tmp_path):
+    rng = np.random.default_rng(0)
+    for folder, count in (("source", 9), ("target", 14)):
+        (tmp_path / folder).mkdir()
+        for i in range(count):
+            pixels = rng.integers(0, 255, (20, 20), np.uint8)
+            PIL.Image.fromarray(pixels).save(tmp_path / folder / f"{folder}{i}.png")
+    run = run_of(CROSS, data=str(tmp_path), unpaired=True, methods=("cyclegan",))
+    assert not run.facts.paired
+    compared = Comparison(run, [], references=baselines(run)).evaluation()
+    assert set(compared.metrics["source"]) == {"frechet"}
+    assert list(compared.metrics) == ["source", "histogram matching", "images"]
 
 
 def test_the_splits_of_computed_pairs_are_of_different_subjects():

@@ -55,7 +55,8 @@ class Comparison:
         self.run, self.extra, self.describe = run, extra, {**DESCRIBE, **describe}
         self._view = view or (lambda x: x)
         self.methods, self.references = methods, baselines(run) if references is None else references
-        self.test, self.seconds = data.tested_pairs(run), {}
+        self.test = data.tested_pairs(run)
+        self.seconds: dict[str, dict[str, float]] = {}
         self.paired = run.facts.paired and "source" in self.test
         truth, fitted = self._view(self.test["image"]), self._view(data.fitted_pairs(run)["image"])
         self._side = max(16, run.config.size // 4)

@@ -43,7 +43,7 @@ DESCRIBE = {
 }
 
 SCANS = {"data": "ct_lesion_phantom/32", "size": 32, "crop": 24, "views": 24, "train_slices": 8, "tuning": 2}
-SMOKE = {**SCANS, "feature_steps": 3, "critic_steps": 2}
+SMOKE = {**SCANS, "feature_steps": 3, "game_steps": 6, "critic_steps": 2}
 """What ``smoke`` changes in the data and the training."""
 
 
