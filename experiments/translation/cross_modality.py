@@ -6,9 +6,10 @@
     jaxgen apply RUN t1.nii.gz --out t2                  # by the first of --methods
 
 All are also compared with a U-Net trained by the absolute error, the generator of pix2pix without its critic. Metrics
-of pixels need test pairs. CycleGAN learns from sources and targets of different subjects even where there are pairs;
-it matches distributions, so that it adds or removes lesions where one kind of images has more of them (Cohen et al.
-2018). Isola et al. 2017, arXiv 1611.07004; Zhu et al. 2017, arXiv 1703.10593; Saharia et al. 2022, arXiv 2111.05826.
+of pixels need test pairs. CycleGAN learns from sources and targets of different subjects even where there are pairs; it
+matches distributions, so that it adds or removes lesions where one kind of images has more of them (Cohen et al. 2018;
+`--healthy-targets` shows it). Isola et al. 2017, arXiv 1611.07004; Zhu et al. 2017, arXiv 1703.10593; Saharia et al.
+2022, arXiv 2111.05826.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ import optax
 
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
+from jaxgen.data import ArraySource
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run, StageSpec
 from jaxgen.families.cycle_gan import CycleGame, CycleNets, cycle_gan
@@ -43,6 +45,7 @@ class CrossModalityConfig(diffusion.DiffusionTranslationConfig):
     cycle: float = option(10.0, "CycleGAN: weight of the error of images there and back", ge=0, group="method")
     identity: float = option(0.5, "CycleGAN: that of targets left alone, times --cycle", ge=0, group="method")
     pool: int = option(50, "CycleGAN: translated images kept for the critics (0: none)", ge=0, group="method")
+    healthy_targets: bool = option(False, "CycleGAN: targets without a lesion alone, to see what goes", group="data")
     critic_channels: Widths = option((32, 64, 128), "widths of the critics of patches", ge=4, group="network")
     width: int = option(16, "CycleGAN: channels at full resolution", ge=4, group="network")
     residual_blocks: int = option(4, "CycleGAN: residual blocks", ge=1, le=32, group="network")
@@ -84,7 +87,9 @@ def game(name: str, groups: tuple[str, ...], *, unpaired: bool = False) -> Stage
         pool = {"pool": optax.sgd(1.0)} if name == "cyclegan" and config.pool else {}
         return Stage(name, MODELS[name](run), optimizers | pool, config.steps, prepare(config))
 
-    fed = data.unpaired_examples if unpaired else None
+    def fed(run: Run) -> ArraySource | None:
+        return data.unpaired_examples(run, healthy=run.config.healthy_targets) if unpaired else None
+
     return StageSpec(name, build, lambda config: name in config.methods, examples=fed)
 
 

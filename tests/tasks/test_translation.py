@@ -58,6 +58,17 @@ def test_what_training_is_fed():
     assert flipped["image"] == flipped["source"], "source and target are mirrored alike"
 
 
+def test_healthy_targets_are_without_a_lesion():
+    run = run_of(CROSS)
+    whole = data.brought(run, run.splits.train, dtype=np.uint8)
+    ill = {image.tobytes() for image, mask in zip(whole["image"], whole["mask"], strict=True) if mask.any()}
+    chosen = data.unpaired_examples(run, healthy=True).arrays
+    assert len(chosen["image"]) == len(whole["image"])
+    assert ill
+    assert not any(image.tobytes() in ill for image in chosen["image"])
+    np.testing.assert_array_equal(chosen["source"], data.unpaired_examples(run).arrays["source"])
+
+
 def test_methods_of_pairs_refuse_data_without():
     with pytest.raises(UserError, match="--methods pix2pix: learns from pairs"):
         dataclasses.replace(CROSS.presets["smoke"], unpaired=True)

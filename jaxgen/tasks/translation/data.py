@@ -12,6 +12,7 @@ from jaxgen.data import ArraySource, Source, Splits, Subset, measure_range, most
 from jaxgen.data.domains import Domain, Held, is_paired, load_domains
 from jaxgen.data.everything import without_blank
 from jaxgen.data.source import evenly_spaced
+from jaxgen.errors import UserError
 from jaxgen.experiment import Run
 from jaxgen.imaging.augment import random_flip
 from jaxgen.tasks import images, networks
@@ -120,10 +121,25 @@ def examples(run: Run) -> ArraySource:
     return ArraySource({name: found[name] for name in ("image", "source")})
 
 
-def unpaired_examples(run: Run) -> ArraySource:
-    """The same with each target next to the source of another subject, half the set away."""
-    found = examples(run).arrays
-    return ArraySource({"image": found["image"], "source": np.roll(found["source"], len(found["source"]) // 2, 0)})
+def unpaired_examples(run: Run, *, healthy: bool = False) -> ArraySource:
+    """The same with each target next to the source of another subject, half the set away.
+
+    Args:
+        run: the run.
+        healthy: only targets without a lesion, over and over again; sources stay as they are.
+
+    Raises:
+        UserError: if `healthy` targets are wanted and no mask says which these are.
+    """
+    found = brought(run, run.splits.train, dtype=np.uint8)
+    n = len(found["image"])
+    targets = np.arange(n)
+    if healthy:
+        ill = found["mask"].reshape(n, -1).any(1) if "mask" in found else np.ones(n, bool)
+        if ill.all():
+            raise UserError(f"--healthy-targets: no mask of --data {run.config.data} says which targets are healthy")
+        targets = np.resize(np.flatnonzero(~ill), n)
+    return ArraySource({"image": found["image"][targets], "source": np.roll(found["source"], n // 2, 0)})
 
 
 def prepare(config: Any) -> images.Prepare:
