@@ -30,11 +30,12 @@ class _REDCNN(nn.Module):
                 kept.append(h)
             h = nn.relu(layers.Conv(self.width, width=WINDOW, padding=(0, 0), kernel_init=he_init())(h))
         for number in range(LAYERS):
-            features = x.shape[-1] if number == LAYERS - 1 else self.width
-            h = TransposedConv(features, width=WINDOW, stride=1, padding=0)(h)
+            last = number == LAYERS - 1
+            features, init = (x.shape[-1], nn.initializers.zeros) if last else (self.width, layers.default_init)
+            h = TransposedConv(features, width=WINDOW, stride=1, padding=0, kernel_init=init)(h)
             if number in (0, 2, 4):
                 h = h + kept.pop().astype(h.dtype)
-            h = nn.relu(h) if number < LAYERS - 1 else h
+            h = h if last else nn.relu(h)
         return jnp.maximum(h, -1)
 
 
@@ -83,7 +84,8 @@ def red_cnn(width: int = 96) -> Net:
     """RED-CNN: five convolutions of width 5 and five transposed ones, none of whose parameters are shared.
 
     Shortcuts from the input and from the second and fourth convolution are added before the rectifiers of the decoder;
-    ``apply(params, x)`` keeps the shape ``[b, *spatial, c]``, 21 pixels at least, and answers -1 (air) or more.
+    ``apply(params, x)`` keeps the shape ``[b, *spatial, c]``, 21 pixels at least, and answers -1 (air) or more. The
+    last layer starts at zero, hence the network with the image itself.
 
     Args:
         width: channels of every layer.
