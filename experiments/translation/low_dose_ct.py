@@ -65,7 +65,7 @@ class LowDoseCTConfig(low_dose.LowDoseConfig):
     feature_channels: Widths = option((16, 32, 48), "widths of the feature extractor's levels", ge=4, group="network")
     feature_size: int = option(16, "features per place of the feature extractor", ge=1, group="network")
     feature_steps: int = option(500, "training steps of the feature extractor", ge=1, group="training")
-    game_steps: int = option(800, "steps of the game; --steps are those of RED-CNN", ge=1, group="training")
+    game_steps: int = option(1500, "steps of the game; --steps are those of RED-CNN", ge=1, group="training")
     gan_rate: float = option(5e-4, "learning rate of both players", gt=0, le=1, group="training")
 
 
@@ -118,7 +118,7 @@ EXPERIMENT = translation.experiment(
     data="phantom chests with faint lesions, noise computed in projections; or your slices, or pairs",
     config=LowDoseCTConfig,
     presets={
-        "small": {},
+        "small": {"train_slices": 400, "test_images": 96},
         "smoke": {**low_dose.SMOKE, **SMOKE},
         "full": {**GAME, **NETS, **SCAN, **TRAINING},
     },
