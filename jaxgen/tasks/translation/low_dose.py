@@ -37,7 +37,9 @@ DESCRIBE = {
     "mae": Metric("MAE", "lower", "mean absolute error to the full dose, in percent of the window"),
     "psnr": Metric("PSNR", "higher", "dB to the full dose, in the window"),
     "ssim": Metric("SSIM", "higher", "to the full dose, in the window"),
-    "noise_power": Metric("Noise power", "lower", "distance of the noise power spectrum to that of the full dose"),
+    "noise_power": Metric(
+        "Noise power", "lower", "distance of its spectrum in the window to the full dose's; 1: no noise"
+    ),
     "local_std": Metric("Local std error", "lower", "of standard deviations in 5 x 5 pixels, in the window"),
     "contrast_to_noise": Metric("CNR", "higher", "of lesions, contrast over the noise around them"),
 }
@@ -160,8 +162,8 @@ def texture(config: LowDoseConfig, x: np.ndarray, test: Mapping[str, np.ndarray]
     shown, truth = in_window(config, x)[..., 0], in_window(config, test["image"])[..., 0]
     found = {"local_std": local_std_error(shown, truth)}
     if "clean" in test and config.full_dose > 0:
-        noise = (hounsfield(config, y)[..., 0] - hounsfield(config, test["clean"])[..., 0] for y in (x, test["image"]))
-        found["noise_power"] = noise_power_distance(*noise)
+        clean = in_window(config, test["clean"])[..., 0]
+        found["noise_power"] = noise_power_distance(shown - clean, truth - clean)
     if "mask" in test and (test["mask"] > 0).any():
         found["contrast_to_noise"] = contrast_to_noise(hounsfield(config, x)[..., 0], test["mask"])
     return found
