@@ -46,10 +46,12 @@ def evaluate(run: Run) -> Evaluation:
     most = max(config.ratios) * len(chosen)
     order = np.resize(np.random.default_rng(config.seed).permutation(len(chosen)), most)
     findings, group = real.findings[order], real.group[order]
-    key, asked = run.key, synthesis.told(run, findings, group)
-    drawn = {"drawn": synthesis.drawing(run)(key, asked)}
-    if "few" in run.params:
-        drawn["few"] = synthesis.drawing(run, "few")(jax.random.fold_in(key, 1), asked)
+    asked, stages = (
+        synthesis.told(run, findings, group),
+        [stage for stage in ("generator", "few") if stage in run.params],
+    )
+    keys = jax.random.split(run.key, len(stages))
+    drawn = {stage: synthesis.drawing(run, stage)(key, asked) for stage, key in zip(stages, keys, strict=True)}
     vary, ours = synthesis.usual(run), synthesis.labelled_as(real)
 
     def first(images: np.ndarray, ratio: int) -> Labelled:
@@ -58,7 +60,8 @@ def evaluate(run: Run) -> Evaluation:
 
     arms = {"real images, as they are": synthesis.Arm(ours), "real images": synthesis.Arm(ours, None, vary)}
     arms |= {
-        f"{ratio} drawn for 1 real": synthesis.Arm(ours, first(drawn["drawn"], ratio), vary) for ratio in config.ratios
+        f"{ratio} drawn for 1 real": synthesis.Arm(ours, first(drawn["generator"], ratio), vary)
+        for ratio in config.ratios
     }
     last = config.ratios[-1]
     if "few" in drawn:

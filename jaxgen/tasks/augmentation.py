@@ -29,7 +29,7 @@ class Labelled(NamedTuple):
     Attributes:
         image: ``[n, h, w, c]`` in [-1, 1].
         findings: ``[n, k]``, zeros and ones.
-        weight: ``[n]``, how often each image is drawn for a batch beside the others; None for all alike.
+        weight: ``[n]``, how often each image is drawn for a batch compared with the others; None for all alike.
     """
 
     image: np.ndarray

@@ -97,7 +97,7 @@ def _deviation(values: np.ndarray) -> float:
 
 
 def described(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
-    """How to show scores of `compared`, and the deviation and gain of each.
+    """How to show scores of `compared`, and the spread and gain of each.
 
     Example:
         >>> list(described({"auroc": Metric("AUROC")}))
