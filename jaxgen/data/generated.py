@@ -14,7 +14,10 @@ from jaxgen.data.classes import Classes, choose_classes
 from jaxgen.data.options import Options
 from jaxgen.data.phantoms import CLASS_NAMES, FINDINGS, Coloured, brain3d_covariates, coloured_of, phantom_source
 from jaxgen.data.phantoms.brain3d import COVARIATES
+from jaxgen.data.phantoms.instruments import TOOLS
+from jaxgen.data.phantoms.skin import KINDS
 from jaxgen.data.phantoms.teeth import TISSUES
+from jaxgen.data.phantoms.tissue import STATES
 from jaxgen.data.phantoms.tumour import CLASSES
 from jaxgen.data.source import ArraySource, Example, Splits
 from jaxgen.errors import UserError
@@ -41,6 +44,9 @@ GENERATED = {
     "rescaled_phantom": "drawn T1 brain slices, and as another scanner scales their intensities",
     "scanner_phantom": "drawn T1 brain slices, and as a worse scanner shows them: bias field, blur, noise",
     "vessels3d_phantom": "drawn volumes with vessels and sheets one or two voxels thick",
+    "skin_phantom": "drawn skin lesions of five kinds on three tones of skin",
+    "tissue_phantom": "drawn stained tissue with tumour or without, from four hospitals, one rare, one for tests",
+    "cataract_phantom": "drawn eyes in six phases of an operation with eight instruments, some sets of them rare",
 }
 """The names that `load` knows, with one line each; ``name/size`` asks for another size than 64 pixels.
 
@@ -64,7 +70,12 @@ _PHANTOMS = {
     "contrast_phantom": "contrast_pair",
     "rescaled_phantom": "rescaled_pair",
     "scanner_phantom": "scanner_pair",
+    "skin_phantom": "derm2d",
+    "tissue_phantom": "patho2d",
+    "cataract_phantom": "cataract2d",
 }
+_IN_TRAINING = {"patho2d": "patho2d_training", "cataract2d": "cataract2d_training"}
+"""What training and validation data are drawn as, where their proportions are other than those of test data."""
 _ENTRIES = {
     "brain_classes": ("image", "mask", "label"),
     "ct2d": ("image", "mask"),
@@ -79,9 +90,13 @@ _ENTRIES = {
     "pos3d": ("image", "mask", "spacing"),
     "vessels3d": ("image", "mask", "spacing"),
     **dict.fromkeys(("contrast_pair", "rescaled_pair", "scanner_pair"), ("image", "mask", "source")),
+    "derm2d": ("image", "mask", "label", "covariates"),
+    "patho2d": ("image", "mask", "label", "covariates"),
+    "cataract2d": ("image", "mask", "labels", "covariates"),
 }
+_COVARIATES = {"brain3d": tuple(COVARIATES), "derm2d": ("tone",), "patho2d": ("hospital",), "cataract2d": ("phase",)}
 _MASK_NAMES = {"tumor4c": CLASSES, "dental2d": TISSUES}
-_NAMES = {"brain_classes": CLASS_NAMES, "cxr2d": FINDINGS}
+_NAMES = {"brain_classes": CLASS_NAMES, "cxr2d": FINDINGS, "derm2d": KINDS, "patho2d": STATES, "cataract2d": TOOLS}
 _DEFAULT_SIZES = {
     "brain3d_phantom": "32x48x32",
     "tumour3d_phantom": "32",
@@ -177,9 +192,11 @@ class DrawnSource(ArraySource):
 
     @property
     def covariates(self) -> np.ndarray | None:
-        """The covariates ``[n, k]``, without drawing anything, or None."""
+        """The covariates ``[n, k]``, of brains without drawing them, or None."""
         if "covariates" not in self._entries:
             return None
+        if self._phantoms.phantom != "brain3d":
+            return self.arrays["covariates"]
         return np.stack([brain3d_covariates(self._phantoms.seed, i) for i in range(len(self))])
 
     @functools.cached_property
@@ -223,7 +240,7 @@ def load_generated(spec: str, options: Options) -> Splits:
         origin="computed",
         licence="CC0-1.0",
         label_names=_NAMES.get(phantom, ()) if {"label", "labels"} & {*chosen} else (),
-        covariate_names=tuple(COVARIATES) if "covariates" in chosen else (),
+        covariate_names=_COVARIATES[phantom] if "covariates" in chosen else (),
         mask_names=foreground.names if isinstance(foreground, Classes) else (),
     )
 
@@ -261,8 +278,9 @@ def _drawn(
     foreground: Foreground,
     counts: tuple[int, ...],
 ) -> tuple[DrawnSource, DrawnSource, DrawnSource]:
+    seen = _IN_TRAINING.get(phantom, phantom)
     train, validation, test = (
-        DrawnSource(phantom, n, seed=3 * seed + k, size=size, entries=entries, foreground=foreground)
-        for k, n in enumerate(counts)
+        DrawnSource(kind, n, seed=3 * seed + k, size=size, entries=entries, foreground=foreground)
+        for k, (kind, n) in enumerate(zip((seen, seen, phantom), counts, strict=True))
     )
     return train, validation, test

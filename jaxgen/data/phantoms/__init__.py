@@ -17,12 +17,15 @@ from jaxgen.data.phantoms.coloured import COLOURS, Coloured, Seen, coloured2d, c
 from jaxgen.data.phantoms.contrasts import contrast_pair, scanner_pair
 from jaxgen.data.phantoms.faint_lesions import ct2d_lesions
 from jaxgen.data.phantoms.glands import glands2d
+from jaxgen.data.phantoms.instruments import cataract2d, measure_tools, scene_of
 from jaxgen.data.phantoms.position import pos3d
 from jaxgen.data.phantoms.radiograph import Measured, measure_radiograph
 from jaxgen.data.phantoms.shapes import shapes2d, shapes_of
+from jaxgen.data.phantoms.skin import derm2d
 from jaxgen.data.phantoms.slices import brain_slices, labelled_slices
 from jaxgen.data.phantoms.teeth import dental2d
 from jaxgen.data.phantoms.thorax import ORGANS, ct2d
+from jaxgen.data.phantoms.tissue import measure_tissue, patho2d
 from jaxgen.data.phantoms.tumour import tumor4c
 from jaxgen.data.phantoms.vessels import vessels3d
 
@@ -50,6 +53,7 @@ __all__ = [
     "brain3d_covariates",
     "brain_classes",
     "brain_slices",
+    "cataract2d",
     "cells2d",
     "coloured2d",
     "coloured_of",
@@ -59,16 +63,21 @@ __all__ = [
     "ct2d_lesions",
     "cxr2d",
     "dental2d",
+    "derm2d",
     "findings_of",
     "glands2d",
     "labelled_slices",
     "measure_brain3d",
     "measure_coloured",
     "measure_radiograph",
+    "measure_tissue",
+    "measure_tools",
     "outline",
+    "patho2d",
     "phantom_source",
     "pos3d",
     "scanner_pair",
+    "scene_of",
     "shapes2d",
     "shapes_of",
     "tumor4c",
@@ -96,6 +105,11 @@ PHANTOMS: Mapping[str, Callable[[int, int, Any], dict[str, np.ndarray]]] = Mappi
         "contrast_pair": contrast_pair,
         "rescaled_pair": functools.partial(contrast_pair, target="t1b"),
         "scanner_pair": scanner_pair,
+        "derm2d": derm2d,
+        "patho2d": patho2d,
+        "patho2d_training": functools.partial(patho2d, training=True),
+        "cataract2d": cataract2d,
+        "cataract2d_training": functools.partial(cataract2d, training=True),
         **{f"brain2d_{k}": functools.partial(brain2d, contrast="t2", lesion=kind) for k, kind in LESIONS.items()},
     }
 )
