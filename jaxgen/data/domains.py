@@ -22,6 +22,8 @@ class Domain(ChangedSource):
         entry: which of them.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxgen.data.source import ArraySource
         >>> both = ArraySource({"image": np.zeros((1, 2, 2, 1)), "source": np.ones((1, 2, 2, 1))})
         >>> float(Domain(both, "source")[0]["image"].max()), sorted(Domain(both, "image")[0])
         (1.0, ['image'])
@@ -44,6 +46,8 @@ class Held(ChangedSource):
         source: a few examples.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxgen.data.source import ArraySource
         >>> held = Held(ArraySource({"label": np.arange(3)}))
         >>> held[1] is held[1]
         True
@@ -76,6 +80,8 @@ class Pairs(ChangedSource):
         where: of the data, for the message.
 
     Example:
+        >>> import numpy as np
+        >>> from jaxgen.data.source import ArraySource
         >>> x = np.zeros((1, 2, 2, 1))
         >>> sorted(Pairs(ArraySource({"image": x}), ArraySource({"image": x}), "here")[0])
         ['image', 'source']
