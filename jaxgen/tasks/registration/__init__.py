@@ -10,7 +10,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import presets
 from jaxgen.config import RunConfig, option
 from jaxgen.data import ArraySource, Source, Splits, Subset, load, measure_range, resized
 from jaxgen.data.images import sides_of
@@ -20,6 +19,9 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment, Run, StageSpec
 from jaxgen.facts import Facts
 from jaxgen.medical.registration.models import Alignment, Registration
+from jaxgen.presets import FULL as FULL_OF_ALL
+from jaxgen.presets import SMOKE as SMOKE_OF_ALL
+from jaxgen.presets import Changes, make
 from jaxgen.tasks import images
 from jaxgen.tasks.images import Widths
 from jaxgen.train import Stage
@@ -28,8 +30,8 @@ from jaxgen.types import Batch, Key
 HELD_BYTES = 2**28
 """Of training pairs that are made once and kept; more are made when they are asked for."""
 EVALUATED = {"size": 32, "test_images": 4, "chunk": 4, "shares": 3}
-SMOKE: presets.Changes = {**presets.SMOKE, **EVALUATED, "checkpoint_every": 2, "channels": (8,)}
-FULL: presets.Changes = {**presets.FULL, "precision": "bfloat16"}
+SMOKE: Changes = {**SMOKE_OF_ALL, **EVALUATED, "checkpoint_every": 2, "channels": (8,)}
+FULL: Changes = {**FULL_OF_ALL, "precision": "bfloat16"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,7 +135,7 @@ def stage(name: str, build: Callable[[Any], Registration], groups: tuple[str, ..
 def experiment(
     *,
     config: type[RegistrationConfig],
-    presets: Mapping[str, presets.Changes],
+    presets: Mapping[str, Changes],
     stages: Sequence[StageSpec],
     evaluate: Callable[[Run], Evaluation],
     **fields: Any,
@@ -151,6 +153,3 @@ def experiment(
     made = make(config, presets, smoke=SMOKE, full=FULL)
     ranks = {"spatial_dims": lambda config: config.spatial, "baseline": "identity"}
     return Experiment(presets=made, stages=stages, evaluate=evaluate, **shared, **ranks, **fields)
-
-
-make = presets.make
