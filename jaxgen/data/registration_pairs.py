@@ -54,7 +54,7 @@ def warp_array(image: np.ndarray, field: np.ndarray, *, order: int = 1) -> np.nd
         >>> warp_array(np.arange(4.0), np.full((4, 1), 0.5)).tolist()
         [0.5, 1.5, 2.5, 3.0]
     """
-    place = np.moveaxis(np.stack(np.indices(field.shape[:-1]), -1) + field, -1, 0)
+    place = np.indices(field.shape[:-1]) + np.moveaxis(field, -1, 0)
     if image.ndim == field.ndim:
         return np.stack([warp_array(image[..., c], field, order=order) for c in range(image.shape[-1])], -1)
     return ndimage.map_coordinates(image, place, order=order, mode="nearest")

@@ -25,8 +25,8 @@ def registered_pairs(moving: np.ndarray, fixed: np.ndarray, flows: Mapping[str, 
     for name, flow in flows.items():
         on_line = (voxel_grid(moving.shape[1:-1]) % LINES < 1)[..., :2].any(-1)
         grid = np.where(on_line, 1.0, -1.0).astype(np.float32)[None, ..., None].repeat(len(moving), 0)
-        shown[name] = np.asarray(warp(moving, jnp.asarray(flow)))
-        shown[f"{name}, grid"] = np.asarray(warp(grid, jnp.asarray(flow)))
+        shown[name] = _warped(moving, flow)
+        shown[f"{name}, grid"] = _warped(grid, flow)
     return rows_of(
         {name: _slices(x) for name, x in shown.items()},
         "Pairs of images: the moving image should look like the fixed one under each field; lines show the field.",
@@ -35,13 +35,17 @@ def registered_pairs(moving: np.ndarray, fixed: np.ndarray, flows: Mapping[str, 
 
 def trajectory(moving: np.ndarray, fixed: np.ndarray, flows: np.ndarray) -> Figure:
     """Moved images along shares of the way ``[steps, n, *spatial, r]``, the fixed image last, and what is left."""
-    steps = [np.asarray(warp(moving, jnp.asarray(flow))) for flow in flows]
+    steps = [_warped(moving, flow) for flow in flows]
     shown = {}
     for i in range(len(moving)):
         shown[f"pair {i + 1}"] = _slices(np.stack([x[i] for x in (*steps, fixed)]))
         shown[f"error {i + 1}"] = _slices(np.stack([np.abs(x[i] - fixed[i]) - 1 for x in (*steps, fixed)]))
     heads = [f"{share:.2g}" for share in np.linspace(0, 1, len(flows))] + ["fixed"]
     return rows_of(shown, "From the moving to the fixed image by shares of the way, and the error left.", heads=heads)
+
+
+def _warped(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    return np.asarray(warp(jnp.asarray(image), jnp.asarray(flow)))
 
 
 def _slices(x: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ def label_overlap(flow: np.ndarray, moving: np.ndarray, fixed: np.ndarray, label
         >>> label_overlap(np.zeros((1, 3, 4, 2)), moving, moving, 2).tolist()
         [[1.0, nan]]
     """
-    moved = np.asarray(warp(moving[..., None], jnp.asarray(flow), order=0))[..., 0]
+    moved = np.asarray(warp(jnp.asarray(moving[..., None]), jnp.asarray(flow), order=0))[..., 0]
     axes = tuple(range(1, moved.ndim))
     found = []
     for label in range(1, labels + 1):
@@ -62,10 +62,10 @@ def pair_metrics(
     """
     found = {
         "dice": np.nanmean(label_overlap(flow, moving, fixed, labels), axis=1),
-        "folds": 100 * np.asarray(folded_share(jnp.asarray(flow), fixed)),
+        "folds": 100 * np.asarray(folded_share(jnp.asarray(flow), jnp.asarray(fixed))),
     }
     if truth is not None:
-        found["epe"] = np.asarray(endpoint_error(jnp.asarray(flow), truth, fixed))
+        found["epe"] = np.asarray(endpoint_error(*map(jnp.asarray, (flow, truth, fixed))))
     return found
 
 
@@ -109,7 +109,7 @@ def trajectory_metrics(flows: np.ndarray, moving: np.ndarray, fixed: np.ndarray)
         >>> [round(float(found[name][0]), 3) for name in ("rest", "cosine")]
         [0.0, 1.0]
     """
-    ways = np.stack([correlation(np.asarray(warp(moving, jnp.asarray(flow))), fixed) for flow in flows])
+    ways = np.stack([correlation(np.asarray(warp(jnp.asarray(moving), jnp.asarray(flow))), fixed) for flow in flows])
     flat = flows.reshape(*flows.shape[:2], -1).astype(np.float64)
     size = np.maximum(np.linalg.norm(flat, axis=-1), 1e-12)
     angles = (flat[1:-1] * flat[-1]).sum(-1) / (size[1:-1] * size[-1])

@@ -27,7 +27,7 @@ def jacobian_determinant(flow: Array) -> Array:
     if rank not in (2, 3) or flow.ndim != rank + 2:
         raise ValueError(f"jacobian_determinant takes fields [b, *spatial, r] of 2 or 3 axes, got {flow.shape}")
     flow = flow.astype(jnp.float32)
-    slopes = [jnp.gradient(flow, axis=axis) for axis in range(1, rank + 1)]
+    slopes = [jnp.asarray(jnp.gradient(flow, axis=axis)) for axis in range(1, rank + 1)]
     m = [[slopes[j][..., i] + (i == j) for j in range(rank)] for i in range(rank)]
     if rank == 2:
         return m[0][0] * m[1][1] - m[0][1] * m[1][0]

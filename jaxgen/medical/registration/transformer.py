@@ -94,4 +94,4 @@ def warp(image: Array, flow: Array, *, order: int = 1) -> Array:
     """
     if flow.shape != (*image.shape[:-1], image.ndim - 2):
         raise ValueError(f"images {image.shape} need a flow {(*image.shape[:-1], image.ndim - 2)}, got {flow.shape}")
-    return interpolate(image, voxel_grid(flow.shape[1:-1]) + flow, order=order)
+    return interpolate(image, jnp.asarray(voxel_grid(flow.shape[1:-1])) + flow, order=order)

@@ -88,10 +88,10 @@ class RegistrationFacts(Facts):
 
 def load_labelled(config: RegistrationConfig) -> Splits:
     """Images with label maps; the computed slices are computed volumes where a size has three axes."""
-    name, found = config.data, {"foreground": config.foreground, "spatial": config.spatial}
+    name, wants = config.data, ("image", "mask")
     if name == "tissue_phantom" and config.spatial == 3:
         name = "tissue3d_phantom"
-    splits = load(name, seed=config.seed, wants=("image", "mask"), **found)
+    splits = load(name, seed=config.seed, wants=wants, foreground=config.foreground, spatial=config.spatial)
     return splits if splits.mask_names else splits._replace(mask_names=("foreground",))
 
 
@@ -149,7 +149,13 @@ def experiment(
         evaluate: ``evaluate(run)``, by `jaxgen.tasks.registration.evaluation.compare`.
         **fields: of `Experiment`: ``name``, ``summary`` and ``data``.
     """
-    shared = {"load": load_labelled, "measure": measure, "facts": RegistrationFacts, "examples": example_pairs}
+    shared: dict[str, Any] = {
+        "load": load_labelled,
+        "measure": measure,
+        "facts": RegistrationFacts,
+        "examples": example_pairs,
+        "spatial_dims": lambda config: config.spatial,
+        "baseline": "identity",
+    }
     made = make(config, presets, smoke=SMOKE, full=FULL)
-    ranks = {"spatial_dims": lambda config: config.spatial, "baseline": "identity"}
-    return Experiment(presets=made, stages=stages, evaluate=evaluate, **shared, **ranks, **fields)
+    return Experiment(presets=made, stages=stages, evaluate=evaluate, **shared, **fields)

@@ -91,7 +91,7 @@ def compare(run: Run, methods: Sequence[Method]) -> Evaluation:
         table[method.name] = {}
         for kind, part in {"warped": slice(0, known), "subjects": slice(known, None)}.items():
             truth = arrays["flow"][part] if kind == "warped" else None
-            masks = (arrays[name][part] for name in ("moving_mask", "fixed_mask"))
+            masks = arrays["moving_mask"][part], arrays["fixed_mask"][part]
             found = pair_metrics(flow[part], *masks, len(run.facts.structures), truth)
             table[method.name] |= {f"{name}_{kind}": float(np.nanmean(value)) for name, value in found.items()}
             for name, value in found.items():
