@@ -77,7 +77,8 @@ EXPERIMENT = registration.experiment(
     data="tissue_phantom: drawn brain slices with tissues, under known warps and from one subject to another",
     config=DiffuseMorphConfig,
     presets={
-        "small": {"weight": 20.0, "smoothness": 0.5, "steps": 1000, "batch_size": 8, "ema_decay": 0.99, "checkpoint_every": 250},
+        "small": {"weight": 20.0, "smoothness": 0.5, "steps": 1000, "batch_size": 8}
+        | {"ema_decay": 0.99, "checkpoint_every": 250},
         "smoke": NARROW,
         # ACDC as published.
         "full": {"size": (128, 128, 32), "weight": 20.0, "learning_rate": 2e-4, "steps": 72_000, **TRAINING}
