@@ -1,10 +1,12 @@
 """Displacement fields as NIfTI files that ANTs and ITK read."""
 
 from os import PathLike
+from pathlib import Path
 
 import nibabel
 import numpy as np
 
+from jaxgen.data.writers import write_atomically
 from jaxgen.errors import UserError
 from jaxgen.medical.registration.itk import to_itk_displacement
 
@@ -12,7 +14,9 @@ VECTOR = 1007
 """The intent code of a file that holds one vector per voxel."""
 
 
-def write_displacement(path: str | PathLike[str], flow: np.ndarray, moving: np.ndarray, fixed: np.ndarray) -> None:
+def write_displacement(
+    path: str | PathLike[str], flow: np.ndarray, moving: np.ndarray, fixed: np.ndarray, *, overwrite: bool = False
+) -> Path:
     """Write a field so that ``antsApplyTransforms -i moving -r fixed -t FILE`` moves as `warp` does.
 
     Args:
@@ -20,9 +24,13 @@ def write_displacement(path: str | PathLike[str], flow: np.ndarray, moving: np.n
         flow: ``[x, y, z, 3]`` on the grid of the fixed image, in voxels of the moving image.
         moving: affine ``[4, 4]`` of the moving image, as nibabel gives it.
         fixed: affine ``[4, 4]`` of the fixed image.
+        overwrite: whether an existing file may be replaced.
+
+    Returns:
+        The path.
 
     Raises:
-        UserError: for another suffix.
+        UserError: for another suffix, or if the file exists or cannot be written.
         ValueError: for other shapes.
 
     Example:
@@ -37,4 +45,5 @@ def write_displacement(path: str | PathLike[str], flow: np.ndarray, moving: np.n
     image = nibabel.Nifti1Image(millimetres[:, :, :, None], fixed)
     image.header.set_intent(VECTOR)
     image.header.set_xyzt_units("mm")
-    nibabel.save(image, path)
+    suffix = ".nii.gz" if str(path).endswith(".gz") else ".nii"
+    return write_atomically(path, lambda name: nibabel.save(image, name), overwrite=overwrite, suffix=suffix)

@@ -10,7 +10,7 @@ def test_a_field_and_its_header(tmp_path):
     """A shift by one voxel to the patient's right and two voxels up, of 2 x 1 x 3 mm, stored from left to right."""
     affine = np.diag([-2.0, 1.0, 3.0, 1.0])
     affine[:3, 3] = 5, -4, 2
-    flow = np.zeros((3, 4, 5, 3)) + [-1.0, 0.0, 2.0]
+    flow = np.broadcast_to([-1.0, 0.0, 2.0], (3, 4, 5, 3))
     write_displacement(tmp_path / "field.nii.gz", flow, affine, affine)
     file = nibabel.load(tmp_path / "field.nii.gz")
     assert file.shape == (3, 4, 5, 1, 3)
