@@ -125,6 +125,9 @@ def test_the_table_knows_the_true_field_and_no_field(run, monkeypatch):
     assert table["told"]["dice_warped"] == 1
     assert table["told"]["dice_subjects"] == table["identity"]["dice_subjects"] < 1
     assert {name: table["still"][name] for name in table["identity"]} == table["identity"]
+    for row in (table["told"], table["identity"]):
+        for kind in ("warped", "subjects"):
+            assert row[f"dice_{kind}_low"] <= row[f"dice_{kind}"] <= row[f"dice_{kind}_high"]
     size = np.linalg.norm(pairs["flow"][:3], axis=-1)
     mask = pairs["fixed_mask"][:3] > 0
     expected = np.mean([x[m].mean() for x, m in zip(size, mask, strict=True)])

@@ -15,6 +15,7 @@ from jaxgen.figures import registration as figures
 from jaxgen.medical.registration.cases import pair_metrics, trajectory_metrics
 from jaxgen.medical.registration.models import Registration
 from jaxgen.medical.registration.optical_flow import NEEDED, has_optical_flow, optical_flow
+from jaxgen.metrics.bootstrap import bootstrap_interval
 from jaxgen.tasks.registration import pairs_of
 from jaxgen.types import Array, Params
 
@@ -22,11 +23,15 @@ TIMED = 5
 """Pairs that each method is timed on, one at a time."""
 DESCRIBED = {
     "dice_warped": Metric("Dice, known warps", "higher", "mean of the structures and pairs"),
+    "dice_warped_low": Metric("from", "higher", "lower end of its 95 % bootstrap interval over pairs"),
+    "dice_warped_high": Metric("to", "higher", "upper end"),
     "epe_warped": Metric("Endpoint error", "lower", "of known warps, in the foreground, pixels"),
     "folds_warped": Metric(
         "Folds, known warps", "lower", "% of the foreground with a Jacobian determinant of 0 or less"
     ),
     "dice_subjects": Metric("Dice, two subjects", "higher", "mean of the structures and pairs"),
+    "dice_subjects_low": Metric("from, two subjects", "higher", "lower end of its 95 % bootstrap interval over pairs"),
+    "dice_subjects_high": Metric("to, two subjects", "higher", "upper end"),
     "folds_subjects": Metric("Folds, two subjects", "lower", "% of the foreground"),
     "monotone": Metric("Rising", "higher", "share of pairs whose correlation never falls along the way"),
     "rest": Metric("Left at 0", "lower", "size of the field at a share of 0, relative to that at 1"),
@@ -78,7 +83,7 @@ def compare(run: Run, methods: Sequence[Method]) -> Evaluation:
 
     Args:
         run: the run.
-        methods: the trained ones; the first has its way drawn.
+        methods: the trained ones.
     """
     pairs = pairs_of(run, run.splits.test, 2, most_of(run.config.data, run.config.test_images))
     arrays, known = ArraySource.from_source(pairs).arrays, pairs.warped
@@ -94,6 +99,8 @@ def compare(run: Run, methods: Sequence[Method]) -> Evaluation:
             masks = arrays["moving_mask"][part], arrays["fixed_mask"][part]
             found = pair_metrics(flow[part], *masks, len(run.facts.structures), truth)
             table[method.name] |= {f"{name}_{kind}": float(np.nanmean(value)) for name, value in found.items()}
+            interval = bootstrap_interval(np.nanmean, found["dice"])
+            table[method.name] |= {f"dice_{kind}_low": interval.low, f"dice_{kind}_high": interval.high}
             for name, value in found.items():
                 for row, one in zip(rows[part], value.tolist(), strict=True):
                     row[f"{method.name}: {name}"] = one
