@@ -125,6 +125,7 @@ def test_to_register_the_fixed_image_itself_is_asked_for_at_the_data_end(direct)
         np.testing.assert_array_equal(t, [PATH.t_data] * 2)
 
 
+@pytest.mark.thorough
 def test_gradients_reach_every_parameter():
     batch = pair((8, 8))
     nets = unet(1, channels=(8, 8), blocks=1), deformation_net((4, 4), (4,))
