@@ -74,7 +74,7 @@ GROUPS = ("denoiser", "net")
 EXPERIMENT = registration.experiment(
     name="registration",
     summary="DiffuseMorph and VoxelMorph: registration without known fields, compared with TV-L1 optical flow",
-    data="tissue_phantom: drawn brain slices with tissues, under known warps and from one subject to another",
+    data="brain_tissue_phantom: drawn brain slices with tissues, under known warps and from one subject to another",
     config=DiffuseMorphConfig,
     presets={
         "small": {"weight": 20.0, "smoothness": 0.5, "steps": 1000, "batch_size": 8}

@@ -8,6 +8,7 @@ from jaxgen.families.adversarial_autoencoder import (
     semi_supervised_adversarial_autoencoder_model,
     swiss_roll_prior,
 )
+from jaxgen.families.attributes import Attributes, attribute_diffusion_model
 from jaxgen.families.autoencoder import autoencoder_model, denoising_autoencoder_model
 from jaxgen.families.classifier import classifier_model
 from jaxgen.families.cnf import Costs, cnf_model
@@ -40,6 +41,8 @@ from jaxgen.families.vae import bernoulli_likelihood, gaussian_likelihood, logis
 from jaxgen.families.vector_quantised import vector_quantised_model
 
 __all__ = [
+    "Attributes",
+    "attribute_diffusion_model",
     "Autoencoder",
     "Conditions",
     "ControlledNets",

@@ -14,6 +14,7 @@ from jaxgen.nets.kl_autoencoder import KLForm, kl_decoder, kl_encoder, monai_for
 from jaxgen.nets.masked_mlp import masked_mlp
 from jaxgen.nets.mlp import mlp
 from jaxgen.nets.multiscale import multiscale_critic
+from jaxgen.nets.plain_classifier import plain_classifier
 from jaxgen.nets.rrdb import rrdb_encoder
 from jaxgen.nets.spectral import spectral_norm
 from jaxgen.nets.tiled_decoding import tiled_kl_decoder
@@ -48,6 +49,7 @@ __all__ = [
     "monai_form",
     "published_form",
     "multiscale_critic",
+    "plain_classifier",
     "residual_discriminator",
     "residual_generator",
     "rrdb_encoder",

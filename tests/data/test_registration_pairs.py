@@ -75,13 +75,13 @@ def test_a_pair_is_a_function_of_its_seed_and_index():
 
 
 def test_the_computed_brains_with_their_tissues():
-    slices = load("tissue_phantom/32", wants=("image", "mask"), foreground="each", spatial=2)
+    slices = load("brain_tissue_phantom/32", wants=("image", "mask"), foreground="each", spatial=2)
     assert slices.mask_names == ("cerebrospinal fluid", "grey matter", "white matter")
     image, mask = (slices.test[0][name] for name in ("image", "mask"))
     means = [image[mask == label].mean() for label in range(4)]
     assert means == sorted(means)
     assert not (slices.train[0]["image"] == slices.test[0]["image"]).all()
-    volumes = load("tissue3d_phantom/16x24x16", wants=("image", "mask"), foreground="each", spatial=3)
+    volumes = load("brain3d_tissue_phantom/16x24x16", wants=("image", "mask"), foreground="each", spatial=3)
     assert volumes.mask_names == ("head", "grey matter", "white matter", "ventricles")
     example = volumes.validation[1]
     assert example["image"].shape == (16, 24, 16, 1)

@@ -30,12 +30,15 @@ from jaxgen.data.phantoms.cells import cells2d
 from jaxgen.data.phantoms.chest_xray import FINDINGS, Finding, cxr2d, findings_of
 from jaxgen.data.phantoms.coloured import COLOURS, Coloured, Seen, coloured2d, coloured_of, measure_coloured, outline
 from jaxgen.data.phantoms.glands import glands2d
+from jaxgen.data.phantoms.instruments import cataract2d, measure_tools, scene_of
 from jaxgen.data.phantoms.position import pos3d
 from jaxgen.data.phantoms.radiograph import Measured, measure_radiograph
 from jaxgen.data.phantoms.shapes import shapes2d, shapes_of
+from jaxgen.data.phantoms.skin import derm2d
 from jaxgen.data.phantoms.slices import brain_slices, labelled_slices
 from jaxgen.data.phantoms.teeth import dental2d
 from jaxgen.data.phantoms.thorax import ORGANS, ct2d
+from jaxgen.data.phantoms.tissue import measure_tissue, patho2d
 from jaxgen.data.phantoms.tumour import tumor4c
 from jaxgen.data.phantoms.vessels import vessels3d
 
@@ -65,6 +68,7 @@ __all__ = [
     "brain_classes",
     "brain_slices",
     "brain_tissues",
+    "cataract2d",
     "cells2d",
     "coloured2d",
     "coloured_of",
@@ -72,15 +76,20 @@ __all__ = [
     "ct2d",
     "cxr2d",
     "dental2d",
+    "derm2d",
     "findings_of",
     "glands2d",
     "labelled_slices",
     "measure_brain3d",
     "measure_coloured",
     "measure_radiograph",
+    "measure_tissue",
+    "measure_tools",
     "outline",
+    "patho2d",
     "phantom_source",
     "pos3d",
+    "scene_of",
     "shapes2d",
     "shapes_of",
     "tumor4c",
@@ -101,11 +110,16 @@ PHANTOMS: Mapping[str, Callable[[int, int, Any], dict[str, np.ndarray]]] = Mappi
         "coloured2d": coloured2d,
         "brain_classes": brain_classes,
         "brain3d": brain3d,
-        "tissue2d": brain_tissues,
-        "tissue3d": brain3d_tissues,
+        "brain_tissue2d": brain_tissues,
+        "brain_tissue3d": brain3d_tissues,
         "tumor4c": tumor4c,
         "pos3d": pos3d,
         "vessels3d": vessels3d,
+        "derm2d": derm2d,
+        "patho2d": patho2d,
+        "patho2d_training": functools.partial(patho2d, training=True),
+        "cataract2d": cataract2d,
+        "cataract2d_training": functools.partial(cataract2d, training=True),
         **{f"brain2d_{k}": functools.partial(brain2d, contrast="t2", lesion=kind) for k, kind in LESIONS.items()},
     }
 )

@@ -38,7 +38,9 @@ FULL: Changes = {**FULL_OF_ALL, "precision": "bfloat16"}
 class RegistrationConfig(RunConfig):
     """The options of every registration experiment."""
 
-    data: str = option("tissue_phantom", "data: a name, a folder with images/ and masks/, or a .npz", group="data")
+    data: str = option(
+        "brain_tissue_phantom", "data: a name, a folder with images/ and masks/, or a .npz", group="data"
+    )
     foreground: str = option(
         "each", "labels of the masks that are compared, separated by commas; or each", group="data"
     )
@@ -89,8 +91,8 @@ class RegistrationFacts(Facts):
 def load_labelled(config: RegistrationConfig) -> Splits:
     """Images with label maps; the computed slices are computed volumes where a size has three axes."""
     name, wants = config.data, ("image", "mask")
-    if name == "tissue_phantom" and config.spatial == 3:
-        name = "tissue3d_phantom"
+    if name == "brain_tissue_phantom" and config.spatial == 3:
+        name = "brain3d_tissue_phantom"
     splits = load(name, seed=config.seed, wants=wants, foreground=config.foreground, spatial=config.spatial)
     return splits if splits.mask_names else splits._replace(mask_names=("foreground",))
 

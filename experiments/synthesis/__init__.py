@@ -1,0 +1,1 @@
+"""Images drawn to be of use: for classifiers, and without giving patients away."""
