@@ -89,6 +89,7 @@ EXPERIMENT = synthesis.experiment(
         | {"attention": (1, 2, 3), "steps": 200_000, "batch_size": 256, "learning_rate": 1e-4, "sampler_steps": 50},
     },
     stages=synthesis.STAGES,
+    examples=synthesis.with_pool,
     evaluate=evaluate,
     sample=synthesis.sample,
     baseline="real images",

@@ -114,6 +114,7 @@ EXPERIMENT = synthesis.experiment(
         | {"steps": 200_000, "batch_size": 64, "learning_rate": 1e-4, "guidance": 3.0, "sampler_steps": 50},
     },
     stages=synthesis.STAGES,
+    examples=synthesis.with_pool,
     evaluate=evaluate,
     sample=synthesis.sample,
     baseline="real images",

@@ -80,7 +80,7 @@ EXPERIMENT = synthesis.experiment(
     config=RareConfig,
     presets={
         "small": {"data": "cataract_phantom/32", "attribute": "phase", "mirror": False},
-        "smoke": {"data": "cataract_phantom/16", "labelled": 600},
+        "smoke": {"data": "cataract_phantom/16", "labelled": 0},
         # The code's configuration for 128 pixels.
         "full": {"attribute": "phase", "mirror": False, "size": 128, "patch": 1, "channels": (128, 256, 256, 256, 512)}
         | {"blocks": 2, "attention": (3,), "dropout": 0.1, "path": "linear", "prediction": "noise"}
@@ -88,6 +88,7 @@ EXPERIMENT = synthesis.experiment(
         | {"ema_decay": 0.999, "guidance": 3.0, "drawn": 30_000},
     },
     stages=synthesis.STAGES,
+    examples=synthesis.with_pool,
     evaluate=evaluate,
     sample=synthesis.sample,
     baseline="rare ones oftener",

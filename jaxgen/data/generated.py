@@ -13,7 +13,8 @@ from jaxgen.data.checks import Foreground
 from jaxgen.data.classes import Classes, choose_classes
 from jaxgen.data.options import Options
 from jaxgen.data.phantoms import CLASS_NAMES, FINDINGS, Coloured, brain3d_covariates, coloured_of, phantom_source
-from jaxgen.data.phantoms.brain3d import COVARIATES
+from jaxgen.data.phantoms.brain import TISSUES as BRAIN
+from jaxgen.data.phantoms.brain3d import COVARIATES, REGIONS
 from jaxgen.data.phantoms.instruments import TOOLS
 from jaxgen.data.phantoms.skin import KINDS
 from jaxgen.data.phantoms.teeth import TISSUES
@@ -35,6 +36,8 @@ GENERATED = {
     "shapes_phantom": "drawn discs, rings, squares and bars with captions",
     "coloured_phantom": "the same in flat colours, with captions that name them, and outlines as hints",
     "brain3d_phantom": "drawn brain volumes with age, sex, ventricular and brain volume",
+    "brain_tissue_phantom": "drawn T1 brain slices with three tissues",
+    "brain3d_tissue_phantom": "drawn brain volumes with four regions",
     "dental_phantom": "drawn bitewing radiographs: rows of overlapping teeth in four tissues",
     "ambiguous_phantom": "drawn blobs that twenty raters outline in four ways, with known frequencies",
     "tumour_phantom": "drawn heads in four contrasts with a lesion in three classes",
@@ -61,6 +64,8 @@ _PHANTOMS = {
     "shapes_phantom": "shapes2d",
     "coloured_phantom": "coloured2d",
     "brain3d_phantom": "brain3d",
+    "brain_tissue_phantom": "brain_tissue2d",
+    "brain3d_tissue_phantom": "brain_tissue3d",
     "dental_phantom": "dental2d",
     "ambiguous_phantom": "ambiguous_raters",
     "tumour_phantom": "tumor4c",
@@ -84,6 +89,8 @@ _ENTRIES = {
     "shapes2d": ("image", "mask", "text"),
     "coloured2d": ("image", "mask", "text", "control"),
     "brain3d": ("image", "covariates"),
+    "brain_tissue2d": ("image", "mask"),
+    "brain_tissue3d": ("image", "mask"),
     "dental2d": ("image", "mask"),
     "ambiguous_raters": ("image", "masks"),
     "tumor4c": ("image", "mask", "spacing"),
@@ -94,11 +101,12 @@ _ENTRIES = {
     "patho2d": ("image", "mask", "label", "covariates"),
     "cataract2d": ("image", "mask", "labels", "covariates"),
 }
+_MASK_NAMES = {"tumor4c": CLASSES, "dental2d": TISSUES, "brain_tissue2d": BRAIN[1:], "brain_tissue3d": REGIONS[1:]}
 _COVARIATES = {"brain3d": tuple(COVARIATES), "derm2d": ("tone",), "patho2d": ("hospital",), "cataract2d": ("phase",)}
-_MASK_NAMES = {"tumor4c": CLASSES, "dental2d": TISSUES}
 _NAMES = {"brain_classes": CLASS_NAMES, "cxr2d": FINDINGS, "derm2d": KINDS, "patho2d": STATES, "cataract2d": TOOLS}
 _DEFAULT_SIZES = {
     "brain3d_phantom": "32x48x32",
+    "brain3d_tissue_phantom": "32",
     "tumour3d_phantom": "32",
     "position3d_phantom": "32",
     "vessels3d_phantom": "32",

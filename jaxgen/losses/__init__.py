@@ -37,6 +37,8 @@ from jaxgen.losses.score_matching import (
     likelihood_weight,
     sliced_score_matching,
 )
+from jaxgen.losses.similarity import lncc, mutual_information
+from jaxgen.losses.smoothness import bending_energy, diffusion_energy
 from jaxgen.losses.times import (
     logit_normal,
     low_discrepancy,
@@ -52,6 +54,7 @@ __all__ = [
     "Adversarial",
     "Bound",
     "adaptively_weighted",
+    "bending_energy",
     "bernoulli",
     "bridge_matching",
     "categorical",
@@ -59,6 +62,7 @@ __all__ = [
     "continuous_bound",
     "denoising",
     "denoising_score_matching",
+    "diffusion_energy",
     "discrete_bound",
     "discretised_gaussian",
     "discretised_logistic",
@@ -75,10 +79,12 @@ __all__ = [
     "interval_times",
     "least_squares",
     "likelihood_weight",
+    "lncc",
     "logit_normal",
     "low_discrepancy",
     "mean_flow",
     "minimax",
+    "mutual_information",
     "negative_elbo",
     "noise_levels",
     "non_saturating",

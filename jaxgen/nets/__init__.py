@@ -5,6 +5,7 @@ from jaxgen.nets.classifier import classifier
 from jaxgen.nets.clip_text import TextSizes, clip_text
 from jaxgen.nets.conditioner import conditioner, dense_conditioner
 from jaxgen.nets.controlnet import controlnet, controlnet_from_unet
+from jaxgen.nets.deformation import deformation_net
 from jaxgen.nets.discriminator import dcgan_discriminator, residual_discriminator
 from jaxgen.nets.dit import dit
 from jaxgen.nets.dose import dose_critic, plain_cnn, red_cnn
@@ -37,6 +38,7 @@ __all__ = [
     "controlnet_from_unet",
     "dense_conditioner",
     "dcgan_discriminator",
+    "deformation_net",
     "dcgan_generator",
     "decoder",
     "dit",

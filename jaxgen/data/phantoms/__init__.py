@@ -9,8 +9,23 @@ from typing import Any
 import numpy as np
 
 from jaxgen.data.phantoms.ambiguous import RATER_PROBABILITIES, RATER_SCALES, ambig2d, ambiguous_raters
-from jaxgen.data.phantoms.brain import CLASS_NAMES, CONTRASTS, LESIONS, TISSUES, Lesion, brain2d, brain_classes
-from jaxgen.data.phantoms.brain3d import brain3d, brain3d_covariates, covariates_of_brain3d, measure_brain3d
+from jaxgen.data.phantoms.brain import (
+    CLASS_NAMES,
+    CONTRASTS,
+    LESIONS,
+    TISSUES,
+    Lesion,
+    brain2d,
+    brain_classes,
+    brain_tissues,
+)
+from jaxgen.data.phantoms.brain3d import (
+    brain3d,
+    brain3d_covariates,
+    brain3d_tissues,
+    covariates_of_brain3d,
+    measure_brain3d,
+)
 from jaxgen.data.phantoms.cells import cells2d
 from jaxgen.data.phantoms.chest_xray import FINDINGS, Finding, cxr2d, findings_of
 from jaxgen.data.phantoms.coloured import COLOURS, Coloured, Seen, coloured2d, coloured_of, measure_coloured, outline
@@ -51,8 +66,10 @@ __all__ = [
     "brain2d",
     "brain3d",
     "brain3d_covariates",
+    "brain3d_tissues",
     "brain_classes",
     "brain_slices",
+    "brain_tissues",
     "cataract2d",
     "cells2d",
     "coloured2d",
@@ -99,6 +116,8 @@ PHANTOMS: Mapping[str, Callable[[int, int, Any], dict[str, np.ndarray]]] = Mappi
         "coloured2d": coloured2d,
         "brain_classes": brain_classes,
         "brain3d": brain3d,
+        "brain_tissue2d": brain_tissues,
+        "brain_tissue3d": brain3d_tissues,
         "tumor4c": tumor4c,
         "pos3d": pos3d,
         "vessels3d": vessels3d,

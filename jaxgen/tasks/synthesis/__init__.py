@@ -1,7 +1,7 @@
 """Synthetic images for a classifier: what is known of real images, the generator, classifiers with it and without."""
 
 from jaxgen.tasks.synthesis.classifiers import Arm, chosen_share, compared, described, usual
-from jaxgen.tasks.synthesis.generator import STAGES, drawing, sample
+from jaxgen.tasks.synthesis.generator import STAGES, drawing, sample, with_pool
 from jaxgen.tasks.synthesis.options import (
     FULL,
     SMALL,
@@ -41,4 +41,5 @@ __all__ = [
     "sample",
     "told",
     "usual",
+    "with_pool",
 ]

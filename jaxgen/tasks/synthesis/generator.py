@@ -62,7 +62,7 @@ def with_pool(run: Run) -> ArraySource:
 
 STAGES: tuple[StageSpec, ...] = (
     images.stage("few", make_model, wanted=lambda config: getattr(config, "few", False))._replace(examples=alone),
-    images.stage("generator", make_model)._replace(examples=with_pool),
+    images.stage("generator", make_model),
 )
 """A generator of the labelled images alone, where it is wanted, and the generator."""
 
