@@ -14,6 +14,7 @@ from jaxgen.families.classifier import classifier_model
 from jaxgen.families.cnf import Costs, cnf_model
 from jaxgen.families.conditions import Conditions
 from jaxgen.families.controlnet import ControlledNets, controlnet_model
+from jaxgen.families.cycle_gan import CycleGame, CycleNets, cycle_gan
 from jaxgen.families.dequantisation import (
     Dequantiser,
     checkerboard_dequantiser,
@@ -37,6 +38,8 @@ from jaxgen.families.regression import regression_model
 from jaxgen.families.scaled_codes import scaled_codes_model
 from jaxgen.families.text_diffusion import text_diffusion_model
 from jaxgen.families.textual_inversion import textual_inversion_model
+from jaxgen.families.translation import conditional_diffusion, direct_translation
+from jaxgen.families.translation_gan import PairedGame, translation_gan
 from jaxgen.families.vae import bernoulli_likelihood, gaussian_likelihood, logistic_likelihood, vae_model
 from jaxgen.families.vector_quantised import vector_quantised_model
 
@@ -47,20 +50,26 @@ __all__ = [
     "Conditions",
     "ControlledNets",
     "Costs",
+    "CycleGame",
+    "CycleNets",
     "Dequantiser",
     "Game",
     "Labels",
     "LearnedVariance",
+    "PairedGame",
     "SemiSupervisedNets",
     "adversarial_autoencoder_model",
     "autoencoder_model",
     "bernoulli_likelihood",
     "checkerboard_dequantiser",
     "classifier_model",
+    "conditional_diffusion",
     "controlnet_model",
+    "cycle_gan",
     "cnf_model",
     "denoising_autoencoder_model",
     "diffusion_model",
+    "direct_translation",
     "flow_matching_model",
     "flow_model",
     "gan_model",
@@ -88,6 +97,7 @@ __all__ = [
     "text_diffusion_model",
     "textual_inversion_model",
     "trained_autoencoder",
+    "translation_gan",
     "uniform_dequantiser",
     "unmerge",
     "vae_model",

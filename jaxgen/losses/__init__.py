@@ -30,6 +30,7 @@ from jaxgen.losses.matching import flow_matching
 from jaxgen.losses.mean_flow import adaptively_weighted, interval_times, mean_flow
 from jaxgen.losses.overlap import soft_dice
 from jaxgen.losses.perceptual import perceptual_distance
+from jaxgen.losses.pixels import absolute_error
 from jaxgen.losses.score_matching import (
     denoising_score_matching,
     implicit_score_matching,
@@ -49,6 +50,7 @@ from jaxgen.losses.times import (
 from jaxgen.losses.variational import Bound, continuous_bound, discrete_bound, step_bound
 
 __all__ = [
+    "absolute_error",
     "Adversarial",
     "Bound",
     "adaptively_weighted",

@@ -29,6 +29,8 @@ from jaxgen.data.phantoms.brain3d import (
 from jaxgen.data.phantoms.cells import cells2d
 from jaxgen.data.phantoms.chest_xray import FINDINGS, Finding, cxr2d, findings_of
 from jaxgen.data.phantoms.coloured import COLOURS, Coloured, Seen, coloured2d, coloured_of, measure_coloured, outline
+from jaxgen.data.phantoms.contrasts import contrast_pair, scanner_pair
+from jaxgen.data.phantoms.faint_lesions import ct2d_lesions
 from jaxgen.data.phantoms.glands import glands2d
 from jaxgen.data.phantoms.instruments import cataract2d, measure_tools, scene_of
 from jaxgen.data.phantoms.position import pos3d
@@ -72,8 +74,10 @@ __all__ = [
     "cells2d",
     "coloured2d",
     "coloured_of",
+    "contrast_pair",
     "covariates_of_brain3d",
     "ct2d",
+    "ct2d_lesions",
     "cxr2d",
     "dental2d",
     "derm2d",
@@ -89,6 +93,7 @@ __all__ = [
     "patho2d",
     "phantom_source",
     "pos3d",
+    "scanner_pair",
     "scene_of",
     "shapes2d",
     "shapes_of",
@@ -104,6 +109,7 @@ PHANTOMS: Mapping[str, Callable[[int, int, Any], dict[str, np.ndarray]]] = Mappi
         "ambiguous_raters": ambiguous_raters,
         "brain2d": brain2d,
         "ct2d": ct2d,
+        "ct2d_lesions": ct2d_lesions,
         "cxr2d": cxr2d,
         "dental2d": dental2d,
         "shapes2d": shapes2d,
@@ -115,6 +121,9 @@ PHANTOMS: Mapping[str, Callable[[int, int, Any], dict[str, np.ndarray]]] = Mappi
         "tumor4c": tumor4c,
         "pos3d": pos3d,
         "vessels3d": vessels3d,
+        "contrast_pair": contrast_pair,
+        "rescaled_pair": functools.partial(contrast_pair, target="t1b"),
+        "scanner_pair": scanner_pair,
         "derm2d": derm2d,
         "patho2d": patho2d,
         "patho2d_training": functools.partial(patho2d, training=True),
