@@ -104,7 +104,9 @@ class RunConfig:
     steps: int = option(1000, "training steps of each stage", ge=1, group="training")
     learning_rate: float = option(1e-3, "peak learning rate", gt=0, le=10, group="training")
     warmup_steps: int = option(100, "steps of linear learning-rate warm-up", ge=0, group="training")
-    schedule: Literal["cosine", "constant"] = option("cosine", "learning rate after the warm-up", group="training")
+    schedule: Literal["cosine", "constant", "linear"] = option(
+        "cosine", "learning rate after the warm-up", group="training"
+    )
     optimizer: Literal["adamw", "adam", "muon"] = option("adamw", "optimizer", group="training")
     weight_decay: float = option(0.0, "decoupled weight decay (adamw, muon)", ge=0, le=10, group="training")
     gradient_clip: float = option(

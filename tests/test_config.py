@@ -104,7 +104,7 @@ def test_a_wrong_flag_is_one_line_that_names_it(argv, words):
         ("learning_rate", 10**400, "--learning-rate must be a finite number"),
         ("levels", "8", "--levels must be whole numbers separated by commas"),
         ("data", None, "--data must be text, got None"),
-        ("schedule", "linear", "--schedule must be one of cosine, constant"),
+        ("schedule", "stepwise", "--schedule must be one of cosine, constant, linear"),
     ],
 )
 def test_a_config_made_in_python_is_checked_too(field, value, words):

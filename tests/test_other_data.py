@@ -105,7 +105,7 @@ def test_shipped_computed_and_sliced_data_count_whole(tmp_path):
     assert len(load(Everything(tmp_path / "v.npz"), wants=("image",), slices=True).test) == 10
 
 
-OTHERS = ("cnf", "planar_flow", "two_moons", "ct_reconstruction", "brain_ldm", "roentgen", "patch_ddm")
+OTHERS = ("cnf", "planar_flow", "two_moons", "ct_reconstruction", "brain_ldm", "roentgen", "patch_ddm", "low_dose_ct")
 """Experiments on points, CT, volumes, and computed radiographs alone."""
 IMAGES = [name for name in experiments.names() if name not in OTHERS]
 
@@ -117,6 +117,8 @@ def test_every_experiment_keeps_its_own_data_beside_all_of_the_others(name, tmp_
     swapped = {"labels": np.arange(9) % 2, "label_names": np.array(["tumor", "notumor"])}
     if name in ("text_to_image", "controlnet", "dreambooth"):
         labels, swapped = ({"texts": np.array([f"image {i % 3}" for i in range(n)])} for n in (30, 9))
+    if name in ("cross_modality", "harmonization"):
+        labels, swapped = ({"sources": masks(n)} for n in (30, 9))
     home = save(tmp_path / "home.npz", 30, masks=masks(30, range(0, 30, 2)), **labels)
     other = save(tmp_path / "other.npz", 9, seed=1, masks=masks(9, range(0, 9, 2)), **swapped)
     config = dataclasses.replace(experiment.presets["smoke"], data=home)

@@ -12,11 +12,16 @@ from jaxgen.data.captions import WORDINGS, Report, coloured_caption, report_of, 
 from jaxgen.data.checks import Foreground
 from jaxgen.data.classes import Classes, choose_classes
 from jaxgen.data.options import Options
-from jaxgen.data.phantoms import CLASS_NAMES, FINDINGS, KINDS, Coloured, brain3d_covariates, coloured_of, phantom_source
-from jaxgen.data.phantoms.brain3d import COVARIATES
+from jaxgen.data.phantoms import CLASS_NAMES, FINDINGS, Coloured, brain3d_covariates, coloured_of, phantom_source
+from jaxgen.data.phantoms.brain import TISSUES as BRAIN
+from jaxgen.data.phantoms.brain3d import COVARIATES, REGIONS
+from jaxgen.data.phantoms.chest_visits import KINDS as KINDS_OF_VISIT
 from jaxgen.data.phantoms.chest_visits import VISITS
 from jaxgen.data.phantoms.chest_xray import Person
+from jaxgen.data.phantoms.instruments import TOOLS
+from jaxgen.data.phantoms.skin import KINDS
 from jaxgen.data.phantoms.teeth import TISSUES
+from jaxgen.data.phantoms.tissue import STATES
 from jaxgen.data.phantoms.tumour import CLASSES
 from jaxgen.data.source import ArraySource, Example, Splits
 from jaxgen.errors import UserError
@@ -31,17 +36,26 @@ SEGMENTED = {"train": 96, "validation": 12, "test": 24}
 GENERATED = {
     "brain_phantom": "drawn T1 brain slices in four classes: healthy, two kinds of lesion, large ventricles",
     "ct_phantom": "drawn CT slices of chests, in Hounsfield units",
+    "ct_lesion_phantom": "the same, most of them with a lesion of low contrast in soft tissue",
     "cxr_phantom": "drawn chest radiographs with findings and reports",
     "visits_phantom": "drawn chest radiographs of people at three visits each, in six classes, with the people's names",
     "shapes_phantom": "drawn discs, rings, squares and bars with captions",
     "coloured_phantom": "the same in flat colours, with captions that name them, and outlines as hints",
     "brain3d_phantom": "drawn brain volumes with age, sex, ventricular and brain volume",
+    "brain_tissue_phantom": "drawn T1 brain slices with three tissues",
+    "brain3d_tissue_phantom": "drawn brain volumes with four regions",
     "dental_phantom": "drawn bitewing radiographs: rows of overlapping teeth in four tissues",
     "ambiguous_phantom": "drawn blobs that twenty raters outline in four ways, with known frequencies",
     "tumour_phantom": "drawn heads in four contrasts with a lesion in three classes",
     "tumour3d_phantom": "the same as volumes",
     "position3d_phantom": "drawn volumes with equal blobs, of which those in the left half are lesions",
+    "contrast_phantom": "drawn brain slices in T1, and in T2 to translate to; every second with a lesion",
+    "rescaled_phantom": "drawn T1 brain slices, and as another scanner scales their intensities",
+    "scanner_phantom": "drawn T1 brain slices, and as a worse scanner shows them: bias field, blur, noise",
     "vessels3d_phantom": "drawn volumes with vessels and sheets one or two voxels thick",
+    "skin_phantom": "drawn skin lesions of five kinds on three tones of skin",
+    "tissue_phantom": "drawn stained tissue with tumour or without, from four hospitals, one rare, one for tests",
+    "cataract_phantom": "drawn eyes in six phases of an operation with eight instruments, some sets of them rare",
 }
 """The names that `load` knows, with one line each; ``name/size`` asks for another size than 64 pixels.
 
@@ -51,37 +65,69 @@ Volumes are of 32 x 48 x 32 voxels, those with masks of 32 x 32 x 32, unless ``b
 _PHANTOMS = {
     "brain_phantom": "brain_classes",
     "ct_phantom": "ct2d",
+    "ct_lesion_phantom": "ct2d_lesions",
     "cxr_phantom": "cxr2d",
     "visits_phantom": "cxr_visits",
     "shapes_phantom": "shapes2d",
     "coloured_phantom": "coloured2d",
     "brain3d_phantom": "brain3d",
+    "brain_tissue_phantom": "brain_tissue2d",
+    "brain3d_tissue_phantom": "brain_tissue3d",
     "dental_phantom": "dental2d",
     "ambiguous_phantom": "ambiguous_raters",
     "tumour_phantom": "tumor4c",
     "tumour3d_phantom": "tumor4c",
     "position3d_phantom": "pos3d",
     "vessels3d_phantom": "vessels3d",
+    "contrast_phantom": "contrast_pair",
+    "rescaled_phantom": "rescaled_pair",
+    "scanner_phantom": "scanner_pair",
+    "skin_phantom": "derm2d",
+    "tissue_phantom": "patho2d",
+    "cataract_phantom": "cataract2d",
 }
+_IN_TRAINING = {"patho2d": "patho2d_training", "cataract2d": "cataract2d_training"}
+"""What training and validation data are drawn as, where their proportions are other than those of test data."""
 _ENTRIES = {
     "brain_classes": ("image", "mask", "label"),
     "ct2d": ("image", "mask"),
+    "ct2d_lesions": ("image", "mask"),
     "cxr2d": ("image", "mask", "labels", "text"),
     "cxr_visits": ("image", "mask", "label", "covariates"),
     "shapes2d": ("image", "mask", "text"),
     "coloured2d": ("image", "mask", "text", "control"),
     "brain3d": ("image", "covariates"),
+    "brain_tissue2d": ("image", "mask"),
+    "brain_tissue3d": ("image", "mask"),
     "dental2d": ("image", "mask"),
     "ambiguous_raters": ("image", "masks"),
     "tumor4c": ("image", "mask", "spacing"),
     "pos3d": ("image", "mask", "spacing"),
     "vessels3d": ("image", "mask", "spacing"),
+    **dict.fromkeys(("contrast_pair", "rescaled_pair", "scanner_pair"), ("image", "mask", "source")),
+    "derm2d": ("image", "mask", "label", "covariates"),
+    "patho2d": ("image", "mask", "label", "covariates"),
+    "cataract2d": ("image", "mask", "labels", "covariates"),
 }
-_MASK_NAMES = {"tumor4c": CLASSES, "dental2d": TISSUES}
-_NAMES = {"brain_classes": CLASS_NAMES, "cxr2d": FINDINGS, "cxr_visits": KINDS}
-_COVARIATES = {"brain3d": tuple(COVARIATES), "cxr_visits": Person._fields}
+_MASK_NAMES = {"tumor4c": CLASSES, "dental2d": TISSUES, "brain_tissue2d": BRAIN[1:], "brain_tissue3d": REGIONS[1:]}
+_COVARIATES = {
+    "brain3d": tuple(COVARIATES),
+    "cxr_visits": Person._fields,
+    "derm2d": ("tone",),
+    "patho2d": ("hospital",),
+    "cataract2d": ("phase",),
+}
+_NAMES = {
+    "brain_classes": CLASS_NAMES,
+    "cxr2d": FINDINGS,
+    "cxr_visits": KINDS_OF_VISIT,
+    "derm2d": KINDS,
+    "patho2d": STATES,
+    "cataract2d": TOOLS,
+}
 _DEFAULT_SIZES = {
     "brain3d_phantom": "32x48x32",
+    "brain3d_tissue_phantom": "32",
     "tumour3d_phantom": "32",
     "position3d_phantom": "32",
     "vessels3d_phantom": "32",
@@ -175,11 +221,11 @@ class DrawnSource(ArraySource):
 
     @property
     def covariates(self) -> np.ndarray | None:
-        """The covariates ``[n, k]``, of volumes without drawing anything, or None."""
+        """The covariates ``[n, k]``, of brains without drawing them, or None."""
         if "covariates" not in self._entries:
             return None
-        if self._phantoms.phantom == "cxr_visits":
-            return np.stack([self[i]["covariates"] for i in range(len(self))])
+        if self._phantoms.phantom != "brain3d":
+            return self.arrays["covariates"]
         return np.stack([brain3d_covariates(self._phantoms.seed, i) for i in range(len(self))])
 
     @property
@@ -268,8 +314,9 @@ def _drawn(
     foreground: Foreground,
     counts: tuple[int, ...],
 ) -> tuple[DrawnSource, DrawnSource, DrawnSource]:
+    seen = _IN_TRAINING.get(phantom, phantom)
     train, validation, test = (
-        DrawnSource(phantom, n, seed=3 * seed + k, size=size, entries=entries, foreground=foreground)
-        for k, n in enumerate(counts)
+        DrawnSource(kind, n, seed=3 * seed + k, size=size, entries=entries, foreground=foreground)
+        for k, (kind, n) in enumerate(zip((seen, seen, phantom), counts, strict=True))
     )
     return train, validation, test

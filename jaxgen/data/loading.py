@@ -19,6 +19,8 @@ from jaxgen.errors import UserError
 
 def _forms(wants: tuple[str, ...]) -> str:
     """The kinds of data that hold these entries, in words."""
+    if "source" in wants:
+        return "a data set's name, a folder with source/ and target/, or an npz with `sources` and `images`"
     if "masks" in wants or "labels" in wants:
         return "a data set's name or an npz"
     if "mask" in wants or "instances" in wants:
@@ -53,8 +55,8 @@ def load(
         wants: entries that each example must have: "image", "mask", "masks" (several raters), "instances", "label" (a
             class, numbered from 0) or "labels" (0 or 1 for each class, of images that may have several; from npz files
             only); the names are `Splits.label_names`. "covariates" are numbers such as age, their names
-            `Splits.covariate_names`; "text" is a caption, "control" a hint: an image of bytes; "spacing" is the size of
-            a voxel along each axis, in millimetres.
+            `Splits.covariate_names`; "text" is a caption, "control" a hint: an image of bytes; "source" is an image to
+            translate from, on the same grid; "spacing" is the size of a voxel along each axis, in millimetres.
         optional: entries that it has if the data have them.
         foreground: "binary" (masks must have 0 and one other value; given as 0 and 1), "any" (all but 0), one label by
             its number or, where the data name their labels, by its name, several separated by commas, "each" (every

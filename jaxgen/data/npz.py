@@ -20,6 +20,7 @@ case_id, ...)
                                             each image: 0 to 255, or 0 to 1
 ``covariates``                              [n, covariates], numbers such as age; with
 ``covariate_names``                         [covariates], the name of each
+``sources`` (source)                        [n, height, width] or [n, height, width, c], images to translate from
 ``spacing`` (voxel_spacing, voxel_size)     [n, axes] or [axes], millimetres of a voxel along each axis
 ==========================================  ==================================================================
 
@@ -66,6 +67,7 @@ _NAMES = {
     "covariates": ("covariates",),
     "covariate_names": ("covariate_names",),
     "spacing": ("spacing", "voxel_spacing", "voxel_size"),
+    "source": ("sources", "source"),
 }
 _MOST_CHANNELS = 16
 _TEXTS = ("split", "patient", "names", "image_id", "text")
@@ -97,7 +99,7 @@ def load_npz(path: Path, options: Options) -> Splits:
         UserError: naming the file, the array and the fix.
     """
     wanted = options.wants + options.optional
-    found, parts, shapes = _headers(path, options.whole, {"text", "control", "spacing"} - {*wanted})
+    found, parts, shapes = _headers(path, options.whole, {"text", "control", "spacing", "source"} - {*wanted})
     masks_are_named = "label" not in found
     _require(path, found, parts, shapes, options)
     with checks.reading(path, "npz"):
@@ -139,6 +141,8 @@ def load_npz(path: Path, options: Options) -> Splits:
         example["spacing"] = _spacing(path, found["spacing"], spacing, example["image"].shape)
     if "control" in arrays:
         example["control"] = checks.hint_values(arrays["control"], example["image"].shape, where["control"])
+    if "source" in arrays:
+        example["source"] = _source(arrays["source"], example["image"].shape, where["source"])
     given = None if options.whole else _given_split(path, joined, found)
     if len(parts["image"]) > 1:
         given = np.repeat([_split_of(name) for name in parts["image"]], [len(a) for a in data["image"]])
@@ -166,6 +170,14 @@ def _spacing(path: Path, name: str, parts: list[np.ndarray], images: tuple[int, 
     if spacing.dtype.kind not in "iuf" or not (np.isfinite(spacing) & (spacing > 0)).all():
         raise UserError(f"{path}: `{name}` holds other values than numbers above 0; save millimetres of a voxel")
     return np.broadcast_to(spacing.astype(np.float32), (n, rank)).copy()
+
+
+def _source(source: np.ndarray, images: tuple[int, ...], where: str) -> np.ndarray:
+    """Sources ``[n, height, width, c]`` on the grid of the images."""
+    source = source[..., None] if source.ndim == 3 else source
+    if len(images) != 4 or source.ndim != 4 or source.shape[:-1] != images[:-1]:
+        raise UserError(f"{where} has size {source.shape}, but the images {images}; save both as [n, height, width]")
+    return checks.image_values(source, where)
 
 
 def _written(path: Path, shapes: dict[str, tuple[int, ...]], n: int) -> np.ndarray:

@@ -4,7 +4,19 @@ from typing import NamedTuple
 
 from jaxgen.data.checks import Foreground
 
-ENTRIES = ("image", "mask", "masks", "instances", "label", "labels", "covariates", "text", "control", "spacing")
+ENTRIES = (
+    "image",
+    "mask",
+    "masks",
+    "instances",
+    "label",
+    "labels",
+    "covariates",
+    "text",
+    "control",
+    "spacing",
+    "source",
+)
 
 
 class Options(NamedTuple):

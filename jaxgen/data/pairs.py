@@ -84,6 +84,10 @@ def check_wanted(folder: Path, options: Options) -> None:
     Raises:
         UserError: if masks of several raters, several labels for an image or captions are wanted.
     """
+    if "source" in options.wants:
+        raise UserError(
+            f"{folder}: has no source/ and target/ folders; put the images to translate and their targets there"
+        )
     if "text" in options.wants:
         raise UserError(f"{folder}: captions are read from an npz only; give an npz with `images` and `texts` [n]")
     if "masks" in options.wants:

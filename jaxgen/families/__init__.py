@@ -8,11 +8,13 @@ from jaxgen.families.adversarial_autoencoder import (
     semi_supervised_adversarial_autoencoder_model,
     swiss_roll_prior,
 )
+from jaxgen.families.attributes import Attributes, attribute_diffusion_model
 from jaxgen.families.autoencoder import autoencoder_model, denoising_autoencoder_model
 from jaxgen.families.classifier import classifier_model
 from jaxgen.families.cnf import Costs, cnf_model
 from jaxgen.families.conditions import Conditions
 from jaxgen.families.controlnet import ControlledNets, controlnet_model
+from jaxgen.families.cycle_gan import CycleGame, CycleNets, cycle_gan
 from jaxgen.families.dequantisation import (
     Dequantiser,
     checkerboard_dequantiser,
@@ -37,28 +39,38 @@ from jaxgen.families.regression import regression_model
 from jaxgen.families.scaled_codes import scaled_codes_model
 from jaxgen.families.text_diffusion import text_diffusion_model
 from jaxgen.families.textual_inversion import textual_inversion_model
+from jaxgen.families.translation import conditional_diffusion, direct_translation
+from jaxgen.families.translation_gan import PairedGame, translation_gan
 from jaxgen.families.vae import bernoulli_likelihood, gaussian_likelihood, logistic_likelihood, vae_model
 from jaxgen.families.vector_quantised import vector_quantised_model
 
 __all__ = [
+    "Attributes",
+    "attribute_diffusion_model",
     "Autoencoder",
     "Conditions",
     "ControlledNets",
     "Costs",
+    "CycleGame",
+    "CycleNets",
     "Dequantiser",
     "Game",
     "Labels",
     "LearnedVariance",
+    "PairedGame",
     "SemiSupervisedNets",
     "adversarial_autoencoder_model",
     "autoencoder_model",
     "bernoulli_likelihood",
     "checkerboard_dequantiser",
     "classifier_model",
+    "conditional_diffusion",
     "controlnet_model",
+    "cycle_gan",
     "cnf_model",
     "denoising_autoencoder_model",
     "diffusion_model",
+    "direct_translation",
     "flow_matching_model",
     "flow_model",
     "gan_model",
@@ -87,6 +99,7 @@ __all__ = [
     "text_diffusion_model",
     "textual_inversion_model",
     "trained_autoencoder",
+    "translation_gan",
     "uniform_dequantiser",
     "unmerge",
     "vae_model",

@@ -31,12 +31,15 @@ from jaxgen.losses.matching import flow_matching
 from jaxgen.losses.mean_flow import adaptively_weighted, interval_times, mean_flow
 from jaxgen.losses.overlap import soft_dice
 from jaxgen.losses.perceptual import perceptual_distance
+from jaxgen.losses.pixels import absolute_error
 from jaxgen.losses.score_matching import (
     denoising_score_matching,
     implicit_score_matching,
     likelihood_weight,
     sliced_score_matching,
 )
+from jaxgen.losses.similarity import lncc, mutual_information
+from jaxgen.losses.smoothness import bending_energy, diffusion_energy
 from jaxgen.losses.times import (
     logit_normal,
     low_discrepancy,
@@ -48,9 +51,11 @@ from jaxgen.losses.times import (
 from jaxgen.losses.variational import Bound, continuous_bound, discrete_bound, step_bound
 
 __all__ = [
+    "absolute_error",
     "Adversarial",
     "Bound",
     "adaptively_weighted",
+    "bending_energy",
     "bernoulli",
     "bridge_matching",
     "categorical",
@@ -58,6 +63,7 @@ __all__ = [
     "continuous_bound",
     "denoising",
     "denoising_score_matching",
+    "diffusion_energy",
     "discrete_bound",
     "discretised_gaussian",
     "discretised_logistic",
@@ -75,10 +81,12 @@ __all__ = [
     "interval_times",
     "least_squares",
     "likelihood_weight",
+    "lncc",
     "logit_normal",
     "low_discrepancy",
     "mean_flow",
     "minimax",
+    "mutual_information",
     "negative_elbo",
     "noise_levels",
     "non_saturating",

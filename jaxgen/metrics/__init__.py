@@ -12,6 +12,7 @@ from jaxgen.metrics.distribution import (
 from jaxgen.metrics.diversity import pairwise_similarity, within_class_distance
 from jaxgen.metrics.features import Extractor, Features, extract, frechet
 from jaxgen.metrics.fidelity import frechet_distance, frechet_distance_infinity
+from jaxgen.metrics.groups import by_group, f1_scores, worst_and_gap
 from jaxgen.metrics.image_quality import ms_ssim, psnr, ssim
 from jaxgen.metrics.intervals import interval_coverage, interval_widening, sample_uncertainty, sample_widening
 from jaxgen.metrics.kernel_distance import kernel_distance, maximum_mean_discrepancy
@@ -49,6 +50,7 @@ __all__ = [
     "bits_per_dimension",
     "bootstrap_interval",
     "brier_score",
+    "by_group",
     "classifier_test",
     "component_count",
     "component_count_error",
@@ -58,6 +60,7 @@ __all__ = [
     "dice",
     "expected_calibration_error",
     "extract",
+    "f1_scores",
     "frechet",
     "frechet_distance",
     "frechet_distance_infinity",
@@ -94,4 +97,5 @@ __all__ = [
     "surface_dice",
     "wasserstein_along",
     "within_class_distance",
+    "worst_and_gap",
 ]

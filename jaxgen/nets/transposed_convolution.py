@@ -1,5 +1,7 @@
 """Transposed convolution, as a plain one that makes all phases of its result at once."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -56,12 +58,13 @@ class TransposedConv(nn.Module):
     width: int = 4
     padding: int = 1
     output_padding: int = 0
+    kernel_init: Callable = layers.default_init
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map ``[b, *spatial, c]`` to ``[b, *larger, features]``."""
         window = (self.width,) * (x.ndim - 2)
-        kernel = self.param("kernel", layers.default_init, (*window, x.shape[-1], self.features))
+        kernel = self.param("kernel", self.kernel_init, (*window, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         more = {"stride": self.stride, "padding": self.padding, "output_padding": self.output_padding}
         return transposed_convolution(x, kernel, bias, **more)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxgen import draws
 from jaxgen.families.findings import findings_model
 from jaxgen.imaging import random_crop, random_flip
-from jaxgen.nets import classifier
+from jaxgen.nets import plain_classifier
 from jaxgen.train import TrainState, init_state, make_optimizer, make_train_step
 from jaxgen.types import Array, Batch, Key, Net, Params
 
@@ -24,10 +24,17 @@ CHUNK = 256
 
 
 class Labelled(NamedTuple):
-    """Images ``[n, h, w, c]`` in [-1, 1] and their findings ``[n, k]``, zeros and ones."""
+    """Images for a classifier.
+
+    Attributes:
+        image: ``[n, h, w, c]`` in [-1, 1].
+        findings: ``[n, k]``, zeros and ones.
+        weight: ``[n]``, how often each image is drawn for a batch compared with the others; None for all alike.
+    """
 
     image: np.ndarray
     findings: np.ndarray
+    weight: np.ndarray | None = None
 
 
 class Training(NamedTuple):
@@ -50,7 +57,18 @@ class Training(NamedTuple):
 
 def small_classifier(findings: int) -> Net:
     """The classifier that experiments train where the data are small."""
-    return classifier(findings, channels=(16, 32, 64), blocks=1, patch=2)
+    return plain_classifier(findings, channels=(16, 32, 64), patch=2)
+
+
+def moved(key: Key, batch: Batch) -> Batch:
+    """Images moved, stretched and raised at random, not mirrored: for findings that have a side.
+
+    Example:
+        >>> batch = {"image": jnp.zeros((2, 12, 12, 1)), "findings": jnp.ones((2, 3))}
+        >>> moved(jax.random.key(0), batch)["image"].shape
+        (2, 12, 12, 1)
+    """
+    return _varied(key, batch, mirror=False)
 
 
 def classical(key: Key, batch: Batch) -> Batch:
@@ -61,15 +79,39 @@ def classical(key: Key, batch: Batch) -> Batch:
         >>> classical(jax.random.key(0), batch)["image"].shape
         (2, 12, 12, 1)
     """
+    return _varied(key, batch, mirror=True)
+
+
+def coloured(key: Key, batch: Batch) -> Batch:
+    """`classical`, and each channel stretched and raised on its own: for images whose colours depend on the scanner.
+
+    Example:
+        >>> batch = {"image": jnp.zeros((2, 12, 12, 3)), "findings": jnp.ones((2, 1))}
+        >>> image = coloured(jax.random.key(0), batch)["image"]
+        >>> bool((image[0, 0, 0, 0] != image[0, 0, 0, 1]).item())
+        True
+    """
+    usual_key, gain_key, shift_key = draws.split(key, 3)
+    varied = classical(usual_key, batch)
+    image = varied["image"]
+    each = (len(image), *(1,) * (image.ndim - 2), image.shape[-1])
+    gain, raised = (1 + CONTRAST * (2 * draws.uniform(k, each) - 1) for k in (gain_key, shift_key))
+    return {**varied, "image": gain * image + raised - 1}
+
+
+def _varied(key: Key, batch: Batch, mirror: bool) -> Batch:
     flip_key, move_key, gain_key, shift_key = draws.split(key, 4)
     image = batch["image"]
     size, most = image.shape[1:-1], max(1, round(SHIFT * image.shape[2]))
     padded = jnp.pad(image, ((0, 0), *[(most, most)] * len(size), (0, 0)), mode="edge")
-    moved = random_crop(move_key, {"image": padded}, size=size)
-    image = random_flip(flip_key, moved, axes=(len(size) - 1,))["image"]
+    image = random_crop(move_key, {"image": padded}, size=size)["image"]
+    image = random_flip(flip_key, {"image": image}, axes=(len(size) - 1,))["image"] if mirror else image
     one = (len(image), *(1,) * (image.ndim - 1))
     gain, raised = (1 + CONTRAST * (2 * draws.uniform(k, one) - 1) for k in (gain_key, shift_key))
     return {**batch, "image": gain * image + raised - 1}
+
+
+Vary = Callable[[Key, Batch], Batch]
 
 
 def fit(
@@ -78,14 +120,14 @@ def fit(
     synthetic: Labelled | None = None,
     *,
     seeds: Sequence[int] = (0,),
-    vary: Callable[[Key, Batch], Batch] | None = None,
+    vary: Vary | None = None,
 ) -> list[Callable[[np.ndarray], np.ndarray]]:
-    """Train classifiers, by one compiled program.
+    """Train classifiers; images of the same number share a compiled program, whatever their weights.
 
     Args:
         training: how.
         real: real images, or none.
-        synthetic: synthetic images, or none; of both each batch holds its share.
+        synthetic: synthetic images, or none; where there are both, a batch holds `Training.share` of these.
         seeds: of the start, the batches and the variations of each classifier.
         vary: what is done to batches, such as `classical`.
 
@@ -95,39 +137,80 @@ def fit(
     Raises:
         ValueError: if there are neither real nor synthetic images.
     """
-    sets = [one for one in (real, synthetic) if one is not None]
-    if not sets:
+    given = [one for one in (real, synthetic) if one is not None]
+    if not given:
         raise ValueError("a classifier needs images: give real or synthetic ones")
-    mixed = round(training.share * training.batch_size)
-    counts = (training.batch_size - mixed, mixed) if len(sets) == 2 else (training.batch_size,)
-    arrays = [{"image": jnp.asarray(one.image), "findings": jnp.asarray(one.findings, jnp.float32)} for one in sets]
-    model = findings_model(training.net)
-    optimizers = {"net": make_optimizer(training.rate, training.steps // 10, training.steps, clip=1.0)}
-    step = make_train_step(model, optimizers, ema_decay=0.0, prepare=vary)
-    first = {name: x[:1] for name, x in arrays[0].items()}
-
-    def one(key: Key, state: TrainState, number: Array) -> tuple[TrainState, dict[str, Array]]:
-        keys = jax.random.split(jax.random.fold_in(key, number), len(arrays))
-        chosen = [
-            jax.random.randint(key, (n,), 0, len(part["image"]))
-            for key, part, n in zip(keys, arrays, counts, strict=True)
-        ]
-        parts = [{name: x[i] for name, x in part.items()} for part, i in zip(arrays, chosen, strict=True)]
-        return step(state, {name: jnp.concatenate([part[name] for part in parts]) for name in parts[0]})
-
-    @jax.jit
-    def trained(key: Key) -> Params:
-        start_key, batch_key = jax.random.split(key)
-        state = init_state(model, optimizers, start_key, first)
-        return jax.lax.scan(partial(one, batch_key), state, jnp.arange(training.steps))[0].params["net"]
-
-    probability = jax.jit(lambda params, x: jax.nn.sigmoid(training.net.apply(params, x)))
+    arrays = tuple(
+        {
+            "image": jnp.asarray(one.image),
+            "findings": jnp.asarray(one.findings, jnp.float32),
+            "until": jnp.asarray(_cumulative(one), jnp.float32),
+        }
+        for one in given
+    )
 
     def predict(params: Params, images: np.ndarray) -> np.ndarray:
         chunks = [images[i : i + CHUNK] for i in range(0, len(images), CHUNK)]
-        return np.concatenate([np.asarray(probability(params, chunk)) for chunk in chunks])
+        return np.concatenate([np.asarray(_probability(training.net, params, chunk)) for chunk in chunks])
 
-    return [partial(predict, trained(jax.random.key(seed))) for seed in seeds]
+    return [partial(predict, _trained(training, vary, jax.random.key(seed), arrays)) for seed in seeds]
+
+
+def _cumulative(one: Labelled) -> np.ndarray:
+    weight = np.ones(len(one.image)) if one.weight is None else np.asarray(one.weight, float)
+    return np.cumsum(weight) / weight.sum()
+
+
+def counts(training: Training, kinds: int) -> tuple[int, ...]:
+    """How many images of a batch are real and how many synthetic, where there are both kinds."""
+    mixed = round(training.share * training.batch_size)
+    return (training.batch_size - mixed, mixed) if kinds == 2 else (training.batch_size,)
+
+
+def chosen(training: Training, key: Key, number: Array, until: Sequence[Array]) -> list[Array]:
+    """Which images of each kind a step takes, ``[b of the kind]`` each: a function of the key and the step alone.
+
+    Args:
+        training: how classifiers are trained.
+        key: that of the batches.
+        number: of the step.
+        until: for each kind the running sum of its weights, ``[n]``, which ends in 1.
+
+    Example:
+        >>> from jaxgen.nets import plain_classifier
+        >>> training = Training(classifier(2, channels=(8,)), batch_size=4, share=0.25)
+        >>> real, synthetic = chosen(training, jax.random.key(0), 0, [jnp.array([0.5, 1.0]), jnp.array([0.0, 1.0])])
+        >>> real.shape, synthetic.tolist()
+        ((3,), [1])
+    """
+    keys = jax.random.split(jax.random.fold_in(key, number), len(until))
+    sizes = counts(training, len(until))
+    return [
+        jnp.minimum(jnp.searchsorted(ends, jax.random.uniform(key, (n,)), side="right"), len(ends) - 1)
+        for key, ends, n in zip(keys, until, sizes, strict=True)
+    ]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _trained(training: Training, vary: Vary | None, key: Key, arrays: tuple[dict[str, Array], ...]) -> Params:
+    model = findings_model(training.net)
+    optimizers = {"net": make_optimizer(training.rate, training.steps // 10, training.steps, clip=1.0)}
+    step = make_train_step(model, optimizers, ema_decay=0.0, prepare=vary)
+    start_key, batch_key = jax.random.split(key)
+    images = [{name: part[name] for name in ("image", "findings")} for part in arrays]
+
+    def one(state: TrainState, number: Array) -> tuple[TrainState, dict[str, Array]]:
+        picked = chosen(training, batch_key, number, [part["until"] for part in arrays])
+        parts = [{name: x[i] for name, x in part.items()} for part, i in zip(images, picked, strict=True)]
+        return step(state, {name: jnp.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+    state = init_state(model, optimizers, start_key, {name: x[:1] for name, x in images[0].items()})
+    return jax.lax.scan(one, state, jnp.arange(training.steps))[0].params["net"]
+
+
+@partial(jax.jit, static_argnums=0)
+def _probability(net: Net, params: Params, x: Array) -> Array:
+    return jax.nn.sigmoid(net.apply(params, x))
 
 
 def compared(

@@ -11,7 +11,7 @@ from jaxgen.types import Params
 
 
 def make_schedule(learning_rate: float, warmup_steps: int, steps: int, schedule: str = "cosine") -> optax.Schedule:
-    """A linear warm-up, then a constant or a half cosine down to zero.
+    """A linear warm-up, then a constant, a half cosine down to zero, or a constant and a line down to zero.
 
     The warm-up starts at ``learning_rate / warmup_steps``, so that no step is taken with a rate of zero.
 
@@ -19,13 +19,13 @@ def make_schedule(learning_rate: float, warmup_steps: int, steps: int, schedule:
         learning_rate: the rate at the end of the warm-up.
         warmup_steps: length of the warm-up, in steps; it is cut to `steps`.
         steps: length of the whole training, in steps.
-        schedule: ``"cosine"`` or ``"constant"``.
+        schedule: ``"cosine"``, ``"constant"``, or ``"linear"``: constant until half of the steps, then a line to zero.
 
     Returns:
         A function from the step to the learning rate.
 
     Raises:
-        ValueError: if `schedule` is neither.
+        ValueError: if `schedule` is none of these.
 
     Reference:
         Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", equation 5 (one period).
@@ -35,12 +35,17 @@ def make_schedule(learning_rate: float, warmup_steps: int, steps: int, schedule:
         >>> [round(float(rate(step)), 2) for step in (0, 3, 4, 6, 8)]
         [0.25, 0.81, 1.0, 0.5, 0.0]
     """
-    if schedule not in ("cosine", "constant"):
-        raise ValueError(f"schedule must be 'cosine' or 'constant', not {schedule!r}")
+    if schedule not in ("cosine", "constant", "linear"):
+        raise ValueError(f"schedule must be 'cosine', 'constant' or 'linear', not {schedule!r}")
     warmup = max(1, min(warmup_steps, steps - 1))
     start = learning_rate / warmup if warmup_steps else learning_rate
     if schedule == "constant":
         return optax.schedules.warmup_constant_schedule(start, learning_rate, warmup)
+    if schedule == "linear":
+        half = max(warmup, steps // 2)
+        fall = optax.schedules.linear_schedule(learning_rate, 0.0, max(1, steps - half))
+        rise = optax.schedules.warmup_constant_schedule(start, learning_rate, warmup)
+        return optax.schedules.join_schedules([rise, fall], [half])
     return optax.schedules.warmup_cosine_decay_schedule(start, learning_rate, warmup, max(steps, warmup + 1))
 
 
@@ -101,7 +106,7 @@ def make_optimizer(
         learning_rate: the rate at the end of the warm-up.
         warmup_steps: length of the warm-up, in steps.
         steps: length of the whole training, in steps.
-        schedule: ``"cosine"`` or ``"constant"``.
+        schedule: ``"cosine"``, ``"constant"`` or ``"linear"``, see `make_schedule`.
         clip: the global norm that gradients are scaled down to; 0 leaves them alone.
         weight_decay: decoupled weight decay of ``adamw`` and ``muon``, on kernels only (see `decayed`).
         name: ``"adamw"``, ``"adam"`` or ``"muon"``.

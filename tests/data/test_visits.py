@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jaxgen.data import ArraySource, Splits, load
-from jaxgen.data.phantoms import KINDS, cxr2d, cxr_visits, measure_radiograph
+from jaxgen.data.phantoms import cxr2d, cxr_visits, measure_radiograph
+from jaxgen.data.phantoms.chest_visits import KINDS
 from jaxgen.data.visits import PairedVisits, first_people, pairs_of, people_of, require_visits, strangers_of
 from jaxgen.errors import UserError
 

@@ -8,7 +8,7 @@ import pytest
 from jaxgen import experiment
 from jaxgen.data import phantoms
 
-KEPT = ("image", "mask", "masks", "label", "labels", "covariates", "control", "spacing")
+KEPT = ("image", "mask", "masks", "label", "labels", "covariates", "control", "spacing", "source")
 """What experiments look at of a phantom."""
 
 

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from jaxgen.metrics import mean_auroc
-from jaxgen.tasks.augmentation import CONTRAST, Labelled, Training, classical, compared, fit, small_classifier
+from jaxgen.tasks.augmentation import (
+    CONTRAST,
+    Labelled,
+    Training,
+    chosen,
+    classical,
+    compared,
+    fit,
+    moved,
+    small_classifier,
+)
 from jaxgen.tasks.text.augmentation import findings_of
 
 
@@ -89,3 +99,39 @@ def test_findings_that_all_or_none_have_do_not_count():
     assert float(mean_auroc(score, label)) == 0.5
     assert np.isnan(float(mean_auroc(score[:, 2:], label[:, 2:])))
     assert np.isnan(float(mean_auroc(np.array([[np.nan, 1.0], [0.5, 0.0]]), label[:, :2])))
+
+
+def test_images_of_weight_zero_are_never_taken_and_others_in_proportion():
+    until = jnp.cumsum(jnp.array([0.0, 0.75, 0.0, 0.25, 0.0]))
+    how = TRAINING._replace(batch_size=50)
+    taken = np.concatenate([chosen(how, jax.random.key(0), jnp.int32(i), [until])[0] for i in range(40)])
+    counts = np.bincount(taken, minlength=5)
+    assert counts[[0, 2, 4]].sum() == 0
+    assert abs(counts[1] / counts.sum() - 0.75) < 0.04
+
+
+def test_which_images_were_synthetic_is_known_from_the_key_and_the_step():
+    until = [jnp.linspace(0.1, 1, 10), jnp.linspace(0.05, 1, 20)]
+    how = TRAINING._replace(batch_size=8, share=0.25)
+    real, synthetic = chosen(how, jax.random.key(3), jnp.int32(5), until)
+    assert (len(real), len(synthetic)) == (6, 2)
+    again = chosen(how, jax.random.key(3), jnp.int32(5), until)
+    np.testing.assert_array_equal(np.concatenate(again), np.concatenate([real, synthetic]))
+
+
+@pytest.mark.thorough
+def test_weights_say_what_a_classifier_learns():
+    right, wrong = spots(60, 0), spots(60, 1, turned=True)
+    both = Labelled(np.concatenate([right.image, wrong.image]), np.concatenate([right.findings, wrong.findings]))
+    weight = np.repeat([1.0, 0.0], 60)
+    assert area(*fit(TRAINING, both._replace(weight=weight))) > 0.9
+    assert area(*fit(TRAINING, both._replace(weight=1 - weight))) < 0.1
+
+
+def test_what_has_a_side_is_not_mirrored():
+    image = jnp.zeros((200, 24, 24, 1)).at[:, 12, 2].set(1.0)
+    batch = {"image": image, "findings": jnp.ones((200, 1))}
+    for vary, most in ((moved, 5), (classical, 23)):
+        columns = np.asarray(vary(jax.random.key(1), batch)["image"]).max((1, 3)).argmax(-1)
+        assert columns.max() <= most
+    assert columns.max() > 12

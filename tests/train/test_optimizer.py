@@ -12,14 +12,19 @@ from jaxgen.train import decay_at, make_optimizer, make_schedule, update_ema
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 5, 50])
-@pytest.mark.parametrize("kind", ["cosine", "constant"])
+@pytest.mark.parametrize("kind", ["cosine", "constant", "linear"])
 def test_schedule_rises_to_the_peak_and_ends_where_it_should(kind, warmup):
     rates = np.array([float(make_schedule(0.3, warmup, 20, kind)(step)) for step in range(21)])
     assert (rates[:-1] > 0).all()
     assert rates.max() == pytest.approx(0.3)
-    assert rates[-1] == pytest.approx(0.0 if kind == "cosine" else 0.3, abs=1e-7)
+    assert rates[-1] == pytest.approx(0.3 if kind == "constant" else 0.0, abs=1e-7)
     if 1 < warmup < 20:
         np.testing.assert_allclose(np.diff(rates[: warmup + 1]), (0.3 - 0.3 / warmup) / warmup, rtol=1e-4)
+
+
+def test_a_linear_schedule_is_constant_for_half_of_the_steps_and_then_a_line():
+    rates = [float(make_schedule(0.4, 0, 8, "linear")(step)) for step in range(9)]
+    np.testing.assert_allclose(rates, [0.4] * 5 + [0.3, 0.2, 0.1, 0.0], atol=1e-7)
 
 
 def test_clip_bounds_the_gradient_that_the_optimizer_sees():

@@ -9,19 +9,39 @@ from typing import Any
 import numpy as np
 
 from jaxgen.data.phantoms.ambiguous import RATER_PROBABILITIES, RATER_SCALES, ambig2d, ambiguous_raters
-from jaxgen.data.phantoms.brain import CLASS_NAMES, CONTRASTS, LESIONS, TISSUES, Lesion, brain2d, brain_classes
-from jaxgen.data.phantoms.brain3d import brain3d, brain3d_covariates, covariates_of_brain3d, measure_brain3d
+from jaxgen.data.phantoms.brain import (
+    CLASS_NAMES,
+    CONTRASTS,
+    LESIONS,
+    TISSUES,
+    Lesion,
+    brain2d,
+    brain_classes,
+    brain_tissues,
+)
+from jaxgen.data.phantoms.brain3d import (
+    brain3d,
+    brain3d_covariates,
+    brain3d_tissues,
+    covariates_of_brain3d,
+    measure_brain3d,
+)
 from jaxgen.data.phantoms.cells import cells2d
-from jaxgen.data.phantoms.chest_visits import KINDS, cxr_visits
+from jaxgen.data.phantoms.chest_visits import cxr_visits
 from jaxgen.data.phantoms.chest_xray import FINDINGS, Finding, cxr2d, findings_of
 from jaxgen.data.phantoms.coloured import COLOURS, Coloured, Seen, coloured2d, coloured_of, measure_coloured, outline
+from jaxgen.data.phantoms.contrasts import contrast_pair, scanner_pair
+from jaxgen.data.phantoms.faint_lesions import ct2d_lesions
 from jaxgen.data.phantoms.glands import glands2d
+from jaxgen.data.phantoms.instruments import cataract2d, measure_tools, scene_of
 from jaxgen.data.phantoms.position import pos3d
 from jaxgen.data.phantoms.radiograph import Measured, measure_radiograph
 from jaxgen.data.phantoms.shapes import shapes2d, shapes_of
+from jaxgen.data.phantoms.skin import derm2d
 from jaxgen.data.phantoms.slices import brain_slices, labelled_slices
 from jaxgen.data.phantoms.teeth import dental2d
 from jaxgen.data.phantoms.thorax import ORGANS, ct2d
+from jaxgen.data.phantoms.tissue import measure_tissue, patho2d
 from jaxgen.data.phantoms.tumour import tumor4c
 from jaxgen.data.phantoms.vessels import vessels3d
 
@@ -30,7 +50,6 @@ __all__ = [
     "COLOURS",
     "CONTRASTS",
     "FINDINGS",
-    "KINDS",
     "LESIONS",
     "ORGANS",
     "Coloured",
@@ -48,25 +67,36 @@ __all__ = [
     "brain2d",
     "brain3d",
     "brain3d_covariates",
+    "brain3d_tissues",
     "brain_classes",
     "brain_slices",
+    "brain_tissues",
+    "cataract2d",
     "cells2d",
     "coloured2d",
     "coloured_of",
+    "contrast_pair",
     "covariates_of_brain3d",
     "ct2d",
+    "ct2d_lesions",
     "cxr2d",
     "cxr_visits",
     "dental2d",
+    "derm2d",
     "findings_of",
     "glands2d",
     "labelled_slices",
     "measure_brain3d",
     "measure_coloured",
     "measure_radiograph",
+    "measure_tissue",
+    "measure_tools",
     "outline",
+    "patho2d",
     "phantom_source",
     "pos3d",
+    "scanner_pair",
+    "scene_of",
     "shapes2d",
     "shapes_of",
     "tumor4c",
@@ -81,6 +111,7 @@ PHANTOMS: Mapping[str, Callable[[int, int, Any], dict[str, np.ndarray]]] = Mappi
         "ambiguous_raters": ambiguous_raters,
         "brain2d": brain2d,
         "ct2d": ct2d,
+        "ct2d_lesions": ct2d_lesions,
         "cxr2d": cxr2d,
         "cxr_visits": cxr_visits,
         "dental2d": dental2d,
@@ -88,9 +119,19 @@ PHANTOMS: Mapping[str, Callable[[int, int, Any], dict[str, np.ndarray]]] = Mappi
         "coloured2d": coloured2d,
         "brain_classes": brain_classes,
         "brain3d": brain3d,
+        "brain_tissue2d": brain_tissues,
+        "brain_tissue3d": brain3d_tissues,
         "tumor4c": tumor4c,
         "pos3d": pos3d,
         "vessels3d": vessels3d,
+        "contrast_pair": contrast_pair,
+        "rescaled_pair": functools.partial(contrast_pair, target="t1b"),
+        "scanner_pair": scanner_pair,
+        "derm2d": derm2d,
+        "patho2d": patho2d,
+        "patho2d_training": functools.partial(patho2d, training=True),
+        "cataract2d": cataract2d,
+        "cataract2d_training": functools.partial(cataract2d, training=True),
         **{f"brain2d_{k}": functools.partial(brain2d, contrast="t2", lesion=kind) for k, kind in LESIONS.items()},
     }
 )

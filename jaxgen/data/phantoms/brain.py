@@ -1,4 +1,4 @@
-"""Phantoms `brain2d`, a brain slice in three contrasts with lesions or without, and `brain_classes`, one of four."""
+"""Phantoms `brain2d`, a slice in three contrasts; `brain_classes`, one of four; `brain_tissues`, with its tissues."""
 
 import functools
 from typing import NamedTuple
@@ -205,6 +205,32 @@ def brain2d(
     far = np.full((size, size), np.sqrt(2) * size)
     sdf = (far if spot is None else ellipse_distance(spot, pixel_grid(size))).astype(np.float32)
     return example | {"mask": (sdf <= 0).astype(np.uint8), "sdf": sdf}
+
+
+def brain_tissues(seed: int, index: int, size: int = 64) -> dict[str, np.ndarray]:
+    """A healthy T1 slice of `brain2d` with its tissues as the mask, of subjects of its own.
+
+    Args:
+        seed: of the set.
+        index: of the example.
+        size: side of the image in pixels, 16 or more.
+
+    Returns:
+        ``image [size, size, 1]`` float32 and ``mask [size, size]`` uint8, see `TISSUES`.
+
+    Raises:
+        ValueError: if `size` is below 16.
+
+    Example:
+        >>> np.unique(brain_tissues(0, 0, size=32)["mask"]).tolist()
+        [0, 1, 2, 3]
+    """
+    if size < 16:
+        raise ValueError(f"brain_tissues needs a size of 16 pixels or more, got {size}")
+    rng = generator("brain_tissues", seed, index)
+    head = draw_head(rng, size)
+    example = _draw(rng, head, head, None, None, size, "t1", ())
+    return {"image": example["image"], "mask": example["tissue"]}
 
 
 def brain_classes(seed: int, index: int, size: int = 64) -> dict[str, np.ndarray]:

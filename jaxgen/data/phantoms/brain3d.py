@@ -142,6 +142,25 @@ def brain3d(
     }
 
 
+def brain3d_tissues(seed: int, index: int, size: int | Sequence[int] = 32) -> dict[str, np.ndarray]:
+    """A volume of `brain3d` with its regions as the mask.
+
+    Args:
+        seed: of the set.
+        index: of the example.
+        size: of the array, three axes of 16 voxels or more, or one number for a cube.
+
+    Returns:
+        ``image [*size, 1]`` float32 and ``mask [*size]`` uint8, see `REGIONS`.
+
+    Example:
+        >>> np.unique(brain3d_tissues(0, 0, 16)["mask"]).tolist()
+        [0, 1, 2, 3, 4]
+    """
+    example = brain3d(seed, index, size)
+    return {"image": example["image"], "mask": example["tissue"]}
+
+
 def measure_brain3d(images: np.ndarray) -> dict[str, np.ndarray]:
     """Measure brains by counting voxels above thresholds: no network, nothing fitted.
 

@@ -1,0 +1,1 @@
+"""Registration: displacement fields that bring one image to another."""

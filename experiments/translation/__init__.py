@@ -1,0 +1,1 @@
+"""Translation of images from one contrast, scanner or dose to another."""

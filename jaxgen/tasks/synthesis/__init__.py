@@ -1,0 +1,45 @@
+"""Synthetic images for a classifier: what is known of real images, the generator, classifiers with it and without."""
+
+from jaxgen.tasks.synthesis.classifiers import Arm, chosen_share, compared, described, usual
+from jaxgen.tasks.synthesis.generator import STAGES, drawing, sample, with_pool
+from jaxgen.tasks.synthesis.options import (
+    FULL,
+    SMALL,
+    SMOKE,
+    SynthesisConfig,
+    SynthesisFacts,
+    experiment,
+    load,
+    measure,
+)
+from jaxgen.tasks.synthesis.plans import AS_ASKED, drawn_by, measured
+from jaxgen.tasks.synthesis.sets import Known, cells, known, labelled, labelled_as, told
+
+__all__ = [
+    "AS_ASKED",
+    "FULL",
+    "SMALL",
+    "SMOKE",
+    "STAGES",
+    "Arm",
+    "Known",
+    "SynthesisConfig",
+    "SynthesisFacts",
+    "cells",
+    "chosen_share",
+    "compared",
+    "described",
+    "drawing",
+    "drawn_by",
+    "experiment",
+    "known",
+    "labelled",
+    "labelled_as",
+    "load",
+    "measure",
+    "measured",
+    "sample",
+    "told",
+    "usual",
+    "with_pool",
+]
