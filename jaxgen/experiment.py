@@ -71,6 +71,9 @@ class Evaluation(NamedTuple):
         describe: how to show each metric, by its name.
         arrays: arrays worth keeping (samples); ``jaxgen sample`` saves them in ``samples.npz``. Of labelled samples
             ``label [n]`` and ``label_names`` are among them.
+        release: what goes with images that are given away (`jaxgen.medical.privacy.report`), a dict that JSON can hold:
+            origin, licence and use, and of an evaluation the checks and their verdict. It is saved as ``release.json``,
+            of samples with the checks of their run, a data card and a model card.
         cases: rows of what was measured of each test case, ``{column: value}``; the runner saves them in
             ``cases.csv``.
         images: which of the arrays hold images in [-1, 1], ``[n, *spatial, c]`` or ``[n, *spatial]``; ``jaxgen sample``
@@ -90,6 +93,7 @@ class Evaluation(NamedTuple):
     chosen: Mapping[str, Any] = {}
     images: Sequence[str] = ()
     cases: Sequence[Mapping[str, Any]] = ()
+    release: Mapping[str, Any] = {}
 
 
 class Preview(NamedTuple):

@@ -32,7 +32,7 @@ FLOORS = [
     ["jaxgen.tasks"],
     ["jaxgen.app.memory_pages"],
     ["jaxgen.app.caching", "jaxgen.app.charts", "jaxgen.app.runs"],
-    ["jaxgen.app.tables"],
+    ["jaxgen.app.cards", "jaxgen.app.tables"],
     ["jaxgen.app.recorded"],
     ["jaxgen.app.page"],
     ["jaxgen.app.comparison_page", "jaxgen.app.evaluation_page", "jaxgen.app.markdown", "jaxgen.app.report"],

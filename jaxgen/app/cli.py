@@ -594,6 +594,7 @@ def _compare(argv: list[str], context: _Context) -> int:
     )
     parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="of the images taken [default: 0]")
     parser.add_argument("--out", metavar="FILE", help="write the numbers and how they were made as .json")
+    parser.add_argument("--release", action="store_true", help="print the release report of GENERATED, a run, as well")
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next time")
     _add_file_limit(parser)
     given = parser.parse(argv)
@@ -602,8 +603,9 @@ def _compare(argv: list[str], context: _Context) -> int:
     if given.range is not None and not given.range[0] < given.range[1]:
         raise UserError(f"--range: black must be below white, got {given.range[0]:g} and {given.range[1]:g}")
     _prepare_jax(not given.no_cache)
-    from jaxgen.app import compare
+    from jaxgen.app import cards, compare
 
+    released = ["", *cards.release_lines(given.generated)] if given.release else []
     compare.compare(
         given.real,
         given.generated,
@@ -616,6 +618,8 @@ def _compare(argv: list[str], context: _Context) -> int:
         out=Path(given.out) if given.out else None,
         say=context.say,
     )
+    for line in released:
+        context.say(line)
     return 0
 
 

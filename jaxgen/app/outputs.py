@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxgen.app import runs, tables
+from jaxgen.app.cards import write_release
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Experiment
 
@@ -86,7 +87,7 @@ def new_folder(path: Path, name: str) -> Iterator[Path]:
 
 
 def save_evaluation(evaluation: Evaluation, path: Path) -> None:
-    """Save figures, captions, headline and how to show the metrics under ``path/figures``, and ``path/cases.csv``.
+    """Save figures, captions, headline and how to show the metrics under ``path/figures``, cases and a release report.
 
     Args:
         evaluation: what to save; its metrics are left to the caller.
@@ -113,6 +114,7 @@ def save_evaluation(evaluation: Evaluation, path: Path) -> None:
         },
     }
     runs.write_json(figures / "captions.json", captions)
+    write_release(path, evaluation.release)
     if evaluation.cases:
         rows = io.StringIO(newline="")
         writer = csv.DictWriter(rows, list(evaluation.cases[0]), lineterminator="\n")

@@ -7,6 +7,7 @@
 ``log.jsonl``             one line a log interval; ``tensorboard/<stage>/`` holds the same for TensorBoard
 ``checkpoints/<stage>/``  the states of training
 ``chosen.json``           settings that the evaluation chose on validation data, for `jaxgen sample` and `apply`
+``release.json``          what was checked before images are given away, of experiments that check it
 ``metrics.json``          results: deterministic numbers only; written last, so that it marks a finished run
 ``timings.json``          seconds, and images per second
 ``progress/``             figures of evaluations while training, ``<stage>-<step>.png``
@@ -37,7 +38,7 @@ from jaxgen.errors import UserError
 
 FILES = (
     "config.json", "constants.json", "chosen.json", "data.json", "environment.json", "metrics.json", "timings.json",
-    "log.jsonl", "log.tmp", "report.html", "error.txt", ".lock",
+    "log.jsonl", "log.tmp", "report.html", "error.txt", "release.json", ".lock",
 )  # fmt: skip
 FOLDERS = ("checkpoints", "tensorboard", "figures", "progress", "samples", "evaluations")
 MOST_JSON = 64 * 2**20

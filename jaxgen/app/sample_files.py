@@ -13,12 +13,13 @@ import numpy as np
 import PIL.Image
 
 from jaxgen.app import runs
+from jaxgen.app.cards import DATA_CARD, MODEL_CARD, RELEASE
 from jaxgen.errors import UserError
 
 _OURS = re.compile(r"[A-Za-z0-9_-]+_\d{3,}(_[A-Za-z0-9_-]*)?\.(png|nii\.gz)")
 SETTINGS = "settings.json"
 """The file that says how the samples next to it were drawn."""
-_WITH_THEM = (SETTINGS, "samples.npz", "figures")
+_WITH_THEM = (SETTINGS, "samples.npz", "figures", RELEASE, DATA_CARD, MODEL_CARD)
 _LONGEST = 40
 """Letters of a label in the name of a file."""
 

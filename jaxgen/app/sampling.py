@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxgen.app import runs
+from jaxgen.app.cards import with_report, write_cards
 from jaxgen.app.opening import open_trained
 from jaxgen.app.outputs import Say, new_folder, refuse_run, save_evaluation, table_lines
 from jaxgen.app.sample_files import SETTINGS, plain_name, remove_samples, set_aside, write_samples
@@ -41,8 +42,9 @@ def sample(
     Args:
         path: the run folder.
         n: how many.
-        out: where figures, ``samples.npz`` and a file for each image go; None for ``samples/`` in the run folder, where
-            samples drawn before with other settings move into a folder of their own.
+        out: where figures, ``samples.npz``, a file for each image and, with a release report, cards go; None for
+            ``samples/`` in the run folder, where samples drawn before with other settings move into a folder of their
+            own.
         seed: a seed of its own; None for the run's.
         say: called with each line for the user.
         request: labels, guidance, sampler and steps, where the run has them.
@@ -66,12 +68,15 @@ def sample(
     with new_folder(target, "--out"):
         splits = _Later(lambda: experiment.load(run.config))
         evaluation = experiment.sample(run._replace(config=asked, splits=splits, key=key), n, **keywords)
+        evaluation = evaluation._replace(release=with_report(evaluation.release, folder.path))
         if out is None:
             if (moved := set_aside(target, settings)) is not None:
                 say(f"samples drawn before with other settings are now in {moved}")
             remove_samples(target)
             runs.write_json(target / SETTINGS, settings)
         save_evaluation(evaluation, target)
+        if evaluation.release:
+            write_cards(target, evaluation.release, runs.read_object(folder.config, runs.CONFIG))
         arrays: dict[str, Any] = {name: np.asarray(array) for name, array in evaluation.arrays.items()}
         if arrays:
             buffer = io.BytesIO()

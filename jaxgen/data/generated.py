@@ -15,6 +15,9 @@ from jaxgen.data.options import Options
 from jaxgen.data.phantoms import CLASS_NAMES, FINDINGS, Coloured, brain3d_covariates, coloured_of, phantom_source
 from jaxgen.data.phantoms.brain import TISSUES as BRAIN
 from jaxgen.data.phantoms.brain3d import COVARIATES, REGIONS
+from jaxgen.data.phantoms.chest_visits import KINDS as KINDS_OF_VISIT
+from jaxgen.data.phantoms.chest_visits import VISITS
+from jaxgen.data.phantoms.chest_xray import Person
 from jaxgen.data.phantoms.instruments import TOOLS
 from jaxgen.data.phantoms.skin import KINDS
 from jaxgen.data.phantoms.teeth import TISSUES
@@ -26,6 +29,8 @@ from jaxgen.errors import UserError
 COUNTS = {"train": 2000, "validation": 256, "test": 512}
 VOLUMES = {"train": 1000, "validation": 128, "test": 256}
 """The same, of volumes."""
+PEOPLE = {"train": 600 * VISITS, "validation": 100 * VISITS, "test": 200 * VISITS}
+"""The same, of visits."""
 SEGMENTED = {"train": 96, "validation": 12, "test": 24}
 """The same, of volumes with masks."""
 GENERATED = {
@@ -33,6 +38,7 @@ GENERATED = {
     "ct_phantom": "drawn CT slices of chests, in Hounsfield units",
     "ct_lesion_phantom": "the same, most of them with a lesion of low contrast in soft tissue",
     "cxr_phantom": "drawn chest radiographs with findings and reports",
+    "visits_phantom": "drawn chest radiographs of people at three visits each, in six classes, with the people's names",
     "shapes_phantom": "drawn discs, rings, squares and bars with captions",
     "coloured_phantom": "the same in flat colours, with captions that name them, and outlines as hints",
     "brain3d_phantom": "drawn brain volumes with age, sex, ventricular and brain volume",
@@ -61,6 +67,7 @@ _PHANTOMS = {
     "ct_phantom": "ct2d",
     "ct_lesion_phantom": "ct2d_lesions",
     "cxr_phantom": "cxr2d",
+    "visits_phantom": "cxr_visits",
     "shapes_phantom": "shapes2d",
     "coloured_phantom": "coloured2d",
     "brain3d_phantom": "brain3d",
@@ -86,6 +93,7 @@ _ENTRIES = {
     "ct2d": ("image", "mask"),
     "ct2d_lesions": ("image", "mask"),
     "cxr2d": ("image", "mask", "labels", "text"),
+    "cxr_visits": ("image", "mask", "label", "covariates"),
     "shapes2d": ("image", "mask", "text"),
     "coloured2d": ("image", "mask", "text", "control"),
     "brain3d": ("image", "covariates"),
@@ -102,8 +110,21 @@ _ENTRIES = {
     "cataract2d": ("image", "mask", "labels", "covariates"),
 }
 _MASK_NAMES = {"tumor4c": CLASSES, "dental2d": TISSUES, "brain_tissue2d": BRAIN[1:], "brain_tissue3d": REGIONS[1:]}
-_COVARIATES = {"brain3d": tuple(COVARIATES), "derm2d": ("tone",), "patho2d": ("hospital",), "cataract2d": ("phase",)}
-_NAMES = {"brain_classes": CLASS_NAMES, "cxr2d": FINDINGS, "derm2d": KINDS, "patho2d": STATES, "cataract2d": TOOLS}
+_COVARIATES = {
+    "brain3d": tuple(COVARIATES),
+    "cxr_visits": Person._fields,
+    "derm2d": ("tone",),
+    "patho2d": ("hospital",),
+    "cataract2d": ("phase",),
+}
+_NAMES = {
+    "brain_classes": CLASS_NAMES,
+    "cxr2d": FINDINGS,
+    "cxr_visits": KINDS_OF_VISIT,
+    "derm2d": KINDS,
+    "patho2d": STATES,
+    "cataract2d": TOOLS,
+}
 _DEFAULT_SIZES = {
     "brain3d_phantom": "32x48x32",
     "brain3d_tissue_phantom": "32",
@@ -112,7 +133,7 @@ _DEFAULT_SIZES = {
     "vessels3d_phantom": "32",
 }
 """Of the sets of volumes."""
-_COUNTS = dict.fromkeys(_DEFAULT_SIZES, SEGMENTED) | {"brain3d_phantom": VOLUMES}
+_COUNTS = dict.fromkeys(_DEFAULT_SIZES, SEGMENTED) | {"brain3d_phantom": VOLUMES, "visits_phantom": PEOPLE}
 
 
 HELD_BYTES = 2**28
@@ -206,6 +227,13 @@ class DrawnSource(ArraySource):
         if self._phantoms.phantom != "brain3d":
             return self.arrays["covariates"]
         return np.stack([brain3d_covariates(self._phantoms.seed, i) for i in range(len(self))])
+
+    @property
+    def patients(self) -> list[str] | None:  # type: ignore[override]
+        """The person of each example, where they come several times, or None."""
+        if self._phantoms.phantom != "cxr_visits":
+            return None
+        return [f"{self._phantoms.seed}-{i // VISITS:04d}" for i in range(len(self))]
 
     @functools.cached_property
     def arrays(self) -> dict[str, np.ndarray]:  # type: ignore[override]

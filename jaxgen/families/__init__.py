@@ -25,6 +25,7 @@ from jaxgen.families.diffusion import LearnedVariance, diffusion_model
 from jaxgen.families.flow_matching import flow_matching_model
 from jaxgen.families.flows import glow, masked_autoregressive_flow, neural_spline_flow, real_nvp
 from jaxgen.families.gan import Game, gan_model
+from jaxgen.families.identity import retrieval_model, verification_model
 from jaxgen.families.image_vae import image_vae
 from jaxgen.families.interpolant import interpolant_model
 from jaxgen.families.labels import Labels
@@ -90,6 +91,7 @@ __all__ = [
     "real_nvp",
     "reflow_model",
     "regression_model",
+    "retrieval_model",
     "scaled_codes_model",
     "ring_prior",
     "semi_supervised_adversarial_autoencoder_model",
@@ -103,4 +105,5 @@ __all__ = [
     "vae_model",
     "variational_dequantiser",
     "vector_quantised_model",
+    "verification_model",
 ]

@@ -23,6 +23,7 @@ from jaxgen.losses.autoencoding import (
     negative_elbo,
     straight_through,
 )
+from jaxgen.losses.contrastive import info_nce
 from jaxgen.losses.diffusion import denoising, hybrid, split_variance
 from jaxgen.losses.interpolants import bridge_matching
 from jaxgen.losses.likelihood import bernoulli, categorical, discretised_gaussian, discretised_logistic, gaussian
@@ -76,6 +77,7 @@ __all__ = [
     "hybrid",
     "implicit_score_matching",
     "importance_weighted_bound",
+    "info_nce",
     "interval_times",
     "least_squares",
     "likelihood_weight",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.config import option
-from jaxgen.data import ArraySource, Source
+from jaxgen.data import Source
 from jaxgen.data.images import sides_of
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run, StageSpec
@@ -26,8 +26,8 @@ from jaxgen.types import Array, Batch, Key, Model, Params
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LatentGenerationConfig(latent.LatentConfig):
-    """The options of generation by latent diffusion."""
+class ConditionalConfig(latent.LatentConfig):
+    """The options of latent diffusion that is told classes and covariates."""
 
     cross_attention: images.Widths | None = option(None, "levels that attend to covariates", ge=0, group="network")
     drop_condition: float = option(0.1, "share of examples trained without conditions", ge=0, lt=1, group="method")
@@ -35,8 +35,6 @@ class LatentGenerationConfig(latent.LatentConfig):
         "learned", "what stands for unknown covariates: a learned vector, or zeros and a mark", group="method"
     )
     cached_codes: bool = option(True, "encode the training images once, not at every step", group="speed")
-    vae_steps: int = option(0, "training steps of a VAE to compare samples with (0: none)", ge=0, group="evaluation")
-    ancestral_steps: int = option(250, "steps of ancestral sampling to compare with", ge=2, group="evaluation")
     guidance: float = option(1.0, "scale of classifier-free guidance; 1 is none", ge=0, group="sampling")
     sampler: str = option("ddim", "how codes are drawn", choices=SAMPLERS, group="sampling")
     sampler_steps: int = option(50, "steps from noise to code", ge=1, le=10_000, group="sampling")
@@ -49,6 +47,14 @@ class LatentGenerationConfig(latent.LatentConfig):
             raise UserError(f"--autoencoder-patch must be 1 with --autoencoder {self.autoencoder}")
         if self.guidance != 1 and not self.drop_condition:
             raise UserError("--guidance needs a model that was trained with --drop-condition above 0; leave it at 1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LatentGenerationConfig(ConditionalConfig):
+    """The options of generation by latent diffusion, with what it is compared with."""
+
+    vae_steps: int = option(0, "training steps of a VAE to compare samples with (0: none)", ge=0, group="evaluation")
+    ancestral_steps: int = option(250, "steps of ancestral sampling to compare with", ge=2, group="evaluation")
 
 
 def conditions(run: Run) -> Conditions:
@@ -77,8 +83,14 @@ def make_model(run: Run, params: Params, sampler: str | None = None, steps: int 
     )
 
 
-def stages(examples: Callable[[Run], Source]) -> tuple[StageSpec, ...]:
-    """The stages ``autoencoder``, ``diffusion``, of codes drawn from their distributions, and ``vae`` if asked for."""
+def diffusion_stage(name: str, examples: Callable[[Run], Source], steps: str = "steps") -> StageSpec:
+    """The stage that trains a diffusion model of codes, drawn from their distributions.
+
+    Args:
+        name: its name.
+        examples: ``examples(run)``, the images as bytes.
+        steps: the field of the configuration that holds the number of steps.
+    """
 
     def build(run: Run) -> Stage:
         drawn, model = latent.draw_codes(run), make_model(run, run.params["autoencoder"])
@@ -86,17 +98,23 @@ def stages(examples: Callable[[Run], Source]) -> tuple[StageSpec, ...]:
         def prepare(key: Key, batch: Batch) -> Batch:
             return {"code": drawn(key, batch), **covariates.conditions_of(batch, run.facts)}
 
-        optimizers = dict.fromkeys(("net", *conditions(run).groups), images.optimizer(run.config))
-        return Stage("diffusion", model, optimizers, run.config.steps, prepare)
+        count = getattr(run.config, steps)
+        optimizers = dict.fromkeys(("net", *conditions(run).groups), images.optimizer(run.config, count))
+        return Stage(name, model, optimizers, count, prepare)
 
-    def codes(run: Run) -> ArraySource | None:
-        return latent.encoded(run, examples(run)) if run.config.cached_codes else None
+    def codes(run: Run) -> Source:
+        return latent.encoded(run, examples(run)) if run.config.cached_codes else examples(run)
 
+    return StageSpec(name, build, examples=codes)
+
+
+def stages(examples: Callable[[Run], Source]) -> tuple[StageSpec, ...]:
+    """The stages ``autoencoder``, ``diffusion``, and ``vae`` if asked for."""
     pair = ("encoder", "decoder")
     first = images.stage("autoencoder", latent.autoencoder_model, steps="autoencoder_steps", groups=pair)
     wanted = lambda config: config.vae_steps > 0  # noqa: E731
     last = images.stage("vae", vae, steps="vae_steps", groups=(*pair, "law"), wanted=wanted)
-    return first, StageSpec("diffusion", build, examples=codes), last
+    return first, diffusion_stage("diffusion", examples), last
 
 
 def vae(run: Run) -> Model:
@@ -105,8 +123,10 @@ def vae(run: Run) -> Model:
     return image_vae(shape, channels=config.autoencoder_channels, patch=config.autoencoder_patch)
 
 
-def drawing(run: Run, sampler: str | None = None, steps: int | None = None) -> Callable[..., np.ndarray]:
-    """Draw images, as the configuration says or by another sampler.
+def drawing(
+    run: Run, sampler: str | None = None, steps: int | None = None, *, stage: str = "diffusion"
+) -> Callable[..., np.ndarray]:
+    """Draw images, as the configuration says or by another sampler, with the model that a stage trained.
 
     Returns:
         ``draw(key, n, cond={}) -> [n, *spatial, c]`` in [-1, 1]. The key is one key or ``[n]``; `cond` holds
@@ -118,7 +138,7 @@ def drawing(run: Run, sampler: str | None = None, steps: int | None = None) -> C
         model = make_model(run, params["autoencoder"], sampler, steps)
         return cut(model.sample(params["diffusion"], keys, len(keys), cond, guidance))
 
-    params = {name: run.params[name] for name in ("autoencoder", "diffusion")}
+    params = {"autoencoder": run.params["autoencoder"], "diffusion": run.params[stage]}
     guidance = None if run.config.guidance == 1 else jnp.float32(run.config.guidance)
 
     def draw(key: Key, n: int, cond: Mapping[str, np.ndarray] | None = None) -> np.ndarray:

@@ -27,6 +27,7 @@ from jaxgen.data.phantoms.brain3d import (
     measure_brain3d,
 )
 from jaxgen.data.phantoms.cells import cells2d
+from jaxgen.data.phantoms.chest_visits import cxr_visits
 from jaxgen.data.phantoms.chest_xray import FINDINGS, Finding, cxr2d, findings_of
 from jaxgen.data.phantoms.coloured import COLOURS, Coloured, Seen, coloured2d, coloured_of, measure_coloured, outline
 from jaxgen.data.phantoms.contrasts import contrast_pair, scanner_pair
@@ -79,6 +80,7 @@ __all__ = [
     "ct2d",
     "ct2d_lesions",
     "cxr2d",
+    "cxr_visits",
     "dental2d",
     "derm2d",
     "findings_of",
@@ -111,6 +113,7 @@ PHANTOMS: Mapping[str, Callable[[int, int, Any], dict[str, np.ndarray]]] = Mappi
         "ct2d": ct2d,
         "ct2d_lesions": ct2d_lesions,
         "cxr2d": cxr2d,
+        "cxr_visits": cxr_visits,
         "dental2d": dental2d,
         "shapes2d": shapes2d,
         "coloured2d": coloured2d,
