@@ -12,14 +12,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jaxgen import headings
 from jaxgen.app.cli import run_module
 from jaxgen.data import Subset
 from jaxgen.experiment import Evaluation, Metric, Run
 from jaxgen.figures import rows
-from jaxgen.medical.synthesis import as_seen, fair
+from jaxgen.imaging.variations import coloured
+from jaxgen.medical.synthesis import as_seen, cells, fair
 from jaxgen.metrics import auroc, by_group, expected_calibration_error, worst_and_gap
 from jaxgen.tasks import synthesis
-from jaxgen.tasks.augmentation import coloured
 
 DESCRIBE = {
     "auroc": Metric("AUROC", "higher", "test images of the groups that are in the training data"),
@@ -37,7 +38,7 @@ def area(probability: np.ndarray, truth: np.ndarray) -> float:
 def evaluate(run: Run) -> Evaluation:
     parts = (Subset(run.splits.train, synthesis.labelled(run)), run.splits.test, run.splits.validation)
     real, test, held_out = (synthesis.known(run, part) for part in parts)
-    seen, even = (plan(synthesis.cells(real)[2]) for plan in (as_seen, fair))
+    seen, even = (plan(cells(real.findings, real.group)[2]) for plan in (as_seen, fair))
     drawn = {"as seen": synthesis.drawn_by(run, real, seen, 0), "fair": synthesis.drawn_by(run, real, even, 1)}
     vary, ours, balanced = synthesis.usual(run), synthesis.labelled_as(real), synthesis.labelled_as(real, even)
     # Where the drawn images are fair the real ones are too: being drawn must not tell the group.
@@ -73,7 +74,7 @@ def evaluate(run: Run) -> Evaluation:
         {**metrics, **synthesis.measured(run, drawn, real), "labelled": len(real.image), "share": how.share},
         {"samples": rows({"real": real.image[:10], **shown}, "Real images, and those drawn by each plan.")},
         "AUROC of the worst group: " + ", ".join(f"{name} {value:.3f}" for name, value in worst.items()) + ".",
-        describe=synthesis.described(describe) | synthesis.AS_ASKED,
+        describe=headings.with_gains(describe) | headings.AS_ASKED,
     )
 
 

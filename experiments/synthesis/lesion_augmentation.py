@@ -14,6 +14,7 @@ import dataclasses
 import jax
 import numpy as np
 
+from jaxgen import headings
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import Subset
@@ -21,7 +22,7 @@ from jaxgen.experiment import Evaluation, Metric, Run
 from jaxgen.figures import rows
 from jaxgen.figures.pictures import curves
 from jaxgen.tasks import synthesis
-from jaxgen.tasks.augmentation import Labelled
+from jaxgen.train.finding_classifiers import Labelled
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,7 @@ def evaluate(run: Run) -> Evaluation:
         },
         f"Accuracy {few:.3f} with {len(chosen)} real images, {accuracy[-1]:.3f} with {last} drawn ones for each, "
         f"{many:.3f} with {len(train)} real ones.",
-        describe=synthesis.described(DESCRIBE),
+        describe=headings.with_gains(DESCRIBE),
     )
 
 

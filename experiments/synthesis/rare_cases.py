@@ -12,12 +12,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jaxgen import headings
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.data import Subset
 from jaxgen.experiment import Evaluation, Metric, Run
 from jaxgen.figures import rows
-from jaxgen.medical.synthesis import inverse
+from jaxgen.medical.synthesis import cells, inverse
 from jaxgen.metrics import f1_scores
 from jaxgen.tasks import synthesis
 
@@ -40,7 +41,7 @@ DESCRIBE = {
 def evaluate(run: Run) -> Evaluation:
     parts = (Subset(run.splits.train, synthesis.labelled(run)), run.splits.test, run.splits.validation)
     real, test, held_out = (synthesis.known(run, part) for part in parts)
-    sets, _, counts = synthesis.cells(real)
+    sets, _, counts = cells(real.findings, real.group)
     plan = inverse(counts)
     rare = sets[((counts > 0) & (counts < run.config.rare * counts.sum(0))).any(1)]
     vary, ours, balanced = synthesis.usual(run), synthesis.labelled_as(real), synthesis.labelled_as(real, plan)
@@ -69,7 +70,7 @@ def evaluate(run: Run) -> Evaluation:
         {**metrics, **found, "rare_sets": len(rare), "labelled": len(real.image), "share": how.share},
         {"samples": rows({"real": real.image[:10], **shown}, "Real images, and those drawn.")},
         f"F1 of findings in rare sets: {said}.",
-        describe=synthesis.described(DESCRIBE) | synthesis.AS_ASKED,
+        describe=headings.with_gains(DESCRIBE) | headings.AS_ASKED,
     )
 
 

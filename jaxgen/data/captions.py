@@ -298,3 +298,15 @@ def texts_of(source: Source) -> list[str]:
     """
     known = getattr(source, "texts", None)
     return list(known) if known is not None else [str(source[i]["text"]) for i in range(len(source))]
+
+
+def stated_findings(reports: Sequence[Report]) -> np.ndarray:
+    """What reports state ``[n, k]``, zeros and ones, a column for each of `jaxgen.data.phantoms.FINDINGS`.
+
+    Example:
+        >>> from jaxgen.data.phantoms import Finding
+        >>> stated_findings([Report("", (Finding("nodule", "left"),), ("effusion",))]).sum().item()
+        1.0
+    """
+    stated = [{finding.name for finding in report.stated} for report in reports]
+    return np.array([[name in names for name in FINDINGS] for names in stated], np.float32)

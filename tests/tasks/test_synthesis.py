@@ -10,7 +10,7 @@ from jaxgen.app.cli import main
 from jaxgen.data import ArraySource, Splits
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run
-from jaxgen.medical.synthesis import fair
+from jaxgen.medical.synthesis import cells, fair
 from jaxgen.tasks import synthesis
 from jaxgen.tasks.synthesis import generator
 
@@ -65,7 +65,7 @@ def test_the_findings_of_images_without_labels_are_hidden_and_the_labelled_ones_
 def test_images_are_drawn_for_a_batch_as_often_as_the_plan_says():
     run = run_of([0] * 12 + [1] * 8, [0] * 10 + [1] * 2 + [0] * 2 + [1] * 6)
     one = synthesis.known(run, run.splits.train)
-    _, _, counts = synthesis.cells(one)
+    _, _, counts = cells(one.findings, one.group)
     weight = synthesis.labelled_as(one, fair(counts)).weight
     label = one.findings[:, 1]
     for value, share in ((0, 0.6), (1, 0.4)):

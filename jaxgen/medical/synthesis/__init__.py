@@ -1,5 +1,5 @@
 """Synthesis that is for something: which images to draw, of which class and of which group."""
 
-from jaxgen.medical.synthesis.plans import as_seen, fair, inverse, quotas
+from jaxgen.medical.synthesis.plans import as_seen, cells, fair, inverse, quotas
 
-__all__ = ["as_seen", "fair", "inverse", "quotas"]
+__all__ = ["as_seen", "cells", "fair", "inverse", "quotas"]

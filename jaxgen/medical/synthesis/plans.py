@@ -7,6 +7,29 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
+def cells(findings: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The table of counts behind a plan, whose labels are the sets of findings that were seen.
+
+    Args:
+        findings: zeros and ones ``[n, k]``.
+        group: of each image, whole numbers from 0 ``[n]``.
+
+    Returns:
+        The sets of findings ``[labels, k]``, the number of its set for each image ``[n]``, and the counts ``[labels,
+        groups]``.
+
+    Example:
+        >>> sets, which, counts = cells(np.array([[0, 1], [1, 0], [0, 1]]), np.array([0, 0, 1]))
+        >>> sets.tolist(), which.tolist(), counts.tolist()
+        ([[0, 1], [1, 0]], [0, 1, 0], [[1, 1], [1, 0]])
+    """
+    sets, which = np.unique(findings, axis=0, return_inverse=True)
+    which = which.reshape(-1)
+    counts = np.zeros((len(sets), int(group.max()) + 1), int)
+    np.add.at(counts, (which, group), 1)
+    return sets, which, counts
+
+
 def as_seen(counts: ArrayLike) -> np.ndarray:
     """The shares of the real images.
 

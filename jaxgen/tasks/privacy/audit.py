@@ -1,7 +1,7 @@
 """What a generator gives away: links to its training people, copies, membership; before and after filters."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,7 +10,7 @@ from jaxgen.data import Source
 from jaxgen.data.covariates import covariates_of
 from jaxgen.data.source import Subset, evenly_spaced, patients_of
 from jaxgen.data.visits import pairs_of, people_of, strangers_of
-from jaxgen.experiment import Metric, Run, chosen_number
+from jaxgen.experiment import Run, chosen_number
 from jaxgen.medical.privacy.copies import code_distance, correlated_copies
 from jaxgen.medical.privacy.linking import (
     Links,
@@ -20,8 +20,8 @@ from jaxgen.medical.privacy.linking import (
     two_stages,
 )
 from jaxgen.medical.privacy.membership import membership_auc, repeated_loss
+from jaxgen.medical.privacy.pairs import Pairs
 from jaxgen.medical.privacy.sampling import PrivateSamples, private_samples
-from jaxgen.metrics import auroc
 from jaxgen.metrics.authenticity import authenticity
 from jaxgen.metrics.memorisation import copying_test, memorisation_ratio
 from jaxgen.tasks import covariates, latent, latent_generation
@@ -35,44 +35,6 @@ STRANGERS = 5
 MOST_MEMBERS = 600
 LEAST = 8
 """Images that rates are computed of."""
-DESCRIBE = {
-    "images": Metric("Images", "", "of the set"),
-    "copies": Metric("Copies", "lower", "share with the code of a training person, measured; of phantoms"),
-    "linked": Metric("Linked", "lower", "share that the two stages link to a training person"),
-    "alike": Metric("Linked, embedding", "lower", "share linked by the retrieval embedding alone"),
-    "correlated": Metric("Correlated", "lower", "share that correlates with a training image as 5 % of new ones do"),
-    "pixel_ratio": Metric("Pixel ratio", "", "distance to the nearest training image over a new image's, in pixels"),
-    "closer": Metric("Closer", "", "probability to lie nearer to the training images than a new image, in pixels"),
-    "authenticity": Metric(
-        "Authentic", "higher", "share that is no noisy copy, in embeddings; compare with new images"
-    ),
-    "acceptance": Metric("Accepted", "", "share of the images drawn that the filter accepts"),
-    "membership": Metric("Membership AUC", "lower", "of telling training images by their loss; 0.5 is none"),
-    "auc": Metric("AUC", "higher", "of pairs of one person against pairs of two"),
-    "missed": Metric("Missed", "lower", "share of pairs of one person below the threshold"),
-    "false_links": Metric("False links", "lower", "share of pairs of two people above it"),
-}
-
-
-class Pairs(NamedTuple):
-    """Scores of pairs of images, larger for one person.
-
-    Attributes:
-        same: of pairs of one person.
-        apart: of pairs of two.
-    """
-
-    same: np.ndarray
-    apart: np.ndarray
-
-    def rates(self, threshold: float) -> dict[str, float]:
-        """The area under the ROC curve, and both errors at a threshold."""
-        label = np.arange(len(self.same) + len(self.apart)) < len(self.same)
-        return {
-            "auc": float(auroc(np.concatenate(self), label)),
-            "missed": float(np.mean(self.same < threshold)),
-            "false_links": float(np.mean(self.apart >= threshold)),
-        }
 
 
 def reconstructed(run: Run, x: np.ndarray) -> np.ndarray:

@@ -9,26 +9,20 @@ from jaxgen import figures, headings
 from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Metric, Run
 from jaxgen.figures.histograms import histograms
+from jaxgen.imaging.variations import classical
+from jaxgen.medical.privacy.checks import release_checks
 from jaxgen.medical.privacy.linking import two_stages
-from jaxgen.medical.privacy.report import Check, check, to_json
+from jaxgen.medical.privacy.report import to_json
 from jaxgen.medical.privacy.sampling import acceptance
 from jaxgen.metrics import mean_auroc
 from jaxgen.metrics.sample_sets import joined
 from jaxgen.tasks import features, generation, images
-from jaxgen.tasks.augmentation import Labelled, Training, classical, fit, small_classifier
-from jaxgen.tasks.privacy.audit import DESCRIBE, LEAST, Audit, People, sampled
+from jaxgen.tasks.privacy.audit import LEAST, Audit, People, sampled
 from jaxgen.tasks.privacy.data import COPYING, REGULAR, in_bytes, labels_like, members_of, several
+from jaxgen.train.finding_classifiers import Labelled, Training, fit, small_classifier
 
 SEEDS = 3
 """Classifiers of each set of images."""
-AUC, MEMBERSHIP, REFUSED = 0.97, 0.6, 0.5
-"""Limits of the report: AUC of the verifier at least, of membership inference at most, accepted share at least."""
-EXCESS, BLIND = 0.05, 0.5
-"""The same: by how much a share may exceed that of new images, of whom a test that is of use takes fewer than half."""
-SEEN = 0.3
-"""The same: by how much copies of the over-trained generator must exceed those of new images."""
-RATIO = 0.8
-"""The same: distance to the nearest training image, over a new image's, at least."""
 USE = (
     "Research on methods, such as training and testing networks, if the release report says passed. Not for diagnosis. "
     "The filter covers these images, not the weights of the model: handle weights as the training data."
@@ -52,7 +46,11 @@ def evaluate(run: Run) -> Evaluation:
         regular.metrics,
         classifiers(run, regular) if run.facts.classes and "label" in run.splits.test[0] else {},
     )
-    checks = release_checks(found, regular)
+    rates = [
+        row["rate"]
+        for row in acceptance(regular.samples, tuple(map(str, range(int(regular.samples.asked.max()) + 1)))).values()
+    ]
+    checks = release_checks(found, (COPYING, REGULAR), regular.membership, rates, len(regular.samples.images), LEAST)
     release = about(run) | to_json(checks) | {"acceptance": acceptance(regular.samples, run.facts.classes)}
     scores = {} if pairs is None else {"two people": pairs.apart, "one person": pairs.same}
     scores |= {f"{name}: drawn, and nearest": np.nan_to_num(audit.links.score) for name, audit in audits.items()}
@@ -68,7 +66,7 @@ def evaluate(run: Run) -> Evaluation:
             ),
         },
         headline=headline(found, release["verdict"]),
-        describe=DESCRIBE
+        describe=headings.PRIVACY
         | {"auroc": Metric("Classifier AUROC", "higher", "of a classifier trained on these images, on real ones")}
         | headings.OF_SETS,
         chosen={"threshold": people.threshold},
@@ -100,39 +98,6 @@ def classifiers(run: Run, regular: Audit) -> dict[str, dict[str, float]]:
     return found
 
 
-def release_checks(found: Mapping[str, Mapping[str, float]], regular: Audit) -> list[Check]:
-    """The checks of images that two stages let through, each with its limit, and with the reason if it was not run.
-
-    Shares are those above the share of new images of people whom no generator has seen: tests are not perfect, and what
-    they say of strangers is no copy.
-    """
-    count = len(regular.samples.images)
-    few = f"{count} images passed the filter, {LEAST} are the least"
-
-    def above(name: str, generator: str = REGULAR, how: str = "two stages") -> dict[str, Any]:
-        drawn, new = (found[f"{generator}, {one}"].get(name) for one in (how, "new images"))
-        if new is None:
-            return {"value": None, "reason": "the people of real images have no known codes"}
-        if new > BLIND:
-            return {"value": None, "reason": f"it takes {new:.0%} of new images for images of training people"}
-        return {"value": None if drawn is None else drawn - new, "reason": few if generator == REGULAR else "diverged"}
-
-    verifier = found.get("verifier, unseen people", {}).get("auc")
-    kind = "copies" if "copies" in found[f"{COPYING}, new images"] else "linked"
-    rates = [row["rate"] for row in acceptance(regular.samples, _names(regular)).values()]
-    ratio = found[f"{REGULAR}, two stages"].get("pixel_ratio")
-    return [
-        check("verifier AUC, unseen people", verifier, AUC, least=True, reason="no second visits of test patients"),
-        check("over-trained generator: copies seen", limit=SEEN, least=True, **above(kind, COPYING, "unfiltered")),
-        check("membership AUC", regular.membership, MEMBERSHIP),
-        check("copies by known codes", limit=EXCESS, **above("copies")),
-        check("linked by the embedding alone", limit=EXCESS, **above("alike")),
-        check("correlated with a training image", limit=EXCESS, **above("correlated")),
-        check("nearest training image, pixels", ratio, RATIO, least=True, reason=few),
-        check("accepted share of the rarest class", min(rates), REFUSED, least=True),
-    ]
-
-
 def about(run: Run) -> dict[str, Any]:
     """What goes with images that are released: where they come from, and what they are for."""
     splits = run.splits
@@ -142,10 +107,6 @@ def about(run: Run) -> dict[str, Any]:
         "training_images": len(splits.train),
         "intended_use": USE,
     }
-
-
-def _names(regular: Audit) -> tuple[str, ...]:
-    return tuple(map(str, range(int(regular.samples.asked.max()) + 1)))
 
 
 def headline(found: Mapping[str, Any], verdict: str) -> str:

@@ -1,6 +1,6 @@
 """Synthetic images for a classifier: what is known of real images, the generator, classifiers with it and without."""
 
-from jaxgen.tasks.synthesis.classifiers import Arm, chosen_share, compared, described, usual
+from jaxgen.tasks.synthesis.classifiers import Arm, chosen_share, compared, usual
 from jaxgen.tasks.synthesis.generator import STAGES, drawing, sample, with_pool
 from jaxgen.tasks.synthesis.options import (
     FULL,
@@ -12,11 +12,10 @@ from jaxgen.tasks.synthesis.options import (
     load,
     measure,
 )
-from jaxgen.tasks.synthesis.plans import AS_ASKED, drawn_by, measured
-from jaxgen.tasks.synthesis.sets import Known, cells, known, labelled, labelled_as, told
+from jaxgen.tasks.synthesis.plans import drawn_by, measured
+from jaxgen.tasks.synthesis.sets import Known, known, labelled, labelled_as, told
 
 __all__ = [
-    "AS_ASKED",
     "FULL",
     "SMALL",
     "SMOKE",
@@ -25,10 +24,8 @@ __all__ = [
     "Known",
     "SynthesisConfig",
     "SynthesisFacts",
-    "cells",
     "chosen_share",
     "compared",
-    "described",
     "drawing",
     "drawn_by",
     "experiment",

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxgen.experiment import Metric, Run
-from jaxgen.tasks.augmentation import Labelled, Training, Vary, classical, fit, moved, small_classifier
+from jaxgen.experiment import Run
+from jaxgen.imaging.variations import classical, moved
+from jaxgen.train.finding_classifiers import Labelled, Training, Vary, fit, small_classifier
 
 Scores = Callable[[np.ndarray], Mapping[str, float]]
 """Of the probabilities ``[n, k]`` that a classifier gives test images."""
@@ -94,22 +95,3 @@ def compared(
 
 def _deviation(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else 0.0
-
-
-def described(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
-    """How to show scores of `compared`, and the spread and gain of each.
-
-    Example:
-        >>> list(described({"auroc": Metric("AUROC")}))
-        ['auroc', 'auroc_spread', 'auroc_gain', 'auroc_gain_error']
-    """
-    found: dict[str, Metric] = {}
-    for name, metric in metrics.items():
-        label = metric.label
-        found |= {
-            name: metric,
-            f"{name}_spread": Metric(f"{label}, spread", "", "standard deviation over classifiers of other seeds"),
-            f"{name}_gain": Metric(f"{label}, gain", metric.better, "over the baseline, mean over seeds"),
-            f"{name}_gain_error": Metric(f"{label}, gain's error", "", "its standard error"),
-        }
-    return found

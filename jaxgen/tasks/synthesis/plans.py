@@ -6,19 +6,10 @@ import jax
 import numpy as np
 
 from jaxgen.data.phantoms import measure_tissue, measure_tools
-from jaxgen.experiment import Metric, Run
-from jaxgen.medical.synthesis import quotas
+from jaxgen.experiment import Run
+from jaxgen.medical.synthesis import cells, quotas
 from jaxgen.tasks.synthesis.generator import drawing
-from jaxgen.tasks.synthesis.sets import Known, cells, told
-
-AS_ASKED = {
-    "group_as_asked": Metric("Group as asked", "higher", "drawn images whose group is measured as asked for"),
-    "group_as_asked_rare": Metric(
-        "Rarest group as asked", "higher", "the same, of the group with the fewest real ones"
-    ),
-    "recall": Metric("Recall", "higher", "findings asked for that are measured in drawn images"),
-    "recall_rare": Metric("Recall, rare", "higher", "the same, in drawn images of rare sets"),
-}
+from jaxgen.tasks.synthesis.sets import Known, told
 
 
 def drawn_by(run: Run, real: Known, plan: np.ndarray, number: int, guidance: float | None = None) -> Known:
@@ -31,7 +22,7 @@ def drawn_by(run: Run, real: Known, plan: np.ndarray, number: int, guidance: flo
         number: of the plan, for random numbers of its own.
         guidance: the scale; None for that of the configuration.
     """
-    sets, _, counts = cells(real)
+    sets, _, counts = cells(real.findings, real.group)
     numbers = quotas(plan, run.config.drawn)
     which, group = np.repeat(np.indices(counts.shape).reshape(2, -1), numbers.reshape(-1), axis=1)
     order = np.random.default_rng(run.config.seed).permutation(len(which))

@@ -8,9 +8,10 @@ from jaxgen.data import Source, Subset
 from jaxgen.data.source import evenly_spaced
 from jaxgen.errors import UserError
 from jaxgen.experiment import Run
+from jaxgen.medical.synthesis import cells
 from jaxgen.tasks import images
-from jaxgen.tasks.augmentation import Labelled
 from jaxgen.tasks.synthesis.options import attribute_of
+from jaxgen.train.finding_classifiers import Labelled
 
 LEAST = 2
 """Labelled images that a class needs."""
@@ -78,29 +79,9 @@ def told(run: Run, findings: np.ndarray, group: np.ndarray) -> np.ndarray:
     )
 
 
-def cells(one: Known) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The table of counts behind a sampling plan (`jaxgen.medical.synthesis`).
-
-    Returns:
-        The sets of findings that were seen ``[m, k]``, the number of its set for each image ``[n]``, and the counts
-        ``[m, groups]``.
-
-    Example:
-        >>> one = Known(np.zeros((3, 1)), np.array([[0, 1], [1, 0], [0, 1]]), np.array([0, 0, 1]))
-        >>> sets, which, counts = cells(one)
-        >>> sets.tolist(), which.tolist(), counts.tolist()
-        ([[0, 1], [1, 0]], [0, 1, 0], [[1, 1], [1, 0]])
-    """
-    sets, which = np.unique(one.findings, axis=0, return_inverse=True)
-    which = which.reshape(-1)
-    counts = np.zeros((len(sets), int(one.group.max()) + 1), int)
-    np.add.at(counts, (which, one.group), 1)
-    return sets, which, counts
-
-
 def labelled_as(one: Known, plan: np.ndarray | None = None) -> Labelled:
-    """Images for a classifier, those of each cell of `cells` drawn as often as a plan says; without one all alike."""
+    """Images for a classifier, those of each cell drawn as often as a plan says; without one all alike."""
     if plan is None:
         return Labelled(one.image, one.findings)
-    _, which, counts = cells(one)
+    _, which, counts = cells(one.findings, one.group)
     return Labelled(one.image, one.findings, (plan / np.maximum(counts, 1))[which, one.group])

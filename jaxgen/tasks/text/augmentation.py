@@ -7,13 +7,13 @@ import numpy as np
 
 from jaxgen.config import option
 from jaxgen.data.agreement import reports_of
-from jaxgen.data.captions import Report
+from jaxgen.data.captions import Report, stated_findings
 from jaxgen.data.phantoms import FINDINGS
 from jaxgen.experiment import Metric, Run
 from jaxgen.metrics import mean_auroc
 from jaxgen.tasks import images
-from jaxgen.tasks.augmentation import Labelled, Training, compared, small_classifier
 from jaxgen.tasks.text import tuning
+from jaxgen.train.finding_classifiers import Labelled, Training, compared, small_classifier
 
 DESCRIBE = {
     "auroc": Metric("AUROC", "higher", "of a classifier of the findings on held-out images, mean over the findings"),
@@ -28,18 +28,6 @@ class ClassifierConfig(tuning.TuningConfig):
     classifier_steps: int = option(600, "training steps of each classifier (0: none)", ge=0, group="evaluation")
     classifier_images: int = option(100, "real images that classifiers have", ge=1, group="evaluation")
     classifier_drawn: int = option(1000, "images that are drawn for them", ge=1, group="evaluation")
-
-
-def findings_of(reports: Sequence[Report]) -> np.ndarray:
-    """What reports state ``[n, k]``, zeros and ones, a column for each of `jaxgen.data.phantoms.FINDINGS`.
-
-    Example:
-        >>> from jaxgen.data.phantoms import Finding
-        >>> findings_of([Report("", (Finding("nodule", "left"),), ("effusion",))]).sum().item()
-        1.0
-    """
-    stated = [{finding.name for finding in report.stated} for report in reports]
-    return np.array([[name in names for name in FINDINGS] for names in stated], np.float32)
 
 
 def classifiers(
@@ -58,14 +46,14 @@ def classifiers(
     assert known is not None  # the data are computed
     few = images.real_images(run, images.Subset(train, range(min(config.classifier_images, len(train)))))["image"]
     asked = [known[i % len(known)] for i in range(config.classifier_drawn)]
-    synthetic = Labelled(np.nan_to_num(draw(asked)), findings_of(asked))
+    synthetic = Labelled(np.nan_to_num(draw(asked)), stated_findings(asked))
     training = Training(small_classifier(len(FINDINGS)), config.classifier_steps)
 
     def score(probability: np.ndarray, findings: np.ndarray) -> float:
         return float(mean_auroc(probability, findings))
 
-    real = Labelled(few, findings_of(known[: len(few)]))
-    found = compared(training, real, synthetic, Labelled(test, findings_of(reports)), score)
+    real = Labelled(few, stated_findings(known[: len(few)]))
+    found = compared(training, real, synthetic, Labelled(test, stated_findings(reports)), score)
     return {
         f"classifier, {name}": {"auroc": row["score"], "auroc_spread": row["spread"]} for name, row in found.items()
     }

@@ -2,48 +2,30 @@
 
 import dataclasses
 import functools
-import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxgen import draws
+from jaxgen import draws, headings
 from jaxgen.config import option
-from jaxgen.data import ArraySource, Source, Splits, Subset
+from jaxgen.data import ArraySource, Splits, Subset
 from jaxgen.data.domains import Domain, has_sources
 from jaxgen.data.hounsfield import check_hounsfield
-from jaxgen.data.source import ChangedSource, Example, evenly_spaced
+from jaxgen.data.scans import Scanned
+from jaxgen.data.source import evenly_spaced
 from jaxgen.errors import UserError
-from jaxgen.experiment import Evaluation, Metric, Run
+from jaxgen.experiment import Evaluation, Run
 from jaxgen.imaging.augment import random_crop, random_flip
-from jaxgen.imaging.edge_preserving import bilateral_filter, non_local_means
-from jaxgen.imaging.low_dose import scans_at_doses
-from jaxgen.imaging.operators import LinearOperator
-from jaxgen.imaging.smoothing import gaussian_filter
-from jaxgen.medical.reconstruction import total_variation
+from jaxgen.medical.reconstruction.filters import FILTERS, best_setting, filtered
 from jaxgen.metrics.noise_texture import contrast_to_noise, local_std_error, noise_power_distance
 from jaxgen.tasks import images
 from jaxgen.tasks.translation import data
 from jaxgen.tasks.translation.baselines import Translator
 from jaxgen.tasks.translation.evaluation import Comparison
-from jaxgen.types import Array, Batch, Key
+from jaxgen.types import Batch, Key
 
 LOW = -1024.0
 """Hounsfield units that -1 stands for."""
-DESCRIBE = {
-    "mae": Metric("MAE", "lower", "mean absolute error to the full dose, in percent of the window"),
-    "psnr": Metric("PSNR", "higher", "dB to the full dose, in the window"),
-    "ssim": Metric("SSIM", "higher", "to the full dose, in the window"),
-    "noise_power": Metric(
-        "Noise power", "lower", "distance of its spectrum in the window to the full dose's; 1: no noise"
-    ),
-    "local_std": Metric("Local std error", "lower", "of standard deviations in 5 x 5 pixels, in the window"),
-    "contrast_to_noise": Metric("CNR", "higher", "of lesions, contrast over the noise around them"),
-}
-
 SCANS = {"data": "ct_lesion_phantom/32", "size": 32, "crop": 24, "views": 24, "train_slices": 8, "tuning": 2}
 SMOKE = {**SCANS, "feature_steps": 3, "game_steps": 6, "critic_steps": 2}
 """What ``smoke`` changes in the data and the training."""
@@ -75,32 +57,6 @@ class LowDoseConfig(data.TranslationConfig):
             raise UserError(f"--crop must be at most --size {self.size}, got {self.crop}")
 
 
-class Scanned(ChangedSource):
-    """Clean slices as a scanner shows them: ``source`` at the low dose, ``image`` at the full one, and ``clean``.
-
-    The noise of a slice is a function of the seed and its name.
-
-    Args:
-        source: slices in Hounsfield units.
-        config: the doses and the scanner.
-    """
-
-    def __init__(self, source: Source, config: LowDoseConfig) -> None:
-        super().__init__(source)
-        self._config = config
-
-    def __getitem__(self, i: int) -> Example:
-        config, example, name = self._config, self._source[i], str(self.names[i])
-        height, width, channels = example["image"].shape
-        if height != width or channels != 1:
-            raise UserError(f"{name}: {height} x {width} pixels of {channels} channels; CT slices are square and grey")
-        key = jax.random.fold_in(jax.random.key(config.seed), zlib.crc32(name.encode()))
-        doses = (config.low_dose, config.full_dose, 0.0)
-        found = scans_at_doses(key, example["image"][None], doses, views=config.views, field=config.field)
-        low, full, clean = (x[0] for x in found)
-        return {**example, "source": low, "image": full, "clean": clean}
-
-
 def load(config: LowDoseConfig) -> Splits:
     """Pairs in Hounsfield units, or clean slices of which they are computed."""
     if config.unpaired:
@@ -116,7 +72,10 @@ def load(config: LowDoseConfig) -> Splits:
         splits = splits._replace(train=Subset(splits.train, some))
     if given:
         return splits
-    train, validation, test = (Scanned(part, config) for part in splits[:3])
+    doses, seed = (config.low_dose, config.full_dose), config.seed
+    train, validation, test = (
+        Scanned(part, doses, views=config.views, field=config.field, seed=seed) for part in splits[:3]
+    )
     return splits._replace(train=train, validation=validation, test=test)
 
 
@@ -169,40 +128,21 @@ def texture(config: LowDoseConfig, x: np.ndarray, test: Mapping[str, np.ndarray]
     return found
 
 
-@jax.jit
-def _variation(x: Array, weight: Array) -> Array:
-    same = LinearOperator(lambda x: x, lambda y: y)
-    return total_variation(same, x, weight, iterations=100, squared_norm=1.0)
-
-
-FILTERS: dict[str, tuple[Any, tuple[tuple[float, ...], ...]]] = {
-    "gaussian filter": (gaussian_filter, tuple((w,) for w in (0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2))),
-    "bilateral filter": (
-        bilateral_filter,
-        tuple((w, e) for w in (0.7, 1.0, 1.5) for e in (0.03, 0.06, 0.12, 0.25)),
-    ),
-    "non-local means": (non_local_means, tuple((h,) for h in (0.01, 0.02, 0.03, 0.045, 0.065, 0.1))),
-    "total variation": (_variation, tuple((w,) for w in (0.005, 0.01, 0.02, 0.03, 0.05, 0.08))),
-}
-"""Filters without a network, and the settings to choose from; values of images are in [-1, 1]."""
-
-
 def filters(run: Run) -> list[Translator]:
     """The low dose as it is, and each filter at the setting of least squared error on validation slices."""
     config = run.config
     tuned = data.brought(run, run.splits.validation, config.tuning)
     truth = in_window(config, tuned["image"])
     found = [Translator("source", lambda key, x: x)]
-    for name, (smooth, settings) in FILTERS.items():
-        made = {s: in_window(config, np.asarray(smooth(tuned["source"], *s))) for s in settings}
-        best = min(made, key=lambda s: float(np.square(made[s] - truth).mean()))
-        found.append(Translator(name, functools.partial(_filtered, smooth, best)))
+    for name in FILTERS:
+        setting = best_setting(name, tuned["source"], truth, functools.partial(in_window, config))
+        found.append(Translator(name, functools.partial(_filtered, name, setting)))
     return found
 
 
-def _filtered(smooth: Any, setting: tuple[float, ...], key: Key, x: np.ndarray) -> np.ndarray:
+def _filtered(name: str, setting: tuple[float, ...], key: Key, x: np.ndarray) -> np.ndarray:
     del key
-    return np.clip(np.asarray(smooth(jnp.asarray(x) if smooth is not gaussian_filter else x, *setting)), -1, 1)
+    return filtered(name, setting, x)
 
 
 def evaluated(run: Run, methods: Sequence[Translator], network: Translator) -> Evaluation:
@@ -220,5 +160,5 @@ def evaluated(run: Run, methods: Sequence[Translator], network: Translator) -> E
         references=[*filters(run), network],
         view=functools.partial(in_window, config),
         extra=functools.partial(texture, config),
-        describe=DESCRIBE,
+        describe=headings.LOW_DOSE,
     ).evaluation()

@@ -5,19 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.data.captions import stated_findings
+from jaxgen.imaging.variations import CONTRAST, classical, moved
 from jaxgen.metrics import mean_auroc
-from jaxgen.tasks.augmentation import (
-    CONTRAST,
-    Labelled,
-    Training,
-    chosen,
-    classical,
-    compared,
-    fit,
-    moved,
-    small_classifier,
-)
-from jaxgen.tasks.text.augmentation import findings_of
+from jaxgen.train.finding_classifiers import Labelled, Training, chosen, compared, fit, small_classifier
 
 
 def spots(n, seed, turned=False):
@@ -85,11 +76,11 @@ def test_the_table_names_each_set_of_images_and_its_spread():
     assert all(row["spread"] == pytest.approx(0.5**0.5) for row in found.values())
 
 
-def test_findings_of_reports_are_those_they_state():
+def test_stated_findings_reports_are_those_they_state():
     from jaxgen.data.captions import Report
     from jaxgen.data.phantoms import FINDINGS, Finding
 
-    found = findings_of([Report("", (Finding("nodule", "left"),), ("effusion",)), Report("", (), ())])
+    found = stated_findings([Report("", (Finding("nodule", "left"),), ("effusion",)), Report("", (), ())])
     assert found[0].tolist() == [float(name == "nodule") for name in FINDINGS]
     assert not found[1].any()
 
