@@ -93,6 +93,7 @@ EXPERIMENT = synthesis.experiment(
     examples=synthesis.with_pool,
     evaluate=evaluate,
     sample=synthesis.sample,
+    sample_flags=synthesis.SAMPLE_FLAGS,
     baseline="real images",
 )
 

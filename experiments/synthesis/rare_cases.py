@@ -92,6 +92,7 @@ EXPERIMENT = synthesis.experiment(
     examples=synthesis.with_pool,
     evaluate=evaluate,
     sample=synthesis.sample,
+    sample_flags=synthesis.SAMPLE_FLAGS,
     baseline="rare ones oftener",
 )
 

@@ -1,7 +1,7 @@
 """Synthetic images for a classifier: what is known of real images, the generator, classifiers with it and without."""
 
 from jaxgen.tasks.synthesis.classifiers import Arm, chosen_share, compared, usual
-from jaxgen.tasks.synthesis.generator import STAGES, drawing, sample, with_pool
+from jaxgen.tasks.synthesis.generator import SAMPLE_FLAGS, STAGES, drawing, sample, with_pool
 from jaxgen.tasks.synthesis.options import (
     FULL,
     SMALL,
@@ -17,6 +17,7 @@ from jaxgen.tasks.synthesis.sets import Known, known, labelled, labelled_as, tol
 
 __all__ = [
     "FULL",
+    "SAMPLE_FLAGS",
     "SMALL",
     "SMOKE",
     "STAGES",

@@ -67,6 +67,10 @@ STAGES: tuple[StageSpec, ...] = (
 """A generator of the labelled images alone, where it is wanted, and the generator."""
 
 
+SAMPLE_FLAGS = {"guidance": "guidance", "sampler": "sampler", "steps": "sampler_steps"}
+"""What ``jaxgen sample`` may change."""
+
+
 def drawing(run: Run, stage: str = "generator") -> Callable[..., np.ndarray]:
     """Draw images.
 
