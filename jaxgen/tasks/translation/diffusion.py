@@ -32,13 +32,17 @@ class DiffusionTranslationConfig(data.TranslationConfig):
         networks.check_levels(self.size, self.patch, self.diffusion_channels, self.attention)
 
 
-def model(run: Run) -> Model:
-    """The diffusion model of targets given their sources; its network has no dropout."""
+def sampling(run: Run) -> Sampling:
+    """The path, the sampler and what the network predicts."""
     path = PATHS[run.config.path]()
     grid = grids.uniform(path, run.config.sampler_steps)
-    sampling = Sampling(path, SAMPLERS[run.config.sampler].step(path), grid, run.config.prediction)
+    return Sampling(path, SAMPLERS[run.config.sampler].step(path), grid, run.config.prediction)
+
+
+def model(run: Run) -> Model:
+    """The diffusion model of targets given their sources; its network has no dropout."""
     own = dataclasses.replace(run.config, channels=run.config.diffusion_channels, dropout=0.0)
-    return conditional_diffusion(networks.network(run._replace(config=own)), images.image_shape(run), sampling)
+    return conditional_diffusion(networks.network(run._replace(config=own)), images.image_shape(run), sampling(run))
 
 
 def stage(wanted: Callable[[Any], bool] | None = None) -> StageSpec:
