@@ -8,6 +8,7 @@ The phase is drawn in inverse proportion to its images, then one of its sets of 
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -33,8 +34,8 @@ class RareConfig(synthesis.SynthesisConfig):
 
 
 DESCRIBE = {
-    "rare_f1": Metric("F1, rare", "higher", "mean over the findings of rare sets, on test images that show such a set"),
-    "common_f1": Metric("F1, common", "higher", "mean over findings, on all other test images"),
+    "rare_f1": Metric("F1, rare", "higher", "mean over the findings there, on test images that show a rare set"),
+    "common_f1": Metric("F1, common", "higher", "mean over the findings there, on all other test images"),
 }
 
 
@@ -55,8 +56,16 @@ def evaluate(run: Run) -> Evaluation:
 
     def f1(probability: np.ndarray, known: synthesis.Known) -> Mapping[str, float]:
         is_rare = (known.findings[:, None] == rare[None]).all(-1).any(-1)
-        score = lambda part: float(np.nanmean(f1_scores(probability[part] > 0.5, known.findings[part])))  # noqa: E731
-        return {"rare_f1": score(is_rare) if is_rare.any() else float("nan"), "common_f1": score(~is_rare)}
+
+        def score(part: np.ndarray) -> float:
+            there = known.findings[part].any(0)
+            return (
+                float(np.mean(f1_scores(probability[part] > 0.5, known.findings[part])[there]))
+                if there.any()
+                else math.nan
+            )
+
+        return {"rare_f1": score(is_rare), "common_f1": score(~is_rare)}
 
     def on_validation(probability: np.ndarray) -> float:
         return float(np.nanmean(list(f1(probability, held_out).values())))
