@@ -119,8 +119,18 @@ def test_every_experiment_keeps_its_own_data_beside_all_of_the_others(name, tmp_
         labels, swapped = ({"texts": np.array([f"image {i % 3}" for i in range(n)])} for n in (30, 9))
     if name in ("cross_modality", "harmonization"):
         labels, swapped = ({"sources": masks(n)} for n in (30, 9))
-    home = save(tmp_path / "home.npz", 30, masks=masks(30, range(0, 30, 2)), **labels)
-    other = save(tmp_path / "other.npz", 9, seed=1, masks=masks(9, range(0, 9, 2)), **swapped)
+    more = {"fair_sampling": "hospital", "rare_cases": "phase"}
+    if name in more:
+        for given, n in ((labels, 30), (swapped, 9)):
+            given |= {"covariates": np.arange(n)[:, None] % 2.0, "covariate_names": np.array([more[name]])}
+    if name == "private_xray":
+        for given, n in ((labels, 30), (swapped, 9)):
+            given["patient"] = np.array([f"{n} {i // 3}" for i in range(n)])
+            given["labels"] = np.arange(n) // 3 % 2
+    if name == "semantic_synthesis":
+        labels, swapped = ({"masks": 2 * masks(n) + masks(n, range(n // 2))} for n in (30, 9))
+    home = save(tmp_path / "home.npz", 30, **{"masks": masks(30, range(0, 30, 2)), **labels})
+    other = save(tmp_path / "other.npz", 9, seed=1, **{"masks": masks(9, range(0, 9, 2)), **swapped})
     config = dataclasses.replace(experiment.presets["smoke"], data=home)
     own = experiment.load(config)
     known = facts(value_range=[[0.0], [255.0]], classes=own.label_names)

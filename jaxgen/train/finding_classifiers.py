@@ -124,7 +124,7 @@ def chosen(training: Training, key: Key, number: Array, until: Sequence[Array]) 
 
     Example:
         >>> from jaxgen.nets import plain_classifier
-        >>> training = Training(classifier(2, channels=(8,)), batch_size=4, share=0.25)
+        >>> training = Training(plain_classifier(2, channels=(8,)), batch_size=4, share=0.25)
         >>> real, synthetic = chosen(training, jax.random.key(0), 0, [jnp.array([0.5, 1.0]), jnp.array([0.0, 1.0])])
         >>> real.shape, synthetic.tolist()
         ((3,), [1])

@@ -67,7 +67,7 @@ class SynthesisFacts(images.ImageFacts):
 def load(config: SynthesisConfig) -> Splits:
     """Images with their class, or with several findings, and the attribute if one is named."""
     splits = images.open_images(config, ("image",), ("label", "labels", "covariates"))
-    where, first = f"--data {config.data}", splits.train[0]
+    where, first = f"--data {config.data}", next(part[0] for part in splits[:3] if len(part))
     if "label" not in first and "labels" not in first:
         raise UserError(
             f"{where}: has no classes; give an npz with labels, or a folder with a subfolder for each class"
