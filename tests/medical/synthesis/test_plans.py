@@ -35,6 +35,9 @@ def test_quotas_are_whole_sum_to_n_and_are_nearest():
         numbers = quotas(plan, n)
         assert numbers.sum() == n
         assert np.abs(numbers - n * plan).max() < 1
+        rest = n * plan - np.floor(n * plan)
+        more = numbers > np.floor(n * plan)
+        assert not more.any() or rest[more].min() >= rest[~more].max()
 
 
 @pytest.mark.parametrize(
