@@ -61,6 +61,7 @@ def test_the_evaluations_of_a_step_of_each_solver(solver):
     assert len(many) - len(few) == 4 * cnf_images.EVALUATIONS[solver]
 
 
+@pytest.mark.thorough
 def test_the_density_of_a_velocity_of_zero_is_the_normal_one():
     config = preset()
     run, x = Run(config, GREY), np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 1)).astype(np.float32)

@@ -95,6 +95,7 @@ def test_an_unknown_trace():
         cnf_model(LINEAR, (2,), trace="none")
 
 
+@pytest.mark.thorough
 def test_learns_two_moons_better_than_a_gaussian():
     law = planar.moons()
     model = cnf_model(mlp(2, widths=(32, 32), time_scale=2.0), (2,), data="x", solver="midpoint", steps=5)

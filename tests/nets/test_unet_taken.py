@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxgen.nets import layers, unet, with_fresh_output
 from tests.nets.parameters import perturbed
@@ -22,6 +23,7 @@ def test_the_answer_follows_from_the_features_of_the_last_block():
     np.testing.assert_allclose(found, answer, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_a_fresh_output_leaves_all_else():
     one, two = unet(1, **OPTIONS), unet(2, **OPTIONS)
     trained = perturbed(jax.jit(one.init)(jax.random.key(0), X, T))

@@ -69,6 +69,7 @@ def equal(a, b):
     return jax.tree.structure(a) == jax.tree.structure(b) and jax.tree.all(jax.tree.map(np.array_equal, a, b))
 
 
+@pytest.mark.thorough
 def test_every_way_starts_from_the_folders_weights_scale_path_and_prediction(original):
     run, pipeline = run_of(original), interop.load(original)
     batch = {"code": jnp.ones((2, 8, 8, 4)), "text": jnp.zeros((2, LENGTH), jnp.int32)}

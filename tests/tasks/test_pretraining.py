@@ -68,6 +68,7 @@ def test_blocks_that_the_decoder_has_not_are_refused():
         dataclasses.replace(CONFIG, feature_blocks=(1, 4))
 
 
+@pytest.mark.thorough
 def test_the_method_is_one_network(run):
     net = pretraining.tuned_network(run, "diffusion")
     params = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))

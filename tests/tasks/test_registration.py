@@ -79,6 +79,7 @@ def test_options_that_do_not_fit(change, message):
         dataclasses.replace(CONFIG, **change)
 
 
+@pytest.mark.thorough
 def test_the_networks_to_compare_have_as_many_parameters():
     """Within 10 %, but for `smoke`."""
     for name, config in recipe.EXPERIMENT.presets.items():

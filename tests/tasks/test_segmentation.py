@@ -65,6 +65,7 @@ def run():
     return Run(config, facts, {"unet": {"net": params}}, splits, jax.random.key(1))
 
 
+@pytest.mark.thorough
 def test_any_method_that_draws_maps_is_evaluated_sampled_and_applied(run):
     """The protocol asks for maps that are at most 0 in the foreground, not for distances."""
     method = segmentation.Ensemble("bright", "Bright", bright)

@@ -69,6 +69,7 @@ def test_images_are_moved_mirrored_and_stretched_within_bounds():
     assert places == {(row, column) for row in (2, 3, 4) for column in (3, 4, 5, 6, 7, 8)}
 
 
+@pytest.mark.thorough
 def test_the_table_names_each_set_of_images_and_its_spread():
     scores = iter(range(8))
     found = compared(TRAINING._replace(steps=1), spots(8, 0), spots(8, 1), TEST, lambda p, y: next(scores), seeds=2)
@@ -85,6 +86,7 @@ def test_stated_findings_reports_are_those_they_state():
     assert not found[1].any()
 
 
+@pytest.mark.thorough
 def test_findings_that_all_or_none_have_do_not_count():
     score, label = np.array([[0.2, 0.9, 0.5], [0.8, 0.1, 0.5]]), np.array([[0, 0, 1], [1, 1, 1]])
     assert float(mean_auroc(score, label)) == 0.5

@@ -69,6 +69,7 @@ def agreement(maps, others, image):
     return float(np.abs(np.sum(np.conj(maps) * others, -1))[image > 0.1].mean())
 
 
+@pytest.mark.thorough
 def test_coils_from_few_lines_are_nearer_than_images_of_low_resolution():
     wrong = {"received": 0.0, "low resolution": 0.0}
     for n in range(2):
@@ -83,6 +84,7 @@ def test_coils_from_few_lines_are_nearer_than_images_of_low_resolution():
     assert wrong["received"] < 0.8 * wrong["low resolution"]
 
 
+@pytest.mark.thorough
 def test_settings_for_a_scanner_are_chosen_with_estimated_coils():
     x = 2 * phantoms.brain2d(5, 0, 64)["image"].reshape(1, 64, 64, 1) - 1
     measure = functools.partial(simulate_coils, jax.random.split(jax.random.key(0), 1), x, "random", 4, 8, 1.0)

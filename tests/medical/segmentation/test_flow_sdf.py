@@ -83,6 +83,7 @@ def trained():
     return net, jax.tree.map(lambda p: p + 0.3 * np.random.default_rng(p.size).normal(size=p.shape), params)
 
 
+@pytest.mark.thorough
 def test_an_ensemble_does_not_depend_on_the_rest_of_the_batch(trained):
     net, params = trained
     draw = jax.jit(lambda key, image: flow_sdf.ensemble(net, _sampling(prediction="x0"), params, key, image, 3))

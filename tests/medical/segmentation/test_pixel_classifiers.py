@@ -26,6 +26,7 @@ def diffusion():
     return net, params, jax.jit(diffusion_features(net, cosine(), TIMES, BLOCKS, KEY))
 
 
+@pytest.mark.thorough
 def test_features_written_out(diffusion):
     net, params, features = diffusion
     found, path = features(params, IMAGE), cosine()

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxgen.medical.segmentation.pretrained import at_time, fine_tuned
 from jaxgen.nets import unet
@@ -10,6 +11,7 @@ IMAGE = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 1)), jnp.floa
 OPTIONS = {"channels": (8,), "blocks": 1}
 
 
+@pytest.mark.thorough
 def test_segmenting_begins_at_the_trained_weights_and_knows_the_time():
     denoiser, net = unet(1, **OPTIONS), unet(4, **OPTIONS)
     trained = perturbed(jax.jit(denoiser.init)(jax.random.key(0), IMAGE, 0.0))
