@@ -47,10 +47,8 @@ def evaluate(run: Run) -> Evaluation:
     most = max(config.ratios) * len(chosen)
     order = np.resize(np.random.default_rng(config.seed).permutation(len(chosen)), most)
     findings, group = real.findings[order], real.group[order]
-    asked, stages = (
-        synthesis.told(run, findings, group),
-        [stage for stage in ("generator", "few") if stage in run.params],
-    )
+    asked = synthesis.told(run, findings, group)
+    stages = [stage for stage in ("generator", "few") if stage in run.params]
     keys = jax.random.split(run.key, len(stages))
     drawn = {stage: synthesis.drawing(run, stage)(key, asked) for stage, key in zip(stages, keys, strict=True)}
     vary, ours = synthesis.usual(run), synthesis.labelled_as(real)
@@ -77,10 +75,8 @@ def evaluate(run: Run) -> Evaluation:
     how = synthesis.chosen_share(run, widest, held_out.image, lambda probability: right(probability, held_out))
     scores = lambda probability: {"accuracy": right(probability, test)}  # noqa: E731
     metrics = synthesis.compared(run, how, arms, test.image, scores, "real images")
-    few, accuracy = (
-        metrics["real images"]["accuracy"],
-        [metrics[f"{ratio} drawn for 1 real"]["accuracy"] for ratio in config.ratios],
-    )
+    few = metrics["real images"]["accuracy"]
+    accuracy = [metrics[f"{ratio} drawn for 1 real"]["accuracy"] for ratio in config.ratios]
     curve = curves(
         {"with drawn images": ([0, *config.ratios], [few, *accuracy])},
         "Accuracy on test images by drawn images for each real one.",

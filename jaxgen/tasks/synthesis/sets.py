@@ -72,11 +72,9 @@ def _groups(run: Run, source: Source) -> np.ndarray:
 
 def told(run: Run, findings: np.ndarray, group: np.ndarray) -> np.ndarray:
     """The vectors ``[n, k + groups]`` that a generator is told: the findings, then the group one-hot."""
-    return (
-        np.concatenate([findings, np.eye(len(run.facts.groups), dtype=np.float32)[group]], -1, dtype=np.float32)
-        if (run.facts.groups)
-        else findings.astype(np.float32)
-    )
+    groups = len(run.facts.groups)
+    one_hot = np.eye(groups)[group] if groups else np.zeros((len(findings), 0))
+    return np.concatenate([findings, one_hot], -1, dtype=np.float32)
 
 
 def labelled_as(one: Known, plan: np.ndarray | None = None) -> Labelled:
