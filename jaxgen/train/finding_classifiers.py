@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen.chunks import in_chunks
 from jaxgen.families.findings import findings_model
 from jaxgen.imaging.variations import classical
 from jaxgen.nets import plain_classifier
@@ -96,8 +97,8 @@ def fit(
     )
 
     def predict(params: Params, images: np.ndarray) -> np.ndarray:
-        chunks = [images[i : i + CHUNK] for i in range(0, len(images), CHUNK)]
-        return np.concatenate([np.asarray(_probability(training.net, params, chunk)) for chunk in chunks])
+        found = in_chunks(partial(_probability, training.net, params), len(images), CHUNK, images)
+        return np.asarray(found)
 
     return [partial(predict, _trained(training, vary, jax.random.key(seed), arrays)) for seed in seeds]
 

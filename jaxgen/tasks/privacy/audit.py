@@ -26,7 +26,7 @@ from jaxgen.metrics.authenticity import authenticity
 from jaxgen.metrics.memorisation import copying_test, memorisation_ratio
 from jaxgen.tasks import covariates, latent, latent_generation
 from jaxgen.tasks.images import real_images
-from jaxgen.tasks.privacy.data import MOST, in_bytes, labels_like, members_of, several
+from jaxgen.tasks.privacy.data import MOST, in_bytes, labels_like, members_of, reconstructed, several
 from jaxgen.tasks.privacy.training import Recognition
 from jaxgen.types import Key
 
@@ -35,12 +35,6 @@ STRANGERS = 5
 MOST_MEMBERS = 600
 LEAST = 8
 """Images that rates are computed of."""
-
-
-def reconstructed(run: Run, x: np.ndarray) -> np.ndarray:
-    """Images ``[n, h, w, c]`` in [-1, 1] as the autoencoder reconstructs them."""
-    codec = latent.codec(run)
-    return np.nan_to_num(codec.decode(codec.encode(x)))
 
 
 class People(Recognition):

@@ -90,11 +90,16 @@ def pairs(run: Run) -> PairedVisits:
     return PairedVisits(in_bytes(run, run.splits.train))
 
 
-def through_autoencoder(run: Run, image: np.ndarray) -> np.ndarray:
-    """Images as bytes ``[n, h, w, c]`` as the trained autoencoder reconstructs them: drawn images have its blur."""
+def reconstructed(run: Run, x: np.ndarray) -> np.ndarray:
+    """Images ``[n, h, w, c]`` in [-1, 1] as the trained autoencoder reconstructs them: drawn images have its blur."""
     codec = latent.codec(run)
-    seen = codec.decode(codec.encode(image.astype(np.float32) / 127.5 - 1))
-    return np.round((np.nan_to_num(seen) + 1) * 127.5).astype(np.uint8)
+    return np.nan_to_num(codec.decode(codec.encode(x)))
+
+
+def through_autoencoder(run: Run, image: np.ndarray) -> np.ndarray:
+    """The same of images as bytes, which stay bytes."""
+    seen = reconstructed(run, image.astype(np.float32) / 127.5 - 1)
+    return np.round((seen + 1) * 127.5).astype(np.uint8)
 
 
 def seen_pairs(run: Run) -> PairedVisits:

@@ -19,7 +19,7 @@ class Arm(NamedTuple):
     Attributes:
         real: real images, or none.
         synthetic: drawn ones, or none.
-        vary: what is done to batches; None for nothing.
+        vary: what is done to batches; None leaves them as they are.
     """
 
     real: Labelled | None
