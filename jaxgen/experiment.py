@@ -160,8 +160,9 @@ class Experiment(NamedTuple):
         facts: the class of what `measure` gives, to read it back.
         sample: ``sample(run, n, **keywords) -> Evaluation``; the data are only read if it looks at them.
         apply: ``apply(run) -> f`` with ``f(key, image) -> {name: array}``: a `jaxgen.data.image.Image` of raw values
-            ``[*spatial, c]`` with its metadata in, arrays ``[*spatial]`` out, ``mask`` among them; ``warning``, a text,
-            is printed with the name of the file. None where it makes no sense.
+            ``[*spatial, c]`` with its metadata in, arrays ``[*spatial]`` out, ``mask`` among them, or an `Image` where
+            the result has a grid of its own; ``warning``, a text, is printed with the name of the file. None where it
+            makes no sense.
         reader: how ``jaxgen apply`` reads its files; None for images (`jaxgen.data.readers`).
         spatial_dims: spatial rank of one example, or ``spatial_dims(config)``; ``jaxgen apply`` hands volumes to a 2-D
             experiment slice by slice.

@@ -30,7 +30,7 @@ __all__ = ["OUTPUTS", "apply_image", "apply_run", "find_inputs", "write_results"
 OUTPUTS = ("mask", "probability", "uncertainty", "reconstruction")
 """The arrays that a segmentation gives, and a reconstruction; an experiment may give others."""
 
-Apply = Callable[..., Mapping[str, np.ndarray]]
+Apply = Callable[..., Mapping[str, np.ndarray | Image]]
 
 
 def apply_run(
@@ -96,7 +96,7 @@ def apply_run(
                 image = read(path)
                 results = apply_image(function, key, image, rank, path, shown)
                 if experiment.reader is not None:  # the grid of an image need not be that of what was measured
-                    image = image._replace(array=results["reconstruction"][..., None])
+                    image = image._replace(array=np.asarray(results["reconstruction"])[..., None])
                 done = write_results(results, image, out, stem, dicom_seg, overwrite)
             except Exception as error:
                 failed.append(_line(error, path))
@@ -180,7 +180,7 @@ def _result_of(name: str) -> str | None:
 
 def apply_image(
     function: Apply, key: jax.Array, image: Image, spatial_dims: int, path: Path, shown: bool = False
-) -> dict[str, np.ndarray]:
+) -> dict[str, np.ndarray | Image]:
     """Apply a function of one example to an image, a volume slice by slice where the function takes slices.
 
     Args:
@@ -199,7 +199,7 @@ def apply_image(
     """
     rank = image.array.ndim - 1
     if rank == spatial_dims:
-        return _warned(path, {name: np.asarray(value) for name, value in function(key, image).items()})
+        return _warned(path, {name: _array(value) for name, value in function(key, image).items()})
     if rank < spatial_dims or rank != 3:
         raise UserError(f"{path}: it has {rank} spatial dimensions, and this run takes {spatial_dims}")
     axis = axial_axis(image.affine)
@@ -208,6 +208,8 @@ def apply_image(
     for i in tqdm(range(count), unit="slice", disable=not shown, leave=False, file=sys.stderr):
         one = image._replace(array=np.take(image.array, i, axis))
         for name, value in function(jax.random.fold_in(key, i), one).items():
+            if isinstance(value, Image):
+                raise UserError(f"{path}: a volume, and this run makes one of a single slice; give it slices")
             slices.setdefault(name, []).append(np.asarray(value))
     names = slices.pop("classes", [])  # alike for every slice
     stacked = {
@@ -216,17 +218,21 @@ def apply_image(
     return _warned(path, stacked | ({"classes": names[0]} if names else {}))
 
 
-def _warned(path: Path, results: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _array(value: Any) -> np.ndarray | Image:
+    return value if isinstance(value, Image) else np.asarray(value)
+
+
+def _warned(path: Path, results: Mapping[str, np.ndarray | Image]) -> dict[str, np.ndarray | Image]:
     """Print what the results warn of, with the name of the file."""
     if "warning" in results:
-        said = results["warning"].reshape(-1)
+        said = np.asarray(results["warning"]).reshape(-1)
         slices = f" (and {len(said) - 1} more slices)" if len(said) > 1 else ""
         print(f"jaxgen: warning: {printable(path.name)}: {said[0]}{slices}", file=sys.stderr, flush=True)
-    return results
+    return dict(results)
 
 
 def write_results(
-    results: Mapping[str, np.ndarray], image: Image, out: Path, stem: str, dicom_seg: bool, overwrite: bool
+    results: Mapping[str, np.ndarray | Image], image: Image, out: Path, stem: str, dicom_seg: bool, overwrite: bool
 ) -> dict[str, object]:
     """Write what came out of one image next to each other: ``<stem>_<name>`` with the suffix that fits.
 
@@ -235,7 +241,8 @@ def write_results(
     ``<stem>_arrays.npz``.
 
     Args:
-        results: arrays over the image by name; whatever has another shape is a number for the summary.
+        results: arrays over the image by name; whatever has another shape is a number for the summary. An `Image` is a
+            volume of its own, which becomes NIfTI with its own affine.
         image: the image.
         out: the folder.
         stem: the image's name without suffix.
@@ -249,8 +256,10 @@ def write_results(
         UserError: if something cannot be written.
     """
     shape = image.array.shape[:-1]
-    maps = {name: array for name, array in results.items() if array.shape == shape}
-    numbers = {name: array.tolist() for name, array in results.items() if array.shape != shape}
+    own = {name: value for name, value in results.items() if isinstance(value, Image)}
+    arrays = {name: value for name, value in results.items() if not isinstance(value, Image)}
+    maps = {name: array for name, array in arrays.items() if array.shape == shape}
+    numbers = {name: array.tolist() for name, array in arrays.items() if array.shape != shape}
     spatial = image.meta.get("kind") in ("nifti", "dicom") or len(shape) == 3
     written: list[Path] = []
     try:
@@ -268,6 +277,9 @@ def write_results(
                 written.append(
                     write_atomically(f"{path}.png", lambda file: picture.save(file, "png"), overwrite=overwrite)  # noqa: B023
                 )
+        for name, one in own.items():
+            path = out / f"{stem}_{name}.nii.gz"
+            written.append(write_nifti(path, one.array[..., 0], like=one, overwrite=overwrite))
         if not spatial and maps:
             written.append(_write_arrays(out / f"{stem}_arrays.npz", maps, overwrite))
     except BaseException:  # all results of an image, or none

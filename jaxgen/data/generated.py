@@ -53,6 +53,7 @@ GENERATED = {
     "rescaled_phantom": "drawn T1 brain slices, and as another scanner scales their intensities",
     "scanner_phantom": "drawn T1 brain slices, and as a worse scanner shows them: bias field, blur, noise",
     "vessels3d_phantom": "drawn volumes with vessels and sheets one or two voxels thick",
+    "cell3d_phantom": "drawn volumes with one cell, an ellipsoid with dents, as a microscope shows it",
     "skin_phantom": "drawn skin lesions of five kinds on three tones of skin",
     "tissue_phantom": "drawn stained tissue with tumour or without, from four hospitals, one rare, one for tests",
     "cataract_phantom": "drawn eyes in six phases of an operation with eight instruments, some sets of them rare",
@@ -79,6 +80,7 @@ _PHANTOMS = {
     "tumour3d_phantom": "tumor4c",
     "position3d_phantom": "pos3d",
     "vessels3d_phantom": "vessels3d",
+    "cell3d_phantom": "dimpled3d",
     "contrast_phantom": "contrast_pair",
     "rescaled_phantom": "rescaled_pair",
     "scanner_phantom": "scanner_pair",
@@ -104,6 +106,7 @@ _ENTRIES = {
     "tumor4c": ("image", "mask", "spacing"),
     "pos3d": ("image", "mask", "spacing"),
     "vessels3d": ("image", "mask", "spacing"),
+    "dimpled3d": ("image", "mask", "spacing"),
     **dict.fromkeys(("contrast_pair", "rescaled_pair", "scanner_pair"), ("image", "mask", "source")),
     "derm2d": ("image", "mask", "label", "covariates"),
     "patho2d": ("image", "mask", "label", "covariates"),
@@ -131,9 +134,14 @@ _DEFAULT_SIZES = {
     "tumour3d_phantom": "32",
     "position3d_phantom": "32",
     "vessels3d_phantom": "32",
+    "cell3d_phantom": "32",
 }
 """Of the sets of volumes."""
-_COUNTS = dict.fromkeys(_DEFAULT_SIZES, SEGMENTED) | {"brain3d_phantom": VOLUMES, "visits_phantom": PEOPLE}
+_COUNTS = dict.fromkeys(_DEFAULT_SIZES, SEGMENTED) | {
+    "brain3d_phantom": VOLUMES,
+    "cell3d_phantom": VOLUMES,
+    "visits_phantom": PEOPLE,
+}
 
 
 HELD_BYTES = 2**28

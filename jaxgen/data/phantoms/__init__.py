@@ -31,6 +31,7 @@ from jaxgen.data.phantoms.chest_visits import cxr_visits
 from jaxgen.data.phantoms.chest_xray import FINDINGS, Finding, cxr2d, findings_of
 from jaxgen.data.phantoms.coloured import COLOURS, Coloured, Seen, coloured2d, coloured_of, measure_coloured, outline
 from jaxgen.data.phantoms.contrasts import contrast_pair, scanner_pair
+from jaxgen.data.phantoms.dimpled import dimpled3d
 from jaxgen.data.phantoms.faint_lesions import ct2d_lesions
 from jaxgen.data.phantoms.glands import glands2d
 from jaxgen.data.phantoms.instruments import cataract2d, measure_tools, scene_of
@@ -83,6 +84,7 @@ __all__ = [
     "cxr_visits",
     "dental2d",
     "derm2d",
+    "dimpled3d",
     "findings_of",
     "glands2d",
     "labelled_slices",
@@ -124,6 +126,7 @@ PHANTOMS: Mapping[str, Callable[[int, int, Any], dict[str, np.ndarray]]] = Mappi
         "tumor4c": tumor4c,
         "pos3d": pos3d,
         "vessels3d": vessels3d,
+        "dimpled3d": dimpled3d,
         "contrast_pair": contrast_pair,
         "rescaled_pair": functools.partial(contrast_pair, target="t1b"),
         "scanner_pair": scanner_pair,
