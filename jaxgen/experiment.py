@@ -163,6 +163,9 @@ class Experiment(NamedTuple):
             ``[*spatial, c]`` with its metadata in, arrays ``[*spatial]`` out, ``mask`` among them, or an `Image` where
             the result has a grid of its own; ``warning``, a text, is printed with the name of the file. None where it
             makes no sense.
+        apply_pair: ``apply_pair(run) -> f`` with ``f(moving, fixed, labels) -> {name: array}``, of two images and
+            perhaps a label map of the first: arrays on the grid of the fixed image, ``field [x, y, z, 3]`` of volumes
+            among them (`jaxgen.data.writers.write_field`). None where it makes no sense.
         reader: how ``jaxgen apply`` reads its files; None for images (`jaxgen.data.readers`).
         spatial_dims: spatial rank of one example, or ``spatial_dims(config)``; ``jaxgen apply`` hands volumes to a 2-D
             experiment slice by slice.
@@ -189,6 +192,7 @@ class Experiment(NamedTuple):
     facts: type[Facts] = Facts
     sample: Callable[..., Evaluation] | None = None
     apply: Callable[[Run], Callable[..., Mapping[str, np.ndarray]]] | None = None
+    apply_pair: Callable[[Run], Callable[..., Mapping[str, np.ndarray]]] | None = None
     reader: Reader | None = None
     spatial_dims: int | Callable[[Any], int] = 2
     baseline: str = ""

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jaxgen.app import apply
+from jaxgen.app import apply, result_files
 from jaxgen.app.apply import apply_run
 from jaxgen.data import writers
 from jaxgen.errors import UserError, printable
@@ -68,14 +68,14 @@ def test_when_all_fail_there_is_a_summary(toy_run, images, tmp_path):
 def test_a_result_that_cannot_be_written_is_the_failure_of_its_file(toy_run, images, tmp_path, monkeypatch, error):
     picture(images, b"a.png")
     picture(images, b"b.png")
-    real = apply._write_arrays
+    real = result_files._write_arrays
 
     def write_arrays(path, *rest):
         if path.name.startswith("a"):
             raise error
         return real(path, *rest)
 
-    monkeypatch.setattr(apply, "_write_arrays", write_arrays)
+    monkeypatch.setattr(result_files, "_write_arrays", write_arrays)
     (failed,), summary, _ = run(toy_run, images, tmp_path)
     assert "a.png" in failed
     assert "error" in summary["a.png"]

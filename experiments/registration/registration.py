@@ -3,6 +3,7 @@
     jaxgen run registration                                # computed brain slices: known warps, and pairs of subjects
     jaxgen run registration --data FOLDER                  # your images with label maps
     jaxgen run registration --denoising 0                  # is the diffusion loss needed?
+    jaxgen apply RUN moving.nii.gz fixed.nii.gz --out DIR  # warped image, field for ITK and ANTs, Jacobian
 
 Three models learn from the same pairs without any known field: DiffuseMorph as published (`diffusemorph`), with the
 fixed image shown to the deformation network too (`direct`), and VoxelMorph with as many parameters. They are compared
@@ -11,7 +12,10 @@ registration using diffusion model", arXiv 2112.05149.
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
@@ -25,9 +29,12 @@ from jaxgen.tasks.images import Widths
 from jaxgen.tasks.networks import check_levels
 from jaxgen.tasks.registration.evaluation import compare, learned
 
+NAMES = ("diffusemorph", "direct", "voxelmorph")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DiffuseMorphConfig(registration.RegistrationConfig):
+    methods: tuple[str, ...] = option(NAMES, "what is trained; apply takes the first", choices=NAMES, group="method")
     denoising: float = option(1.0, "weight of the diffusion loss (0: none)", ge=0, group="method")
     channels: Widths = option((24, 48, 64), "widths of the diffusion U-Net's levels", ge=4, group="network")
     patch: int = option(2, "fold blocks of this many pixels per side into its channels", ge=1, le=16, group="network")
@@ -63,13 +70,17 @@ MODELS = {"diffusemorph": morph, "direct": direct, "voxelmorph": baseline}
 
 
 def evaluate(run: Run) -> Evaluation:
-    models = {name: build(run.config) for name, build in MODELS.items()}
+    models = {name: MODELS[name](run.config) for name in run.config.methods}
     return compare(run, [learned(run, name, one, shares=name != "voxelmorph") for name, one in models.items()])
+
+
+def applied(run: Run) -> Callable[..., Mapping[str, np.ndarray]]:
+    name = run.config.methods[0]
+    return registration.apply_pair(run, name, MODELS[name](run.config))
 
 
 TRAINING: dict[str, Any] = {"batch_size": 1, "schedule": "constant", "warmup_steps": 0, "optimizer": "adam"}
 NARROW = {"encoder": (8, 8), "decoder": (8,), "baseline_encoder": (8, 24), "baseline_decoder": (8,)}
-GROUPS = ("denoiser", "net")
 
 EXPERIMENT = registration.experiment(
     name="registration",
@@ -88,12 +99,9 @@ EXPERIMENT = registration.experiment(
         | {"encoder": (64, 128, 256, 512, 1024), "decoder": (512, 256, 128, 64), "convolutions": 2}
         | {"baseline_encoder": (64, 128, 256, 512, 1280), "baseline_decoder": (640, 256, 128, 64)},
     },
-    stages=(
-        registration.stage("diffusemorph", morph, GROUPS),
-        registration.stage("direct", direct, GROUPS),
-        registration.stage("voxelmorph", baseline),
-    ),
+    stages=tuple(registration.stage(name, MODELS[name]) for name in NAMES),
     evaluate=evaluate,
+    apply_pair=applied,
 )
 
 if __name__ == "__main__":

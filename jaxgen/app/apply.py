@@ -1,7 +1,5 @@
 """Use a trained run on image files: ``jaxgen apply``."""
 
-import contextlib
-import io
 import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -11,17 +9,17 @@ from typing import Any
 
 import jax
 import numpy as np
-import PIL.Image
 from tqdm import tqdm
 
 from jaxgen.app import runs
+from jaxgen.app.apply_pair import apply_pair
 from jaxgen.app.inputs import find_all, find_inputs
 from jaxgen.app.opening import open_trained
 from jaxgen.app.outputs import Say, make_folder, refuse_run
+from jaxgen.app.result_files import write_results
 from jaxgen.data import readers
 from jaxgen.data.image import Image
 from jaxgen.data.nifti import axial_axis
-from jaxgen.data.writers import write_atomically, write_dicom_seg, write_mask, write_nifti
 from jaxgen.errors import UserError, printable
 from jaxgen.experiment import APPLY, spatial_rank
 
@@ -41,6 +39,7 @@ def apply_run(
     overwrite: bool = False,
     dicom_seg: bool = False,
     seed: int | None = None,
+    labels: str = "",
     say: Say = print,
     quiet: bool = False,
 ) -> list[str]:
@@ -58,6 +57,7 @@ def apply_run(
         overwrite: replace results that are there already.
         dicom_seg: write DICOM SEG for DICOM images, instead of NIfTI.
         seed: seed of the random numbers; None for the run's.
+        labels: of a run that registers pairs, the label map of the moving image, a file, or none.
         say: called with each line for the user.
         quiet: no progress bar.
 
@@ -71,6 +71,13 @@ def apply_run(
         raise UserError("--dicom-seg needs highdicom: pip install 'jaxgen[dicom]', or leave the flag out for NIfTI")
     refuse_run(out, "--out")
     _, experiment, opened = open_trained(run)
+    if experiment.apply_pair is not None:
+        apply_pair(experiment.apply_pair(opened), inputs, labels, out, overwrite=overwrite, say=say)
+        return []
+    if labels:
+        raise UserError(
+            f"--labels: for runs that register pairs of images, and this is {experiment.name}; leave it out"
+        )
     if experiment.apply is None:
         raise UserError(f"{run}: the experiment {experiment.name} cannot be applied to images; try `jaxgen sample`")
     suffixes = () if experiment.reader is None else experiment.reader.suffixes
@@ -229,85 +236,3 @@ def _warned(path: Path, results: Mapping[str, np.ndarray | Image]) -> dict[str, 
         slices = f" (and {len(said) - 1} more slices)" if len(said) > 1 else ""
         print(f"jaxgen: warning: {printable(path.name)}: {said[0]}{slices}", file=sys.stderr, flush=True)
     return dict(results)
-
-
-def write_results(
-    results: Mapping[str, np.ndarray | Image], image: Image, out: Path, stem: str, dicom_seg: bool, overwrite: bool
-) -> dict[str, object]:
-    """Write what came out of one image next to each other: ``<stem>_<name>`` with the suffix that fits.
-
-    Volumes, NIfTI and DICOM become NIfTI in the space of the image. Plain pictures become 8-bit PNG to look at (a
-    fractional map is scaled: [0, 1] where it fits in it, else by its largest value), with the numbers themselves in
-    ``<stem>_arrays.npz``.
-
-    Args:
-        results: arrays over the image by name; whatever has another shape is a number for the summary. An `Image` is a
-            volume of its own, which becomes NIfTI with its own affine.
-        image: the image.
-        out: the folder.
-        stem: the image's name without suffix.
-        dicom_seg: write the mask of a DICOM image as DICOM SEG.
-        overwrite: replace what is there.
-
-    Returns:
-        The files written and the numbers, for the summary.
-
-    Raises:
-        UserError: if something cannot be written.
-    """
-    shape = image.array.shape[:-1]
-    own = {name: value for name, value in results.items() if isinstance(value, Image)}
-    arrays = {name: value for name, value in results.items() if not isinstance(value, Image)}
-    maps = {name: array for name, array in arrays.items() if array.shape == shape}
-    numbers = {name: array.tolist() for name, array in arrays.items() if array.shape != shape}
-    spatial = image.meta.get("kind") in ("nifti", "dicom") or len(shape) == 3
-    written: list[Path] = []
-    try:
-        for name, array in maps.items():
-            path = out / f"{stem}_{name}"
-            if dicom_seg and name == "mask" and "classes" not in results and image.meta.get("kind") == "dicom":
-                written.append(write_dicom_seg(f"{path}.dcm", array, like=image, overwrite=overwrite))
-            elif spatial:
-                whole = array if array.dtype.kind == "f" else _smallest(array)
-                written.append(write_nifti(f"{path}.nii.gz", whole, like=image, overwrite=overwrite))
-            elif array.dtype.kind != "f" and array.max(initial=0) <= 1:
-                written.append(write_mask(f"{path}.png", array, overwrite=overwrite))
-            else:
-                picture = PIL.Image.fromarray(_to_look_at(array) if array.dtype.kind == "f" else _smallest(array))
-                written.append(
-                    write_atomically(f"{path}.png", lambda file: picture.save(file, "png"), overwrite=overwrite)  # noqa: B023
-                )
-        for name, one in own.items():
-            path = out / f"{stem}_{name}.nii.gz"
-            written.append(write_nifti(path, one.array[..., 0], like=one, overwrite=overwrite))
-        if not spatial and maps:
-            written.append(_write_arrays(out / f"{stem}_arrays.npz", maps, overwrite))
-    except BaseException:  # all results of an image, or none
-        for path in written:
-            with contextlib.suppress(OSError):
-                path.unlink()
-        raise
-    return {"files": [path.name for path in written], **numbers}
-
-
-def _write_arrays(path: Path, maps: Mapping[str, np.ndarray], overwrite: bool) -> Path:
-    buffer = io.BytesIO()
-    arrays: dict[str, Any] = {
-        name: a.astype(np.float32) if a.dtype.kind == "f" else _smallest(a) for name, a in maps.items()
-    }
-    np.savez_compressed(buffer, **arrays)
-    return write_atomically(path, lambda file: Path(file).write_bytes(buffer.getvalue()), overwrite=overwrite)
-
-
-def _smallest(array: np.ndarray) -> np.ndarray:
-    """Whole numbers in the smallest unsigned type that holds them."""
-    return array.astype(np.min_scalar_type(int(array.max(initial=0))) if array.min(initial=0) >= 0 else np.int32)
-
-
-def _to_look_at(array: np.ndarray) -> np.ndarray:
-    low, high = min(0.0, float(array.min(initial=0))), float(array.max(initial=0))
-    if low < 0 or high > 1 or 0 < high <= 0.25:  # a variance of a binary quantity is at most a quarter
-        scaled = (array - low) / ((high - low) or 1)
-    else:
-        scaled = array
-    return np.round(255 * np.clip(scaled, 0, 1)).astype(np.uint8)

@@ -435,7 +435,8 @@ def _apply(argv: list[str], context: _Context) -> int:
         prog="jaxgen apply",
         description="Use a trained run on new images: PNG, TIFF, NIfTI, DICOM or npy.",
         epilog="example:\n  jaxgen apply runs/try images/ --out results\n"
-        "  jaxgen apply runs/try 'scans/*.nii.gz' --out results",
+        "  jaxgen apply runs/try 'scans/*.nii.gz' --out results\n"
+        "  jaxgen apply runs/registration moving.nii.gz fixed.nii.gz --out registered",
     )
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.add_argument("input", metavar="INPUT", nargs="+", help="a file, a folder, or a pattern such as 'a/*.png'")
@@ -443,6 +444,7 @@ def _apply(argv: list[str], context: _Context) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace results that are there already")
     parser.add_argument("--dicom-seg", action="store_true", help="DICOM in: write DICOM SEG instead of NIfTI")
     parser.add_argument("--seed", type=_whole, metavar="N", help="seed of the random numbers [default: the run's]")
+    parser.add_argument("--labels", default="", metavar="FILE", help="registration: a label map of the moving image")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     _add_consent_flags(parser)
     parser.add_argument("--no-cache", action="store_true", help="do not keep compiled programs for the next run")
@@ -459,6 +461,7 @@ def _apply(argv: list[str], context: _Context) -> int:
         overwrite=given.overwrite,
         dicom_seg=given.dicom_seg,
         seed=given.seed,
+        labels=given.labels,
         say=context.say,
         quiet=given.quiet,
     )

@@ -83,6 +83,32 @@ def write_nifti(
     )
 
 
+def write_field(path: str | PathLike[str], displacement: np.ndarray, *, like: Image, overwrite: bool = False) -> Path:
+    """Write a displacement field as NIfTI in the form that ITK and ANTs read.
+
+    Args:
+        path: ending in .nii or .nii.gz.
+        displacement: ``[x, y, z, 3]`` in millimetres along the patient's left, posterior and superior
+            (`jaxgen.medical.registration.to_itk_displacement`).
+        like: the fixed image, whose affine is kept.
+        overwrite: whether an existing file may be replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: if the file exists or cannot be written.
+    """
+    affine = np.eye(4) if like.affine is None else like.affine
+    picture = nibabel.Nifti1Image(np.asarray(displacement, np.float32)[:, :, :, None], affine)
+    picture.header.set_intent(1007)  # a vector at each voxel
+    picture.header.set_xyzt_units("mm")
+    suffix = ".nii.gz" if str(path).endswith(".nii.gz") else ".nii"
+    return write_atomically(
+        path, lambda temporary: nibabel.save(picture, temporary), overwrite=overwrite, suffix=suffix
+    )
+
+
 def _storable(array: np.ndarray, path: Path) -> np.ndarray:
     """The values in a type that NIfTI has and that holds all of them."""
     if array.dtype.kind == "b":

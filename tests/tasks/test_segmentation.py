@@ -8,7 +8,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from jaxgen.app.apply import apply_image, write_results
+from jaxgen.app.apply import apply_image
+from jaxgen.app.result_files import write_results
 from jaxgen.data import read_image
 from jaxgen.data.image import Image
 from jaxgen.data.source import ArraySource, Splits

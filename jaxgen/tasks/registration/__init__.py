@@ -4,15 +4,18 @@ Single images with label maps become pairs: each under a known warp, and each wi
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.config import RunConfig, option
 from jaxgen.data import ArraySource, Source, Splits, Subset, load, measure_range, resized
-from jaxgen.data.images import sides_of
+from jaxgen.data.images import convert_channels, sides_of
+from jaxgen.data.registering import in_network, registered_maps
 from jaxgen.data.registration_pairs import PairSource
 from jaxgen.data.source import evenly_spaced
 from jaxgen.errors import UserError
@@ -124,14 +127,30 @@ def to_unit(key: Key, batch: Batch) -> Batch:
     return {name: batch[name].astype(jnp.float32) / 127.5 - 1 for name in ("moving", "fixed")}
 
 
-def stage(name: str, build: Callable[[Any], Registration], groups: tuple[str, ...] = ("net",)) -> StageSpec:
-    """A stage that trains one model of a configuration, by Adam with the paper's decay of the first moment."""
+def stage(name: str, build: Callable[[Any], Registration]) -> StageSpec:
+    """A stage that trains one model of ``--methods``, by Adam with the paper's decay of the first moment."""
 
     def made(run: Run) -> Stage:
-        optimizers = dict.fromkeys(groups, images.optimizer(run.config, b1=0.5))
-        return Stage(name, build(run.config).model, optimizers, run.config.steps, to_unit)
+        model = build(run.config).model
+        optimizers = {group: images.optimizer(run.config, b1=0.5) for group in model.objectives[0].groups}
+        return Stage(name, model, optimizers, run.config.steps, to_unit)
 
-    return StageSpec(name, made)
+    return StageSpec(name, made, lambda config: name in config.methods)
+
+
+def apply_pair(run: Run, name: str, registration: Registration) -> Callable[..., dict[str, np.ndarray]]:
+    """What ``jaxgen apply`` makes of two images by a trained stage (`jaxgen.data.registering.registered_maps`)."""
+    sides, bounds = sides_of(run.config.size), run.facts.value_range
+    program = jax.jit(registration.flow)
+
+    def find(moving: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+        if fixed.ndim - 1 != len(sides):
+            raise UserError(f"the run registers images of {len(sides)} axes, and these have {fixed.ndim - 1}")
+        grey = [convert_channels(np.asarray(x, np.float32), 1) for x in (moving, fixed)]
+        seen, back = in_network(grey, sides, bounds)
+        return back(np.asarray(program(run.params[name], *(x[None] for x in seen)))[0])
+
+    return functools.partial(registered_maps, find)
 
 
 def experiment(
