@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import nibabel
 import numpy as np
 import PIL.Image
@@ -88,6 +90,18 @@ def test_info_names_versions_and_devices(command):
     assert "jaxgen" in out
     assert "device" in out
     assert "memory" in out
+
+
+def test_info_for_a_bug_report_is_json_without_paths(command):
+    code, out, _ = command("info", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["packages"]["jax"] == jax.__version__
+    assert found["devices"]
+    assert 0 < found["memory_bytes"]["free"] <= found["memory_bytes"]["total"]
+    assert set(found["extras"]) == {"dicom", "peers", "test"}
+    assert str(Path.home()) not in out
+    assert platform.node() not in out
 
 
 def test_a_run_leaves_a_whole_folder(toy_run):

@@ -4,6 +4,7 @@ Nothing heavy is imported until a command needs it, so that help and errors in f
 """
 
 import contextlib
+import json
 import os
 import shlex
 import signal
@@ -720,10 +721,12 @@ def _report(argv: list[str], context: _Context) -> int:
 
 
 def _info(argv: list[str], context: _Context) -> int:
-    Parser(prog="jaxgen info", description="Versions, devices, memory and caches.").parse(argv)
+    parser = Parser(prog="jaxgen info", description="Versions, devices, memory and caches.")
+    parser.add_argument("--json", action="store_true", help="for a bug report: as JSON, without paths and names")
+    given = parser.parse(argv)
     from jaxgen.app import info
 
-    for line in info.lines():
+    for line in [json.dumps(info.details(), indent=2)] if given.json else info.lines():
         context.say(line)
     return 0
 

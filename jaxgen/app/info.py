@@ -5,6 +5,7 @@ import platform
 import shutil
 from importlib import util
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -12,6 +13,29 @@ import jaxgen
 from jaxgen.app import caching
 from jaxgen.app.provenance import versions
 from jaxgen.discovery import names
+
+EXTRAS = {"dicom": ("pydicom", "highdicom"), "peers": ("torch",), "test": ("pytest",)}
+
+
+def details() -> dict[str, Any]:
+    """What a bug report needs, as JSON can hold it: versions, devices and sizes; no path and no name of this machine.
+
+    Returns:
+        What ``jaxgen info --json`` prints.
+    """
+    memory = _memory_bytes()
+    return {
+        "jaxgen": jaxgen.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": versions(),
+        "backend": jax.default_backend(),
+        "processes": jax.process_count(),
+        "devices": [f"{device.device_kind} ({device.platform}:{device.id})" for device in jax.local_devices()],
+        "processors": _usable(),
+        "memory_bytes": memory and {"free": memory[0], "total": memory[1]},
+        "extras": {extra: _installed(modules) for extra, modules in EXTRAS.items()},
+    }
 
 
 def lines() -> list[str]:
@@ -37,9 +61,9 @@ def lines() -> list[str]:
         f"compiled     {_bytes(caching.size(cache))} in {cache}",
         "",
     ]
-    for extra, modules in {"dicom": ("pydicom", "highdicom"), "peers": ("torch",), "test": ("pytest",)}.items():
-        there = all(util.find_spec(module) for module in modules)
-        found.append(f"extra {extra:<6} {'installed' if there else f'not installed: pip install jaxgen[{extra}]'}")
+    for extra, modules in EXTRAS.items():
+        there = "installed" if _installed(modules) else f"not installed: pip install jaxgen[{extra}]"
+        found.append(f"extra {extra:<6} {there}")
     if not _accelerated() and os.path.exists("/dev/nvidia0"):
         found.append("note         there is an NVIDIA GPU, but this JAX does not use it: pip install 'jaxgen[cuda]'")
     return found
@@ -56,18 +80,31 @@ def _device(device: jax.Device) -> str:
     return f"device       {device.device_kind} ({device.platform}:{device.id}){memory}"
 
 
+def _installed(modules: tuple[str, ...]) -> bool:
+    return all(util.find_spec(module) for module in modules)
+
+
+def _usable() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def _cpus() -> str:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{usable} usable of {os.cpu_count()}"
+    return f"{_usable()} usable of {os.cpu_count()}"
 
 
 def _memory() -> str:
+    found = _memory_bytes()
+    return f"{_bytes(found[0])} free of {_bytes(found[1])}" if found else "unknown"
+
+
+def _memory_bytes() -> tuple[int, int] | None:
+    """What is free, and all, where the system says it."""
     try:
         rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line)
-        kilobytes = {name: int(rows[name].split()[0]) for name in ("MemTotal", "MemAvailable")}
+        free, total = (1024 * int(rows[name].split()[0]) for name in ("MemAvailable", "MemTotal"))
     except (OSError, KeyError, ValueError):
-        return "unknown"
-    return f"{_bytes(kilobytes['MemAvailable'] * 1024)} free of {_bytes(kilobytes['MemTotal'] * 1024)}"
+        return None
+    return free, total
 
 
 def _accelerated() -> bool:
