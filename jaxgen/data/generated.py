@@ -50,6 +50,7 @@ GENERATED = {
     "tumour3d_phantom": "the same as volumes",
     "position3d_phantom": "drawn volumes with equal blobs, of which those in the left half are lesions",
     "contrast_phantom": "drawn brain slices in T1, and in T2 to translate to; every second with a lesion",
+    "contrast_volumes_phantom": "the same as brain volumes of four tissues",
     "rescaled_phantom": "drawn T1 brain slices, and as another scanner scales their intensities",
     "scanner_phantom": "drawn T1 brain slices, and as a worse scanner shows them: bias field, blur, noise",
     "vessels3d_phantom": "drawn volumes with vessels and sheets one or two voxels thick",
@@ -59,7 +60,7 @@ GENERATED = {
 }
 """The names that `load` knows, with one line each; ``name/size`` asks for another size than 64 pixels.
 
-Volumes are of 32 x 48 x 32 voxels, those with masks of 32 x 32 x 32, unless ``brain3d_phantom/24`` or
+Volumes are of 32 x 48 x 32 voxels, those with masks of 32 x 32 x 32, those in two contrasts of 64 x 64 x 32, unless ``brain3d_phantom/24`` or
 ``brain3d_phantom/40x56x40`` says otherwise.
 """
 _PHANTOMS = {
@@ -80,6 +81,7 @@ _PHANTOMS = {
     "position3d_phantom": "pos3d",
     "vessels3d_phantom": "vessels3d",
     "contrast_phantom": "contrast_pair",
+    "contrast_volumes_phantom": "contrast3d",
     "rescaled_phantom": "rescaled_pair",
     "scanner_phantom": "scanner_pair",
     "skin_phantom": "derm2d",
@@ -104,7 +106,7 @@ _ENTRIES = {
     "tumor4c": ("image", "mask", "spacing"),
     "pos3d": ("image", "mask", "spacing"),
     "vessels3d": ("image", "mask", "spacing"),
-    **dict.fromkeys(("contrast_pair", "rescaled_pair", "scanner_pair"), ("image", "mask", "source")),
+    **dict.fromkeys(("contrast_pair", "contrast3d", "rescaled_pair", "scanner_pair"), ("image", "mask", "source")),
     "derm2d": ("image", "mask", "label", "covariates"),
     "patho2d": ("image", "mask", "label", "covariates"),
     "cataract2d": ("image", "mask", "labels", "covariates"),
@@ -131,6 +133,7 @@ _DEFAULT_SIZES = {
     "tumour3d_phantom": "32",
     "position3d_phantom": "32",
     "vessels3d_phantom": "32",
+    "contrast_volumes_phantom": "64x64x32",
 }
 """Of the sets of volumes."""
 _COUNTS = dict.fromkeys(_DEFAULT_SIZES, SEGMENTED) | {"brain3d_phantom": VOLUMES, "visits_phantom": PEOPLE}
