@@ -60,8 +60,8 @@ GENERATED = {
 }
 """The names that `load` knows, with one line each; ``name/size`` asks for another size than 64 pixels.
 
-Volumes are of 32 x 48 x 32 voxels, those with masks of 32 x 32 x 32, those in two contrasts of 64 x 64 x 32, unless ``brain3d_phantom/24`` or
-``brain3d_phantom/40x56x40`` says otherwise.
+Volumes are of 32 x 48 x 32 voxels, those with masks of 32 x 32 x 32, those in two contrasts of 64 x 64 x 32, unless
+``brain3d_phantom/24`` or ``brain3d_phantom/40x56x40`` says otherwise.
 """
 _PHANTOMS = {
     "brain_phantom": "brain_classes",

@@ -249,7 +249,7 @@ def measurements(path):
 def test_it_is_applied_to_a_file(smoke, tmp_path):
     given, out = tmp_path / "given", tmp_path / "out"
     given.mkdir()
-    volumes = getattr(smoke.config, "spatial", 2) == 3
+    volumes = experiment.spatial_rank(smoke.experiment, smoke.config) == 3
     made = measurements if smoke.experiment.reader else volume if volumes else picture
     made(given)
     command = ["apply", str(smoke.folder), str(given), "--out", str(out), "--quiet"]
@@ -258,8 +258,9 @@ def test_it_is_applied_to_a_file(smoke, tmp_path):
         return
     assert main(command) == 0
     if volumes:
-        (mask,) = out.glob("*mask*.nii.gz")
-        assert nibabel.load(mask).shape == (20, 18, 16)
+        found = [nibabel.load(path) for path in out.glob("*.nii.gz")]
+        assert {image.shape for image in found} == {(20, 18, 16)}
+        assert all((image.affine == np.diag([1.0, 1.0, 2.0, 1.0])).all() for image in found)
         return
     (found,) = out.glob("*_arrays.npz")
     with np.load(found) as file:

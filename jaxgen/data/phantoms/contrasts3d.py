@@ -55,7 +55,7 @@ def contrast3d(seed: int, index: int, size: int | Sequence[int] = (64, 64, 32)) 
     rng = generator("contrast3d", seed, index)
     form, brain, ventricles = draw_shape(rng), *(rng.uniform(*COVARIATES[name]) for name in ("brain", "ventricles"))
     fine = TISSUE_OF_REGION[
-        regions(form, brain, ventricles, rng.uniform(*sorted(THICKNESS)), tuple(_FINE * n for n in shape))
+        regions(form, brain, ventricles, rng.uniform(THICKNESS[1], THICKNESS[0]), tuple(_FINE * n for n in shape))
     ]
     table = np.array([CONTRASTS["t1"], CONTRASTS["t2"]])
     levels = (table + (table > 0) * rng.normal(0, 0.015, table.shape)).astype(np.float32)
