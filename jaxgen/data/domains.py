@@ -172,7 +172,7 @@ def load_domains(
         options: dict[str, Any] = {"seed": seed, "wants": ("image",), "slices": slices, "spatial": spatial}
         kept = {"source": (), "target": ("mask",)}
         sources, targets = (load(type(spec)(kinds[name]), optional=kept[name], **options) for name in FOLDERS)
-        splits = _joined(path, sources, targets, paired)
+        splits = _joined(path, sources, targets, paired, spatial == 3)
     if reverse:
         splits = splits._replace(
             train=_other(splits.train), validation=_other(splits.validation), test=_other(splits.test)
@@ -184,8 +184,8 @@ def _other(source: Source) -> Source:
     return Unpaired(source._sources, source._targets) if isinstance(source, Unpaired) else Swapped(source)
 
 
-def _joined(path: Path, sources: Splits, targets: Splits, paired: bool) -> Splits:
-    """Two folders as pairs, or as unpaired."""
+def _joined(path: Path, sources: Splits, targets: Splits, paired: bool, volumes: bool) -> Splits:
+    """Two folders as pairs, volumes in one place, or as unpaired."""
     every = Joined(list(sources[:3]))
     number = {name: i for i, name in enumerate(every.names)}
     wanted = [name for part in targets[:3] for name in part.names]
@@ -201,7 +201,7 @@ def _joined(path: Path, sources: Splits, targets: Splits, paired: bool) -> Split
     parts: list[Source] = []
     for target, source in zip(targets[:3], sources[:3], strict=True):
         own = Subset(every, [number[name] for name in target.names]) if not alone else source
-        if not alone:
+        if volumes and not alone:
             _check_places(target, own, path)
         parts.append(Unpaired(target, own) if alone else Pairs(target, own, str(path)))
     return Splits(parts[0], parts[1], parts[2], name=path.name, origin=f"folder {path}")

@@ -37,7 +37,7 @@ SLICES, SHARED, VOLUMETRIC = "2-D diffusion", "2-D, shared noise", "volumetric d
 JUMPS = {
     "excess_jump": Metric("Excess jump", "", "of neighbouring slices beyond the true volumes', in percent of theirs"),
     "jump_reduction": Metric(
-        "Reduction", "higher", "of the excess jump, either way from 0, in percent of that of 2-D diffusion"
+        "Reduction", "higher", "of the excess jump, either way, in percent of that of 2-D diffusion"
     ),
 }
 
