@@ -22,7 +22,8 @@ from jaxgen.figures.volumes import middle
 from jaxgen.tasks import translation
 from jaxgen.tasks.translation import volumes
 
-SMOKE = {"data": "contrast_volumes_phantom/16", "depth": 16, "window": 4, "volume_steps": 4, "diffusion_channels": (8,)}
+SMOKE = {"data": "contrast_volumes_phantom/16", "depth": 16, "window": 4, "volume_steps": 4, "test_images": 2}
+SMOKE |= {"diffusion_channels": (8,)}
 # Noise levels of latent diffusion, 200 steps of DDIM; sizes of volumes and networks are not in the paper's text.
 CHAIN = {"path": "linear", "prediction": "noise", "sampler": "ddim", "sampler_steps": 200}
 WIDTHS = {"channels": (128, 256, 512), "diffusion_channels": (128, 256, 512), "head_width": 64}
@@ -40,8 +41,8 @@ EXPERIMENT = translation.experiment(
     data="phantom brain volumes in T1 and T2, computed; or your registered pairs of volumes",
     config=volumes.VolumeTranslationConfig,
     presets={
-        "small": {"volume_steps": 300, "test_images": 8},
-        "smoke": {**SMOKE, "test_images": 2},
+        "small": {"channels": (24, 48, 72), "diffusion_channels": (24, 48, 72), "test_images": 6},
+        "smoke": SMOKE,
         "full": {**CHAIN, **WIDTHS, **NETWORK, **TRAINING},
     },
     stages=volumes.STAGES,

@@ -52,8 +52,8 @@ class VolumeTranslationConfig(diffusion.DiffusionTranslationConfig):
         group="data",
     )
     depth: int = option(32, "slices of a volume; volumes are resized to --size, --size and this", ge=11, group="data")
-    window: int = option(8, "consecutive slices that the volumetric layers are trained on", ge=2, group="data")
-    volume_steps: int = option(300, "training steps of the volumetric layers", ge=1, group="training")
+    window: int = option(6, "consecutive slices that the volumetric layers are trained on", ge=2, group="data")
+    volume_steps: int = option(150, "training steps of the volumetric layers", ge=1, group="training")
     test_images: int = option(8, "test volumes to evaluate at most, evenly spaced", ge=2, group="evaluation")
     chunk: int = option(64, "slices computed together", ge=1, le=4096, group="evaluation")
 
