@@ -113,6 +113,7 @@ OTHERS = (
     "brain_ldm",
     "roentgen",
     "patch_ddm",
+    "cross_modality_volumes",
     "low_dose_ct",
     "shape_from_slice",
 )

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jaxgen.data import checks
 from jaxgen.data.arrays import npz_headers
 from jaxgen.data.everything import Joined
@@ -96,8 +98,9 @@ class Pairs(ChangedSource):
         sizes = example["image"].shape[:-1], source.shape[:-1]
         if sizes[0] != sizes[1]:
             target, own = (" x ".join(map(str, size)) for size in sizes)
+            kind = "voxels" if len(sizes[0]) == 3 else "pixels"
             raise UserError(
-                f"{self._where}: {self.names[i]} has {own} pixels in source/ and {target} in target/; bring each pair "
+                f"{self._where}: {self.names[i]} has {own} {kind} in source/ and {target} in target/; bring each pair "
                 "to one grid"
             )
         return example | {"source": source}
@@ -131,7 +134,7 @@ class Unpaired:
 
 
 def load_domains(
-    spec: str, *, seed: int = 0, slices: bool = False, paired: bool = True, reverse: bool = False
+    spec: str, *, seed: int = 0, slices: bool = False, paired: bool = True, reverse: bool = False, spatial: int = 2
 ) -> Splits:
     """Open images of two kinds: ``source`` to translate from, ``image`` to translate to.
 
@@ -142,13 +145,15 @@ def load_domains(
         slices: take volumes slice by slice.
         paired: False for folders of different subjects, whose names need not match. Pairs are kept where they do.
         reverse: translate the other way round.
+        spatial: the spatial axes of an example: 2, or 3 for whole volumes, of which a pair must lie in one place.
 
     Returns:
         The splits. Where pairs are known examples have ``image`` and ``source`` of one size and perhaps ``mask``; else
         the three sources are `Unpaired`.
 
     Raises:
-        UserError: if there are no sources, or a file of one folder has no counterpart in the other.
+        UserError: if there are no sources, a file of one folder has no counterpart in the other, or the grids of two
+            volumes differ.
 
     Example:
         >>> sorted(load_domains("contrast_phantom/16").train[0])
@@ -161,13 +166,13 @@ def load_domains(
         missing = next(name for name in FOLDERS if name not in present)
         raise UserError(f"{path}: has {present[0]}/ but no {missing}/; put the other images there, named alike")
     if not present:
-        splits = load(spec, seed=seed, wants=("image", "source"), optional=("mask",), slices=slices, spatial=2)
+        splits = load(spec, seed=seed, wants=("image", "source"), optional=("mask",), slices=slices, spatial=spatial)
     else:
         # `type(spec)`: of `jaxgen.data.Everything` all is test.
-        options: dict[str, Any] = {"seed": seed, "wants": ("image",), "slices": slices, "spatial": 2}
+        options: dict[str, Any] = {"seed": seed, "wants": ("image",), "slices": slices, "spatial": spatial}
         kept = {"source": (), "target": ("mask",)}
         sources, targets = (load(type(spec)(kinds[name]), optional=kept[name], **options) for name in FOLDERS)
-        splits = _joined(path, sources, targets, paired)
+        splits = _joined(path, sources, targets, paired, spatial == 3)
     if reverse:
         splits = splits._replace(
             train=_other(splits.train), validation=_other(splits.validation), test=_other(splits.test)
@@ -179,8 +184,8 @@ def _other(source: Source) -> Source:
     return Unpaired(source._sources, source._targets) if isinstance(source, Unpaired) else Swapped(source)
 
 
-def _joined(path: Path, sources: Splits, targets: Splits, paired: bool) -> Splits:
-    """Two folders as pairs, or as unpaired."""
+def _joined(path: Path, sources: Splits, targets: Splits, paired: bool, volumes: bool) -> Splits:
+    """Two folders as pairs, volumes in one place, or as unpaired."""
     every = Joined(list(sources[:3]))
     number = {name: i for i, name in enumerate(every.names)}
     wanted = [name for part in targets[:3] for name in part.names]
@@ -196,8 +201,21 @@ def _joined(path: Path, sources: Splits, targets: Splits, paired: bool) -> Split
     parts: list[Source] = []
     for target, source in zip(targets[:3], sources[:3], strict=True):
         own = Subset(every, [number[name] for name in target.names]) if not alone else source
+        if volumes and not alone:
+            _check_places(target, own, path)
         parts.append(Unpaired(target, own) if alone else Pairs(target, own, str(path)))
     return Splits(parts[0], parts[1], parts[2], name=path.name, origin=f"folder {path}")
+
+
+def _check_places(targets: Source, sources: Source, path: Path) -> None:
+    """Refuse pairs of volumes that lie in different places, by the affines of their files."""
+    known = (getattr(part, "affines", None) or [None] * len(targets) for part in (targets, sources))
+    for name, here, there in zip(targets.names, *known, strict=True):
+        if here is not None and there is not None and not np.allclose(here, there, rtol=1e-3, atol=1e-2):
+            raise UserError(
+                f"{path}: {name} lies elsewhere in source/ than in target/ (their affines differ); resample each pair "
+                "onto one grid"
+            )
 
 
 def has_sources(spec: str) -> bool:

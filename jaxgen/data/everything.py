@@ -92,6 +92,12 @@ class Joined:
         known = [patients_of(part) for part in self._parts]
         return None if None in known else [patient for of in known for patient in of or ()]
 
+    @property
+    def affines(self) -> Sequence[np.ndarray | None] | None:
+        """The affine of the file of each example, or None where a part has no files."""
+        known = [getattr(part, "affines", None) for part in self._parts]
+        return None if None in known else [affine for of in known for affine in of or ()]
+
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 

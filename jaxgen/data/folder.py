@@ -79,6 +79,7 @@ class FolderSource:
         masked = any(pair.mask for pair in self._pairs)
         self._colour = _check_alike(self._pairs, headers, may_mix=not masked)
         self._axes = [axial_axis(head.affine) for head in headers]
+        self._affines = [head.affine for head in headers]
         self._spacings = [voxel_size(pair.image, head) for pair, head in zip(self._pairs, headers, strict=True)]
         self._items: list[tuple[int, int | None]] = []
         for i, head in enumerate(headers):
@@ -97,6 +98,11 @@ class FolderSource:
         """The patient of each example, or None."""
         patients = self.patients_of_files
         return None if patients is None else [patients[i] for i, _ in self._items]
+
+    @property
+    def affines(self) -> Sequence[np.ndarray | None]:
+        """For each example the affine of its file, see `jaxgen.data.image.Image`."""
+        return [self._affines[i] for i, _ in self._items]
 
     @property
     def covariates(self) -> np.ndarray | None:

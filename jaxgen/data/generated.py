@@ -50,6 +50,7 @@ GENERATED = {
     "tumour3d_phantom": "the same as volumes",
     "position3d_phantom": "drawn volumes with equal blobs, of which those in the left half are lesions",
     "contrast_phantom": "drawn brain slices in T1, and in T2 to translate to; every second with a lesion",
+    "contrast_volumes_phantom": "the same as brain volumes of four tissues",
     "rescaled_phantom": "drawn T1 brain slices, and as another scanner scales their intensities",
     "scanner_phantom": "drawn T1 brain slices, and as a worse scanner shows them: bias field, blur, noise",
     "vessels3d_phantom": "drawn volumes with vessels and sheets one or two voxels thick",
@@ -60,8 +61,8 @@ GENERATED = {
 }
 """The names that `load` knows, with one line each; ``name/size`` asks for another size than 64 pixels.
 
-Volumes are of 32 x 48 x 32 voxels, those with masks of 32 x 32 x 32, unless ``brain3d_phantom/24`` or
-``brain3d_phantom/40x56x40`` says otherwise.
+Volumes are of 32 x 48 x 32 voxels, those with masks of 32 x 32 x 32, those in two contrasts of 64 x 64 x 32, unless
+``brain3d_phantom/24`` or ``brain3d_phantom/40x56x40`` says otherwise.
 """
 _PHANTOMS = {
     "brain_phantom": "brain_classes",
@@ -82,6 +83,7 @@ _PHANTOMS = {
     "vessels3d_phantom": "vessels3d",
     "cell3d_phantom": "dimpled3d",
     "contrast_phantom": "contrast_pair",
+    "contrast_volumes_phantom": "contrast3d",
     "rescaled_phantom": "rescaled_pair",
     "scanner_phantom": "scanner_pair",
     "skin_phantom": "derm2d",
@@ -107,7 +109,7 @@ _ENTRIES = {
     "pos3d": ("image", "mask", "spacing"),
     "vessels3d": ("image", "mask", "spacing"),
     "dimpled3d": ("image", "mask", "spacing"),
-    **dict.fromkeys(("contrast_pair", "rescaled_pair", "scanner_pair"), ("image", "mask", "source")),
+    **dict.fromkeys(("contrast_pair", "contrast3d", "rescaled_pair", "scanner_pair"), ("image", "mask", "source")),
     "derm2d": ("image", "mask", "label", "covariates"),
     "patho2d": ("image", "mask", "label", "covariates"),
     "cataract2d": ("image", "mask", "labels", "covariates"),
@@ -135,6 +137,7 @@ _DEFAULT_SIZES = {
     "position3d_phantom": "32",
     "vessels3d_phantom": "32",
     "cell3d_phantom": "32",
+    "contrast_volumes_phantom": "64x64x32",
 }
 """Of the sets of volumes."""
 _COUNTS = dict.fromkeys(_DEFAULT_SIZES, SEGMENTED) | {

@@ -20,7 +20,7 @@ case_id, ...)
                                             each image: 0 to 255, or 0 to 1
 ``covariates``                              [n, covariates], numbers such as age; with
 ``covariate_names``                         [covariates], the name of each
-``sources`` (source)                        [n, height, width] or [n, height, width, c], images to translate from
+``sources`` (source)                        [n, *spatial] or [n, *spatial, c], images to translate from
 ``spacing`` (voxel_spacing, voxel_size)     [n, axes] or [axes], millimetres of a voxel along each axis
 ==========================================  ==================================================================
 
@@ -173,10 +173,13 @@ def _spacing(path: Path, name: str, parts: list[np.ndarray], images: tuple[int, 
 
 
 def _source(source: np.ndarray, images: tuple[int, ...], where: str) -> np.ndarray:
-    """Sources ``[n, height, width, c]`` on the grid of the images."""
-    source = source[..., None] if source.ndim == 3 else source
-    if len(images) != 4 or source.ndim != 4 or source.shape[:-1] != images[:-1]:
-        raise UserError(f"{where} has size {source.shape}, but the images {images}; save both as [n, height, width]")
+    """Sources ``[n, *spatial, c]`` on the grid of the images."""
+    source = source[..., None] if source.ndim == len(images) - 1 else source
+    if source.shape[:-1] != images[:-1]:
+        raise UserError(
+            f"{where} has size {source.shape}, but the images {images}; save both as [n, height, width], volumes as "
+            "[n, *spatial]"
+        )
     return checks.image_values(source, where)
 
 

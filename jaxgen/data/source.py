@@ -130,6 +130,12 @@ class Subset:
         return None if patients is None else [patients[i] for i in self._indices]
 
     @property
+    def affines(self) -> Sequence[np.ndarray | None] | None:
+        """The affine of the file of each chosen example, or None where the source has no files."""
+        known = getattr(self._source, "affines", None)
+        return None if known is None else [known[i] for i in self._indices]
+
+    @property
     def texts(self) -> Sequence[str] | None:
         """The captions of the chosen examples, or None where the source does not know them unread."""
         texts = getattr(self._source, "texts", None)

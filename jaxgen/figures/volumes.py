@@ -19,17 +19,17 @@ def middle(volumes: np.ndarray) -> np.ndarray:
     return volumes[:, :, ::-1, volumes.shape[3] // 2].swapaxes(1, 2)
 
 
-def side(masks: np.ndarray) -> np.ndarray:
-    """The middle of masks of volumes across the second axis, the first axis across and the third upwards.
+def upright_middle(volumes: np.ndarray) -> np.ndarray:
+    """The middle plane across the second axis of each volume, the first axis across and the slices upwards.
 
     Args:
-        masks: bool ``[n, x, y, z]``.
+        volumes: ``[n, x, y, z, c]``.
 
     Returns:
-        ``[n, z, x, 1]``, 1 inside and -1 outside.
+        ``[n, z, x, c]``.
 
     Example:
-        >>> side(np.ones((2, 3, 4, 5), bool)).shape
+        >>> upright_middle(np.zeros((2, 3, 4, 5, 1))).shape
         (2, 5, 3, 1)
     """
-    return 2.0 * masks[:, :, masks.shape[2] // 2, ::-1].swapaxes(1, 2)[..., None] - 1
+    return volumes[:, :, volumes.shape[2] // 2, ::-1].swapaxes(1, 2)

@@ -22,6 +22,7 @@ from jaxgen.nets.tiled_decoding import tiled_kl_decoder
 from jaxgen.nets.translator import patch_critic, residual_translator, skip_translator
 from jaxgen.nets.unet import unet, with_fresh_output
 from jaxgen.nets.unet_variant import Control, Transformer, UNetVariant
+from jaxgen.nets.volumetric import of_volumes, split_volumetric
 from jaxgen.nets.vqvae import VQForm, vqvae_decoder, vqvae_encoder
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "published_form",
     "red_cnn",
     "multiscale_critic",
+    "of_volumes",
     "plain_classifier",
     "residual_discriminator",
     "residual_generator",
@@ -62,6 +64,7 @@ __all__ = [
     "skip_translator",
     "rrdb_encoder",
     "spectral_norm",
+    "split_volumetric",
     "tiled_kl_decoder",
     "unet",
     "vqvae_decoder",

@@ -16,6 +16,7 @@ from jaxgen.nets.attention import SelfAttention, SpatialTransformer
 from jaxgen.nets.embedding import LabelEmbedding, embed_time, two_layers
 from jaxgen.nets.rematerialise import rematerialised
 from jaxgen.nets.unet_variant import Shape
+from jaxgen.nets.volumetric import VolumetricLayer
 from jaxgen.types import Array, Key
 
 _PLAIN = {module: module for module in (residual.ResidualBlock, SelfAttention, SpatialTransformer)}
@@ -121,7 +122,11 @@ class Blocks:
             self.variant.spade_form,
         )
         map_here = (decoder or self.variant.spade_encoder) and (resample is None or self.variant.spade_form.resampling)
-        return block(h, self.embedding, dropout_key, self.segmentation if map_here else None)
+        return self.across(block(h, self.embedding, dropout_key, self.segmentation if map_here else None))
+
+    def across(self, h: Array) -> Array:
+        """The volumetric layer behind a block, where there are volumes."""
+        return VolumetricLayer(self.variant.slices)(h) if self.variant.slices else h
 
     def transformer(self, h: Array, level: int) -> Array:
         """The transformer blocks of a level."""
@@ -136,11 +141,12 @@ class Blocks:
             options.gated,
             self.variant.attention_projection,
         )
-        return block(h, self.context)
+        return self.across(block(h, self.context))
 
     def self_attention(self, h: Array, level: int, norm: Callable[..., nn.Module] | None) -> Array:
         """Self-attention with heads as wide as those of a level."""
-        return self.make[SelfAttention](self.shape.head_width[level], norm, self.variant.attention_projection)(h)
+        block = self.make[SelfAttention](self.shape.head_width[level], norm, self.variant.attention_projection)
+        return self.across(block(h))
 
     def block(self, h: Array, level: int, *, decoder: bool = False) -> Array:
         """A residual block of a level and its attention."""

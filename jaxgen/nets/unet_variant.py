@@ -56,6 +56,9 @@ class UNetVariant(NamedTuple):
         remat: compute the activations inside of blocks anew in the backward pass, which saves memory and takes a
             forward pass more (Chen et al. 2016, arXiv 1604.06174); parameters and results stay the same. On CPU
             there is no forward-mode derivative then.
+        slices: the batch holds volumes of this many slices each, one slice after the other, and every residual block
+            and every attention is followed by a layer across them (`jaxgen.nets.volumetric.VolumetricLayer`), which
+            changes nothing at first; 0 for images. The other parameters are those of the network without.
     """
 
     cross_attention: Sequence[int] = ()
@@ -76,6 +79,7 @@ class UNetVariant(NamedTuple):
     spade_form: SpadeForm = SpadeForm()
     controlled_middle: bool = False
     remat: bool = False
+    slices: int = 0
 
 
 class Control(NamedTuple):
@@ -142,11 +146,13 @@ class Shape(NamedTuple):
         """Refuse inputs that do not belong to this network.
 
         Raises:
-            ValueError: if a spatial axis does not divide, or an input is missing or one too many.
+            ValueError: if a spatial axis or the batch does not divide, or an input is missing or one too many.
         """
         multiple = self.patch * 2 ** (len(self.channels) - 1)
         if any(n % multiple for n in x.shape[1:-1]):
             raise ValueError(f"spatial shape {x.shape[1:-1]} must be a multiple of {multiple} along every axis")
+        if self.variant.slices and x.shape[0] % self.variant.slices:
+            raise ValueError(f"a batch of {x.shape[0]} slices holds no whole volumes of {self.variant.slices}")
         if label is not None and self.classes is None:
             raise ValueError("a label was given to a network without classes: give unet its number of classes")
         if (context is not None) != self.takes_context:

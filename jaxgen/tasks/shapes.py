@@ -22,7 +22,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Metric, Run
 from jaxgen.families.translation import conditional_diffusion, direct_translation
 from jaxgen.figures.editing import first_rows
-from jaxgen.figures.volumes import side
+from jaxgen.figures.volumes import upright_middle
 from jaxgen.imaging.augment import random_flip
 from jaxgen.imaging.inflation import cylinder, fit_thickness, inflated
 from jaxgen.metrics.shapes import shape_errors, spread_of
@@ -184,7 +184,7 @@ def evaluate(run: Run) -> Evaluation:
     methods = {**geometry, "unet": drawn(run, "unet"), "diffusion": ensemble, "mask alone": blind}
     table: dict[str, Any] = {}
     rows: list[dict[str, Any]] = [{"volume": i} for i in range(len(true))]
-    shown, seconds = {"slice": slices[..., :1], "true": side(true)}, {}
+    shown, seconds = {"slice": slices[..., :1], "true": _side(true)}, {}
     for number, (method, draw) in enumerate(methods.items()):
         began = time.perf_counter()
         found = draw(jax.random.fold_in(run.key, number), slices)
@@ -197,7 +197,7 @@ def evaluate(run: Run) -> Evaluation:
             table[name] = {metric: float(np.mean([one[metric] for one in each])) for metric in each[0]}
             for row, one in zip(rows, each, strict=True):
                 row |= {f"{name}: {metric}": value for metric, value in one.items()}
-            shown[name] = side(x)
+            shown[name] = _side(x)
         if found.shape[1] > 1:
             table[method]["spread"] = float(np.mean([spread_of(x) for x in found]))
     table = {name: row | ({"thickness": thickness[name]} if name in thickness else {}) for name, row in table.items()}
@@ -208,12 +208,16 @@ def evaluate(run: Run) -> Evaluation:
     return Evaluation({**table, "volumes": len(true)}, figures, headline, DESCRIBE, timings=seconds, cases=rows)
 
 
+def _side(masks: np.ndarray) -> np.ndarray:
+    return upright_middle(2.0 * masks[..., None] - 1)
+
+
 def sampled(run: Run, n: int) -> Evaluation:
     """What ``jaxgen sample`` leaves: volumes of n test slices, from the first on and over again."""
     test = slices_of(run, run.splits.test).arrays["source"]
     slices = test[np.arange(n) % len(test)].astype(np.float32) / 127.5 - 1
     found = drawn(run, "diffusion")(run.key, slices)[:, 0]
-    figures = {"samples": first_rows({"slice": slices[..., :1], "diffusion": side(found)}, "Test slices and volumes.")}
+    figures = {"samples": first_rows({"slice": slices[..., :1], "diffusion": _side(found)}, "Test slices and volumes.")}
     arrays = {"slice": slices[..., 0], "volume": 2 * found.astype(np.float32) - 1}
     return Evaluation({"volumes": n}, figures, f"{n} volumes drawn", arrays=arrays, images=("slice", "volume"))
 

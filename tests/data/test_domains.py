@@ -1,3 +1,4 @@
+import nibabel
 import numpy as np
 import PIL.Image
 import pytest
@@ -109,3 +110,67 @@ def test_computed_pairs(spec):
     example = load_domains(spec).test[1]
     assert example["source"].shape == example["image"].shape == (16, 16, 1)
     assert (example["source"] != example["image"]).any()
+
+
+def write_volumes(root, shape=(6, 5, 4), **affines):
+    """Pairs of NIfTI volumes; the affine of case01 in a folder may be another."""
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        values = rng.random(shape, np.float32)
+        for folder, more in (("source", 0), ("target", 3)):
+            (root / folder).mkdir(exist_ok=True)
+            affine = affines.get(folder) if i == 1 and folder in affines else np.diag([1.0, 1.0, 2.0, 1.0])
+            nibabel.save(nibabel.Nifti1Image(values + more, affine), root / folder / f"case{i:02d}.nii.gz")
+    return str(root)
+
+
+def every_example(splits):
+    return [part[i] for part in splits[:3] for i in range(len(part))]
+
+
+def test_volumes_of_one_name_are_pairs(tmp_path):
+    splits = load_domains(write_volumes(tmp_path), spatial=3)
+    assert is_paired(splits)
+    assert sum(map(len, splits[:3])) == 5
+    for example in every_example(splits):
+        assert example["source"].shape == (6, 5, 4, 1)
+        np.testing.assert_allclose(example["image"], example["source"] + 3, atol=1e-6)
+    with pytest.raises(UserError, match="a volume of 6 x 5 x 4 where 2-D images are wanted"):
+        load_domains(str(tmp_path))
+
+
+def test_a_pair_that_lies_in_two_places_is_named(tmp_path):
+    moved = np.diag([1.0, 1.0, 2.0, 1.0])
+    moved[2, 3] = 4
+    root = write_volumes(tmp_path, target=moved)
+    message = r"case01 lies elsewhere in source/ than in target/ \(their affines differ\); resample each pair onto"
+    for spec in (root, Everything(root)):
+        with pytest.raises(UserError, match=message):
+            load_domains(spec, spatial=3)
+    assert len(load_domains(root, slices=True).train), "slices are taken as they are"
+
+
+def test_a_pair_of_volumes_of_two_sizes_is_named(tmp_path):
+    root = write_volumes(tmp_path)
+    short = nibabel.Nifti1Image(np.random.default_rng(0).random((6, 5, 3), np.float32), np.diag([1.0, 1.0, 2.0, 1.0]))
+    nibabel.save(short, tmp_path / "source" / "case02.nii.gz")
+    with pytest.raises(UserError, match="case02 has 6 x 5 x 3 voxels in source/ and 6 x 5 x 4 in target/"):
+        every_example(load_domains(root, spatial=3))
+
+
+def test_an_npz_of_volumes(tmp_path):
+    images = np.random.default_rng(0).random((6, 16, 15, 14)).astype(np.float32)
+    path = tmp_path / "pairs.npz"
+    np.savez(path, images=images, sources=images + 2)
+    example = load_domains(str(path), spatial=3).train[0]
+    assert example["image"].shape == (16, 15, 14, 1)
+    np.testing.assert_allclose(example["source"], example["image"] + 2, atol=1e-6)
+    slices = load_domains(str(path), slices=True)
+    assert sum(map(len, slices[:3])) == 6 * 14
+    np.testing.assert_allclose(slices.train[3]["source"], slices.train[3]["image"] + 2, atol=1e-6)
+    np.savez(path, images=images, sources=images[..., :13])
+    with pytest.raises(UserError, match="`sources` has size"):
+        load_domains(str(path), spatial=3)
+    np.savez(path, images=images[..., 0], sources=images[..., 0])
+    with pytest.raises(UserError, match="2 spatial axes"):
+        load_domains(str(path), spatial=3)

@@ -6,6 +6,7 @@ from jaxgen.data.phantoms import cells, ellipse, glands
 from jaxgen.data.phantoms.texture import generator
 
 ALL = sorted(phantoms.PHANTOMS)
+VOLUMES = ("brain3d", "pos3d", "brain_tissue3d", "vessels3d", "dimpled3d", "contrast3d")
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -18,9 +19,7 @@ def test_an_example_is_a_function_of_its_seed_and_index(name):
         assert (other["image"] != first[4]["image"]).any()
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in ALL if name not in ("brain3d", "pos3d", "brain_tissue3d", "vessels3d", "dimpled3d")]
-)  # volumes have tests of their own
+@pytest.mark.parametrize("name", [name for name in ALL if name not in VOLUMES])  # volumes have tests of their own
 @pytest.mark.parametrize("size", [16, 41])
 def test_shapes_and_the_truth_that_all_share(name, size):
     source = phantoms.phantom_source(name, 6, size=size)

@@ -42,6 +42,10 @@ WHOLE = {"rare_cases"}
 """Experiments whose smoke run needs all computed data: what is rare would be missing in a part."""
 
 
+FED = {"cross_modality_volumes"}
+"""Experiments with a stage whose examples have another shape, and are made without a trained network."""
+
+
 class Smoke(NamedTuple):
     """A finished run of a `smoke` preset; tests must not change it."""
 
@@ -249,7 +253,7 @@ def measurements(path):
 def test_it_is_applied_to_a_file(smoke, tmp_path):
     given, out = tmp_path / "given", tmp_path / "out"
     given.mkdir()
-    volumes = getattr(smoke.config, "spatial", 2) == 3
+    volumes = experiment.spatial_rank(smoke.experiment, smoke.config) == 3
     made = measurements if smoke.experiment.reader else volume if volumes else picture
     made(given)
     command = ["apply", str(smoke.folder), str(given), "--out", str(out), "--quiet"]
@@ -258,8 +262,9 @@ def test_it_is_applied_to_a_file(smoke, tmp_path):
         return
     assert main(command) == 0
     if volumes:
-        (mask,) = out.glob("*mask*.nii.gz")
-        assert nibabel.load(mask).shape == (20, 18, 16)
+        found = [nibabel.load(path) for path in out.glob("*.nii.gz")]
+        assert {image.shape for image in found} == {(20, 18, 16)}
+        assert all((image.affine == np.diag([1.0, 1.0, 2.0, 1.0])).all() for image in found)
         return
     if smoke.experiment.name == "shape_from_slice":  # its answer has a grid of its own
         (found,) = out.glob("*_volume.nii.gz")
@@ -290,16 +295,24 @@ def stages_by_shape(found, preset):
     splits = found.load(loading)
     facts = found.measure(config, splits) if found.measure else found.facts()
     run = experiment.Run(config, facts, {}, splits)
-    examples = splits.train if found.examples is None else found.examples(run)
-    row = {name: np.asarray(value) for name, value in examples[0].items()}
-    batch = {name: jax.ShapeDtypeStruct((config.batch_size, *value.shape), value.dtype) for name, value in row.items()}
+    stages = experiment.stages_of(found, config, facts)
+    shared = batch_of(splits.train if found.examples is None else found.examples(run), config)
+    batches = {
+        spec.name: batch_of(spec.examples(run), config) for spec in stages if found.name in FED and spec.examples
+    }
     run = run._replace(splits=None)
-    for spec in experiment.stages_of(found, config, facts):
+    for spec in stages:
+        batch = batches.get(spec.name, shared)
         state = jax.eval_shape(lambda batch, spec=spec, run=run: first_state(spec.build(run), batch), batch)
         yield spec, run, state, batch
         # Views of one number: they take no memory, whatever the size of the network.
         zeros = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), state.params)
         run = run._replace(params={**run.params, spec.name: zeros})
+
+
+def batch_of(examples, config):
+    row = {name: np.asarray(value) for name, value in examples[0].items()}
+    return {name: jax.ShapeDtypeStruct((config.batch_size, *value.shape), value.dtype) for name, value in row.items()}
 
 
 def first_state(stage, batch):

@@ -31,6 +31,7 @@ from jaxgen.data.phantoms.chest_visits import cxr_visits
 from jaxgen.data.phantoms.chest_xray import FINDINGS, Finding, cxr2d, findings_of
 from jaxgen.data.phantoms.coloured import COLOURS, Coloured, Seen, coloured2d, coloured_of, measure_coloured, outline
 from jaxgen.data.phantoms.contrasts import contrast_pair, scanner_pair
+from jaxgen.data.phantoms.contrasts3d import contrast3d
 from jaxgen.data.phantoms.dimpled import dimpled3d
 from jaxgen.data.phantoms.faint_lesions import ct2d_lesions
 from jaxgen.data.phantoms.glands import glands2d
@@ -76,6 +77,7 @@ __all__ = [
     "cells2d",
     "coloured2d",
     "coloured_of",
+    "contrast3d",
     "contrast_pair",
     "covariates_of_brain3d",
     "ct2d",
@@ -126,6 +128,7 @@ PHANTOMS: Mapping[str, Callable[[int, int, Any], dict[str, np.ndarray]]] = Mappi
         "tumor4c": tumor4c,
         "pos3d": pos3d,
         "vessels3d": vessels3d,
+        "contrast3d": contrast3d,
         "dimpled3d": dimpled3d,
         "contrast_pair": contrast_pair,
         "rescaled_pair": functools.partial(contrast_pair, target="t1b"),

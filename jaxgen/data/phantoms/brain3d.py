@@ -43,7 +43,7 @@ _HEAD, _BRAIN, _VENTRICLE, _APART = np.array([0.97, 0.97, 0.97]), np.array([1.0,
 
 
 @dataclasses.dataclass(frozen=True)
-class _Shape:
+class HeadShape:
     """What is random about a head besides its covariates; none of it changes a volume."""
 
     shift: np.ndarray
@@ -120,10 +120,10 @@ def brain3d(
             raise ValueError(f"brain3d has no covariate {name!r}; it has {', '.join(values)}")
         values[name] = float(value)
     rng = generator("brain3d", seed, index)
-    form = _draw_shape(rng)
+    form = draw_shape(rng)
     thickness = THICKNESS[0] + (THICKNESS[1] - THICKNESS[0]) * values["age"]
     white = WHITE[0] + (WHITE[1] - WHITE[0]) * values["sex"]
-    fine = _regions(form, values["brain"], values["ventricles"], thickness, tuple(_FINE * n for n in shape))
+    fine = regions(form, values["brain"], values["ventricles"], thickness, tuple(_FINE * n for n in shape))
     levels = np.array([*LEVELS[:3], white, LEVELS[4]], np.float32)
     blocks = [k for n in shape for k in (n, _FINE)]
     image = levels[fine].reshape(blocks).mean((1, 3, 5)) + NOISE * rng.standard_normal(shape, np.float32)
@@ -238,10 +238,11 @@ def _medians(flat: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.array([np.median(row) if row.size else np.nan for row in within], float)
 
 
-def _draw_shape(rng: np.random.Generator) -> _Shape:
+def draw_shape(rng: np.random.Generator) -> HeadShape:
+    """Draw what is random about a head besides its covariates."""
     stretch = np.exp(rng.normal(0, 0.02, 3))
     ripples = (rng.uniform(0.015, 0.035), int(rng.integers(6, 10)), rng.uniform(0, 2 * np.pi))
-    return _Shape(rng.uniform(-0.03, 0.03, 3), stretch / np.cbrt(stretch.prod()), ripples, rng.normal(0, 0.05))
+    return HeadShape(rng.uniform(-0.03, 0.03, 3), stretch / np.cbrt(stretch.prod()), ripples, rng.normal(0, 0.05))
 
 
 def _axes(percent: float, proportions: np.ndarray) -> np.ndarray:
@@ -249,8 +250,16 @@ def _axes(percent: float, proportions: np.ndarray) -> np.ndarray:
     return proportions * np.cbrt(8 * percent / 100 / (4 / 3 * np.pi * proportions.prod()))
 
 
-def _regions(form: _Shape, brain: float, ventricles: float, thickness: float, shape: tuple[int, ...]) -> np.ndarray:
-    """The region of each point, uint8 ``[*shape]``."""
+def regions(form: HeadShape, brain: float, ventricles: float, thickness: float, shape: tuple[int, ...]) -> np.ndarray:
+    """The region of each point, uint8 ``[*shape]``, see `REGIONS`.
+
+    Args:
+        form: the shape of the head.
+        brain: its volume in percent of the array.
+        ventricles: theirs.
+        thickness: of the cortex, as a share of the brain's radius.
+        shape: of the array.
+    """
     x, y, z = (
         ((np.arange(n, dtype=np.float32) + 0.5) * 2 / n - 1 - shift).reshape([-1 if k == axis else 1 for k in range(3)])
         for axis, (n, shift) in enumerate(zip(shape, form.shift.astype(np.float32), strict=True))

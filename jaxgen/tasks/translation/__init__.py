@@ -19,7 +19,7 @@ from jaxgen.presets import Changes
 from jaxgen.tasks.translation import data
 from jaxgen.tasks.translation.baselines import UNET, Translator, by_model, network
 from jaxgen.tasks.translation.data import TranslationConfig
-from jaxgen.tasks.translation.evaluation import Comparison
+from jaxgen.tasks.translation.evaluation import Comparison, View
 from jaxgen.types import Key
 
 __all__ = ["Comparison", "TranslationConfig", "Translator", "by_model", "experiment", "network"]
@@ -73,14 +73,18 @@ def experiment(
     return Experiment(presets=made, stages=(baseline, *stages), **shared | fields)
 
 
-def sampled(run: Run, method: Translator, n: int) -> Evaluation:
-    """What ``jaxgen sample`` leaves: n test images translated, from the first on and over again."""
+def sampled(run: Run, method: Translator, n: int, view: View = lambda x: x) -> Evaluation:
+    """What ``jaxgen sample`` leaves: n test images translated, from the first on and over again.
+
+    The figure shows their `view`, such as the middle slice of volumes.
+    """
     test = data.tested_pairs(run)
     chosen = np.arange(n) % len(test["source"])
     sources = test["source"][chosen]
     translated = method.run(run.key, sources)
-    drawn = {"samples": first_rows({"source": sources, method.name: translated}, f"Test images, by {method.name}.")}
     arrays = {"source": sources, "translated": translated}
+    pictures = {"source": view(sources), method.name: view(translated)}
+    drawn = {"samples": first_rows(pictures, f"Test images, by {method.name}.")}
     return Evaluation({"images": n}, drawn, f"{n} images translated", arrays=arrays, images=("translated",))
 
 
@@ -89,7 +93,7 @@ def applied(run: Run, method: Translator) -> Callable[[Key, Image], dict[str, np
 
     Of targets with several channels there is one ``translated-0``, ``translated-1``, ... for each.
     """
-    facts, size = run.facts, run.config.size
+    facts, size = run.facts, run.config.sides
     low, high = (np.asarray(bound, np.float32) for bound in facts.source_range)
     to_low, to_high = (np.asarray(bound, np.float32) for bound in facts.value_range)
 

@@ -1,6 +1,6 @@
 """What every translation is compared with: the source itself, maps of intensities, and a network trained by L1."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -69,9 +69,14 @@ def by_model(run: Run, name: str, model: Model, *, shared: bool = False) -> Tran
     return Translator(name, translate)
 
 
-def baselines(run: Run) -> list[Translator]:
-    """The source, matched histograms and, where there are pairs, the best lookup table and the U-Net."""
-    fitted = data.fitted_pairs(run)
+def baselines(run: Run, fitted: Mapping[str, np.ndarray] | None = None) -> list[Translator]:
+    """The source, matched histograms and, where there are pairs, the best lookup table and the U-Net.
+
+    Args:
+        run: the run.
+        fitted: training images to fit them to; None for those of `jaxgen.tasks.translation.data.fitted_pairs`.
+    """
+    fitted = data.fitted_pairs(run) if fitted is None else fitted
     pair = fitted["source"], fitted["image"]
     found = []
     if run.facts.source_channels == run.facts.image_channels:

@@ -20,8 +20,8 @@ from jaxgen.types import Batch, Key
 
 MOST_FITTED = 500
 """Training images that lookup tables, histograms and features are fitted to."""
-PIECE = 64
-"""Examples that are held at once as they come."""
+PIECE, VOLUMES = 64, 4
+"""Images, and volumes, that are held at once as they come."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,11 @@ class TranslationConfig(networks.UNetConfig):
     )
     reverse: bool = option(False, "translate from target to source", group="data")
     test_images: int = option(256, "test images to evaluate at most, evenly spaced", ge=2, group="evaluation")
+
+    @property
+    def sides(self) -> int | tuple[int, ...]:
+        """What images are brought to: pixels of a side, or of volumes one number per axis."""
+        return self.size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,9 +70,9 @@ def load(config: TranslationConfig) -> Splits:
     return without_blank(splits, config.data) if config.slices and is_paired(splits) else splits
 
 
-def measure(config: TranslationConfig, splits: Splits) -> TranslationFacts:
-    """The ranges of values and the channels of both kinds of training images, and whether they are pairs."""
-    ranges = [measure_range(Domain(splits.train, entry)) for entry in ("image", "source")]
+def measure(config: TranslationConfig, splits: Splits, most: int = MOST_FITTED) -> TranslationFacts:
+    """The ranges of values, of at most `most` images, and the channels of both kinds, and whether they are pairs."""
+    ranges = [measure_range(Domain(splits.train, entry), most=most) for entry in ("image", "source")]
     first = splits.train[0]
     return TranslationFacts(
         value_range=tuple(tuple(bound) for bound in ranges[0]),
@@ -90,13 +95,14 @@ def brought(
         dtype: float32 for values in [-1, 1], uint8 for bytes.
 
     Returns:
-        ``image [n, h, w, c]`` and ``source [n, h, w, s]``, and ``mask [n, h, w]`` if there are any; where
+        ``image [n, *spatial, c]`` and ``source [n, *spatial, s]``, and ``mask [n, *spatial]`` if there are any; where
         they are computed the ``clean`` images too.
     """
     chosen = evenly_spaced(len(source), len(source) if most is None else most)
-    size, facts, pieces = run.config.size, run.facts, []
-    for start in range(0, len(chosen), PIECE):
-        piece = Held(Subset(source, chosen[start : start + PIECE]))
+    size, facts, pieces = run.config.sides, run.facts, []
+    together = PIECE if isinstance(size, int) else VOLUMES
+    for start in range(0, len(chosen), together):
+        piece = Held(Subset(source, chosen[start : start + together]))
         found = dict(resized(Domain(piece, "image"), size, facts.value_range, dtype=dtype).arrays)
         for entry, bounds in (("source", facts.source_range), ("clean", facts.value_range)):
             if entry in piece[0]:
@@ -142,12 +148,12 @@ def unpaired_examples(run: Run, *, healthy: bool = False) -> ArraySource:
     return ArraySource({"image": found["image"][targets], "source": np.roll(found["source"], n // 2, 0)})
 
 
-def prepare(config: Any) -> images.Prepare:
-    """On the device: bytes to [-1, 1], source and target mirrored alike if the configuration says so."""
+def prepare(config: Any, axis: int = 1) -> images.Prepare:
+    """On the device: bytes to [-1, 1], both mirrored alike along the spatial `axis` if the configuration says so."""
 
     def prepare(key: Key, batch: Batch) -> Batch:
         pair = {name: batch[name].astype(jnp.float32) / 127.5 - 1 for name in ("image", "source")}
-        return random_flip(key, pair, axes=(1,), names=("image", "source")) if config.mirror else pair
+        return random_flip(key, pair, axes=(axis,), names=("image", "source")) if config.mirror else pair
 
     return prepare
 

@@ -13,7 +13,7 @@ from jaxgen.samplers.catalogue import SAMPLERS
 from jaxgen.tasks import images, networks
 from jaxgen.tasks.images import Widths
 from jaxgen.tasks.translation import data
-from jaxgen.types import Model
+from jaxgen.types import Model, Net
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,12 +39,17 @@ def sampling(run: Run) -> Sampling:
     return Sampling(path, SAMPLERS[run.config.sampler].step(path), grid, run.config.prediction)
 
 
-def model(run: Run) -> Model:
-    """The diffusion model of targets given their sources; its network has no dropout."""
+def network(run: Run, **variant: Any) -> Net:
+    """The U-Net of diffusion, which has no dropout; the variant is that of `jaxgen.tasks.networks.network`."""
     own = dataclasses.replace(run.config, channels=run.config.diffusion_channels, dropout=0.0)
-    return conditional_diffusion(networks.network(run._replace(config=own)), images.image_shape(run), sampling(run))
+    return networks.network(run._replace(config=own), **variant)
 
 
-def stage(wanted: Callable[[Any], bool] | None = None) -> StageSpec:
-    """The stage ``"diffusion"``, on pairs."""
-    return images.stage("diffusion", model, prepare=data.prepare, wanted=wanted)
+def model(run: Run) -> Model:
+    """The diffusion model of targets given their sources."""
+    return conditional_diffusion(network(run), images.image_shape(run), sampling(run))
+
+
+def stage(wanted: Callable[[Any], bool] | None = None, name: str = "diffusion") -> StageSpec:
+    """The stage that trains it, on pairs."""
+    return images.stage(name, model, prepare=data.prepare, wanted=wanted)

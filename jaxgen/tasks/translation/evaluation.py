@@ -76,12 +76,7 @@ class Comparison:
         given, truth, found = x, self._view(self.test["image"]), {}
         x = self._view(x)
         if self.paired:
-            found = {"mae": 50 * float(np.abs(x - truth).mean()), **likeness(x, truth)}
-            if self._levels is not None:
-                found["tissue_dice"] = tissue_dice(x[..., 0], truth[..., 0], self._levels)
-            if "mask" in self.test and (self.test["mask"] > 0).any():
-                made, true = (lesion_contrast(y.mean(-1), self.test["mask"]) for y in (x, truth))
-                found["lesion_contrast"] = float(np.nansum(made) / np.nansum(true))
+            found = to_truth(x, truth, self._levels, self.test.get("mask"))
         found["frechet"] = frechet_distance(self._real, self._features(patches(x, self._side)))
         return found | dict(self.extra(given, self.test) if self.extra else {})
 
@@ -89,7 +84,7 @@ class Comparison:
         """The evaluation, with the figures that a recipe adds to it."""
         found: dict[str, Any] = {name: self.metrics(x) for name, x in self.translated.items()}
         shown = {"source": self.test["source"], **self.translated, "target": self.test["image"]}
-        some = _shown(self.test)
+        some = to_show(self.test)
         rows = first_rows(
             {name: self._view(x[some]) for name, x in shown.items()}, "Test images: source, translations, target.", 8
         )
@@ -99,7 +94,25 @@ class Comparison:
         return Evaluation(found, figures, headline, self.describe, timings=self.seconds)
 
 
-def _shown(test: Mapping[str, np.ndarray]) -> np.ndarray:
+def to_truth(x: np.ndarray, truth: np.ndarray, levels: np.ndarray | None, mask: np.ndarray | None) -> dict[str, float]:
+    """How near images or volumes ``[n, *spatial, c]`` are to the true targets.
+
+    Args:
+        x: the translations.
+        truth: the true targets.
+        levels: intensities of tissues; None for targets of several channels, of which tissues are not told.
+        mask: of lesions ``[n, *spatial]``, or None.
+    """
+    found = {"mae": 50 * float(np.abs(x - truth).mean()), **likeness(x, truth)}
+    if levels is not None:
+        found["tissue_dice"] = tissue_dice(x[..., 0], truth[..., 0], levels)
+    if mask is not None and (mask > 0).any():
+        made, true = (lesion_contrast(y.mean(-1), mask) for y in (x, truth))
+        found["lesion_contrast"] = float(np.nansum(made) / np.nansum(true))
+    return found
+
+
+def to_show(test: Mapping[str, np.ndarray]) -> np.ndarray:
     """Test images to show, those with a lesion first."""
     marked = (
         test["mask"].reshape(len(test["mask"]), -1).any(1) if "mask" in test else np.zeros(len(test["image"]), bool)
