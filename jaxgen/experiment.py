@@ -161,7 +161,8 @@ class Experiment(NamedTuple):
         sample: ``sample(run, n, **keywords) -> Evaluation``; the data are only read if it looks at them.
         apply: ``apply(run) -> f`` with ``f(key, image) -> {name: array}``: a `jaxgen.data.image.Image` of raw values
             ``[*spatial, c]`` with its metadata in, arrays ``[*spatial]`` out, ``mask`` among them; ``warning``, a text,
-            is printed with the name of the file. None where it makes no sense.
+            is printed with the name of the file, and ``affine`` says that they lie on another grid, that of their
+            ``reconstruction``. None where it makes no sense.
         reader: how ``jaxgen apply`` reads its files; None for images (`jaxgen.data.readers`).
         spatial_dims: spatial rank of one example, or ``spatial_dims(config)``; ``jaxgen apply`` hands volumes to a 2-D
             experiment slice by slice.

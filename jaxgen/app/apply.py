@@ -95,8 +95,9 @@ def apply_run(
                 key = jax.random.fold_in(root, zlib.crc32(stem.encode()))
                 image = read(path)
                 results = apply_image(function, key, image, rank, path, shown)
-                if experiment.reader is not None:  # the grid of an image need not be that of what was measured
-                    image = image._replace(array=results["reconstruction"][..., None])
+                if experiment.reader is not None or "affine" in results:  # not on the grid of what was measured
+                    affine = results.pop("affine", image.affine)
+                    image = image._replace(array=results["reconstruction"][..., None], affine=affine)
                 done = write_results(results, image, out, stem, dicom_seg, overwrite)
             except Exception as error:
                 failed.append(_line(error, path))
