@@ -105,7 +105,8 @@ def test_shipped_computed_and_sliced_data_count_whole(tmp_path):
     assert len(load(Everything(tmp_path / "v.npz"), wants=("image",), slices=True).test) == 10
 
 
-OTHERS = ("cnf", "planar_flow", "two_moons", "ct_reconstruction", "brain_ldm", "roentgen", "patch_ddm", "low_dose_ct")
+OTHERS = ("cnf", "planar_flow", "two_moons", "ct_reconstruction", "roentgen", "low_dose_ct")
+OTHERS += ("brain_ldm", "patch_ddm", "slices_to_volume")
 """Experiments on points, CT, volumes, and computed radiographs alone."""
 IMAGES = [name for name in experiments.names() if name not in OTHERS]
 

@@ -37,7 +37,7 @@ EXPERIMENT = comparison.experiment(
     data="phantom brain volumes, computed; or your volumes",
     config=volumes.VolumesConfig,
     presets={
-        "smoke": {"data": "brain3d_phantom/18", "size": (18,)},
+        "smoke": {"data": "brain3d_tissue_phantom/18", "size": (18,)},
         "small": {"sampler_steps": 40, "cases": 8, "tuning": 4, "calibration": 2, "repeats": 4, "tv_steps": 200}
         | {"batch_size": 32, "patch": 1},
         # Training of the paper, with the settings of Song et al. where it says nothing. It differs: the path ends at a

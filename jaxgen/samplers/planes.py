@@ -58,8 +58,8 @@ def plane_denoiser(denoise: Denoise, axis: int, *, together: int | None = None) 
 def alternating(primary: Denoise, auxiliary: Denoise, times: Array, *, every: int = 2) -> Denoise:
     """Two denoisers in turn: that of step i is the auxiliary one if ``(i + 1) mod every = 0``, else the primary one.
 
-    With short steps it is the denoiser of the product of both distributions,
-    ``p_primary(x)^(1 - 1 / every) p_auxiliary(x)^(1 / every)``.
+    With short steps the score at every noise level is the weighted mean of both, that of
+    ``p_primary(x_t)^(1 - 1 / every) p_auxiliary(x_t)^(1 / every)``.
 
     Args:
         primary: one denoiser.

@@ -40,7 +40,7 @@ PLANES, BOTH = ("primary", "auxiliary"), "both"
 class VolumesConfig(posterior.PosteriorConfig):
     """The options of volumes reconstructed with priors of two planes."""
 
-    data: str = option("brain3d_phantom/36", "volumes: a name, a folder of NIfTI, or a .npz (`volumes`)", group="data")
+    data: str = option("brain3d_tissue_phantom/36", "volumes: a name, a folder, or a .npz (`volumes`)", group="data")
     size: images.Widths = option(  # type: ignore[assignment]  # three axes, where images have one number for both
         (36,), "voxels along each axis, one number or three; volumes are resized", ge=12, le=1024, group="data"
     )
