@@ -37,9 +37,9 @@ EXPERIMENT = comparison.experiment(
     data="phantom brain volumes, computed; or your volumes",
     config=volumes.VolumesConfig,
     presets={
-        "smoke": {"data": "brain3d_tissue_phantom/18", "size": (18,)},
-        "small": {"sampler_steps": 40, "cases": 8, "tuning": 4, "calibration": 2, "repeats": 4, "tv_steps": 200}
-        | {"batch_size": 32, "patch": 1},
+        "smoke": {"data": "brain3d_tissue_phantom/16", "size": (16,), "factor": 4},
+        "small": {"sampler_steps": 30, "cases": 4, "tuning": 2, "calibration": 2, "repeats": 3, "tv_steps": 200}
+        | {"channels": (32, 64), "attention": (1,), "steps": 1500},
         # Training of the paper, with the settings of Song et al. where it says nothing. It differs: the path ends at a
         # noise of 50, not 378; no attention (16 pixels are on no level); no corrections; thick slices are of 4.
         "full": posterior.SONG_2022

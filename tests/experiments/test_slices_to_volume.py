@@ -20,7 +20,7 @@ from jaxgen.medical.reconstruction import cases, catalogue, volume_scan
 from jaxgen.tasks.images import ImageFacts
 from jaxgen.tasks.reconstruction import posterior, volumes
 
-SMOKE = experiment.EXPERIMENT.presets["smoke"]
+SMOKE = dataclasses.replace(experiment.EXPERIMENT.presets["smoke"], size=(18,), factor=3)
 FACTS = ImageFacts(value_range=((0.0,), (200.0,)), image_channels=1)
 RNG = np.random.default_rng(0)
 
