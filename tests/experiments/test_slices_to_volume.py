@@ -40,7 +40,7 @@ def test_a_size_of_one_number_is_that_of_all_axes():
         ({"size": (24, 18)}, "--size must be one number or three, got 24,18"),
         (
             {"size": (18, 19, 18), "channels": (8, 8)},
-            "--size must be a multiple of 2 with",
+            "--size must be a multiple of 4 with",
         ),
         ({"size": (18, 18, 20)}, "--size: 20 slices along z must be a multiple of --factor 3"),
         ({"problem": "ct", "size": (18, 16, 20)}, "--size: CT slices must be square, got 18 x 16"),
