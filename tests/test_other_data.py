@@ -116,6 +116,7 @@ OTHERS = (
     "cross_modality_volumes",
     "low_dose_ct",
     "shape_from_slice",
+    "slices_to_volume",
 )
 """Experiments on points, CT, volumes, and computed radiographs alone."""
 IMAGES = [name for name in experiments.names() if name not in OTHERS]

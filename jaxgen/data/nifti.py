@@ -89,6 +89,33 @@ def image(path: Path) -> Image:
     return Image(array, picture.affine, {"kind": "nifti", "path": path, "header": picture.header.copy()})
 
 
+def thinner(affine: np.ndarray | None, factor: int) -> np.ndarray:
+    """The affine of a volume whose slices along its last axis are cut into `factor` thin ones each.
+
+    The volume stays where it is: thin slice k has its middle at ``(k + 1/2) / factor - 1/2`` of the thick ones.
+
+    Args:
+        affine: ``[4, 4]``, voxel index to millimetres; None for voxels of 1.
+        factor: how many thin slices a thick one becomes.
+
+    Returns:
+        ``[4, 4]``.
+
+    Raises:
+        UserError: if voxels are longer along another axis than along the last.
+
+    Example:
+        >>> thinner(np.diag([1.0, 1.0, 3.0, 1.0]), 3)[2].tolist()
+        [0.0, 0.0, 1.0, -1.0]
+    """
+    affine, inner = np.eye(4) if affine is None else affine, np.eye(4)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if spacing.max() > 1.01 * spacing[2]:
+        raise UserError(f"its slices are thickest along axis {spacing.argmax()} of 0, 1, 2; make that the last axis")
+    inner[2, 2:] = 1 / factor, 0.5 / factor - 0.5
+    return np.asarray(affine @ inner)
+
+
 def axial_axis(affine: np.ndarray | None) -> int:
     """The array axis that runs from feet to head; the last where the file does not say.
 

@@ -77,6 +77,8 @@ def write_nifti(
     picture = kind(array, affine, dtype=array.dtype)
     if header is not None and np.allclose(header.get_best_affine(), affine):
         picture = kind(array, None, _geometry(picture.header, header), dtype=array.dtype)
+    elif header is not None:
+        picture.header["xyzt_units"] = header["xyzt_units"]
     picture.header.set_slope_inter(1, 0)
     return write_atomically(
         path, lambda temporary: nibabel.save(picture, temporary), overwrite=overwrite, suffix=suffix

@@ -3,6 +3,23 @@
 import numpy as np
 
 
+def planes(volume: np.ndarray) -> list[np.ndarray]:
+    """The middle slice of one volume across each axis, the first of the other two across and the second upwards.
+
+    Args:
+        volume: ``[x, y, z, c]``.
+
+    Returns:
+        ``[z, y, c]``, ``[z, x, c]`` and ``[y, x, c]``.
+
+    Example:
+        >>> [plane.shape for plane in planes(np.zeros((2, 3, 4, 1)))]
+        [(4, 3, 1), (4, 2, 1), (3, 2, 1)]
+    """
+    halves = (np.take(volume, n // 2, axis) for axis, n in enumerate(volume.shape[:3]))
+    return [half.swapaxes(0, 1)[::-1] for half in halves]
+
+
 def middle(volumes: np.ndarray) -> np.ndarray:
     """The middle slice across the last axis of each volume, the first axis across and the second upwards.
 

@@ -13,7 +13,7 @@ from jaxgen.metrics.diversity import pairwise_similarity, within_class_distance
 from jaxgen.metrics.features import Extractor, Features, extract, frechet
 from jaxgen.metrics.fidelity import frechet_distance, frechet_distance_infinity
 from jaxgen.metrics.groups import by_group, f1_scores, worst_and_gap
-from jaxgen.metrics.image_quality import ms_ssim, psnr, ssim
+from jaxgen.metrics.image_quality import ms_ssim, psnr, slice_jumps, ssim
 from jaxgen.metrics.intervals import interval_coverage, interval_widening, sample_uncertainty, sample_widening
 from jaxgen.metrics.kernel_distance import kernel_distance, maximum_mean_discrepancy
 from jaxgen.metrics.likelihood import bits_per_dimension, dequantise
@@ -90,6 +90,7 @@ __all__ = [
     "sample_uncertainty",
     "sample_widening",
     "save_statistics",
+    "slice_jumps",
     "sliced_wasserstein",
     "ssim",
     "statistics",

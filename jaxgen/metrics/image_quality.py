@@ -163,7 +163,36 @@ def _likeness(reconstructed: Array, x: Array) -> tuple[Array, Array]:
     return jnp.mean(psnr(reconstructed, x, data_range=2.0)), jnp.mean(ssim(reconstructed, x, data_range=2.0))
 
 
-def _pair(x: Array, reference: Array) -> tuple[Array, Array]:
+def slice_jumps(x: Array | np.ndarray, reference: Array | np.ndarray, axis: int) -> Array:
+    """How much neighbouring slices differ, relative to a reference: ``sum |x[i + 1] - x[i]| / sum |r[i + 1] - r[i]|``.
+
+    Slices that know nothing of each other give more than 1, blurred ones less.
+
+    Args:
+        x: ``[b, *spatial, c]``.
+        reference: the same shape.
+        axis: the spatial axis that the slices lie across, from 0.
+
+    Returns:
+        float32 ``[b]``; infinite or NaN where the reference is constant along the axis.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Example:
+        >>> x = jnp.array([0.0, 1.0, 3.0]).reshape(1, 3, 1, 1)
+        >>> slice_jumps(2 * x, x, 0).tolist()
+        [2.0]
+    """
+    x, reference = _pair(x, reference)
+
+    def total(volumes: Array) -> Array:
+        return jnp.sum(jnp.abs(jnp.diff(volumes, axis=1 + axis)), axis=tuple(range(1, volumes.ndim)))
+
+    return total(x) / total(reference)
+
+
+def _pair(x: Array | np.ndarray, reference: Array | np.ndarray) -> tuple[Array, Array]:
     if x.shape != reference.shape or x.ndim < 3:
         raise ValueError(f"images [b, *spatial, c] of one shape are needed, not {x.shape} and {reference.shape}")
     return jnp.asarray(x, jnp.float32), jnp.asarray(reference, jnp.float32)

@@ -17,6 +17,7 @@ from jaxgen.samplers.inverse_dpm_solver import inverse_dpm_solver
 from jaxgen.samplers.kdpm2 import kdpm2
 from jaxgen.samplers.langevin import annealed_langevin, predictor_corrector, reverse_diffusion
 from jaxgen.samplers.lms import lms
+from jaxgen.samplers.planes import alternating, plane_denoiser
 from jaxgen.samplers.pndm import pndm
 from jaxgen.samplers.renewal import renewal
 from jaxgen.samplers.steps import Sample, ddim, denoiser, euler, from_velocity, heun, midpoint, runge_kutta4, start
@@ -26,6 +27,7 @@ from jaxgen.samplers.unipc import unipc
 __all__ = [
     "Sample",
     "Sampling",
+    "alternating",
     "annealed_langevin",
     "clip",
     "consistency",
@@ -53,6 +55,7 @@ __all__ = [
     "lerp",
     "lms",
     "midpoint",
+    "plane_denoiser",
     "pndm",
     "predictor_corrector",
     "renewal",

@@ -14,8 +14,9 @@ import optax
 from jaxgen import draws
 from jaxgen.chunks import in_chunks
 from jaxgen.config import option
-from jaxgen.data import ArraySource, Source, Splits, Subset, load, measure_range, most_of, resized
+from jaxgen.data import ArraySource, Source, Splits, Subset, load, measure_range, most_of
 from jaxgen.data.image import Image
+from jaxgen.data.middle_slices import middle_slices
 from jaxgen.data.source import evenly_spaced
 from jaxgen.data.square import to_square
 from jaxgen.errors import UserError
@@ -76,29 +77,9 @@ def measure(config: ShapeConfig, splits: Splits) -> images.ImageFacts:
 
 
 def slices_of(run: Run, source: Source, most: int | None = None) -> ArraySource:
-    """Middle slices with the volumes that they are from, a byte per value.
-
-    Args:
-        run: the run.
-        source: volumes with masks.
-        most: how many at most, evenly chosen; None for all.
-
-    Returns:
-        ``source [n, size, size, 2]``, the image inside of the mask and the mask, and the masks of the volumes
-        ``image [n, size, size, size, 1]``.
-
-    Raises:
-        UserError: if the middle slice of a volume shows nothing of what is marked.
-    """
-    size = run.config.size
+    """Middle slices ``source`` and the masks of their volumes ``image``, at most `most`, evenly chosen."""
     chosen = Subset(source, evenly_spaced(len(source), len(source) if most is None else most))
-    arrays = resized(chosen, (size,) * 3, run.facts.value_range, dtype=np.uint8).arrays
-    mask = (arrays["mask"] > 0).astype(np.uint8)
-    seen = mask[..., size // 2]
-    for i in np.flatnonzero(~seen.reshape(len(seen), -1).any(1))[:1]:
-        raise UserError(f"{chosen.names[i]}: its middle slice shows nothing of the mask; crop volumes about it")
-    light = np.round(arrays["image"][..., size // 2, :].mean(-1)).astype(np.uint8)
-    return ArraySource({"source": np.stack([light * seen, 255 * seen], -1), "image": 255 * mask[..., None]})
+    return middle_slices(chosen, run.config.size, run.facts.value_range)
 
 
 def repeated(slices: Array, depth: int) -> Array:
@@ -160,17 +141,13 @@ def baselines(run: Run) -> tuple[dict[str, Draw], dict[str, float]]:
     """Inflated outlines and cylinders, and the thickness of each, fitted to training volumes."""
     arrays = slices_of(run, run.splits.train, MOST_FITTED).arrays
     outlines, true = arrays["source"][..., 1] > 0, arrays["image"][..., 0] > 0
-    fitted: dict[str, float] = {}
-    found: dict[str, Draw] = {}
-    for name, make in {"inflated outline": inflated, "cylinder": cylinder}.items():
-        k = fitted[name] = fit_thickness(make, outlines, true)
-        found[name] = functools.partial(_made, functools.partial(make, depth=run.config.size, thickness=k))
-    return found, fitted
+    kinds, size = {"inflated outline": inflated, "cylinder": cylinder}, run.config.size
+    fitted = {name: fit_thickness(make, outlines, true) for name, make in kinds.items()}
 
+    def draw(name: str, key: Key, slices: np.ndarray) -> np.ndarray:
+        return np.stack([kinds[name](mask, size, fitted[name]) for mask in slices[..., 1] > 0])[:, None]
 
-def _made(make: Callable[[np.ndarray], np.ndarray], key: Key, slices: np.ndarray) -> np.ndarray:
-    del key
-    return np.stack([make(mask) for mask in slices[..., 1] > 0])[:, None]
+    return {name: functools.partial(draw, name) for name in kinds}, fitted
 
 
 def evaluate(run: Run) -> Evaluation:
@@ -179,8 +156,7 @@ def evaluate(run: Run) -> Evaluation:
     slices, true = arrays["source"].astype(np.float32) / 127.5 - 1, arrays["image"][..., 0] > 0
     geometry, thickness = baselines(run)
     ensemble = drawn(run, "diffusion", run.config.members)
-    hidden = np.array([-1, 0], np.float32), np.array([0, 1], np.float32)
-    blind = lambda key, s: ensemble(key, hidden[0] + hidden[1] * s)  # noqa: E731
+    blind = lambda key, s: ensemble(key, np.stack([np.full_like(s[..., 0], -1), s[..., 1]], -1))  # noqa: E731
     methods = {**geometry, "unet": drawn(run, "unet"), "diffusion": ensemble, "mask alone": blind}
     table: dict[str, Any] = {}
     rows: list[dict[str, Any]] = [{"volume": i} for i in range(len(true))]
@@ -203,8 +179,7 @@ def evaluate(run: Run) -> Evaluation:
     table = {name: row | ({"thickness": thickness[name]} if name in thickness else {}) for name, row in table.items()}
     caption = "Test volumes: the slice that is seen, and the middle of the volume across it, true and found."
     said = ", ".join(f"{name} {row['dice']:.3f}" for name, row in table.items())
-    headline = f"Dice of volumes from one slice: {said}."
-    figures = {"volumes": first_rows(shown, caption, 8)}
+    figures, headline = {"volumes": first_rows(shown, caption, 8)}, f"Dice of volumes from one slice: {said}."
     return Evaluation({**table, "volumes": len(true)}, figures, headline, DESCRIBE, timings=seconds, cases=rows)
 
 

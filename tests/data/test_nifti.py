@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxgen.data import load
+from jaxgen.data.nifti import thinner
 from jaxgen.data.readers import read_header, read_image, read_mask
 from jaxgen.errors import UserError
 
@@ -154,3 +155,17 @@ def test_compressed_without_the_suffix(tmp_path):
     (tmp_path / "a.nii.gz").rename(tmp_path / "b.nii")
     with pytest.raises(UserError, match=r"b\.nii: named \.nii, but its content is gzip; give it its right suffix"):
         read_image(tmp_path / "b.nii")
+
+
+def test_thin_slices_lie_within_the_thick_one_that_they_come_from():
+    turn = np.linalg.qr(RNG.normal(size=(3, 3)))[0]
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turn @ np.diag([0.9, 1.1, -4.0]), (-70, 12, 30)
+    thin = thinner(affine, 4)
+    np.testing.assert_allclose(np.linalg.norm(thin[:3, :3], axis=0), [0.9, 1.1, 1.0])
+    for k in (0, 3):
+        inside = [thin @ (5, 7, i, 1) for i in range(4 * k, 4 * k + 4)]
+        np.testing.assert_allclose(np.mean(inside, axis=0), affine @ (5, 7, k, 1), atol=1e-9)
+    np.testing.assert_allclose(thinner(None, 2), thinner(np.eye(4), 2))
+    with pytest.raises(UserError, match="thickest along axis 1 of 0, 1, 2; make that the last axis"):
+        thinner(np.diag([1.0, 5.0, 3.0, 1.0]), 3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen.metrics.diversity import pairwise_similarity
-from jaxgen.metrics.image_quality import WEIGHTS, clipped_psnr, ms_ssim, psnr, ssim
+from jaxgen.metrics.image_quality import WEIGHTS, clipped_psnr, ms_ssim, psnr, slice_jumps, ssim
 
 metrics = pytest.importorskip("skimage.metrics")
 RNG = np.random.default_rng(0)
@@ -116,3 +116,13 @@ def test_psnr_by_hand_and_where_pixels_count():
     assert clipped_psnr(truth + 5, truth + 1) == pytest.approx(10 * np.log10(4e10)), "values are cut to [-1, 1]"
     x[0, 0, 0] = np.nan
     assert np.isnan(clipped_psnr(x, truth))
+
+
+def test_jumps_between_slices_are_relative_to_the_reference_and_of_one_axis():
+    reference = RNG.normal(size=(2, 6, 5, 4, 1)).astype(np.float32)
+    x = 2 * reference + np.arange(6, dtype=np.float32)[:, None, None, None]
+    np.testing.assert_allclose(slice_jumps(x, reference, 1), 2, rtol=1e-5)
+    np.testing.assert_allclose(slice_jumps(x, reference, 2), 2, rtol=1e-5)
+    own = np.abs(np.diff(x, axis=1)).sum((1, 2, 3, 4)) / np.abs(np.diff(reference, axis=1)).sum((1, 2, 3, 4))
+    np.testing.assert_allclose(slice_jumps(x, reference, 0), own, rtol=1e-5)
+    assert np.all(slice_jumps(reference[:, ::2].repeat(2, 1), reference, 0) < 1), "repeated slices jump less"

@@ -5,7 +5,7 @@ from jaxgen.medical.reconstruction.measurement_projection import complex_denoise
 from jaxgen.medical.reconstruction.null_space import ddnm, ddnm_plus
 from jaxgen.medical.reconstruction.posterior_sampling import dps, pseudo_inverse_guidance
 from jaxgen.medical.reconstruction.proximal import diffpir, proximal
-from jaxgen.medical.reconstruction.residual import residual
+from jaxgen.medical.reconstruction.residual import relative_residual, residual
 from jaxgen.medical.reconstruction.sense import cg_sense
 from jaxgen.medical.reconstruction.total_variation import total_variation, total_variation_norm
 
@@ -22,6 +22,7 @@ __all__ = [
     "measurement_projection",
     "proximal",
     "pseudo_inverse_guidance",
+    "relative_residual",
     "residual",
     "score_mri",
     "split_channels",

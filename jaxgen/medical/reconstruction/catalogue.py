@@ -90,16 +90,18 @@ def projection_sampler(posed: Posed, denoise: Denoise, strength: Array) -> tuple
 
 
 METHODS: dict[str, PosteriorMethod] = {
-    "ddnm": PosteriorMethod(ddnm_sampler, {"mri": (1e-4, 1e-3, 1e-2), "ct": (1e-6, 1e-5, 1e-3)}),
-    "diffpir": PosteriorMethod(diffpir_sampler, {"mri": (1e-5, 1e-4, 1e-3, 1e-2), "ct": (1e-6, 1e-5, 1e-4)}),
-    "dps": PosteriorMethod(dps_sampler, {"mri": (3.0, 1.0, 10.0), "ct": (3.0, 1.0, 10.0)}),
+    "ddnm": PosteriorMethod(ddnm_sampler, {"mri": (1e-4, 1e-3, 1e-2), "ct": (1e-6, 1e-5, 1e-3), "thick": (0.0,)}),
+    "diffpir": PosteriorMethod(
+        diffpir_sampler, {"mri": (1e-5, 1e-4, 1e-3, 1e-2), "ct": (1e-6, 1e-5, 1e-4), "thick": (1e-3, 1e-2, 1e-1)}
+    ),
+    "dps": PosteriorMethod(dps_sampler, {"mri": (3.0, 1.0, 10.0), "ct": (3.0, 1.0, 10.0), "thick": (3.0, 1.0, 10.0)}),
     "score_mri": PosteriorMethod(score_mri_sampler, {"mri": (1.0, 0.5)}),
     "projection": PosteriorMethod(projection_sampler, {"ct": (0.6, 0.355, 0.841, 1.0)}),
 }
 
 
 class offered(Collection[str]):  # noqa: N801  (called like a function, and as long as the table is)
-    """The names of the posterior methods for a kind of problem, "mri" or "ct": those that `METHODS` has now.
+    """The names of the posterior methods for a kind of problem, "mri", "ct" or "thick" (slices): those of `METHODS`.
 
     Example:
         >>> list(offered("ct"))

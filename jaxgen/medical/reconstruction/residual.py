@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jaxgen.imaging.operators import LinearOperator
+from jaxgen.imaging.operators import LinearOperator, inner_product
 from jaxgen.types import Array
 
 
@@ -33,3 +33,22 @@ def residual(operator: LinearOperator, y: Array, x: Array) -> Array:
             f"{predicted.shape} of an image {x.shape}: pass y as the operator would measure it, one for each example"
         )
     return y - predicted
+
+
+def relative_residual(operator: LinearOperator, y: Array, x: Array) -> Array:
+    """What an image leaves unexplained, ``|y - A x| / |y|``.
+
+    Args:
+        operator: A.
+        y: the measurements ``[b, ...]``.
+        x: images ``[b, *spatial, c]``.
+
+    Returns:
+        ``[b]``.
+
+    Example:
+        >>> relative_residual(LinearOperator(lambda x: x, lambda y: y), jnp.array([[4.0]]), jnp.array([[3.0]])).tolist()
+        [0.25]
+    """
+    left = residual(operator, y, x)
+    return jnp.sqrt(inner_product(left, left) / inner_product(y, y))

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from jaxgen.config import RunConfig
 from jaxgen.experiment import Evaluation, Experiment, Figure, Metric, Run, StageSpec
 from jaxgen.figures.reconstruction import compared_images
@@ -77,6 +79,9 @@ def compare(
     test: Mapping[str, Case],
     *,
     about: str,
+    unit: str = "slice",
+    show: Callable[[Case, Mapping[str, np.ndarray]], Figure] = compared_images,
+    more: Callable[[Case, np.ndarray], Mapping[str, float]] = lambda case, image: {},
 ) -> Evaluation:
     """Tune all methods alike on validation images, and compare them on test images.
 
@@ -87,6 +92,9 @@ def compare(
         validation: validation images by situation; all situations of `test` are among them.
         test: test images by situation.
         about: what PSNR and SSIM are of, for the table.
+        unit: what a case holds.
+        show: ``show(case, pictures)``, the figure of a case.
+        more: ``more(case, image)``, further metrics by name; of samplers those of one sample.
 
     Returns:
         The evaluation, metrics by method as ``psnr_<situation>`` and so on.
@@ -107,7 +115,7 @@ def compare(
                 began = time.perf_counter()
                 drawn = method.run(case.scan, setting, case.key, run.config.repeats)
                 took = (time.perf_counter() - began) / (run.config.repeats * len(case.truth))
-                seconds.setdefault(f"{method.name}, s per slice", {})[name] = took
+                seconds.setdefault(f"{method.name}, s per {unit}", {})[name] = took
                 facts = sample_metrics(case, drawn, chosen[name][WIDENING.format(method.name)])
                 spread = drawn.images.std(0, ddof=1)
                 image, pictures[method.name] = drawn.mean, drawn.images[0]
@@ -116,11 +124,12 @@ def compare(
                 facts, image = {}, method.run(case.scan, setting)
                 pictures[method.name] = image
             facts |= dict(zip(("psnr", "ssim"), case.quality(image), strict=True))
+            facts |= more(case, pictures[method.name])
             metrics[method.name] |= {f"{fact}_{tag}": value for fact, value in facts.items()}
             if isinstance(setting, float):
                 metrics[f"{method.name}_setting_{tag}"] = setting
-        shown[tag] = compared_images(case, pictures)
-    metrics["slices"] = len(next(iter(test.values())).truth)
+        shown[tag] = show(case, pictures)
+    metrics[f"{unit}s"] = len(next(iter(test.values())).truth)
     headline = _headline(metrics, baselines, methods, test)
     return Evaluation(metrics, shown, headline, _describe(test, about), timings=seconds, chosen=chosen)
 

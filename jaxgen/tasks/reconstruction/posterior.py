@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxgen import draws
 from jaxgen.config import option
+from jaxgen.data.images import sides_of
 from jaxgen.experiment import Evaluation, Run, StageSpec, chosen_number
 from jaxgen.imaging.operators import LinearOperator
 from jaxgen.medical.reconstruction.cases import WIDENING, Method, Samples
@@ -28,16 +29,16 @@ class PosteriorConfig(diffusion.DiffusionConfig):
 
     sampler_steps: int = option(50, "steps from noise to image", ge=4, le=10_000, group="sampling")
 
-    cases: int = option(16, "test slices", ge=1, group="evaluation")
-    tuning: int = option(16, "validation slices that choose every method's setting", ge=1, group="evaluation")
+    cases: int = option(16, "test images", ge=1, group="evaluation")
+    tuning: int = option(16, "validation images that choose every method's setting", ge=1, group="evaluation")
     calibration: int = option(
         4,
-        "validation slices used to calibrate the uncertainty intervals (a part of --tuning)",
+        "validation images used to calibrate the uncertainty intervals (a part of --tuning)",
         ge=1,
         group="evaluation",
     )
     repeats: int = option(
-        6, "samples per slice: their mean and standard deviation are reported", ge=2, le=256, group="evaluation"
+        6, "samples per image: their mean and standard deviation are reported", ge=2, le=256, group="evaluation"
     )
     tv_steps: int = option(300, "iterations of total variation", ge=1, group="evaluation")
 
@@ -74,6 +75,7 @@ class Problem(NamedTuple):
         finish: ``finish(scan, A, y, x) -> (x, misfit [b] or None)``, of samples x.
         view: images as they are compared, ``[..., channels] -> [..., 1]``.
         ends_on_prior: whether DiffPIR's last step leaves the measurements out.
+        params: ``params(run)``, what `prior` is given; the parameters of the stage "prior" if left out.
     """
 
     kind: str
@@ -83,11 +85,12 @@ class Problem(NamedTuple):
     finish: Callable[[Any, LinearOperator, Array, Array], tuple[Array, Array | None]]
     view: Callable[[np.ndarray], np.ndarray]
     ends_on_prior: bool = False
+    params: Callable[[Run], Params] = lambda run: run.params["prior"]["net"]
 
 
 def in_chunks(run: Run, function: Callable[..., Any], scan: Any, copies: int = 1, *arrays: Any) -> Any:
     """``function(scan, *arrays)`` of the scan `copies` times over, in chunks; images larger than trained one by one."""
-    chunk = run.config.chunk if scan.shape[0] <= run.config.size else 1
+    chunk = run.config.chunk if scan.shape[0] <= sides_of(run.config.size)[0] else 1
     n = copies * len(scan)
 
     def at(numbers: np.ndarray, *arrays: Any) -> Any:
@@ -100,7 +103,7 @@ def methods(run: Run, problem: Problem, tuned_on: Mapping[str, str] = {}) -> tup
     """The posterior methods that ``--methods`` names, each compiled once for any scan of a kind and any setting.
 
     Args:
-        run: the run, with a stage "prior".
+        run: the run, whose stages trained the prior.
         problem: the kind of measurement.
         tuned_on: situations whose setting is that of another (`jaxgen.medical.reconstruction.cases.Method`).
     """
@@ -133,7 +136,7 @@ def _draw(run: Run, problem: Problem, method: PosteriorMethod) -> Callable[..., 
     program = compiled(run, problem, method)
 
     def draw(scan: Any, setting: float, key: Key, repeats: int) -> Samples:
-        params, n = run.params["prior"]["net"], len(scan)
+        params, n = problem.params(run), len(scan)
 
         def chunk(part: Any, keys: Key) -> tuple[Array, Array | None]:
             return program(params, keys, part, setting)
@@ -175,8 +178,8 @@ class Reconstruction(NamedTuple):
     """What is said of one scan.
 
     Attributes:
-        image: the image of the samples' mean, ``[h, w]``.
-        uncertainty: their standard deviation, as wide as validation images ask for, ``[h, w]``.
+        image: the image of the samples' mean, ``[*spatial]``.
+        uncertainty: their standard deviation, as wide as validation images ask for, ``[*spatial]``.
         misfit: ``|A x - y| / |y|`` of the worst sample; None if it is not reported.
     """
 
@@ -186,7 +189,7 @@ class Reconstruction(NamedTuple):
 
 
 def reconstructor(run: Run, problem: Problem) -> Callable[..., Reconstruction]:
-    """``f(key, scan, *situations)``, for `jaxgen apply`: the first of ``--methods`` on a scan of one slice.
+    """``f(key, scan, *situations)``, for `jaxgen apply`: the first of ``--methods`` on a scan of one image.
 
     Its setting is that of the first of the situations that the run's evaluation chose one for.
     """

@@ -22,7 +22,7 @@ from jaxgen.experiment import Evaluation, Metric, Run, StageSpec
 from jaxgen.families.volume_translation import volume_diffusion
 from jaxgen.figures.editing import first_rows
 from jaxgen.figures.volumes import middle, upright_middle
-from jaxgen.metrics.slice_jump import excess_jump
+from jaxgen.metrics.image_quality import slice_jumps
 from jaxgen.metrics.translation import intensity_levels
 from jaxgen.tasks import images
 from jaxgen.tasks.translation import data, diffusion
@@ -155,7 +155,7 @@ def evaluated(run: Run, compared: Sequence[Translator]) -> Evaluation:
         began = time.perf_counter()
         found[one.name] = one.run(jax.random.fold_in(run.key, len(found)), test["source"])
         seconds[one.name] = {"s per volume": (time.perf_counter() - began) / len(truth)}
-    excess = {name: 100 * excess_jump(x, truth) for name, x in found.items()}
+    excess = {name: 100 * (float(slice_jumps(x, truth, 2).mean()) - 1) for name, x in found.items()}
     metrics: dict[str, Any] = {
         name: to_truth(x, truth, levels, test.get("mask")) | {"excess_jump": excess[name]} for name, x in found.items()
     }
