@@ -9,12 +9,11 @@ adversarial network with multi-scale L1 loss for medical image segmentation", ar
 """
 
 import dataclasses
-from collections.abc import Callable
 
 from jaxgen.app.cli import run_module
 from jaxgen.config import option
 from jaxgen.experiment import Evaluation, Run, StageSpec
-from jaxgen.medical.segmentation.adversarial import adversarial_segmentation
+from jaxgen.medical.segmentation.adversarial import adversarial_segmentation, soft_dice_segmentation
 from jaxgen.medical.segmentation.ensembles import deep_ensemble
 from jaxgen.nets import multiscale_critic
 from jaxgen.tasks import images, segmentation
@@ -22,6 +21,7 @@ from jaxgen.tasks.images import Widths
 from jaxgen.tasks.segmentation.data import baseline_network
 from jaxgen.train import Stage
 from jaxgen.train.optimizer import bounded
+from jaxgen.types import Model
 
 LABELS = {"segan": "SegAN", "dice": "soft Dice alone"}
 # The size, the levels and the batches of the paper; blocks and bottlenecks are those of our U-Net, not of its own.
@@ -32,21 +32,22 @@ CRITIC = {"critic_channels": (64, 128, 256, 512, 512, 512)}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SegmentationGANConfig(segmentation.SegmentationConfig):
-    adversarial_weight: float = option(1.0, "weight of the critic's difference in the loss", ge=0, group="method")
+    adversarial_weight: float = option(1.0, "weight of the critic's difference in the loss", gt=0, group="method")
     clip: float = option(0.05, "bound of the critic's parameters", gt=0, group="method")
     critic_channels: Widths = option((32, 64, 128), "widths of the critic's levels", ge=4, group="network")
     critic_rate: float = option(2e-3, "peak learning rate of the critic", gt=0, le=10, group="training")
 
 
-def stage(name: str, weight: Callable[[SegmentationGANConfig], float]) -> StageSpec:
-    def build(run: Run) -> Stage:
-        config, net = run.config, baseline_network(run.config, run.facts.class_count)
-        model = adversarial_segmentation(net, multiscale_critic(config.critic_channels), weight=weight(config))
-        rate = dataclasses.replace(config, learning_rate=config.critic_rate, optimizer="adam", gradient_clip=0.0)
-        optimizers = {"net": images.optimizer(config), "critic": bounded(images.optimizer(rate, b1=0.5), config.clip)}
-        return Stage(name, model, optimizers, config.steps, segmentation.prepare_tiles(config))
+def alone(run: Run) -> Model:
+    return soft_dice_segmentation(baseline_network(run.config, run.facts.class_count))
 
-    return StageSpec(name, build)
+
+def game(run: Run) -> Stage:
+    config, net = run.config, baseline_network(run.config, run.facts.class_count)
+    model = adversarial_segmentation(net, multiscale_critic(config.critic_channels), weight=config.adversarial_weight)
+    rate = dataclasses.replace(config, learning_rate=config.critic_rate, optimizer="adam", gradient_clip=0.0)
+    optimizers = {"net": images.optimizer(config), "critic": bounded(images.optimizer(rate, b1=0.5), config.clip)}
+    return Stage("segan", model, optimizers, config.steps, segmentation.prepare_tiles(config))
 
 
 def method(run: Run, name: str = "segan") -> segmentation.Ensemble:
@@ -69,7 +70,7 @@ EXPERIMENT = segmentation.experiment(
         "smoke": {"members": 1, "critic_channels": (8, 8)},
         "full": {**FULL, **TRAINING, **CRITIC},
     },
-    stages=(stage("dice", lambda config: 0.0), stage("segan", lambda config: config.adversarial_weight)),
+    stages=(images.stage("dice", alone, prepare=segmentation.prepare_tiles), StageSpec("segan", game)),
     method=method,
     evaluate=evaluate,
 )

@@ -19,7 +19,7 @@ def adversarial_segmentation(net: Net, critic: Net, *, weight: float = 1.0) -> M
         net: from images to logits, see `jaxgen.medical.segmentation.deterministic.deterministic`.
         critic: `jaxgen.nets.multiscale_critic`, of the image times the mask of each class. Keep its parameters within
             bounds (`jaxgen.train.optimizer.bounded`), or it has no best answer.
-        weight: of L in the network's loss; 0 leaves soft Dice, and the critic without effect.
+        weight: of L in the network's loss.
 
     Returns:
         A `Model` with the groups ``"net"`` and ``"critic"``; batches hold ``image`` and ``distance``;
@@ -63,6 +63,34 @@ def adversarial_segmentation(net: Net, critic: Net, *, weight: float = 1.0) -> M
         return weight * found + overlap, {"difference": found, "dice": 1 - overlap}
 
     return Model(init, (Objective("critic", critic_loss), Objective("net", loss)), deterministic(net).sample)
+
+
+def soft_dice_segmentation(net: Net) -> Model:
+    """The same network trained by the soft Dice loss alone: what the game is compared with.
+
+    Args:
+        net: see `adversarial_segmentation`.
+
+    Returns:
+        A `Model` with one group ``"net"``, on the same batches, with the same ``sample``.
+
+    Reference:
+        Milletari et al. 2016, "V-Net", arXiv 1606.04797, section 3.
+
+    Example:
+        >>> from jaxgen.nets import unet
+        >>> model = soft_dice_segmentation(unet(1, channels=(8,), blocks=1))
+        >>> [one.trains for one in model.objectives]
+        ['net']
+    """
+
+    def loss(params: Params, key: Key, batch: Batch) -> tuple[Array, Info]:
+        p = class_probability(net.apply(params["net"], batch["image"], key=key))
+        overlap = soft_dice(p, truth_of(batch))
+        return overlap, {"dice": 1 - overlap}
+
+    plain = deterministic(net)
+    return plain._replace(objectives=(Objective("net", loss),))
 
 
 def truth_of(batch: Batch) -> Array:
