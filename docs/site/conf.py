@@ -1,0 +1,14 @@
+"""How Sphinx builds the pages; `build.py` calls it."""
+
+import jaxgen
+
+project, author, release = "jaxgen", "the authors of jaxgen", jaxgen.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+html_theme = "furo"
+html_title = f"jaxgen {release}"
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+default_role = "code"
+exclude_patterns: list[str] = []
