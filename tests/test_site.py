@@ -1,11 +1,8 @@
-"""The web pages: their names exist, their code runs, their gallery draws, and they build without a broken link."""
+"""The web pages: their names exist, their code runs, and there is a gallery."""
 
 import importlib
 import importlib.util
 import re
-import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -74,23 +71,3 @@ def test_the_code_of_a_page_runs(page):
 
 def test_there_are_scripts_enough():
     assert len(SCRIPTS) >= 12
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_a_script_of_the_gallery_draws(script):
-    found = runpy.run_path(str(script))["figure"]
-    assert found.caption.endswith(".")
-    assert found.figure.axes
-
-
-@pytest.mark.slow
-def test_the_pages_build_without_a_broken_link(tmp_path):
-    for needed in ("sphinx", "myst_parser", "furo"):
-        pytest.importorskip(needed)
-    command = [sys.executable, str(SITE / "build.py"), str(tmp_path / "site")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    for page in ("index", "algebra", "gallery/index", "gallery/mri", "names/jaxgen.losses.diffusion"):
-        assert (tmp_path / "site" / f"{page}.html").is_file()
-    assert list((tmp_path / "site").rglob("mri.png"))

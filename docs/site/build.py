@@ -40,15 +40,24 @@ def gallery(folder: Path) -> None:
 
 
 def names(folder: Path) -> None:
-    """A page of each public module, written from its docstrings."""
+    """A page of each package, with the public names of its modules from their docstrings."""
     folder.mkdir()
-    modules = [name for name, module in _functions().modules() if any(_functions().names(module))]
-    for name in modules:
-        page = f"# `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n"
-        (folder / f"{name}.md").write_text(page, encoding="utf-8")
-    listed = "\n".join(modules)
+    pages: dict[str, list[str]] = {}
+    for name, module in _functions().modules():
+        if any(_functions().names(module)):
+            pages.setdefault(_package(name), []).append(name)
+    for package, modules in pages.items():
+        parts = [f"## `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n" for name in modules]
+        (folder / f"{package}.md").write_text(f"# `{package}`\n\n" + "\n".join(parts), encoding="utf-8")
+    listed = "\n".join(pages)
     page = f"# Public names\n\n```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n"
     (folder / "index.md").write_text(page, encoding="utf-8")
+
+
+def _package(module: str) -> str:
+    """The page that a module is on: its package, or of single modules their own; `jaxgen.medical` has several."""
+    parts = module.split(".")
+    return ".".join(parts[: 3 if parts[1] in ("medical", "tasks") else 2])
 
 
 def _functions() -> ModuleType:
