@@ -1,8 +1,10 @@
-"""The web pages: their names exist, their code runs, and there is a gallery."""
+"""The web pages: their names exist, their code runs, and they build without a broken link, the gallery executed."""
 
 import importlib
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,16 @@ def test_the_code_of_a_page_runs(page):
 
 def test_there_are_scripts_enough():
     assert len(SCRIPTS) >= 12
+
+
+@pytest.mark.slow
+def test_the_pages_build_without_a_broken_link(tmp_path):
+    for needed in ("sphinx", "myst_parser", "furo"):
+        pytest.importorskip(needed)
+    command = [sys.executable, str(SITE / "build.py"), str(tmp_path / "site")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = ["index", "algebra", "gallery/index", "names/jaxgen.losses", "names/jaxgen.medical.registration"]
+    for page in [*pages, *(f"gallery/{script.stem}" for script in SCRIPTS)]:
+        assert (tmp_path / "site" / f"{page}.html").is_file()
+    assert {path.stem for path in (tmp_path / "site").rglob("*.png")} >= {script.stem for script in SCRIPTS}

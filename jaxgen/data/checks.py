@@ -99,7 +99,7 @@ def mask_values(array: np.ndarray, where: object) -> np.ndarray:
     """Bring a mask to unsigned integers.
 
     Args:
-        array: [*spatial], whole numbers from 0 in any dtype.
+        array: ``[*spatial]``, whole numbers from 0 in any dtype.
         where: the file, for the message.
 
     Returns:

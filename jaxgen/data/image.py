@@ -9,7 +9,7 @@ class Image(NamedTuple):
     """One image or volume from a file.
 
     Attributes:
-        array: [*spatial, c], raw values.
+        array: ``[*spatial, c]``, raw values.
         affine: [4, 4], voxel index to millimetres (right, anterior, superior), or None where the file has none.
         meta: ``kind`` ("png", "nifti", "dicom", "npy", ...), ``path``, and what a writer needs to keep: ``header`` for
             NIfTI, ``files`` (one a slice) for DICOM.

@@ -3,15 +3,15 @@
 ==========================================  ==================================================================
 array (other names)                         shape
 ==========================================  ==================================================================
-``images`` (image, volumes, volume, hu)     [n, *spatial] or [n, *spatial, c]
-``masks`` (mask, segmentations)             [n, *spatial], or [n, raters, *spatial]
-``instances``                               [n, *spatial]; the mask is then ``instances > 0``
+``images`` (image, volumes, volume, hu)     ``[n, *spatial]`` or ``[n, *spatial, c]``
+``masks`` (mask, segmentations)             ``[n, *spatial]``, or ``[n, raters, *spatial]``
+``instances``                               ``[n, *spatial]``; the mask is then ``instances > 0``
 ``labels`` (label)                          [n] or [n, 1], numbers or names of classes; [n, classes] of 0 and 1 (entry
                                             "labels" where an image may have several); with a value a voxel, masks
 ``label_names``                             [classes], the name of each number in ``labels``
 ``split``                                   [n] of "train", "validation" (or "val", "valid"), "test"
-``patient`` (patients, patient_id, subject, [n], numbers or names; a patient is in one split only
-case_id, ...)
+``patient`` (patients, subject)             [n], numbers or names, also as patient_id, case_id and others; a patient is
+                                            in one split only
 ``names`` (name), ``image_id``              [n]; examples of one name or image are in one split only
 ``rater_names`` (raters)                    [raters], the name of each rater in ``masks``
 ``texts`` (text, captions, reports)         [n], a caption for each image; or, in place of it,
@@ -20,7 +20,7 @@ case_id, ...)
                                             each image: 0 to 255, or 0 to 1
 ``covariates``                              [n, covariates], numbers such as age; with
 ``covariate_names``                         [covariates], the name of each
-``sources`` (source)                        [n, *spatial] or [n, *spatial, c], images to translate from
+``sources`` (source)                        ``[n, *spatial]`` or ``[n, *spatial, c]``, images to translate from
 ``spacing`` (voxel_spacing, voxel_size)     [n, axes] or [axes], millimetres of a voxel along each axis
 ==========================================  ==================================================================
 

@@ -201,7 +201,7 @@ def read_image(path: str | PathLike[str]) -> Image:
         path: a file, or a folder that holds one DICOM series; ``folder#2`` is the second volume of a folder of several.
 
     Returns:
-        Pixels [*spatial, c] as uint8, uint16, int16 or float32; the affine, if there is one; what a writer needs.
+        Pixels ``[*spatial, c]`` as uint8, uint16, int16 or float32; the affine, if there is one; what a writer needs.
 
     Raises:
         UserError: if it cannot be read, naming the file and the fix.
@@ -227,7 +227,7 @@ def read_mask(path: str | PathLike[str]) -> np.ndarray:
         path: a file, or a folder that holds one DICOM series.
 
     Returns:
-        Whole numbers [*spatial], 0 for background: uint8, or uint16 or int32 if they do not fit.
+        Whole numbers ``[*spatial]``, 0 for background: uint8, or uint16 or int32 if they do not fit.
 
     Raises:
         UserError: if it cannot be read, or holds anything but whole numbers from 0.

@@ -17,9 +17,9 @@ SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
 class Source(Protocol):
     """Examples by number.
 
-    ``source[i]`` is one example, unbatched: ``image`` [*spatial, c] with raw values (uint8, uint16, int16 or float32),
-    ``mask`` [*spatial] (0 is background) and, where the data have them, ``masks`` [raters, *spatial], ``instances``
-    [*spatial], ``label``, ``covariates`` [k] and ``spacing`` [rank] in millimetres. Examples may differ in size.
+    ``source[i]`` is one example, unbatched: ``image [*spatial, c]`` with raw values (uint8, uint16, int16 or float32),
+    ``mask [*spatial]`` (0 is background) and, where the data have them, ``masks [raters, *spatial]``, ``instances
+    [*spatial]``, ``label``, ``covariates [k]`` and ``spacing [rank]`` in millimetres. Examples may differ in size.
     Reading the same example twice gives the same arrays, from any thread. Where patients are known, ``patients`` is one
     for each example; see `patients_of`.
     """

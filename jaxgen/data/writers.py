@@ -44,8 +44,8 @@ def write_nifti(
 
     Args:
         path: ending in .nii or .nii.gz.
-        array: [*spatial] or [*spatial, c]; whole numbers keep their type (those of 64 bits become int32 where they
-            fit), bool becomes uint8, and floats float32, or float64 where large or whole numbers need it.
+        array: ``[*spatial]`` or ``[*spatial, c]``; whole numbers keep their type (those of 64 bits become int32 where
+            they fit), bool becomes uint8, and floats float32, or float64 where large or whole numbers need it.
         like: the image read: its affine is kept and, if it came from NIfTI, qform and sform with their codes, units and
             voxel sizes. Texts, intents and extensions are not: they may name a patient.
         overwrite: whether an existing file may be replaced.

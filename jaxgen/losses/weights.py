@@ -11,13 +11,13 @@ scheme             weight of the noise error       in words
 `min_snr`          min(SNR, gamma) / SNR           min(SNR, gamma) times the x0 error
 `p2`               (k + SNR)^-gamma                less of the times where noise is invisible
 `edm`              (r^2 + s^2) / s^2               unit variance of a preconditioned network's target
-`sigmoid`          sigmoid(bias - log SNR) |rate|  smooth in log SNR, whatever the path
-`elbo`             |rate| / 2                      the continuous-time variational bound
+`sigmoid`          sigmoid(bias - log SNR) rate    smooth in log SNR, whatever the path
+`elbo`             rate / 2                        the continuous-time variational bound
 =================  ==============================  =============================================
 
-with SNR = alpha^2 / sigma^2, r = sigma / alpha, s the data's standard deviation and rate = d log SNR / dt. They are
-meant for times drawn uniformly over the path, but for `edm`, which has a distribution of its own. Where a weight is
-infinite or undefined at the very end of a path, it is 0 there.
+with SNR = alpha^2 / sigma^2, r = sigma / alpha, s the data's standard deviation and rate the size of d log SNR / dt.
+They are meant for times drawn uniformly over the path, but for `edm`, which has a distribution of its own. Where a
+weight is infinite or undefined at the very end of a path, it is 0 there.
 """
 
 from collections.abc import Callable
