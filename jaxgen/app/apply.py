@@ -16,7 +16,7 @@ from jaxgen.app.apply_pair import apply_pair
 from jaxgen.app.inputs import find_all, find_inputs
 from jaxgen.app.opening import open_trained
 from jaxgen.app.outputs import Say, make_folder, refuse_run
-from jaxgen.app.result_files import write_results
+from jaxgen.app.result_files import earlier_summary, write_results
 from jaxgen.data import readers
 from jaxgen.data.image import Image
 from jaxgen.data.nifti import axial_axis
@@ -85,7 +85,7 @@ def apply_run(
     stems, left_out = find_all(inputs, suffixes)
     files = list(stems)
     _refuse_clashes(stems, out, overwrite)
-    summary = _earlier(out / "summary.json")
+    summary = earlier_summary(out / "summary.json")
     function, rank = experiment.apply(opened), spatial_rank(experiment, opened.config)
     make_folder(out, "--out")
     root = jax.random.fold_in(jax.random.key(opened.config.seed if seed is None else seed), APPLY)
@@ -116,14 +116,6 @@ def apply_run(
     counts = (f", {len(failed)} failed" if failed else "") + (f", {len(left_out)} left out" if left_out else "")
     say(f"{len(files) - len(failed)} of {len(files)} images done{counts}; results in {printable(out)}")
     return failed
-
-
-def _earlier(path: Path) -> dict[str, Any]:
-    """What earlier calls wrote into a summary."""
-    summary = runs.read_json(path, default={})
-    if not isinstance(summary, dict):
-        raise UserError(f"{path}: it is no summary of results (not a JSON object); move it away, or use another --out")
-    return summary
 
 
 def _utf8(stem: str, path: Path) -> str:

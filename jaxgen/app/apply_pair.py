@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxgen.app import runs
 from jaxgen.app.outputs import Say, make_folder
-from jaxgen.app.result_files import write_results
+from jaxgen.app.result_files import earlier_summary, write_results
 from jaxgen.data import readers
 from jaxgen.errors import UserError, printable
 
@@ -51,10 +51,10 @@ def apply_pair(
             sizes = " and ".join(" x ".join(map(str, x)) for x in (marked.shape, moving.array.shape[:-1]))
             raise UserError(f"--labels {labels}: {sizes} voxels in it and in the moving image; labels lie on its grid")
     found = {name: np.asarray(value) for name, value in register(moving, fixed, marked).items()}
+    summary = earlier_summary(out / "summary.json")
     make_folder(out, "--out")
     done = write_results(found, fixed, out, stem, False, overwrite)
-    summary = runs.read_json(out / "summary.json", default={})
-    runs.write_json(out / "summary.json", (summary if isinstance(summary, dict) else {}) | {stem: done})
+    runs.write_json(out / "summary.json", summary | {stem: done})
     outside = found["outside"].item()
     far = f"; {outside:.0%} of the fixed image's voxels lie outside of the moving one" if outside > 0.01 else ""
     say(f"{printable(inputs[0])} registered to {printable(inputs[1])}{far}; results in {printable(out)}")

@@ -9,8 +9,18 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from jaxgen.app import runs
 from jaxgen.data.image import Image
 from jaxgen.data.writers import write_atomically, write_dicom_seg, write_field, write_mask, write_nifti
+from jaxgen.errors import UserError
+
+
+def earlier_summary(path: Path) -> dict[str, Any]:
+    """What earlier calls wrote into a ``summary.json``; a file that holds something else is a `UserError`."""
+    summary = runs.read_json(path, default={})
+    if not isinstance(summary, dict):
+        raise UserError(f"{path}: it is no summary of results (not a JSON object); move it away, or use another --out")
+    return summary
 
 
 def write_results(

@@ -8,7 +8,8 @@ import numpy as np
 from scipy import ndimage
 
 from jaxgen.data.image import Image
-from jaxgen.data.images import fit_shape, resize
+from jaxgen.data.images import fit_shape
+from jaxgen.data.square import to_square
 from jaxgen.errors import UserError
 from jaxgen.medical.registration.itk import to_itk_displacement
 from jaxgen.medical.registration.jacobian import jacobian_determinant
@@ -139,21 +140,14 @@ def in_network(
         ((4, 4, 1), [2.0, 2.0])
     """
     low, high = (np.asarray(bound, np.float32).reshape(-1)[:1] for bound in value_range)
-    whole = [fit_shape(x, sides, "pad", low) for x in images]
-    width = np.where(high > low, high - low, 1)
-    seen = [np.clip(2 * (resize(x, sides) - low) / width - 1, -1, 1).astype(np.float32) for x in whole]
-    shape, padded = images[0].shape[:-1], whole[0].shape[:-1]
-    scale = [p / n for p, n in zip(padded, sides, strict=True)]
-    starts = [(p - n) // 2 for p, n in zip(padded, shape, strict=True)]
+    squares = [to_square(image, sides, low, high) for image in images]
+    padded = fit_shape(images[0], sides, "pad", low).shape
+    scale = [p / n for p, n in zip(padded, sides, strict=False)]
 
     def back(flow: np.ndarray) -> np.ndarray:
-        place = np.indices(shape, np.float32)
-        for k, (start, factor) in enumerate(zip(starts, scale, strict=True)):
-            place[k] = (place[k] + start + 0.5) / factor - 0.5
-        moved = [ndimage.map_coordinates(flow[..., k], place, order=1, mode="nearest") for k in range(len(shape))]
-        return np.stack([x * factor for x, factor in zip(moved, scale, strict=True)], -1).astype(np.float32)
+        return np.stack([squares[0][1](flow[..., k]) * factor for k, factor in enumerate(scale)], -1)
 
-    return seen, back
+    return [np.clip(x, -1, 1) for x, _ in squares], back
 
 
 def _change(moving: Image, fixed: Image) -> np.ndarray | None:

@@ -23,7 +23,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Metric, Run
 from jaxgen.families.translation import conditional_diffusion, direct_translation
 from jaxgen.figures.editing import first_rows
-from jaxgen.figures.volumes import upright_middle
+from jaxgen.figures.volumes import middle
 from jaxgen.imaging.augment import random_flip
 from jaxgen.imaging.inflation import cylinder, fit_thickness, inflated
 from jaxgen.metrics.shapes import shape_errors, spread_of
@@ -184,7 +184,7 @@ def evaluate(run: Run) -> Evaluation:
 
 
 def _side(masks: np.ndarray) -> np.ndarray:
-    return upright_middle(2.0 * masks[..., None] - 1)
+    return middle(2.0 * masks[..., None] - 1, axis=1)
 
 
 def sampled(run: Run, n: int) -> Evaluation:

@@ -21,7 +21,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Metric, Run, StageSpec
 from jaxgen.families.volume_translation import volume_diffusion
 from jaxgen.figures.editing import first_rows
-from jaxgen.figures.volumes import middle, upright_middle
+from jaxgen.figures.volumes import middle
 from jaxgen.metrics.image_quality import slice_jumps
 from jaxgen.metrics.translation import intensity_levels
 from jaxgen.tasks import images
@@ -163,12 +163,12 @@ def evaluated(run: Run, compared: Sequence[Translator]) -> Evaluation:
         metrics[name]["jump_reduction"] = 100 * (1 - abs(excess[name] / excess[SLICES]))
     sets, some = {"source": test["source"], **found, "target": truth}, to_show(test)
     pictures = {
-        "slices": (middle, "The middle slice of test volumes."),
-        "across_slices": (upright_middle, "A plane across the slices, where flicker is stripes."),
+        "slices": (2, "The middle slice of test volumes."),
+        "across_slices": (1, "A plane across the slices, where flicker is stripes."),
     }
     figures = {
-        plane: first_rows({name: view(x[some]) for name, x in sets.items()}, caption)
-        for plane, (view, caption) in pictures.items()
+        plane: first_rows({name: middle(x[some], axis) for name, x in sets.items()}, caption)
+        for plane, (axis, caption) in pictures.items()
     }
     said = ", ".join(f"{name} {metrics[name]['psnr']:.2f} ({excess[name]:.1f} %)" for name in found)
     metrics["volumes"] = len(truth)
