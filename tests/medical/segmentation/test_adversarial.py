@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from jaxgen.losses.overlap import soft_dice
-from jaxgen.medical.segmentation.adversarial import adversarial_segmentation, truth_of
+from jaxgen.medical.segmentation.adversarial import adversarial_segmentation, soft_dice_segmentation, truth_of
 from jaxgen.nets import multiscale_critic
 from jaxgen.train.optimizer import bounded
 from jaxgen.types import Net
@@ -32,6 +32,19 @@ def test_the_players_want_the_opposite_of_one_number(game):
     np.testing.assert_allclose(value, -2 * minus + soft_dice(p, truth_of(batch)), rtol=1e-5)
     np.testing.assert_allclose(info["difference"], -minus, rtol=1e-6)
     assert (np.asarray(minus) < 0).all()
+
+
+def test_soft_dice_alone_is_the_game_without_its_critic(game):
+    batch, key = {"image": IMAGE, "distance": MAPS}, jax.random.key(1)
+    model = soft_dice_segmentation(NET)
+    params = model.init(jax.random.key(0), batch)
+    assert sorted(params) == ["net"]
+    value, info = model.objectives[0].loss(params, key, batch)
+    played, of_game = game[0].objectives[1].loss(game[1], key, batch)
+    np.testing.assert_allclose(value, played - 2 * of_game["difference"], rtol=1e-5)
+    np.testing.assert_allclose(info["dice"], 1 - value, rtol=1e-6)
+    sure = {"net": jnp.array([2000.0, -400.0])}
+    assert (np.asarray(model.objectives[0].loss(sure, key, batch)[0]) < value).all()
 
 
 def test_the_difference_written_out(game):
