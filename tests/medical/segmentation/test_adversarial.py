@@ -13,7 +13,7 @@ from jaxgen.types import Net
 RNG = np.random.default_rng(0)
 IMAGE = jnp.asarray(RNG.uniform(-1, 1, (3, 8, 8, 2)), jnp.float32)
 MAPS = jnp.where(IMAGE[..., :1] > 0.2, -1.0, 1.0)
-NET = Net(lambda key, x: jnp.zeros(2), lambda params, x: params[0] * x[..., :1] + params[1])
+NET = Net(lambda key, x: jnp.zeros(2), lambda params, x, key=None: params[0] * x[..., :1] + params[1])
 
 
 @pytest.fixture(scope="module")
