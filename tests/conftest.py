@@ -41,6 +41,17 @@ TABLE = "tests/experiments/test_all.py"
 """Its tests go to workers by experiment, those of every other file together."""
 
 
+KILLED = "test_killed_and_resumed"
+"""Of an experiment that is not among those which every run of the tests shows, this one is slow."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if TABLE in item.nodeid and KILLED in item.name and item.get_closest_marker("thorough"):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_xdist_make_scheduler(config, log):
     if config.getvalue("dist") != "loadfile":
         return None
