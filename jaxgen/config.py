@@ -118,6 +118,18 @@ class RunConfig:
     steps_per_call: int = option(1, "training steps in one call to the device", ge=1, group="speed")
     parallel: Literal["jit", "pmap"] = option("jit", "how a step is spread over devices", group="speed")
     devices: int = option(0, "devices to use (0: all)", ge=0, group="speed")
+    shard_state: int = option(
+        1,
+        "devices that share one copy of parameters, averages and optimizer state (1: each has all of it)",
+        ge=1,
+        group="speed",
+    )
+    space: int = option(
+        1, "devices that share one image or volume, split along its first spatial axis", ge=1, group="speed"
+    )
+    accumulate: int = option(
+        1, "parts of a batch whose gradients are computed one after the other: less memory", ge=1, group="speed"
+    )
 
     checkpoint_every: int = option(500, "steps between checkpoints", ge=1, group="saving")
     keep_checkpoints: int = option(2, "newest checkpoints to keep in each stage", ge=1, group="saving")

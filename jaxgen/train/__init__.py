@@ -4,9 +4,10 @@ from jaxgen.train.checkpoint import Checkpointer, Loaded, Restored, checkpoint_s
 from jaxgen.train.ema import decay_at, update_ema
 from jaxgen.train.interrupts import Interrupted, catch_signals
 from jaxgen.train.loop import Diverged, Feed, LoopConfig, train_stage
+from jaxgen.train.mesh import make_mesh
 from jaxgen.train.optimizer import make_optimizer, make_schedule
 from jaxgen.train.progress import Reporter
-from jaxgen.train.sharding import Parallel, data_parallel, make_mesh
+from jaxgen.train.sharding import Parallel, data_parallel
 from jaxgen.train.stage import Evaluator, Shown, Stage, Trained
 from jaxgen.train.state import TrainState, init_state
 from jaxgen.train.step import make_many_steps, make_train_step

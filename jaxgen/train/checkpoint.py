@@ -22,6 +22,7 @@ from jax.sharding import Sharding, SingleDeviceSharding
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from jaxgen.errors import UserError
+from jaxgen.train.mesh import whole_of
 from jaxgen.train.state import TrainState
 from jaxgen.types import Params
 
@@ -77,6 +78,8 @@ def fingerprint(tree: Any) -> int:
     for leaf in jax.tree.leaves(tree):
         if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
+        elif isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            leaf = whole_of(leaf)  # one at a time
         values = np.ascontiguousarray(leaf)
         crc = zlib.crc32(values.reshape(-1).view(np.uint8).data, crc)
     return crc
@@ -232,7 +235,7 @@ class Checkpointer:
         Waits for the save before it, if that is still running.
 
         Args:
-            state: the state; every device holds the whole.
+            state: the state, however its arrays are spread over devices.
             position: batches handed out by the data feed.
             progress: what the training loop keeps as well as the state; a dict that JSON can hold, like the next two.
             constants: what sampling needs besides the parameters.
@@ -306,7 +309,7 @@ class Checkpointer:
             self._loud = lambda: None  # the threads of the save that failed may still have something to say
             raise
 
-    def restore_latest(self, abstract: TrainState, sharding: Sharding | None = None) -> Restored | None:
+    def restore_latest(self, abstract: TrainState, sharding: Any = None) -> Restored | None:
         """The newest checkpoint that can be read.
 
         One that cannot (cut short, or its values do not match their checksum) is set aside under the name
@@ -314,8 +317,8 @@ class Checkpointer:
 
         Args:
             abstract: shapes and dtypes of the state, from `jax.eval_shape`.
-            sharding: where every array goes; the first device if None. How the arrays were placed when they were
-                saved does not matter.
+            sharding: where the arrays go: one sharding for all, or a tree of them; the first device if None. How the
+                arrays were placed when they were saved does not matter.
 
         Returns:
             What was saved, or None where there is no checkpoint.
@@ -434,9 +437,10 @@ def _saved_tree(reader: Any, at: Path) -> Any:
     return found.tree
 
 
-def _placed(abstract: Any, sharding: Sharding | None = None) -> Any:
+def _placed(abstract: Any, sharding: Any = None) -> Any:
     place = sharding or SingleDeviceSharding(jax.local_devices()[0])
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), abstract)
+    places = jax.tree.map(lambda x: place, abstract) if isinstance(place, Sharding) else place
+    return jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), abstract, places)
 
 
 def _nbytes(tree: Any) -> int:

@@ -82,6 +82,12 @@ class LoopConfig(Protocol):
     def parallel(self) -> Any: ...  # noqa: D102
     @property
     def devices(self) -> int: ...  # noqa: D102
+    @property
+    def shard_state(self) -> int: ...  # noqa: D102
+    @property
+    def space(self) -> int: ...  # noqa: D102
+    @property
+    def accumulate(self) -> int: ...  # noqa: D102
 
 
 class Diverged(UserError):  # noqa: N818
@@ -144,11 +150,17 @@ def train_stage(
         Diverged: if the loss or a gradient is not finite; the last checkpoint from before that is kept.
         UserError: if something cannot be written or read, or the batch cannot be split over the devices.
     """
-    parallel = data_parallel(config.parallel, config.devices)
+    parallel = data_parallel(config.parallel, config.devices, shard=config.shard_state, space=config.space)
     if config.batch_size % parallel.size:
+        groups = f"groups of {config.space} devices" if config.space > 1 else "devices"
         raise UserError(
-            f"--batch-size {config.batch_size}: cannot be split over {parallel.size} devices; "
+            f"--batch-size {config.batch_size}: cannot be split over {parallel.size} {groups}; "
             f"use a multiple of {parallel.size}, or fewer --devices"
+        )
+    if config.batch_size % (parallel.size * config.accumulate):
+        raise UserError(
+            f"--accumulate {config.accumulate}: --batch-size {config.batch_size} on {parallel.size} devices cannot be "
+            f"computed in {config.accumulate} equal parts; use a multiple of {parallel.size * config.accumulate}"
         )
     lead = jax.process_index() == 0
     if reporter is None or not lead:
@@ -225,7 +237,7 @@ class _Run:
                 raise Interrupted(stop, self.step, self.timings())
         self.checkpointer.wait()
         state = parallel.collect(state)
-        return Trained(state.ema, state, self.timings())
+        return Trained(parallel.local(state.ema), state, self.timings())
 
     def timings(self) -> dict[str, Any]:
         """What this call did so far, see `Trained`."""
@@ -256,11 +268,13 @@ class _Run:
             return init_state(stage.model, stage.optimizers, key, batch)
 
         batch = parallel.place_batch(dict(batch))
-        restored = self.checkpointer.restore_latest(jax.eval_shape(init, batch), parallel.whole)
+        shapes = jax.eval_shape(init, batch)
+        kept = parallel.kept(shapes)
+        restored = self.checkpointer.restore_latest(shapes, kept)
         if restored is None:
             self.reporter.message(f"{stage.name}: initialising the parameters ...")
             began = time.perf_counter()
-            state = jax.jit(init, out_shardings=parallel.whole, compiler_options=run_once())(batch)
+            state = jax.jit(init, out_shardings=kept, compiler_options=run_once())(batch)
             self.compile_seconds += time.perf_counter() - began
             return state
         self.step = self.saved = self.start = int(restored.state.step)
@@ -282,18 +296,18 @@ class _Run:
     def measure(self, state: Any) -> Mapping[str, float]:
         """The numbers of the stage's watch where they are due; at once, for the next call takes the state's memory."""
         watch = self.stage.watch
-        if watch is None or jax.process_index() != 0:
-            return {}
-        if self.step < self.stage.steps and not self.due(self.config.log_every * watch.every):
+        if watch is None or (self.step < self.stage.steps and not self.due(self.config.log_every * watch.every)):
             return {}
         params = self.averaged(state)
+        if jax.process_index() != 0:
+            return {}
         stream = zlib.crc32(f"{self.stage.stream} watch".encode())
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.config.seed), stream), self.step)
         return {name: float(value) for name, value in watch.measure(params, key, self.watched).items()}
 
     def averaged(self, state: Any) -> Any:
-        """The running average of the parameters, on one device of this process."""
-        return jax.tree.map(lambda x: x.addressable_data(0), self.parallel.collect(state).ema)
+        """The running average of the parameters, on one device of this process; all processes must ask for it."""
+        return self.parallel.local(self.parallel.collect(state).ema)
 
     def evaluation_is_due(self) -> bool:
         """Whether to evaluate after the last call."""
@@ -304,12 +318,15 @@ class _Run:
 
     def evaluate(self, state: Any) -> None:
         """Evaluate the parameters so far and log it; what fails is a warning, for training matters more."""
-        if self.evaluator is None or jax.process_index() != 0:
+        if self.evaluator is None:
+            return
+        params = self.averaged(state)
+        if jax.process_index() != 0:
             return
         began = time.perf_counter()
         where, image, said = {"stage": self.stage.name, "step": self.step}, b"", dict[str, Any]()
         try:
-            shown = self.evaluator.show(self.averaged(state), self.step)
+            shown = self.evaluator.show(params, self.step)
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             said = {"warning": f"the evaluation while training failed: {reason}"}
@@ -357,6 +374,8 @@ class _Run:
             prepare=stage.prepare,
             precision=config.precision,
             axis_name=self.parallel.axis_name,
+            accumulate=config.accumulate,
+            placed=self.parallel.placement,
         )
         many = make_many_steps(step)
 
@@ -368,7 +387,7 @@ class _Run:
 
         self.reporter.message(f"{stage.name}: compiling the train step ...")
         began = time.perf_counter()
-        self.programs[count] = self.parallel.compile(chunk).lower(state, arrays, inputs).compile()
+        self.programs[count] = self.parallel.compile(chunk, state).lower(state, arrays, inputs).compile()
         seconds = time.perf_counter() - began
         self.compile_seconds += seconds
         self.reporter.message(f"{stage.name}: compiled in {seconds:.1f} s")

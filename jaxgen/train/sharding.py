@@ -1,30 +1,32 @@
-"""Data parallelism: where the state and the batches live, and how a function is compiled for them."""
+"""Work on several devices: where the state and the batches live, and how a function is compiled for them."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxgen.errors import UserError
-
-AXIS = "data"
-"""The mesh axis that batches are split over."""
+from jaxgen.train.mesh import AXIS, ROWS, SHARD, SPACE, Placement, make_mesh, placement, state_shardings, whole_of
 
 
 class Parallel(NamedTuple):
     """How work is spread over devices; the parameters that come out do not depend on it.
 
     Attributes:
-        size: devices in use, over all processes.
+        size: devices, or groups of devices that share an example, over all processes: a batch is split over them.
         axis_name: the mapped axis of a step that runs inside `jax.pmap`, else None.
-        whole: the sharding of an array of which every device holds the whole.
-        compile: ``compile(chunk) -> jitted``, for ``chunk(state, arrays, inputs) -> (state, small)``, where `state`
-            is donated, `arrays` are whole, and `inputs` are split along their second axis, ``[k, b, ...]``.
-        spread: a state of which every device holds the whole -> the state as the compiled function wants it.
+        placement: what a step is to do about its arrays.
+        kept: a state, or its shapes -> the shardings of its arrays.
+        compile: ``compile(chunk, state) -> jitted``, for ``chunk(state, arrays, inputs) -> (state, small)``, where
+            `state` is donated, `arrays` are whole, and `inputs` are split along their second axis, ``[k, b, ...]``.
+        spread: a state placed by `kept` -> the state as the compiled function wants it.
         collect: the inverse of `spread`.
+        local: arrays as `collect` gives them -> the same, whole, on one device of this process. All processes must ask
+            for it together.
         place_batch: ``[local_b, ...]`` arrays of this process -> arrays split along their first axis.
         place_inputs: ``[k, local_b, ...]`` arrays of this process -> `inputs`.
         place_whole: arrays that are the same in every process -> `arrays`.
@@ -33,10 +35,12 @@ class Parallel(NamedTuple):
 
     size: int
     axis_name: str | None
-    whole: NamedSharding
-    compile: Callable[[Callable[..., Any]], Any]
+    placement: Placement
+    kept: Callable[[Any], Any]
+    compile: Callable[[Callable[..., Any], Any], Any]
     spread: Callable[[Any], Any]
     collect: Callable[[Any], Any]
+    local: Callable[[Any], Any]
     place_batch: Callable[[Any], Any]
     place_inputs: Callable[[Any], Any]
     place_whole: Callable[[Any], Any]
@@ -47,38 +51,27 @@ def _local(array: jax.Array) -> np.ndarray:
     return np.asarray(array.addressable_shards[0].data)
 
 
-def make_mesh(devices: int = 0) -> Mesh:
-    """A mesh of one axis, ``data``, over the first `devices` devices (0: all of all processes).
-
-    Raises:
-        UserError: if there are fewer, or if several processes are to use only some of theirs.
-
-    Example:
-        >>> make_mesh(1).shape["data"]
-        1
-    """
-    found = jax.devices()
-    if devices > len(found):
-        raise UserError(f"--devices {devices}: there are only {len(found)}; use --devices 0 for all of them")
-    if devices and devices < len(found) and jax.process_count() > 1:
-        raise UserError(f"--devices {devices}: with several processes all {len(found)} are used; leave the flag out")
-    # Explicit axes, the default of jax.make_mesh, cost a plain convolutional train step two all-gathers.
-    return Mesh(np.array(found[: devices or None]), (AXIS,), axis_types=(AxisType.Auto,))
+def _on_one_device(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: whole_of(leaf).addressable_data(0), tree)
 
 
-def data_parallel(kind: str = "jit", devices: int = 0) -> Parallel:
-    """Split every batch over devices, each with the whole state.
+def data_parallel(kind: str = "jit", devices: int = 0, *, shard: int = 1, space: int = 1) -> Parallel:
+    """Split every batch over devices, and where asked the state and the examples themselves.
 
     Args:
         kind: ``"jit"`` lets the compiler split one program over a mesh, across processes too; ``"pmap"`` maps a
             program over the devices of one process.
         devices: how many devices (0: all).
+        shard: devices that share one copy of parameters, averages and optimizer state: each keeps a part, and
+            gathers the parameters for its step (Rajbhandari et al. 2020, arXiv 1910.02054, stage 3).
+        space: devices that share one example, each with a part of its first spatial axis.
 
     Returns:
         A `Parallel`.
 
     Raises:
-        UserError: if the devices are not there, or ``pmap`` is asked for with several processes.
+        UserError: if the devices are not there or cannot be grouped so, or ``pmap`` is asked for with several
+            processes or with a state or examples in parts.
         ValueError: if `kind` is neither.
 
     Example:
@@ -87,7 +80,7 @@ def data_parallel(kind: str = "jit", devices: int = 0) -> Parallel:
     """
     if kind not in ("jit", "pmap"):
         raise ValueError(f"kind must be 'jit' or 'pmap', not {kind!r}")
-    mesh = make_mesh(devices)
+    mesh = make_mesh(devices, shard=shard, space=space)
     return _over_mesh(mesh) if kind == "jit" else _mapped(mesh)
 
 
@@ -108,15 +101,22 @@ def _place_split(split: NamedSharding) -> Callable[[Any], Any]:
 
 
 def _over_mesh(mesh: Mesh) -> Parallel:
-    whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, AXIS))
+    whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, ROWS))
+
+    def compile(chunk: Callable[..., Any], state: Any) -> Any:
+        kept = state_shardings(mesh, state)
+        return jax.jit(chunk, in_shardings=(kept, whole, split), out_shardings=(kept, whole), donate_argnums=0)
+
     return Parallel(
-        size=mesh.size,
+        size=mesh.size // mesh.shape[SPACE],
         axis_name=None,
-        whole=whole,
-        compile=lambda chunk: jax.jit(chunk, in_shardings=(whole, whole, split), out_shardings=whole, donate_argnums=0),
+        placement=placement(mesh),
+        kept=partial(state_shardings, mesh),
+        compile=compile,
         spread=lambda state: state,
         collect=lambda state: state,
-        place_batch=_place_split(NamedSharding(mesh, PartitionSpec(AXIS))),
+        local=_on_one_device,
+        place_batch=_place_split(NamedSharding(mesh, PartitionSpec(ROWS))),
         # One process: the compiled call itself moves numpy arrays, in half the time that device_put takes.
         place_inputs=_place_split(split) if jax.process_count() > 1 else lambda tree: tree,
         place_whole=_place_whole(whole),
@@ -127,6 +127,8 @@ def _over_mesh(mesh: Mesh) -> Parallel:
 def _mapped(mesh: Mesh) -> Parallel:
     if jax.process_count() > 1:
         raise UserError("--parallel pmap: works within one process only; use --parallel jit")
+    if mesh.shape[SHARD] * mesh.shape[SPACE] > 1:
+        raise UserError("--parallel pmap: every device holds the whole; --shard-state and --space need --parallel jit")
     whole, rows = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
 
     def place_inputs(tree: Any) -> Any:
@@ -143,12 +145,14 @@ def _mapped(mesh: Mesh) -> Parallel:
     return Parallel(
         size=mesh.size,
         axis_name=AXIS,
-        whole=whole,
-        compile=lambda chunk: jax.pmap(
+        placement=Placement(),
+        kept=lambda state: whole,
+        compile=lambda chunk, state: jax.pmap(
             chunk, axis_name=AXIS, in_axes=(0, None, 0), donate_argnums=0, devices=mesh.devices.flatten().tolist()
         ),
         spread=stack,
         collect=first,
+        local=_on_one_device,
         place_batch=_place_split(rows),
         place_inputs=place_inputs,
         place_whole=_place_whole(whole),

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import chex
@@ -11,6 +12,7 @@ import optax
 
 from jaxgen import draws
 from jaxgen.train.ema import update_ema
+from jaxgen.train.mesh import Placement
 from jaxgen.train.state import TrainState
 from jaxgen.types import Array, Batch, Key, Model, Objective, Params
 
@@ -81,6 +83,8 @@ def make_train_step(
     prepare: Prepare | None = None,
     precision: str = "float32",
     axis_name: str | None = None,
+    accumulate: int = 1,
+    placed: Placement = Placement(),  # noqa: B008  (a tuple, which no one can change)
 ) -> TrainStep:
     """The train step of a model: a pure function, to be compiled by the caller.
 
@@ -98,6 +102,9 @@ def make_train_step(
             which networks then compute. All else stays float32: batch, noise, targets, densities, losses, the
             parameters that are kept and their gradients.
         axis_name: the mapped axis that the batch is split over where the step runs inside `jax.pmap`; None elsewhere.
+        accumulate: the number of parts of a batch whose gradients are computed one after the other, and averaged: less
+            memory, and the same gradient wherever the loss of an example does not depend on the others in its batch.
+        placed: keeps the arrays where they belong on a mesh (`jaxgen.train.mesh.placement`).
 
     Returns:
         ``step(state, batch) -> (state, metrics)``. The metrics are float32 scalars: ``loss`` and ``grad_norm`` (before
@@ -105,7 +112,8 @@ def make_train_step(
         ``/<group>+<group>``.
 
     Raises:
-        ValueError: if `precision` is neither, or an objective's group has no optimizer.
+        ValueError: if `precision` is neither, or an objective's group has no optimizer; when it runs, if a batch cannot
+            be divided into `accumulate` parts.
 
     Example:
         >>> from jaxgen.train.state import init_state
@@ -141,22 +149,27 @@ def make_train_step(
         keys = draws.split(keys, 1 + len(model.objectives))
         if prepare is not None:
             batch = prepare(keys[0], batch)
+        batch = placed.batch(batch)
         params, opt_state = dict(state.params), dict(state.opt_state)
         metrics: Metrics = {}
         for objective, label, key in zip(model.objectives, _labels(model), keys[1:], strict=True):
 
             def reduced(
-                trained: Params, objective: Objective = objective, key: Key = key
+                trained: Params, key: Key, batch: Batch, objective: Objective = objective
             ) -> tuple[Array, Mapping[str, Array]]:
                 full = {**params, **trained}
                 if precision == "bfloat16":
                     full = cast_parameters(full, jnp.bfloat16)
-                value, info = objective.loss(full, key, batch)
-                chex.assert_shape(value, (b,))
+                value, info = objective.loss(placed.whole(full), key, batch)
+                chex.assert_shape(value, (b // accumulate,))
                 return jnp.mean(value.astype(jnp.float32)), info
 
             trained = {name: params[name] for name in objective.groups}
-            (loss, info), grads = jax.value_and_grad(reduced, has_aux=True)(trained)
+            gradient = partial(jax.value_and_grad(reduced, has_aux=True), trained)
+            (loss, info), grads = (
+                gradient(key, batch) if accumulate == 1 else in_parts(gradient, accumulate, key, batch)
+            )
+            grads = placed.part(grads)
             if axis_name is not None:
                 # The mean stays outside the differentiated function: inside, its transpose would depend on how pmap
                 # treats replicated values.
@@ -170,6 +183,44 @@ def make_train_step(
         return TrainState(state.step + 1, params, ema, opt_state, state.key), metrics
 
     return step
+
+
+def in_parts(gradient: Callable[[Key, Batch], Any], parts: int, key: Key, batch: Batch) -> Any:
+    """The mean of a gradient over parts of a batch, one after the other.
+
+    Args:
+        gradient: ``gradient(key [b / parts], batch) -> ((loss, info), gradients)``, means over its examples.
+        parts: how many.
+        key: ``[b]``.
+        batch: of `b` examples; a part has every `parts`-th one, so that each device has some of every part.
+
+    Returns:
+        As `gradient` of the whole batch; the entries of info as their means, in float32.
+
+    Raises:
+        ValueError: if the batch cannot be divided so.
+
+    Example:
+        >>> gradient = lambda key, batch: ((batch["x"].mean(), {"largest": batch["x"].max()}), batch["x"].mean())
+        >>> keys = jax.random.split(jax.random.key(0), 4)
+        >>> (loss, info), grads = in_parts(gradient, 2, keys, {"x": jnp.arange(4.0)})
+        >>> float(loss), float(info["largest"]), float(grads)
+        (1.5, 2.5, 1.5)
+    """
+    b = len(key)
+    if b % parts:
+        raise ValueError(f"a batch of {b} examples cannot be computed in {parts} equal parts")
+
+    def one(part: tuple[Key, Batch]) -> Any:
+        (loss, info), grads = gradient(*part)
+        return (loss, {name: jnp.mean(jnp.asarray(value, jnp.float32)) for name, value in info.items()}), grads
+
+    split = jax.tree.map(lambda x: x.reshape(b // parts, parts, *x.shape[1:]).swapaxes(0, 1), (key, batch))
+    zeros = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(one, jax.tree.map(lambda x: x[0], split))
+    )
+    total, _ = jax.lax.scan(lambda total, part: (jax.tree.map(jnp.add, total, one(part)), None), zeros, split)
+    return jax.tree.map(lambda x: x / parts, total)
 
 
 def make_many_steps(step: TrainStep) -> Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]:

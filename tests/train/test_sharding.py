@@ -34,12 +34,16 @@ def one_process(tmp_path_factory):
     return root, json.loads(done.stdout)
 
 
-PAIRS = ["jit1-jit8", "jit1-pmap8", "jit8-jit1", "jit8-pmap8", "pmap8-jit1", "pmap8-jit8"]
+parity = SimpleNamespace(**runpy.run_path(str(HERE / "parity.py")))
+RUNS = [*list(parity.PLACES)[1:], *parity.ALONE, *("-".join(pair) for pair in parity.PAIRS)]
 
 
-@pytest.mark.parametrize("run", ["jit8", "pmap8", *PAIRS])
+@pytest.mark.parametrize("run", RUNS)
 def test_any_placement_gives_the_same_parameters(one_process, run):
-    """5 steps of SGD on 8 fake devices equal those on 1; a checkpoint of one placement goes on in another."""
+    """5 steps of SGD on 8 fake devices equal those on 1; a checkpoint of one placement goes on in another.
+
+    Parts: of the state, of the examples along their first spatial axis, of a batch one after the other.
+    """
     result = one_process[1][run]
     # Rounding, by array and relative to its largest value: 3e-7 for the kernels, 6e-6 for the bias, whose gradient is
     # a sum that nearly cancels. A mean taken twice or not at all would be off by a factor.
@@ -92,6 +96,10 @@ def test_two_processes_equal_one(one_process, tmp_path):
     shutil.copytree(root / "jit1-3", tmp_path / "one-two")
     finish(two_processes(tmp_path / "one-two", 5, "--stream"))
     assert_same(tmp_path / "one-two", root / "jit1")
+    finish(two_processes(tmp_path / "parts", 5, "--shard-state", "2", "--space", "2"))
+    assert_same(tmp_path / "parts", root / "jit1")
+    finish(two_processes(tmp_path / "shard", 5, "--shard-state", "4", "--accumulate", "2"))
+    assert_same(tmp_path / "shard", root / "jit1")
     finish(two_processes(tmp_path / "two-one", 3))
     tiny.train(tmp_path / "two-one", stage=tiny.sgd_stage(5), log_every=1)
     assert_same(tmp_path / "two-one", root / "jit1")

@@ -195,3 +195,35 @@ def test_groups_without_an_optimizer_or_parameters_are_named():
         make_train_step(model, {}, ema_decay=0.9)
     with pytest.raises(ValueError, match="precision"):
         make_train_step(model, {"net": optax.sgd(1.0)}, ema_decay=0.9, precision="float16")
+
+
+@pytest.mark.parametrize("parts", [2, 8])
+def test_parts_of_a_batch_make_the_same_step(parts):
+    """Two players who draw noise: parameters, metrics and key of every example are those of the whole batch."""
+
+    def first(params, key, batch):
+        noise = jax.vmap(lambda k: jax.random.normal(k, (3,)))(key)
+        value = ((batch["image"] + noise) @ params["net"] - params["other"]) ** 2
+        return value, {"largest": value, "one": params["other"]}
+
+    def second(params, key, batch):
+        return (params["other"] * jax.vmap(jax.random.uniform)(key) - batch["image"][:, 0]) ** 2, {}
+
+    init = lambda key, batch: {"net": jnp.ones(3), "other": jnp.float32(2)}  # noqa: E731
+    model = Model(init, (Objective("net", first), Objective("other", second)), lambda *_: None)
+    optimizers, state = start(model, BATCH)
+    want, expected = jax.jit(make_train_step(model, optimizers, ema_decay=0.9))(state, BATCH)
+    got, metrics = jax.jit(make_train_step(model, optimizers, ema_decay=0.9, accumulate=parts))(state, BATCH)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), (want.params, want.ema), (got.params, got.ema)
+    )
+    assert metrics.keys() == expected.keys()
+    for name, value in metrics.items():
+        assert float(value) == pytest.approx(float(expected[name]), rel=1e-5), name
+
+
+def test_a_batch_that_has_no_equal_parts_is_refused():
+    model = one_group(quadratic)
+    optimizers, state = start(model, BATCH)
+    with pytest.raises(ValueError, match="8 examples cannot be computed in 3 equal parts"):
+        make_train_step(model, optimizers, ema_decay=0.9, accumulate=3)(state, BATCH)

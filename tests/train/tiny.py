@@ -28,6 +28,9 @@ class Config:
     log_every: int = 3
     parallel: str = "jit"
     devices: int = 1
+    shard_state: int = 1
+    space: int = 1
+    accumulate: int = 1
 
 
 class Feed:
