@@ -134,6 +134,7 @@ class StageSpec(NamedTuple):
         examples: ``examples(run) -> Source`` of what this stage is fed, such as codes of images, where that is other
             than the experiment's; ``run.params`` holds the earlier stages. What it gives None for is fed as usual.
         suits: ``suits(facts)``, whether data with these facts train this stage; None for all data.
+        reshapes: its `examples` have another shape than the experiment's, and are made without a trained stage.
     """
 
     name: str
@@ -142,6 +143,7 @@ class StageSpec(NamedTuple):
     formerly: str = ""
     examples: Callable[[Run], Any] | None = None
     suits: Callable[[Any], bool] | None = None
+    reshapes: bool = False
 
 
 class Experiment(NamedTuple):

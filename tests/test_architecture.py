@@ -10,7 +10,7 @@ FILES = sorted([*(ROOT / "jaxgen").rglob("*.py"), *(ROOT / "experiments").rglob(
 
 # From the bottom up. A floor is a list of modules that may also import each other.
 FLOORS = [
-    ["jaxgen.errors", "jaxgen.flops", "jaxgen.types"],
+    ["jaxgen.errors", "jaxgen.flops", "jaxgen.live_memory", "jaxgen.types"],
     ["jaxgen.consent", "jaxgen.discovery", "jaxgen.file_limits", "jaxgen.local_paths", "jaxgen.prompts"],
     ["jaxgen.chunks", "jaxgen.config", "jaxgen.draws", "jaxgen.schedules"],
     ["jaxgen.paths"],
@@ -42,7 +42,7 @@ FLOORS = [
     ["jaxgen.app.inputs", "jaxgen.app.result_files"],
     ["jaxgen.app.apply_pair"],
     ["jaxgen.app.apply", "jaxgen.app.info"],
-    ["jaxgen.app.compare", "jaxgen.app.convert"],
+    ["jaxgen.app.compare", "jaxgen.app.convert", "jaxgen.app.planning"],
     ["jaxgen.app.cli"],
     ["experiments"],
 ]

@@ -1,4 +1,4 @@
-"""The command line: ``jaxgen list | run | apply | sample | eval | compare | convert | report | info``.
+"""The command line: ``jaxgen list | run | plan | apply | sample | eval | compare | convert | report | info``.
 
 Nothing heavy is imported until a command needs it, so that help and errors in flags come at once.
 """
@@ -28,6 +28,7 @@ Deep generative models for medical imaging, in pure JAX. Version {__version__}.
 
   jaxgen list                        the experiments: what they do, their data and presets
   jaxgen run NAME [flags]            train, evaluate and report; goes on where it stopped
+  jaxgen plan NAME [flags]           parameters, memory and time of a training, before it is started
   jaxgen apply RUN INPUT --out DIR   use a trained run on new images
   jaxgen sample RUN [--n N]          draw samples from a trained run
   jaxgen eval RUN [--data D]         evaluate a trained run, on other data too
@@ -212,6 +213,7 @@ def _command(argv: list[str], context: _Context, process: bool) -> int:
     commands = {
         "list": _list,
         "run": _run,
+        "plan": _plan,
         "apply": _apply,
         "sample": _sample,
         "eval": _eval,
@@ -318,6 +320,47 @@ examples:
   jaxgen run flow_sdf --preset smoke --steps 20 --workdir runs/try
   jaxgen run my_experiment.py --data my/images
 """
+
+
+def _plan(argv: list[str], context: _Context) -> int:
+    usage = "jaxgen plan NAME [--preset NAME] [--accelerator NAME] [flags]"
+    if not argv or argv in (["-h"], ["--help"]):
+        context.say(f"usage: {usage}\n\n{_PLAN}")
+        return 0 if argv else 2
+    name, rest = _take_name(argv)
+    from jaxgen.app import planning
+    from jaxgen.experiment import find
+
+    experiment = find(name)
+    first = Parser(prog=f"jaxgen plan {name}", add_help=False)
+    first.add_argument("--preset", default="full" if "full" in experiment.presets else None)
+    _, config = choose_preset(experiment.presets, first.parse_known_args(rest)[0].preset)
+    parser = Parser(prog=f"jaxgen plan {name}", usage=usage, description=_PLAN)
+    add_options(parser, config, title=experiment.name)
+    group = parser.add_argument_group("plan")
+    group.add_argument("--preset", metavar="NAME", help=f"one of {', '.join(experiment.presets)} [default: full]")
+    group.add_argument(
+        "--accelerator", default="h100", choices=planning.ACCELERATORS, help="what to compare with [default: h100]"
+    )
+    _add_download_flag(group)
+    given = parser.parse(rest)
+    planned = override(config, given)
+    loading = planning.data_of(experiment, planned, brought=any(word.partition("=")[0] == "--data" for word in rest))
+    for line in planning.lines(
+        planning.plan(experiment, planned, loading), planned, planning.ACCELERATORS[given.accelerator]
+    ):
+        context.say(line)
+    return 0
+
+
+_PLAN = """What a training needs, before it is started: parameters, operations and memory of a step of each stage, and
+of drawing one image or volume; whether it fits on an accelerator, how long it takes there, and what to change where it
+does not. Shapes are those of the data of the preset `smoke`, at the size asked for, or of your own with --data.
+
+examples:
+  jaxgen plan ddpm
+  jaxgen plan brain_ldm --accelerator a100 --batch-size 4 --accumulate 4
+  jaxgen plan flow_sdf --preset small --data scans/ --accelerator t4"""
 
 
 def _take_name(argv: list[str]) -> tuple[str, list[str]]:

@@ -23,11 +23,11 @@ import PIL.Image
 import pytest
 
 from jaxgen import experiment
-from jaxgen.app import opening, runner
+from jaxgen.app import opening, planning, runner
 from jaxgen.app.cli import main
 from jaxgen.data import generated
 from jaxgen.nets import ops
-from jaxgen.train import Interrupted, fingerprint, init_state, make_train_step
+from jaxgen.train import Interrupted, fingerprint, make_train_step
 
 PARAMETERS = Path(__file__).with_name("parameters.json")
 """Trained parameters of each stage of each preset, for images of one channel as those of `smoke`."""
@@ -40,10 +40,6 @@ NAMES = [pytest.param(name, marks=() if name in SHOWN else pytest.mark.thorough)
 
 WHOLE = {"rare_cases"}
 """Experiments whose smoke run needs all computed data: what is rare would be missing in a part."""
-
-
-FED = {"cross_modality_volumes"}
-"""Experiments with a stage whose examples have another shape, and are made without a trained network."""
 
 
 class Smoke(NamedTuple):
@@ -290,40 +286,8 @@ def stages_by_shape(found, preset):
 
     The data are those of `smoke`, at the size of the preset, or its own if it is one for a CPU.
     """
-    smoke, config = found.presets["smoke"], found.presets[preset]
-    size = {"size": config.size} if hasattr(config, "size") else {}
-    loading = dataclasses.replace(smoke, **size)
-    if preset.startswith("small-"):
-        loading = config
-    config = dataclasses.replace(config, data=loading.data)
-    splits = found.load(loading)
-    facts = found.measure(config, splits) if found.measure else found.facts()
-    run = experiment.Run(config, facts, {}, splits)
-    stages = experiment.stages_of(found, config, facts)
-    shared = batch_of(splits.train if found.examples is None else found.examples(run), config)
-    batches = {
-        spec.name: batch_of(spec.examples(run), config) for spec in stages if found.name in FED and spec.examples
-    }
-    run = run._replace(splits=None)
-    for spec in stages:
-        batch = batches.get(spec.name, shared)
-        state = jax.eval_shape(lambda batch, spec=spec, run=run: first_state(spec.build(run), batch), batch)
-        yield spec, run, state, batch
-        # Views of one number: they take no memory, whatever the size of the network.
-        zeros = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), state.params)
-        run = run._replace(params={**run.params, spec.name: zeros})
-
-
-def batch_of(examples, config):
-    row = {name: np.asarray(value) for name, value in examples[0].items()}
-    return {name: jax.ShapeDtypeStruct((config.batch_size, *value.shape), value.dtype) for name, value in row.items()}
-
-
-def first_state(stage, batch):
-    if stage.prepare is not None:
-        keys = jax.random.split(jax.random.key(0), len(jax.tree.leaves(batch)[0]))
-        batch = stage.prepare(keys, batch)
-    return init_state(stage.model, stage.optimizers, jax.random.key(1), batch)
+    config = found.presets[preset]
+    yield from planning.shapes(found, config, planning.data_of(found, config, preset.startswith("small-")))
 
 
 def step_of(stage, config, precision):

@@ -118,7 +118,7 @@ def _build(run: Run) -> Stage:
 
 STAGES = (
     diffusion.stage(name="slices"),
-    StageSpec("volumes", _build, examples=lambda run: examples(run, run.config.window)),
+    StageSpec("volumes", _build, examples=lambda run: examples(run, run.config.window), reshapes=True),
 )
 
 
