@@ -7,7 +7,7 @@ import importlib
 import os
 from types import ModuleType
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def _modules() -> set[str]:
