@@ -146,7 +146,8 @@ def over_space(function: Callable[..., Any], mesh: Mesh) -> Any:
     Args:
         function: ``function(*arrays) -> [n, *spatial, c]``, or a tree of such arrays. Its arguments, parameters among
             them, are whole on every device.
-        mesh: of `make_mesh`; the first spatial axis is split along ``space``, the examples over the rest.
+        mesh: of `make_mesh`; the first spatial axis is split along ``space``, the examples over the rest, which must
+            divide them.
 
     Returns:
         The jitted function; its results lie in parts on the devices, and `numpy.asarray` joins them.

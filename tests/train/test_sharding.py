@@ -106,8 +106,9 @@ def test_two_processes_equal_one(one_process, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_of_two_processes_evaluates_while_the_other_waits(one_process, tmp_path):
-    finish(two_processes(tmp_path, 5, "--evaluate-every", "2"))
+@pytest.mark.parametrize("flags", [(), ("--shard-state", "4")], ids=["whole", "in parts"])
+def test_one_of_two_processes_evaluates_while_the_other_waits(one_process, tmp_path, flags):
+    finish(two_processes(tmp_path, 5, "--evaluate-every", "2", *flags))
     assert_same(tmp_path, one_process[0] / "jit1")
     shown = [line for line in tiny.read_log(tmp_path) if "evaluation/norm" in line]
     assert [line["step"] for line in shown] == [2, 4]

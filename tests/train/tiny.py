@@ -12,7 +12,17 @@ import numpy as np
 import optax
 
 from jaxgen import draws
-from jaxgen.train import Evaluator, Interrupted, Reporter, Shown, Stage, fingerprint, make_optimizer, train_stage
+from jaxgen.train import (
+    Evaluator,
+    Interrupted,
+    Reporter,
+    Shown,
+    Stage,
+    fingerprint,
+    make_optimizer,
+    mesh,
+    train_stage,
+)
 from jaxgen.types import Model, Objective
 
 
@@ -157,6 +167,7 @@ def main():
     if args.coordinator:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(args.coordinator, args.processes, args.process)
+    mesh._SMALLEST = 8  # so that the arrays of this network are divided
     config = {field.name: getattr(args, field.name) for field in dataclasses.fields(Config)}
     feed = Feed(
         batch_size=args.batch_size,
