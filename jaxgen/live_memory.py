@@ -36,8 +36,9 @@ def peak_bytes(function: Callable[..., Any], *examples: Any) -> float:
 
     The trace is followed in its order. Products, convolutions, reductions, sorts and loops write their results to
     memory. Element-wise work is fused into what reads it, if that is one operation and can compute it on the way;
-    otherwise it is written too. A result is held until its last reader is done. XLA's programs for CPU need as much within
-    a fifth where activations outweigh parameters (`tests/test_live_memory.py`), and up to 1.6 times that where they do not.
+    otherwise it is written too. A result is held until its last reader is done. XLA's programs for CPU agree within a
+    fifth where activations outweigh parameters (`tests/test_live_memory.py`); where they do not, they need up to 1.6
+    times as much.
 
     Args:
         function: what to follow; it is traced, not run.
