@@ -22,7 +22,8 @@ ONE = 64 * 64 * 4
         (lambda a: jnp.sum(jnp.sin(jnp.exp(a) + 1)), 0),  # computed where it is read
         (lambda a: jnp.sum(jnp.sin(a) @ a), 2),  # a product reads from memory
         (lambda a: jnp.sum((y := jnp.sin(a)) + y * jnp.cos(y)), 1),  # read more than once
-        (lambda a: jnp.sum((a @ a).reshape(-1, 4).reshape(64, 64) @ a), 2),  # a shape is not a copy
+        (lambda a: jnp.sum((((a @ a) @ a) @ a) @ a), 2),  # what has been read is let go
+        (lambda a: (y := a @ a).reshape(-1) @ y.reshape(-1) + jnp.sum(y @ a), 2),  # a shape is not a copy
         (lambda a: jnp.sum(jax.jit(lambda a: (a @ a) @ a)(a)), 2),
         (lambda a: jnp.sum(jax.lax.cond(a[0, 0] > 0, lambda a: (a @ a) @ a, lambda a: a, a)), 2),
     ],

@@ -36,15 +36,16 @@ def test_the_numbers_are_those_of_the_stage(two_moons):
 
 
 def test_devices_and_parts_take_their_share(two_moons):
-    (whole, *_), _ = planned(two_moons)
+    (whole, *_), config = planned(two_moons)
     (shard, *_), _ = planned(two_moons, shard_state=4)
     (parts, *_), _ = planned(two_moons, accumulate=4)
     assert shard.memory.state == whole.memory.state / 4
     assert shard.memory.batch == whole.memory.batch / 4
     assert parts.memory.state == whole.memory.state
     assert parts.memory.batch == whole.memory.batch
-    gradients = 4 * whole.parameters
-    assert parts.memory.temporary - gradients < 0.5 * whole.memory.temporary
+    (quarter, *_), _ = planned(two_moons, batch_size=config.batch_size // 4)
+    assert parts.memory.temporary == quarter.memory.temporary + 4 * whole.parameters  # the gradients so far
+    assert shard.memory.temporary == quarter.memory.temporary + 4 * whole.parameters  # what was gathered
     assert whole.operations == shard.operations == parts.operations
 
 
