@@ -41,15 +41,23 @@ TABLE = "tests/experiments/test_all.py"
 """Its tests go to workers by experiment, those of every other file together."""
 
 
-KILLED = "test_killed_and_resumed"
-"""Of an experiment that is not among those which every run of the tests shows, this one is slow."""
+KILLED, BY_SHAPE = "test_killed_and_resumed", "test_small_by_shape"
+_TAKE_A_MINUTE = """
+ambiguous_diffusion brain_ldm cnf_images controlnet diffusion_ensemble dreambooth pretrained_segmentation private_xray
+roentgen segmentation_gan semantic_synthesis trilemma
+"""
+LONG = frozenset(_TAKE_A_MINUTE.split())
+"""Experiments whose smoke run takes so long: it is slow, and only their shapes are thorough."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items):
+    """In the table, what is killed is slow too, but for the experiments that every run of the tests shows."""
     for item in items:
-        if TABLE in item.nodeid and KILLED in item.name and item.get_closest_marker("thorough"):
-            item.add_marker(pytest.mark.slow)
+        if TABLE in item.nodeid and item.get_closest_marker("thorough"):
+            name = item.name.partition("[")[2].rstrip("]")
+            if KILLED in item.name or (name in LONG and BY_SHAPE not in item.name):
+                item.add_marker(pytest.mark.slow)
 
 
 def pytest_xdist_make_scheduler(config, log):

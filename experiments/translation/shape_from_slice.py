@@ -19,6 +19,7 @@ from jaxgen.tasks import images, shapes
 # A patch of 64 voxels enters fewer channels: noise does not pass through them, a clean shape does.
 SMALL = {"patch": 4, "channels": (32, 64), "attention": None, "prediction": "x0"}
 SMALL |= {"steps": 1000, "batch_size": 8, "learning_rate": 1e-3, "warmup_steps": 50, "ema_decay": 0.99}
+SMOKE = {"data": "cell3d_phantom/16", "size": 16, "prediction": "v", "members": 2, "test_images": 3, "sampler_steps": 3}
 # Of the paper, whose network learns the variance of its steps too.
 CHAIN = {"path": "linear", "prediction": "noise", "sampler": "ddpm", "sampler_steps": 1000, "mask_only": 0.0}
 NETWORK = {"channels": (32, 64, 96, 128), "patch": 1, "attention": (2,), "head_width": 96, "adaptive": False}
@@ -32,7 +33,7 @@ EXPERIMENT = Experiment(
         shapes.ShapeConfig,
         {
             "small": {},
-            "smoke": {"data": "cell3d_phantom/16", "size": 16, "members": 2, "test_images": 3, "sampler_steps": 3},
+            "smoke": SMOKE,
             "full": {"size": 64, **CHAIN, **NETWORK, **TRAINING, "steps": 200_000},
         },
         small={**SMALL, "checkpoint_every": 250, "log_every": 20},

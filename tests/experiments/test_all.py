@@ -33,8 +33,8 @@ PARAMETERS = Path(__file__).with_name("parameters.json")
 """Trained parameters of each stage of each preset, for images of one channel as those of `smoke`."""
 
 
-SHOWN = {"two_moons", "planar_flow", "vae", "anomaly_gan", "kspace_cold_diffusion"}
-"""One of most folders, for every run of the tests; all others with the thorough ones."""
+SHOWN = {"two_moons", "planar_flow", "vae", "anomaly_gan"}
+"""Quick ones, for every run of the tests; all others with the thorough ones, or the slow ones (`tests/conftest.py`)."""
 NAMES = [pytest.param(name, marks=() if name in SHOWN else pytest.mark.thorough) for name in experiment.names()]
 
 

@@ -9,7 +9,7 @@ import pytest
 from jaxgen.app.cli import main
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_hints_of_the_user_are_trained_on_and_drawn_from(tmp_path, capsys):
     rng = np.random.default_rng(0)
     images, hints = rng.integers(0, 255, (2, 40, 16, 16), np.uint8)

@@ -38,6 +38,7 @@ parity = SimpleNamespace(**runpy.run_path(str(HERE / "parity.py")))
 RUNS = [*list(parity.PLACES)[1:], *parity.ALONE, *("-".join(pair) for pair in parity.PAIRS)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("run", RUNS)
 def test_any_placement_gives_the_same_parameters(one_process, run):
     """5 steps of SGD on 8 fake devices equal those on 1; a checkpoint of one placement goes on in another.
