@@ -43,8 +43,8 @@ TABLE = "tests/experiments/test_all.py"
 
 KILLED, BY_SHAPE = "test_killed_and_resumed", "test_small_by_shape"
 _TAKE_A_MINUTE = """
-ambiguous_diffusion brain_ldm cnf_images controlnet diffusion_ensemble dreambooth pretrained_segmentation private_xray
-roentgen segmentation_gan semantic_synthesis trilemma
+ambiguous_diffusion brain_ldm cnf_images controlnet cross_modality diffusion_ensemble dreambooth flow_sdf patch_ddm
+pretrained_segmentation private_xray roentgen segmentation_gan semantic_synthesis text_to_image trilemma
 """
 LONG = frozenset(_TAKE_A_MINUTE.split())
 """Experiments whose smoke run takes so long: it is slow, and only their shapes are thorough."""

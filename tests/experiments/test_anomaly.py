@@ -34,7 +34,7 @@ def preset(module, name="smoke", **changes):
     return dataclasses.replace(module.EXPERIMENT.presets[name], **changes)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(OURS))
 def test_smoke_preset_on_phantoms_and_on_a_picture(name, tmp_path):
     run = tmp_path / "run"
@@ -56,7 +56,7 @@ def test_smoke_preset_on_phantoms_and_on_a_picture(name, tmp_path):
         assert np.isfinite(maps["anomaly"]).all()
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*OURS, "denoising_autoencoder"])
 def test_several_contrasts_at_once(name, tmp_path):
     """Three channels, of which the first counts, a patient held out by name, and the map of one image."""
@@ -83,7 +83,7 @@ def test_several_contrasts_at_once(name, tmp_path):
         assert all(maps[one].shape == (16, 16) and np.isfinite(maps[one]).all() for one in maps)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_images_with_labels_are_judged_one_by_one(data, tmp_path):
     run = tmp_path / "run"
     flags = ["--data", str(data), "--healthy", "0", "--reference-steps", "0", "--vae-steps", "0", "--levels", "0.3"]
