@@ -61,8 +61,7 @@ class _Trace:
     def __init__(self, jaxpr: Jaxpr) -> None:
         self.operations: list[_Operation] = []
         self.count = 0
-        numbers = {variable: self.new() for variable in [*jaxpr.constvars, *jaxpr.invars]}
-        self.given = set(numbers.values())
+        numbers: dict[Any, int | None] = {variable: self.new() for variable in [*jaxpr.constvars, *jaxpr.invars]}
         self.follow(jaxpr, numbers)
         self.results = {_number(variable, numbers) for variable in jaxpr.outvars}
 

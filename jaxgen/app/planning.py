@@ -236,7 +236,9 @@ def lines(planned: Sequence[Planned], config: RunConfig, accelerator: Accelerato
     Returns:
         The lines.
     """
-    rows = [("stage", "parameters", "state", "batch", "temporary", "all", "operations per step", "to draw one")]
+    rows: list[tuple[str, ...]] = [
+        ("stage", "parameters", "state", "batch", "temporary", "all", "operations per step", "to draw one")
+    ]
     for one in planned:
         held = one.memory
         drawing = (
