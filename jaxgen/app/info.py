@@ -57,8 +57,8 @@ def lines() -> list[str]:
     found += [
         f"processors   {_cpus()}",
         f"memory       {_memory()}",
-        f"disk         {_bytes(shutil.disk_usage(Path.cwd()).free)} free here",
-        f"compiled     {_bytes(caching.size(cache))} in {cache}",
+        f"disk         {bytes_said(shutil.disk_usage(Path.cwd()).free)} free here",
+        f"compiled     {bytes_said(caching.size(cache))} in {cache}",
         "",
     ]
     for extra, modules in EXTRAS.items():
@@ -75,7 +75,9 @@ def _device(device: jax.Device) -> str:
     except Exception:  # not every backend has them
         stats = {}
     memory = (
-        f", {_bytes(stats['bytes_in_use'])} of {_bytes(stats['bytes_limit'])} used" if "bytes_limit" in stats else ""
+        f", {bytes_said(stats['bytes_in_use'])} of {bytes_said(stats['bytes_limit'])} used"
+        if "bytes_limit" in stats
+        else ""
     )
     return f"device       {device.device_kind} ({device.platform}:{device.id}){memory}"
 
@@ -94,7 +96,7 @@ def _cpus() -> str:
 
 def _memory() -> str:
     found = _memory_bytes()
-    return f"{_bytes(found[0])} free of {_bytes(found[1])}" if found else "unknown"
+    return f"{bytes_said(found[0])} free of {bytes_said(found[1])}" if found else "unknown"
 
 
 def _memory_bytes() -> tuple[int, int] | None:
@@ -111,7 +113,13 @@ def _accelerated() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def _bytes(count: float) -> str:
+def bytes_said(count: float) -> str:
+    """A number of bytes as one reads it.
+
+    Example:
+        >>> bytes_said(3 * 2**29)
+        '1.5 GiB'
+    """
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit in ("B", "KiB") else f"{count:.1f} {unit}"

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxgen.config import RunConfig, flag
+from jaxgen.app.info import bytes_said
+from jaxgen.config import RunConfig
 from jaxgen.errors import UserError
 from jaxgen.experiment import Experiment, Run, StageSpec, stages_of
 from jaxgen.flops import count_flops
@@ -18,7 +19,7 @@ from jaxgen.train.memory import StepMemory, estimated_memory
 
 GIB = 2**30
 SHARE = 0.35
-"""Of an accelerator's peak: what a training of large convolutions in bfloat16 can be expected to reach."""
+"""Of an accelerator's peak that a training is assumed to reach; not measured."""
 
 
 class Accelerator(NamedTuple):
@@ -134,7 +135,7 @@ class Planned(NamedTuple):
         memory: of a step, on one device.
         single: the same with one example on the device.
         sample_operations: of drawing one image or volume; None where the stage draws nothing by itself.
-        sample_memory: bytes that this needs, parameters included.
+        sample_memory: bytes that this needs, parameters included; 0 where it draws nothing.
     """
 
     name: str
@@ -144,7 +145,7 @@ class Planned(NamedTuple):
     memory: StepMemory
     single: StepMemory
     sample_operations: float | None
-    sample_memory: float | None
+    sample_memory: float
 
 
 def plan(experiment: Experiment, config: RunConfig, loading: RunConfig) -> list[Planned]:
@@ -168,11 +169,10 @@ def _planned(found: Shapes, config: RunConfig) -> Planned:
     step = make_train_step(
         stage.model, stage.optimizers, ema_decay=config.ema_decay, prepare=stage.prepare, precision=config.precision
     )
-    params = jax.tree.leaves(found.state.params)
     operations, memory = _drawing(stage, found.state.params)
     return Planned(
         found.spec.name,
-        sum(leaf.size for leaf in params),
+        _count(found.state.params),
         stage.steps,
         _counted(step, found.state, found.batch),
         _memory(stage, found, config, local),
@@ -182,11 +182,18 @@ def _planned(found: Shapes, config: RunConfig) -> Planned:
     )
 
 
+def _count(params: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _devices(config: RunConfig) -> int:
+    return max(config.devices, config.shard_state * config.space)
+
+
 def _on_a_device(config: RunConfig) -> int:
     """The examples whose activations a device holds at once."""
-    devices = max(config.devices, config.shard_state * config.space)
-    groups, left = divmod(devices, config.space)
-    if left or devices % (config.shard_state * config.space):
+    devices, groups = _devices(config), _devices(config) // config.space
+    if devices % (config.shard_state * config.space):
         raise UserError(f"--devices {devices}: cannot be divided into groups of {config.shard_state * config.space}")
     if config.batch_size % (groups * config.accumulate):
         raise UserError(f"--batch-size {config.batch_size}: must be a multiple of {groups * config.accumulate}")
@@ -196,7 +203,7 @@ def _on_a_device(config: RunConfig) -> int:
 def _memory(stage: Stage, found: Shapes, config: RunConfig, count: int) -> StepMemory:
     batch = {name: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype) for name, x in found.batch.items()}
     held = estimated_memory(stage, found.state, batch, precision=config.precision)
-    parameters = 4.0 * sum(leaf.size for leaf in jax.tree.leaves(found.state.params))
+    parameters = 4.0 * _count(found.state.params)
     # The gradients so far of a batch in parts; the parameters that a device has gathered for its step.
     more = parameters * ((config.accumulate > 1) + (config.shard_state > 1))
     return StepMemory(
@@ -211,7 +218,7 @@ def _counted(function: Callable[..., Any], *examples: Any) -> float | None:
         return None
 
 
-def _drawing(stage: Stage, params: Any) -> tuple[float | None, float | None]:
+def _drawing(stage: Stage, params: Any) -> tuple[float | None, float]:
     """Operations and bytes of drawing one example, where that needs nothing but parameters."""
 
     def draw(params: Any, key: jax.Array) -> Any:
@@ -221,8 +228,8 @@ def _drawing(stage: Stage, params: Any) -> tuple[float | None, float | None]:
         operations = count_flops(draw, params, jax.random.key(0))
         held = peak_bytes(draw, params, jax.random.key(0))
     except (TypeError, ValueError):
-        return None, None
-    return operations, held + 4.0 * sum(leaf.size for leaf in jax.tree.leaves(params))
+        return None, 0.0
+    return operations, held + 4.0 * _count(params)
 
 
 def lines(planned: Sequence[Planned], config: RunConfig, accelerator: Accelerator) -> list[str]:
@@ -241,10 +248,10 @@ def lines(planned: Sequence[Planned], config: RunConfig, accelerator: Accelerato
     ]
     for one in planned:
         held = one.memory
-        drawing = (
-            "-" if one.sample_operations is None else f"{_power(one.sample_operations)}, {_gib(one.sample_memory)}"
-        )
-        sizes = [_gib(size) for size in (held.state, held.batch, held.temporary, held.total)]
+        drawing = "-"
+        if one.sample_operations is not None:
+            drawing = f"{_power(one.sample_operations)}, {bytes_said(one.sample_memory)}"
+        sizes = [bytes_said(size) for size in (held.state, held.batch, held.temporary, held.total)]
         rows.append((one.name, f"{one.parameters:,}", *sizes, _power(one.operations), drawing))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -255,7 +262,10 @@ def lines(planned: Sequence[Planned], config: RunConfig, accelerator: Accelerato
 
 
 def _verdict(one: Planned, config: RunConfig, accelerator: Accelerator) -> str:
-    said, where = f"{one.name}: {_time(one, config, accelerator)}", f"{accelerator.name} ({_gib(accelerator.memory)})"
+    said, where = (
+        f"{one.name}: {_time(one, config, accelerator)}",
+        f"{accelerator.name} ({bytes_said(accelerator.memory)})",
+    )
     if one.memory.total <= accelerator.memory:
         return f"{said}; fits on one {where}"
     return f"{said}; does not fit on one {where}: {_advice(one, config, accelerator)}"
@@ -265,8 +275,7 @@ def _time(one: Planned, config: RunConfig, accelerator: Accelerator) -> str:
     if one.operations is None:
         return "its operations depend on the data"
     peak = accelerator.bfloat16 if config.precision == "bfloat16" else accelerator.float32
-    devices = max(config.devices, config.shard_state * config.space)
-    seconds = one.operations / (peak * SHARE * devices)
+    seconds = one.operations / (peak * SHARE * _devices(config))
     return f"{seconds:.2g} s per step, {_duration(seconds * one.steps)} for {one.steps:,} steps"
 
 
@@ -277,7 +286,7 @@ def _advice(one: Planned, config: RunConfig, accelerator: Accelerator) -> str:
     for parts in range(2, local + 1):
         rest = one.memory.state + one.memory.batch + one.single.temporary + slope * (local // parts - 1)
         if local % parts == 0 and rest <= accelerator.memory:
-            return f"--accumulate {config.accumulate * parts} would need some {_gib(rest)}"
+            return f"--accumulate {config.accumulate * parts} would need some {bytes_said(rest)}"
     changes = []
     if hasattr(config, "remat") and not config.remat:
         changes.append("--remat (blocks are computed again for the gradient)")
@@ -288,18 +297,13 @@ def _advice(one: Planned, config: RunConfig, accelerator: Accelerator) -> str:
         changes.append(f"--space {parts} on as many devices")
     if config.precision == "float32":
         changes.append("--precision bfloat16")
-    sized = f" or a smaller {flag('size')}" if hasattr(config, "size") else ""
-    return (f"one example does not either; {', '.join(changes)}" if changes else "one example does not either;") + sized
+    if hasattr(config, "size"):
+        changes.append("a smaller --size")
+    return f"one example does not either; {', '.join(changes) or 'a smaller network'}"
 
 
 def _power_of_two(wanted: float) -> int:
     return 1 << max(1, int(np.ceil(np.log2(wanted))))
-
-
-def _gib(count: float | None) -> str:
-    if count is None:
-        return "-"
-    return f"{count / GIB:.1f} GiB" if count >= 0.1 * GIB else f"{count / 2**20:.1f} MiB"
 
 
 def _power(count: float | None) -> str:
