@@ -182,11 +182,14 @@ def compile_full(arguments: argparse.Namespace, log: common.Log) -> None:
     import jax.numpy as jnp
 
     from experiments.generation import ddpm
+    from jaxgen.experiment import Run
+    from jaxgen.tasks.images import ImageFacts
     from jaxgen.train import init_state, make_train_step
 
     preset = "smoke" if arguments.quick else "full"
     config = ddpm.EXPERIMENT.presets[preset]
-    stage = ddpm.EXPERIMENT.stages[-1].build(config, {"channels": 1, "classes": []}, {})
+    facts = ImageFacts(value_range=((0.0,), (1.0,)), image_channels=1)
+    stage = ddpm.EXPERIMENT.stages[-1].build(Run(config, facts))
     batch = {"image": jax.ShapeDtypeStruct((4, config.size, config.size, 1), jnp.uint8)}
     prepared = {"image": jax.ShapeDtypeStruct((4, config.size, config.size, 1), jnp.float32)}
     key = jax.random.key(0)

@@ -17,9 +17,15 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jaxgen.nets.winograd import winograd_convolution, winograd_kernel_gradient
 from jaxgen.types import Array
 
 _Pads = tuple[tuple[int, int], ...]
+
+LARGE = 10**9
+"""Floating-point operations from which on Winograd's form is worth the seconds that it takes to compile."""
+WIDE, WIDER = 32, 96 * 128
+"""Least channels, of input and of output, of a kernel's gradient in that form; least product of the two otherwise."""
 
 _primitive = Primitive("canonical_convolution")
 
@@ -68,6 +74,21 @@ def _plain(x: Array, kernel: Array, *, strides: Any, padding: _Pads, x_dilation:
     return jax.lax.conv_general_dilated(
         x, kernel, strides, padding, x_dilation, kernel_dilation, dimension_numbers=layout
     )
+
+
+def _fast(x: Array, kernel: Array, **options: Any) -> Array:
+    """The same on CPU; what is large and 3 x 3 in Winograd's form (`python -m benchmarks.convolutions`)."""
+    usual = {"strides": (1, 1), "padding": ((1, 1), (1, 1)), "x_dilation": (1, 1), "kernel_dilation": (1, 1)}
+    work = 18 * x.size * kernel.shape[-1]
+    if options != usual or x.dtype != jnp.float32 or work < LARGE:
+        return _plain(x, kernel, **options)
+    if kernel.shape[:2] == x.shape[1:3] and min(x.shape[0], kernel.shape[-1]) >= WIDE:
+        # A gradient in a kernel: batch and channels are exchanged, see `_to_kernel`.
+        found = winograd_kernel_gradient(jnp.swapaxes(x, 0, -1), jnp.moveaxis(kernel, 2, 0))
+        return jnp.moveaxis(found, 2, 0)
+    if kernel.shape[:2] == (3, 3) and prod(kernel.shape[2:]) >= WIDER and prod(x.shape[1:3]) >= 1024:
+        return winograd_convolution(x, kernel)
+    return _plain(x, kernel, **options)
 
 
 def _spread(n: int, dilation: int) -> int:
@@ -122,8 +143,9 @@ def _shape(x: Any, kernel: Any, **options: Any) -> Any:
     return x.update(shape=made.shape, dtype=made.dtype, weak_type=False)
 
 
-_primitive.def_impl(jax.jit(_plain, static_argnames=("strides", "padding", "x_dilation", "kernel_dilation")))
+_primitive.def_impl(jax.jit(_primitive.bind, static_argnames=("strides", "padding", "x_dilation", "kernel_dilation")))
 _primitive.def_abstract_eval(_shape)
 ad.defbilinear(_primitive, _to_x, _to_kernel)
 batching.primitive_batchers[_primitive] = _batched
 mlir.register_lowering(_primitive, mlir.lower_fun(_plain, multiple_results=False))
+mlir.register_lowering(_primitive, mlir.lower_fun(_fast, multiple_results=False), platform="cpu")
