@@ -53,6 +53,9 @@ LOW_DOSE: dict[str, Metric] = {
     ),
     "local_std": Metric("Local std error", "lower", "of standard deviations in 5 x 5 pixels, in the window"),
     "contrast_to_noise": Metric("CNR", "higher", "of lesions, contrast over the noise around them"),
+    "false_structures": Metric(
+        "False structures", "lower", "energy of errors at the size of lesions where none is, over the full dose's noise"
+    ),
 }
 """Of CT at a low dose that is to look like the full one."""
 

@@ -3,6 +3,7 @@
     jaxgen run cross_modality                            # phantom brains, T1 to T2, computed: minutes on 2 CPU cores
     jaxgen run cross_modality --data FOLDER              # source/ and target/, files of a pair named alike; or an npz
     jaxgen run cross_modality --data FOLDER --unpaired --methods cyclegan      # of different subjects
+    jaxgen run cross_modality --misaligned 4             # training pairs that do not fit; CycleGAN sees no pairs
     jaxgen apply RUN t1.nii.gz --out t2                  # by the first of --methods
 
 All are also compared with a U-Net trained by the absolute error, the generator of pix2pix without its critic. Metrics
@@ -46,6 +47,7 @@ class CrossModalityConfig(diffusion.DiffusionTranslationConfig):
     identity: float = option(0.5, "CycleGAN: that of targets left alone, times --cycle", ge=0, group="method")
     pool: int = option(50, "CycleGAN: translated images kept for the critics (0: none)", ge=0, group="method")
     healthy_targets: bool = option(False, "CycleGAN: targets without a lesion alone, to see what goes", group="data")
+    misaligned: int = option(0, "move sources of training pairs by up to this many pixels", ge=0, le=64, group="data")
     critic_channels: Widths = option((32, 64, 128), "widths of the critics of patches", ge=4, group="network")
     width: int = option(16, "CycleGAN: channels at full resolution", ge=4, group="network")
     residual_blocks: int = option(4, "CycleGAN: residual blocks", ge=1, le=32, group="network")
@@ -113,6 +115,7 @@ EXPERIMENT = translation.experiment(
         diffusion.stage(lambda config: "diffusion" in config.methods),
     ),
     methods=methods,
+    examples=lambda run: data.examples(run, run.config.misaligned),
     sample_flags={"sampler": "sampler", "steps": "sampler_steps"},
 )
 

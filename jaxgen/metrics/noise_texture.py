@@ -94,6 +94,36 @@ def contrast_to_noise(x: np.ndarray, masks: np.ndarray, *, ring: int = 3) -> flo
     return float(np.mean(found)) if found else float("nan")
 
 
+def false_structures(
+    errors: np.ndarray, noise: np.ndarray, masks: np.ndarray | None = None, *, sigma: float = 1.5
+) -> float:
+    """Energy of errors at the size of small lesions over that of noise: ``sum (D * e)^2 / sum (D * n)^2``.
+
+    D is the difference of two Gaussians, of standard deviations `sigma` and twice that. Above 1 is more that could be
+    taken for a lesion than that noise holds.
+
+    Args:
+        errors: images without the true, noiseless ones ``[n, h, w]``.
+        noise: what is to be held against, ``[n, h, w]``.
+        masks: of lesions ``[n, h, w]``; images with one are left out.
+        sigma: in pixels, half of the radius of what is looked for.
+
+    Returns:
+        The ratio, NaN if all images have a lesion.
+
+    Example:
+        >>> noise = np.random.default_rng(0).standard_normal((2, 32, 32))
+        >>> false_structures(noise, noise), false_structures(2 * noise, noise), false_structures(0 * noise + 1, noise)
+        (1.0, 4.0, 0.0)
+    """
+    chosen = np.ones(len(errors), bool) if masks is None else ~(masks > 0).any((1, 2))
+    found, held = (
+        ndimage.gaussian_filter(x, (0, sigma, sigma)) - ndimage.gaussian_filter(x, (0, 2 * sigma, 2 * sigma))
+        for x in (np.asarray(errors, np.float64)[chosen], np.asarray(noise, np.float64)[chosen])
+    )
+    return float((found**2).sum() / (held**2).sum()) if chosen.any() else float("nan")
+
+
 def _local_std(x: np.ndarray, side: int) -> np.ndarray:
     size = (1, side, side)
     mean = ndimage.uniform_filter(x, size)

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from jaxgen.metrics.noise_texture import contrast_to_noise, local_std_error, noise_power, noise_power_distance
+from jaxgen.metrics.noise_texture import (
+    contrast_to_noise,
+    false_structures,
+    local_std_error,
+    noise_power,
+    noise_power_distance,
+)
 from jaxgen.metrics.translation import intensity_levels, lesion_contrast, nearest_level, patches, tissue_dice
 
 
@@ -53,3 +59,16 @@ def test_local_standard_deviations_and_contrast_to_noise():
     quiet, loud = (contrast_to_noise(s * x * ~mask + 3 * mask, mask) for s in (0.5, 1.0))
     assert quiet / loud == pytest.approx(2, rel=0.15)
     assert np.isnan(contrast_to_noise(x, 0 * mask))
+
+
+def test_false_structures_are_what_is_as_large_as_a_lesion():
+    noise = np.random.default_rng(2).standard_normal((4, 48, 48))
+    lesion, pixel, shade = (np.zeros((4, 48, 48)) for _ in range(3))
+    lesion[:, 22:27, 22:27], pixel[:, 24, 24], shade[:] = 1, 5, 1  # the first two have the same energy
+    size = {name: false_structures(x, noise) for name, x in {"lesion": lesion, "pixel": pixel, "shade": shade}.items()}
+    assert size["lesion"] > 5 * size["pixel"]
+    assert size["shade"] == pytest.approx(0, abs=1e-12)
+    assert false_structures(3 * noise, noise) == pytest.approx(9)
+    some = lesion * np.array([1, 0, 0, 1])[:, None, None]
+    assert false_structures(some, noise, some > 0) == 0
+    assert np.isnan(false_structures(lesion, noise, lesion > 0))

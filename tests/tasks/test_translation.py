@@ -121,9 +121,25 @@ def test_the_texture_of_the_full_dose_itself_is_without_error():
     test = data.tested_pairs(run)
     found = low_dose.texture(run.config, test["image"], test)
     assert found["noise_power"] == found["local_std"] == 0
+    assert found["false_structures"] == 1
+    assert low_dose.texture(run.config, test["source"], test)["false_structures"] > 4
     blurred = low_dose.texture(run.config, test["clean"], test)
     assert blurred["noise_power"] == pytest.approx(1)
+    assert blurred["false_structures"] == 0
     assert blurred["contrast_to_noise"] > found["contrast_to_noise"] > 0
+
+
+def test_sources_can_be_moved_away_from_their_targets():
+    run = run_of(CROSS, data="contrast_phantom/32", size=32, misaligned=3)
+    plain, moved = data.examples(run).arrays, CROSS.examples(run).arrays
+    np.testing.assert_array_equal(plain["image"], moved["image"])
+    shifts = set()
+    for before, after in zip(plain["source"], moved["source"], strict=True):
+        steps = [(i, j) for i in range(-3, 4) for j in range(-3, 4)]
+        shifts |= {step for step in steps if (np.roll(before, step, (0, 1))[4:-4, 4:-4] == after[4:-4, 4:-4]).all()}
+    assert len(shifts) > 20
+    assert max(max(step) for step in shifts) == 3
+    assert min(min(step) for step in shifts) == -3
 
 
 def test_slices_of_a_volume_share_their_noise_if_asked_to():

@@ -11,8 +11,8 @@ from jaxgen.config import option
 from jaxgen.data import ArraySource, Source, Splits, Subset, measure_range, most_of, resized
 from jaxgen.data.domains import Domain, Held, is_paired, load_domains
 from jaxgen.data.everything import without_blank
+from jaxgen.data.mismatched import misaligned, unpaired
 from jaxgen.data.source import evenly_spaced
-from jaxgen.errors import UserError
 from jaxgen.experiment import Run
 from jaxgen.imaging.augment import random_flip
 from jaxgen.tasks import images, networks
@@ -121,31 +121,16 @@ def fitted_pairs(run: Run) -> dict[str, np.ndarray]:
     return brought(run, run.splits.train, MOST_FITTED)
 
 
-def examples(run: Run) -> ArraySource:
-    """What training is fed: pairs at one size, a byte per value."""
+def examples(run: Run, off: int = 0) -> ArraySource:
+    """What training is fed: pairs at one size, a byte per value; sources are moved by up to `off` pixels."""
     found = brought(run, run.splits.train, dtype=np.uint8)
-    return ArraySource({name: found[name] for name in ("image", "source")})
+    return ArraySource({"image": found["image"], "source": misaligned(found["source"], off, run.config.seed)})
 
 
 def unpaired_examples(run: Run, *, healthy: bool = False) -> ArraySource:
-    """The same with each target next to the source of another subject, half the set away.
-
-    Args:
-        run: the run.
-        healthy: only targets without a lesion, over and over again; sources stay as they are.
-
-    Raises:
-        UserError: if `healthy` targets are wanted and no mask says which these are.
-    """
+    """The same with each target next to the source of another subject; only `healthy` targets, if asked for."""
     found = brought(run, run.splits.train, dtype=np.uint8)
-    n = len(found["image"])
-    targets = np.arange(n)
-    if healthy:
-        ill = found["mask"].reshape(n, -1).any(1) if "mask" in found else np.ones(n, bool)
-        if ill.all():
-            raise UserError(f"--healthy-targets: no mask of --data {run.config.data} says which targets are healthy")
-        targets = np.resize(np.flatnonzero(~ill), n)
-    return ArraySource({"image": found["image"][targets], "source": np.roll(found["source"], n // 2, 0)})
+    return ArraySource(unpaired(found, run.config.data, healthy=healthy))
 
 
 def prepare(config: Any, axis: int = 1) -> images.Prepare:

@@ -17,7 +17,7 @@ from jaxgen.errors import UserError
 from jaxgen.experiment import Evaluation, Run
 from jaxgen.imaging.augment import random_crop, random_flip
 from jaxgen.medical.reconstruction.filters import FILTERS, best_setting, filtered
-from jaxgen.metrics.noise_texture import contrast_to_noise, local_std_error, noise_power_distance
+from jaxgen.metrics.noise_texture import contrast_to_noise, false_structures, local_std_error, noise_power_distance
 from jaxgen.tasks import images
 from jaxgen.tasks.translation import data
 from jaxgen.tasks.translation.baselines import Translator
@@ -107,8 +107,7 @@ def prepare(config: LowDoseConfig) -> images.Prepare:
 def in_window(config: LowDoseConfig, x: np.ndarray) -> np.ndarray:
     """Images in [-1, 1] as the window shows them, in [-1, 1] again."""
     low, high = config.window
-    hu = hounsfield(config, x)
-    return np.clip(2 * (hu - low) / (high - low) - 1, -1, 1).astype(np.float32)
+    return np.clip(2 * (hounsfield(config, x) - low) / (high - low) - 1, -1, 1).astype(np.float32)
 
 
 def hounsfield(config: LowDoseConfig, x: np.ndarray) -> np.ndarray:
@@ -123,6 +122,8 @@ def texture(config: LowDoseConfig, x: np.ndarray, test: Mapping[str, np.ndarray]
     if "clean" in test and config.full_dose > 0:
         clean = in_window(config, test["clean"])[..., 0]
         found["noise_power"] = noise_power_distance(shown - clean, truth - clean)
+        if "mask" in test and not (test["mask"] > 0).any((1, 2)).all():
+            found["false_structures"] = false_structures(shown - clean, truth - clean, test["mask"])
     if "mask" in test and (test["mask"] > 0).any():
         found["contrast_to_noise"] = contrast_to_noise(hounsfield(config, x)[..., 0], test["mask"])
     return found
