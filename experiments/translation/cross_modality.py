@@ -107,7 +107,7 @@ EXPERIMENT = translation.experiment(
     presets={
         "small": {},
         "smoke": {"critic_channels": (8,), "width": 4, "residual_blocks": 1, "diffusion_channels": (8,), "pool": 4},
-        "full": {"size": 256, "patch": 1, **PIX2PIX, **GANS, **PALETTE, **TRAINING},
+        "full": {"size": 256, "patch": 1, "prediction": "noise", **PIX2PIX, **GANS, **PALETTE, **TRAINING},
     },
     stages=(
         game("pix2pix", ("generator", "critic")),

@@ -68,7 +68,7 @@ EXPERIMENT = translation.experiment(
     data="computed bitewing radiographs with four tissues; or your images with masks of several classes",
     config=SpadeConfig,
     presets={
-        "small": {"mirror": False},
+        "small": {"mirror": False, "prediction": "v"},
         "smoke": {
             "data": "dental_phantom/16",
             "diffusion_channels": (8,),

@@ -22,7 +22,7 @@ class DiffusionTranslationConfig(data.TranslationConfig):
 
     diffusion_channels: Widths = option((32, 64, 96), "widths of diffusion's U-Net", ge=4, group="network")
     path: str = option("cosine", "diffusion: how noise is mixed in", choices=PATHS, group="method")
-    prediction: Literal["noise", "x0", "v"] = option("v", "diffusion: what is predicted", group="method")
+    prediction: Literal["noise", "x0", "v"] = option("x0", "diffusion: what is predicted", group="method")
     sampler: str = option("ddim", "diffusion: how images are drawn", choices=SAMPLERS, group="sampling")
     sampler_steps: int = option(25, "diffusion: steps from noise to image", ge=1, le=10_000, group="sampling")
 
