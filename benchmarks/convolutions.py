@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks import common
+from benchmarks.loops import convolutions
 
 CASES = {
     "16 x 64 x 64, 32 to 32": (16, 64, 32, 32),
@@ -23,64 +24,48 @@ COLUMNS = {"case": "case", "side": "what", "plain": "s plain", "winograd": "s Wi
 COLUMNS |= {"error": "error", "plain_error": "error of plain", "used": "used"}
 
 
-def _forms(b: int, n: int, c_in: int, c_out: int) -> dict[str, tuple[Callable[..., Any], Callable[..., Any], Any]]:
-    """What is computed, plainly and in Winograd's form, and of which arrays."""
+def _forms(convolution: Callable[[Any, Any], Any]) -> dict[str, Callable[[Any, Any], Any]]:
+    """The value of x and a kernel, and of x and a cotangent the gradient in the kernel."""
     import jax
 
-    from jaxgen.nets.canonical_convolution import _plain
-    from jaxgen.nets.winograd import winograd_convolution, winograd_kernel_gradient
+    def to_kernel(x: Any, cotangent: Any) -> Any:
+        kernel = jax.ShapeDtypeStruct((3, 3, x.shape[-1], cotangent.shape[-1]), x.dtype)
+        return jax.linear_transpose(lambda kernel: convolution(x, kernel), kernel)(cotangent)[0]
 
-    ones = (1, 1)
-    options = {"strides": ones, "padding": (ones, ones), "x_dilation": ones, "kernel_dilation": ones}
+    return {"value": convolution, "gradient in the kernel": to_kernel}
+
+
+def _arrays(b: int, n: int, c_in: int, c_out: int) -> dict[str, tuple[Any, Any]]:
+    """What each is computed of."""
+    import jax
+
     keys = jax.random.split(jax.random.key(0), 3)
     x, cotangent = (jax.random.normal(key, (b, n, n, c)) for key, c in zip(keys, (c_in, c_out), strict=False))
     kernel = jax.random.normal(keys[2], (3, 3, c_in, c_out)) / (9 * c_in) ** 0.5
-
-    def to_kernel(x: Any, cotangent: Any) -> Any:
-        shape = jax.ShapeDtypeStruct(kernel.shape, x.dtype)
-        return jax.linear_transpose(lambda kernel: _plain(x, kernel, **options), shape)(cotangent)[0]
-
-    return {
-        "value": (lambda x, kernel: _plain(x, kernel, **options), winograd_convolution, (x, kernel)),
-        "gradient in the kernel": (to_kernel, winograd_kernel_gradient, (x, cotangent)),
-    }
-
-
-def _used(side: str, arrays: Any) -> str:
-    import jax
-
-    from jaxgen.nets.canonical_convolution import canonical_convolution
-
-    ones = (1, 1)
-    x, other = arrays
-    if side == "value":
-        lowered = jax.jit(lambda x, k: canonical_convolution(x, k, ones, (ones, ones))).lower(x, other)
-    else:
-        kernel = jax.ShapeDtypeStruct((3, 3, x.shape[-1], other.shape[-1]), x.dtype)
-
-        def to_kernel(x: Any, cotangent: Any) -> Any:
-            return jax.linear_transpose(lambda k: canonical_convolution(x, k, ones, (ones, ones)), kernel)(cotangent)
-
-        lowered = jax.jit(to_kernel).lower(x, other)
-    return "Winograd" if "stablehlo.while" in lowered.as_text() else "plain"
+    return {"value": (x, kernel), "gradient in the kernel": (x, cotangent)}
 
 
 def measure(arguments: argparse.Namespace, log: common.Log) -> None:
     """Each case, both forms."""
     import jax
 
+    from jaxgen.nets.winograd import winograd_convolution, winograd_kernel_gradient
+
+    plain, taken = (_forms(convolution) for convolution in convolutions().values())
+    winograd = {"value": winograd_convolution, "gradient in the kernel": winograd_kernel_gradient}
     for case, (b, n, c_in, c_out) in CASES.items():
         shape = (1, 16, c_in, c_out) if arguments.quick else (b, n, c_in, c_out)
-        for side, (plain, winograd, arrays) in _forms(*shape).items():
+        for side, arrays in _arrays(*shape).items():
             with jax.enable_x64(True):
-                exact = jax.jit(plain)(*(a.astype("float64") for a in arrays))
-            forms = {"plain": jax.jit(plain), "winograd": jax.jit(winograd)}
+                exact = jax.jit(plain[side])(*(a.astype("float64") for a in arrays))
+            forms = {"plain": jax.jit(plain[side]), "winograd": jax.jit(winograd[side])}
             errors = {name: common.relative(form(*arrays), exact) for name, form in forms.items()}
             if not max(errors.values()) < 1e-5:
                 raise SystemExit(f"{case}, {side}: relative errors {errors}")
             calls = {name: lambda f=form, a=arrays: jax.block_until_ready(f(*a)) for name, form in forms.items()}
             timings = common.interleave(calls, 2 if arguments.quick else arguments.rounds)
             seconds = {name: timing.median for name, timing in timings.items()}
+            loops = "stablehlo.while" in jax.jit(taken[side]).lower(*arrays).as_text()
             log.add(
                 case,
                 side=side,
@@ -88,7 +73,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
                 ratio=round(seconds["plain"] / seconds["winograd"], 2),
                 error=f"{errors['winograd']:.1e}",
                 plain_error=f"{errors['plain']:.1e}",
-                used=_used(side, arrays),
+                used="Winograd" if loops else "plain",
             )
 
 

@@ -14,7 +14,8 @@ TURNS = 5
 COLUMNS = {"case": "case", "side": "convolution", "outside": "s outside", "inside": "s in a loop", "ratio": "ratio"}
 
 
-def _convolutions() -> dict[str, Callable[[Any, Any], Any]]:
+def convolutions() -> dict[str, Callable[[Any, Any], Any]]:
+    """The convolution of 3 x 3 that keeps the size, by its name in the table."""
     import jax
 
     from jaxgen.nets.canonical_convolution import canonical_convolution
@@ -35,7 +36,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
     b, n = (2, 8) if arguments.quick else (32, 16)
     keys = jax.random.split(jax.random.key(0))
     x, kernel = jax.random.normal(keys[0], (b, n, n, 32)), 0.05 * jax.random.normal(keys[1], (3, 3, 32, 64))
-    for side, convolution in _convolutions().items():
+    for side, convolution in convolutions().items():
 
         def total(x: Any, kernel: Any, convolution: Any = convolution) -> Any:
             return jnp.sum(jnp.tanh(convolution(x, kernel)))

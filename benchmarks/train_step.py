@@ -9,6 +9,7 @@ import argparse
 import copy
 import time
 from typing import Any
+from unittest import mock
 
 from benchmarks import common
 
@@ -28,6 +29,7 @@ COLUMNS = {
     "ratio": "ratio",
     "cpu_ratio": "CPU ratio",
 }
+PLAIN = "jaxgen, without Winograd's form"
 LEARNING_RATE, CLIP, DECAY = 1e-4, 1.0, 0.9999
 
 
@@ -139,6 +141,7 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
     import numpy as np
 
     from benchmarks import diffusers_unet
+    from jaxgen.nets import canonical_convolution
 
     pair = diffusers_unet.make(quick=arguments.quick)
     batch = pair.batch if arguments.quick else arguments.batch
@@ -149,12 +152,16 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
     if not error < TOLERANCE:
         raise SystemExit(f"loss or gradient norm differ from diffusers' by {error:.1e}, more than {TOLERANCE:.0e}")
     calls: dict[str, Any] = {"jaxgen": _our_step(pair, x)}
+    if arguments.plain:
+        calls[PLAIN] = _our_step(pair, x)
+        with mock.patch.object(canonical_convolution, "LARGE", float("inf")):
+            calls[PLAIN]()  # compiled here
     for name, memory in {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}.items():
         module = copy.deepcopy(pair.module).train().to(memory_format=memory)
         own = [diffusers_unet.to_torch(a).contiguous(memory_format=memory) for a in (x, noise)]
         calls[f"diffusers {name}"] = _peer_step(module, *own, torch.from_numpy(number))
     timings = common.interleave(calls, 2 if arguments.quick else arguments.rounds)
-    ours = timings.pop("jaxgen")
+    ours, plain = timings.pop("jaxgen"), timings.pop(PLAIN, None)
     best = min(timings, key=lambda name: timings[name].median)
     peer = timings[best]
     about = {
@@ -174,6 +181,8 @@ def measure(arguments: argparse.Namespace, log: common.Log) -> None:
         cpu_ratio=round(peer.summary()["cpu_seconds"] / ours.summary()["cpu_seconds"], 3),
     )
     log.add("train step", side=best, value=1 / peer.median, **about, **peer.summary())
+    if plain:
+        log.add("train step", side=PLAIN, value=1 / plain.median, **about, **plain.summary())
 
 
 def compile_full(arguments: argparse.Namespace, log: common.Log) -> None:
@@ -219,6 +228,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=10, help="turns of the measurement")
     parser.add_argument("--batch", type=int, default=4, help="images per step")
+    parser.add_argument("--plain", action="store_true", help="time the step without Winograd's form as well")
     arguments = parser.parse_args()
     common.peer_present()
     common.set_threads(arguments.threads)

@@ -124,7 +124,8 @@ def fitted_pairs(run: Run) -> dict[str, np.ndarray]:
 def examples(run: Run, off: int = 0) -> ArraySource:
     """What training is fed: pairs at one size, a byte per value; sources are moved by up to `off` pixels."""
     found = brought(run, run.splits.train, dtype=np.uint8)
-    return ArraySource({"image": found["image"], "source": misaligned(found["source"], off, run.config.seed)})
+    source = misaligned(found["source"], off, run.config.seed) if off else found["source"]
+    return ArraySource({"image": found["image"], "source": source})
 
 
 def unpaired_examples(run: Run, *, healthy: bool = False) -> ArraySource:
